@@ -1,0 +1,62 @@
+"""Lightweight vision backbones (EMO, EMOv2, MobileOne) from training to the phone.
+
+Everything public is reachable from here and imported when first used, so ``import phonecv`` is
+cheap and the command line can print its help without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from phonecv._version import __version__
+from phonecv.errors import UserError
+
+if TYPE_CHECKING:
+    from phonecv.catalog import list_models
+    from phonecv.evaluate import evaluate
+    from phonecv.export import export
+    from phonecv.fuse import fuse
+    from phonecv.models import create_model
+    from phonecv.predict import predict
+    from phonecv.train import train
+    from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
+
+#: Public name -> module that defines it.
+_LAZY = {
+    "create_model": "phonecv.models",
+    "evaluate": "phonecv.evaluate",
+    "export": "phonecv.export",
+    "fuse": "phonecv.fuse",
+    "list_models": "phonecv.catalog",
+    "load_checkpoint": "phonecv.weights",
+    "predict": "phonecv.predict",
+    "read_checkpoint": "phonecv.weights",
+    "save_checkpoint": "phonecv.weights",
+    "train": "phonecv.train",
+}
+
+__all__ = [
+    "UserError",
+    "__version__",
+    "create_model",
+    "evaluate",
+    "export",
+    "fuse",
+    "list_models",
+    "load_checkpoint",
+    "predict",
+    "read_checkpoint",
+    "save_checkpoint",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'phonecv' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

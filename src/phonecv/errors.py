@@ -1,0 +1,20 @@
+"""The one exception meant for people, and the helper that names the nearest good value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input or a mistake that a person can mend.
+
+    The message names the bad value, the good ones and the next step. The command line prints it
+    alone, without a traceback, and exits with status 2.
+    """
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """The ending ``"; did you mean 'x'?"`` for the option nearest to `name`, or an empty string."""
+    nearest = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,0 +1,39 @@
+"""Fixtures every test may use: the shared reference folder, and tiny members of the three families."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# One thread per test process: spinning threads cost far more than they give on a busy machine.
+torch.set_num_threads(1)
+
+#: Overrides that make a small network of each family, for tests that need one quickly.
+TINY: dict[str, dict[str, object]] = {
+    "emo_1m": {
+        "stem_width": 8,
+        "depths": (1, 1, 2, 2),
+        "widths": (16, 16, 24, 32),
+        "exp_ratios": (2.0, 2.0, 2.0, 2.0),
+        "head_dims": (8, 8, 8, 8),
+    },
+    "emov2_1m": {
+        "depths": (1, 1, 2, 2),
+        "widths": (16, 16, 24, 32),
+        "exp_ratios": (2.0, 2.0, 2.0, 2.0),
+        "head_dims": (8, 8, 8, 8),
+    },
+    "mobileone_s0": {"depths": (1, 1, 2, 1), "widths": (16, 24, 32, 48)},
+}
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with reference data that is not part of the project; tests that need it skip without it."""
+    folder = Path(os.environ.get("PHONECV_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no reference data at {folder} (set PHONECV_SHARED to its folder)")
+    return folder
