@@ -7,6 +7,8 @@ cheap and the command line can print its help without loading torch.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
@@ -60,3 +62,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The package itself. Python binds every imported submodule as an attribute of its package, so
+    importing the module ``phonecv.fuse`` would hide the function ``phonecv.fuse``; here the function wins.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LAZY and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
