@@ -1,0 +1,5 @@
+"""What a network costs."""
+
+from phonecv.bench.count import Cost, count_cost, count_parameters
+
+__all__ = ["Cost", "count_cost", "count_parameters"]

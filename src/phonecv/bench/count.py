@@ -1,0 +1,89 @@
+"""Parameters, multiply-adds and the published tables' FLOPs of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from phonecv.models.base import VisionModel
+from phonecv.models.blocks import WindowGrid
+from phonecv.models.emov2 import WindowExpansion
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of one picture.
+
+    Attributes:
+        executed_macs: multiply-adds of convolutions, linear layers and attention products that really run.
+        macs: the same as published tables count it. EMOv2's hybrid attention counts its remote and its close
+            windows there, also where one window covers the map, both are the same and we compute them once.
+        flops: published counting: `macs`, plus 2 per BatchNorm element, 5 per LayerNorm element and 1 per
+            input element of the pooling where the family pools by a layer (fvcore's rules, evaluation mode).
+    """
+
+    executed_macs: int
+    macs: int
+    flops: int
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Parameters that training changes; running statistics are not among them."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int = 3) -> Cost:
+    """Count one forward pass in evaluation mode, on the model's device.
+
+    Args:
+        model: a network; its mode is restored afterwards.
+        size: input side, or (height, width), in pixels.
+        in_chans: input channels.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    like = next(model.parameters())
+    extra = repeated = 0
+    handles: list[RemovableHandle] = []
+
+    def count_norm(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal extra
+        extra += output.numel() * (2 if isinstance(module, _BatchNorm) else 5)
+
+    def count_pooling(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        # MobileOne pools by a layer, which fvcore counts; EMO and EMOv2 take a mean, which it does not.
+        nonlocal extra
+        if isinstance(module, VisionModel) and module.classifier_name == "linear" and module.out_indices is None:
+            stride = module.feature_info[-1]["reduction"]
+            extra += module.num_features * -(-height // stride) * -(-width // stride)
+
+    def count_coinciding(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal repeated
+        assert isinstance(module, WindowExpansion)
+        grid = WindowGrid(output.shape[2], output.shape[3], module.window)
+        if grid.single:
+            tokens = grid.window_h * grid.window_w
+            channels = module.qk.conv.in_channels + module.v.conv.out_channels
+            repeated += (len(module.schemes) - 1) * tokens**2 * channels
+
+    for module in model.modules():
+        if isinstance(module, WindowExpansion):
+            handles.append(module.register_forward_hook(count_coinciding))
+        elif isinstance(module, _BatchNorm | nn.LayerNorm):
+            handles.append(module.register_forward_hook(count_norm))
+        elif isinstance(module, VisionModel):
+            handles.append(module.register_forward_hook(count_pooling))
+    was_training = model.training
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros(1, in_chans, height, width, device=like.device, dtype=like.dtype))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    executed = counter.get_total_flops() // 2
+    return Cost(executed_macs=executed, macs=executed + repeated, flops=executed + repeated + extra)

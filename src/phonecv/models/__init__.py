@@ -1,0 +1,9 @@
+"""The networks: one file per family, what they share, and the way to build one by name."""
+
+from phonecv.models.base import VisionModel, no_weight_decay
+from phonecv.models.emo import EMO
+from phonecv.models.emov2 import EMOv2
+from phonecv.models.factory import create_model
+from phonecv.models.mobileone import MobileOne
+
+__all__ = ["EMO", "EMOv2", "MobileOne", "VisionModel", "create_model", "no_weight_decay"]

@@ -1,0 +1,192 @@
+"""Parts that the families share: convolution units, norms, window attention.
+
+Shapes are written ``B C H W``; inside attention ``N`` is the number of tokens of one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Scheme = Literal["remote", "close"]
+
+#: EMO and EMOv2 use this in every norm; PyTorch's defaults differ for BatchNorm (1e-5) and LayerNorm (1e-5).
+EMO_EPS = 1e-6
+
+
+class LayerNorm2d(nn.Module):
+    """LayerNorm over the channels of each pixel, ``B C H W -> B C H W``."""
+
+    def __init__(self, channels: int, *, eps: float = EMO_EPS, affine: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=eps, elementwise_affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale2d(nn.Module):
+    """A learned factor per channel (CaiT, Touvron et al. 2021, section 2), ``B C H W -> B C H W``."""
+
+    def __init__(self, channels: int, init: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((1, channels, 1, 1), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class DropPath(nn.Module):
+    """Drop the whole residual branch of a sample with probability `rate` (Huang et al. 2016, section 3)."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)
+        return x * (mask / keep)
+
+    def extra_repr(self) -> str:
+        """The rate, for ``print(model)``."""
+        return f"rate={self.rate:.4f}"
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, then norm or nothing, then activation or nothing; zero padding keeps ``H / stride``."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        norm: bool = False,
+        act: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        self.norm = nn.BatchNorm2d(out_channels, eps=EMO_EPS) if norm else nn.Identity()
+        self.act = act() if act is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the mean over the map (Hu et al. 2018, section 3), ``B C H W -> B C H W``."""
+
+    def __init__(self, channels: int, reduced: int, act: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, reduced, 1)
+        self.act = act()
+        self.expand = nn.Conv2d(reduced, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = x.mean((2, 3), keepdim=True)
+        return x * self.expand(self.act(self.reduce(gate))).sigmoid()
+
+
+class WindowGrid:
+    """Cuts a map into windows of ``window x window`` tokens and puts it together again.
+
+    ``close`` windows are contiguous squares; ``remote`` windows are dilated grids, where window (i, j)
+    holds the pixels with ``y mod rows == i`` and ``x mod columns == j`` (EMOv2, Zhang et al. 2024, section 3.2).
+    `window` <= 0 means one window that covers the whole map. Cells beyond the map are appended at the
+    bottom and right, unmasked: they take part as keys and values, as in the reference.
+
+    No tensor here has more than five axes, which some exporters cannot pass.
+    """
+
+    def __init__(self, height: int, width: int, window: int) -> None:
+        self.height, self.width = height, width
+        # While a graph with free sizes is traced, sizes are symbols: then nothing may be decided by them.
+        self.symbolic = not (isinstance(height, int) and isinstance(width, int))
+        self.window_h, self.window_w = (window, window) if window > 0 else (height, width)
+        self.pad_bottom = -height % self.window_h
+        self.pad_right = -width % self.window_w
+        self.rows = (height + self.pad_bottom) // self.window_h
+        self.columns = (width + self.pad_right) // self.window_w
+
+    @property
+    def single(self) -> bool:
+        """Whether one window covers the map; remote and close are then the same cut."""
+        return not self.symbolic and self.rows == 1 and self.columns == 1
+
+    def pad(self, x: Tensor, value: Tensor | None = None) -> Tensor:
+        """Append the cells that fill the last windows: zeros, or `value` per channel (1 C 1 1)."""
+        if not (self.symbolic or self.pad_bottom or self.pad_right):
+            return x
+        amounts = (0, self.pad_right, 0, self.pad_bottom)
+        return F.pad(x, amounts) if value is None else F.pad(x - value, amounts) + value
+
+    def split(self, x: Tensor, scheme: Scheme) -> Tensor:
+        """Padded map ``B C H W`` -> tokens ``B*windows N C``."""
+        x = x.permute(0, 2, 3, 1)  # B H W C
+        if self.single:
+            return x.flatten(1, 2)
+        B, C = x.shape[0], x.shape[3]
+        R, K, h, w = self.rows, self.columns, self.window_h, self.window_w
+        if scheme == "remote":
+            x = x.reshape(B, h, R, K * w, C).transpose(1, 2)  # B R h W C
+            x = x.reshape(B * R, h, w, K, C).permute(0, 3, 1, 2, 4)  # B*R K h w C
+        else:
+            x = x.reshape(B * R, h, K, w, C).transpose(1, 2)  # B*R K h w C
+        return x.reshape(B * R * K, h * w, C)
+
+    def merge(self, x: Tensor, scheme: Scheme) -> Tensor:
+        """Tokens ``B*windows N C`` -> map ``B C H W`` without the appended cells; the inverse of `split`."""
+        R, K, h, w = self.rows, self.columns, self.window_h, self.window_w
+        C = x.shape[2]
+        if self.single:
+            x = x.reshape(-1, h, w, C)
+        elif scheme == "remote":
+            x = x.reshape(-1, K, h, w, C).permute(0, 2, 3, 1, 4)  # B*R h w K C
+            x = x.reshape(-1, R, h, w * K, C).transpose(1, 2)  # B h R W C
+            x = x.reshape(-1, h * R, w * K, C)
+        else:
+            x = x.reshape(-1, K, h, w, C).transpose(1, 2)  # B*R h K w C
+            x = x.reshape(-1, R * h, K * w, C)
+        # Always cut: a cut that depends on the size would be frozen into an exported graph.
+        return x[:, : self.height, : self.width].permute(0, 3, 1, 2)
+
+
+def multi_head_attention(qk: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
+    """Plain softmax attention over the tokens of each window.
+
+    Args:
+        qk: ``W N 2*D``, the queries in the first D channels, the keys in the last D, each head-major.
+        v: ``W N E``, head-major; E may differ from D.
+        heads: number of heads; divides D and E.
+        scale: factor of the query-key product.
+
+    Returns:
+        ``W N E``.
+    """
+    q, k = qk.unflatten(2, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # each W heads N D/heads
+    v = v.unflatten(2, (heads, -1)).transpose(1, 2)  # W heads N E/heads
+    # Scaling q, not the product, keeps half precision further from overflow.
+    weights = ((q * scale) @ k.transpose(2, 3)).softmax(-1)
+    # Under autocast softmax gives float32 and the product goes back to the lower precision.
+    return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+
+
+def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
+    """Rates per stage and block, rising linearly from 0 to `rate` over all blocks.
+
+    Blocks without a residual consume an entry although they never use it, as in the reference.
+    """
+    total = sum(depths)
+    flat = [rate * i / max(total - 1, 1) for i in range(total)]
+    starts = [sum(depths[:i]) for i in range(len(depths))]
+    return [flat[start : start + depth] for start, depth in zip(starts, depths, strict=True)]

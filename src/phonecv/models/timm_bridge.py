@@ -1,0 +1,100 @@
+"""EMO and EMOv2 as timm models.
+
+After ``import phonecv``, ``timm.create_model("emov2_5m")`` and whatever builds on timm encoders (also
+``features_only=True``) work. MobileOne stays timm's own there. timm takes seconds to import, so the names
+are registered when the person imports it, not before: `install` sees to that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from phonecv.catalog import MODELS
+from phonecv.errors import UserError
+
+
+def install() -> None:
+    """Register now if timm is imported already, else as soon as it is. Twice does no harm."""
+    if "timm" in sys.modules:
+        register()
+    elif not any(isinstance(finder, _AfterTimm) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterTimm())
+
+
+def register() -> None:
+    """Register every EMO and EMOv2 name with timm."""
+    registry = importlib.import_module("timm.models")
+    for name, record in MODELS.items():
+        if record.family != "mobileone" and not registry.is_model(name):
+            entrypoint = _entrypoint(name)
+            # timm files a model under the module its function says it is from.
+            entrypoint.__module__ = __name__
+            registry.register_model(entrypoint)
+
+
+def _entrypoint(name: str) -> Callable[..., Any]:
+    def build(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: Any = None,
+        cache_dir: Any = None,
+        features_only: bool = False,
+        out_indices: Sequence[int] | int | None = None,
+        drop_path_rate: float | None = None,
+        output_stride: int = 32,
+        **overrides: Any,
+    ) -> Any:
+        from phonecv.models.factory import create_model
+
+        if output_stride != 32:
+            raise UserError(f"output_stride {output_stride} is not offered by {name}; it is always 32")
+        if drop_path_rate is not None:
+            overrides["drop_path"] = drop_path_rate
+        model = create_model(name, weights="official" if pretrained else None, **overrides)
+        if not features_only:
+            return model
+        features = importlib.import_module("timm.models._features")
+        return features.FeatureGetterNet(model, out_indices=(0, 1, 2, 3, 4) if out_indices is None else out_indices)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"{name} of phonecv."
+    return build
+
+
+class _AfterTimm(MetaPathFinder):
+    """Lets the import of timm go its way, and registers our names at its end."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The ordinary spec of timm, with a loader that registers afterwards."""
+        if fullname != "timm":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _RegisteringLoader(spec.loader)
+        return spec
+
+
+class _RegisteringLoader(Loader):
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+        register()
+
+    def __getattr__(self, name: str) -> Any:
+        # Resources and source of timm's package files are asked of its loader.
+        return getattr(self.loader, name)
