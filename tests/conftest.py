@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch
 torch.set_num_threads(1)
 
 #: Overrides that make a small network of each family, for tests that need one quickly.
-TINY: dict[str, dict[str, object]] = {
+TINY: dict[str, dict[str, Any]] = {
     "emo_1m": {
         "stem_width": 8,
         "depths": (1, 1, 2, 2),

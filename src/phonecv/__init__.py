@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
+from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
     from phonecv.catalog import list_models
@@ -76,3 +77,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+_install_timm_names()

@@ -20,7 +20,9 @@ def atomic_path(destination: Path | str) -> Iterator[Path]:
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.stem[:40]}-", suffix=destination.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=destination.parent, prefix=f".{destination.stem[:40]}-", suffix=destination.suffix
+    )
     os.close(handle)
     temporary = Path(name)
     try:

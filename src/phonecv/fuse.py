@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,28 +53,29 @@ def fuse(module: M) -> M:
                     )
     fused = copy.deepcopy(module)
     with torch.no_grad():
-        fused = _replace(fused)
-    for child in fused.modules():
+        replaced = _replace(fused)
+    for child in replaced.modules():
         if isinstance(child, VisionModel):
             child.form = "deploy"
-    return fused
+    return cast(M, replaced)
 
 
 def form_difference(model: nn.Module, fused: nn.Module, x: Tensor) -> float:
     """Largest output difference of two forms, relative to the largest output of the first.
 
+    Copies of both run in float64, in evaluation mode, so this is what the stored numbers differ by. In float32
+    the order of summation adds its own noise, to either form alike: up to 2e-5 for MobileOne-S0 with its
+    four branches.
+
     Args:
-        model: a network whose output is a tensor or a sequence of tensors; put in evaluation mode for the call.
+        model: a network whose output is a tensor or a sequence of tensors.
         fused: the other form.
         x: input, ``B 3 H W``.
     """
     outputs = []
     for form in (model, fused):
-        was_training = form.training
-        form.eval()
         with torch.no_grad():
-            out = form(x)
-        form.train(was_training)
+            out = copy.deepcopy(form).double().eval()(x.double())
         outputs.append([out] if isinstance(out, Tensor) else list(out))
     return max(
         ((a - b).abs().max() / a.abs().max().clamp(min=torch.finfo(a.dtype).tiny)).item()
@@ -99,7 +100,7 @@ def _conv(like: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
         like.out_channels,
         (like.kernel_size[0], like.kernel_size[1]),
         (like.stride[0], like.stride[1]),
-        like.padding,
+        like.padding if isinstance(like.padding, str) else (like.padding[0], like.padding[1]),
         groups=like.groups,
         device=like.weight.device,
         dtype=like.weight.dtype,
@@ -140,7 +141,9 @@ def _absorb_input_affine(unit: ConvNormAct, factor: Tensor, shift: Tensor) -> No
     unit.conv = _conv(unit.conv, weight * factor[None, :, None, None], bias)
 
 
-def _fold_pre_norm(norm: nn.Module, followers: Sequence[ConvNormAct], windowed: bool) -> tuple[nn.Module, Tensor | None]:
+def _fold_pre_norm(
+    norm: nn.Module, followers: Sequence[ConvNormAct], windowed: bool
+) -> tuple[nn.Module, Tensor | None]:
     """Move the affine part of a block's pre-norm into the 1x1 convolutions that read it.
 
     Returns:

@@ -66,7 +66,9 @@ class Preprocessing:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
-                raise UserError(f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})")
+                raise UserError(
+                    f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})"
+                )
         plain = dict(values)
         for key in ("mean", "std"):
             if key in plain:

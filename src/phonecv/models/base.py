@@ -79,9 +79,10 @@ class VisionModel(nn.Module):
         setattr(self, self.classifier_name, head)
 
     def _freeze(self) -> None:
-        """Apply `frozen_stages`; a constructor calls it once the stages exist."""
+        """Apply `frozen_stages` and `norm_eval`; a constructor calls it once the stages exist."""
         for stage in list(self.stages())[: self.frozen_stages + 1]:
             stage.requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen stages, and BatchNorm under `norm_eval`, stay in evaluation mode."""

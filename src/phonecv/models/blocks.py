@@ -113,10 +113,11 @@ class WindowGrid:
         # While a graph with free sizes is traced, sizes are symbols: then nothing may be decided by them.
         self.symbolic = not (isinstance(height, int) and isinstance(width, int))
         self.window_h, self.window_w = (window, window) if window > 0 else (height, width)
-        self.pad_bottom = -height % self.window_h
-        self.pad_right = -width % self.window_w
-        self.rows = (height + self.pad_bottom) // self.window_h
-        self.columns = (width + self.pad_right) // self.window_w
+        # The padded size as a product, so that a symbolic one is seen to divide by the window.
+        self.rows = (height + self.window_h - 1) // self.window_h
+        self.columns = (width + self.window_w - 1) // self.window_w
+        self.pad_bottom = self.rows * self.window_h - height
+        self.pad_right = self.columns * self.window_w - width
 
     @property
     def single(self) -> bool:

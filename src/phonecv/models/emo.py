@@ -60,7 +60,7 @@ class IRMB(nn.Module):
         super().__init__()
         dim_mid = int(dim_in * ratio)
         self.residual = stride == 1 and dim_in == dim_out
-        self.norm = LayerNorm2d(dim_in) if late else nn.BatchNorm2d(dim_in, eps=EMO_EPS)
+        self.norm: nn.Module = LayerNorm2d(dim_in) if late else nn.BatchNorm2d(dim_in, eps=EMO_EPS)
         self.qk = ConvNormAct(dim_in, 2 * dim_in, bias=True) if attention else None
         self.v = ConvNormAct(dim_in, dim_mid, bias=True, act=nn.GELU if late else nn.SiLU)
         self.conv_local = ConvNormAct(dim_mid, dim_mid, kernel, stride=stride, groups=dim_mid, norm=True, act=nn.SiLU)

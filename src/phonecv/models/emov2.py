@@ -121,7 +121,7 @@ class I2RMB(nn.Module):
         dim_mid = int(dim_in * ratio)
         act = nn.GELU if late else nn.SiLU
         self.residual = stride == 1 and dim_in == dim_out
-        self.norm = LayerNorm2d(dim_in) if late else nn.BatchNorm2d(dim_in, eps=EMO_EPS)
+        self.norm: nn.Module = LayerNorm2d(dim_in) if late else nn.BatchNorm2d(dim_in, eps=EMO_EPS)
         self.eops = nn.ModuleList(
             [Expansion(dim_in, dim_mid, act, bias=qkv_bias)]
             if attention is None

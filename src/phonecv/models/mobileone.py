@@ -142,9 +142,7 @@ class MobileOne(VisionModel):
                 se = pair >= depths[s] - se_pairs[s]
                 stride = 2 if pair == 0 else 1
                 layers += [
-                    MobileOneBlock(
-                        channels, channels, 3, stride=stride, groups=channels, branches=branches, se=se
-                    ),
+                    MobileOneBlock(channels, channels, 3, stride=stride, groups=channels, branches=branches, se=se),
                     MobileOneBlock(channels, widths[s], 1, branches=branches, se=se),
                 ]
                 channels = widths[s]

@@ -71,14 +71,20 @@ def _entrypoint(name: str) -> Callable[..., Any]:
 class _AfterTimm(MetaPathFinder):
     """Lets the import of timm go its way, and registers our names at its end."""
 
+    def __init__(self) -> None:
+        self.asking_others = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The ordinary spec of timm, with a loader that registers afterwards."""
-        if fullname != "timm":
+        if fullname != "timm" or self.asking_others:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self.asking_others = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.asking_others = False
         if spec is not None and spec.loader is not None:
             spec.loader = _RegisteringLoader(spec.loader)
         return spec

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Set up and run from a fresh clone; needs only Python >= 3.11 with pip.
+
+    python3 dev.py demo     make .venv from the lock file, install phonecv, run `phonecv demo`
+    python3 dev.py test     the same, then the whole test suite
+    python3 dev.py fast     ... then the fast subset of it
+    python3 dev.py lint     ... then ruff and the type checker
+    python3 dev.py lock     write requirements.lock anew from pyproject.toml
+
+Anything after the first word goes to the tool that is run, as in `python3 dev.py test -k golden`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+LOCK = ROOT / "requirements.lock"
+
+#: Verb -> the commands it runs inside the environment, first the tool.
+VERBS: dict[str, list[list[str]]] = {
+    "demo": [["phonecv", "demo"]],
+    "test": [["pytest"]],
+    "fast": [["pytest", "-m", "not slow"]],
+    "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]],
+}
+
+
+def run(*command: str | Path, **env: str) -> None:
+    """Run a command in the project's folder; end with its status if it fails."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=os.environ | env)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def find_uv() -> Path:
+    """uv from the PATH, or a private copy in .uv; pip alone may resolve torch to a build that torchvision refuses."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    private = ROOT / ".uv"
+    uv = private / "bin" / ("uv.exe" if os.name == "nt" else "uv")
+    if not uv.exists():
+        print("getting uv ...", flush=True)
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--target", private, "uv")
+    return uv
+
+
+def set_up() -> None:
+    """Make .venv exactly as requirements.lock says; at once when it is already so."""
+    stamp = VENV / "phonecv-lock"
+    digest = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    uv = find_uv()
+    if not BIN.exists():
+        run(uv, "venv", "--quiet", "--python", sys.executable, VENV)
+    print("installing the locked packages into .venv (torch is large: a minute or more on a slow line) ...", flush=True)
+    python = BIN / "python"
+    run(uv, "pip", "sync", "--quiet", "--python", python, LOCK)
+    run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", ROOT)
+    stamp.write_text(digest)
+
+
+def main(arguments: list[str]) -> None:
+    """Run one verb."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"phonecv needs Python 3.11 or newer; this is {sys.version.split()[0]}")
+    verb, *rest = arguments or ["--help"]
+    if verb == "lock":
+        run(
+            find_uv(), "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--all-extras",
+            "--python-version", "3.11", "--no-header", "--output-file", LOCK.name, "pyproject.toml",
+        )  # fmt: skip
+        return
+    if verb not in VERBS:
+        sys.exit(__doc__)
+    set_up()
+    for tool, *options in VERBS[verb]:
+        run(BIN / tool, *options, *rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

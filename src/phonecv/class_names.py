@@ -1,0 +1,115 @@
+"""Names of classes, and whose class 7 is whose: matching a folder's classes to a model's outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+from phonecv.errors import UserError
+
+#: How many classes ImageNet-1k has; a model with as many and no names of its own is taken for one of it.
+IMAGENET_CLASSES = 1000
+
+
+@cache
+def imagenet_ids() -> tuple[str, ...]:
+    """WordNet ids of ImageNet-1k in class order, such as "n01440764"."""
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """First English name of each ImageNet-1k class; the few that repeat carry their WordNet id."""
+    from timm.data import ImageNetInfo
+
+    first = [text.split(",")[0].strip() for text in ImageNetInfo("imagenet-1k").label_descriptions()]
+    times = Counter(first)
+    return tuple(
+        name if times[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, imagenet_ids(), strict=True)
+    )
+
+
+def display_names(class_names: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
+    """A name for every output: the model's own, else ImageNet's for 1000 classes, else the index."""
+    if class_names is not None:
+        return tuple(class_names)
+    if num_classes == IMAGENET_CLASSES:
+        return imagenet_names()
+    return tuple(str(index) for index in range(num_classes))
+
+
+def map_classes(
+    labels: Sequence[int],
+    ids: Sequence[str],
+    names: Sequence[str],
+    model: Sequence[str] | None,
+    num_classes: int,
+    *,
+    hint: str = "",
+) -> dict[int, int]:
+    """For every label of a data folder the model output that means it.
+
+    Names decide wherever both sides have them: equal names (letter case and "_" for blanks apart), WordNet ids
+    and English names for ImageNet's 1000 classes. Only a model that knows no names and has as many classes as
+    the data is matched by order. Nothing is guessed beyond that.
+
+    Args:
+        labels: those that occur.
+        ids: what the class folders are called, in label order.
+        names: the classes' names in label order; often the same.
+        model: the model's class names in output order, or None.
+        num_classes: outputs of the model.
+        hint: what the person can do, appended to the error.
+
+    Raises:
+        UserError: some labels have no output, or two share one.
+    """
+    known = _aliases(model, num_classes)
+    found: dict[int, int] = {}
+    for label in labels:
+        index = known.get(_plain(ids[label]), known.get(_plain(names[label])))
+        if index is not None:
+            found[label] = index
+    missing = [ids[label] for label in labels if label not in found]
+    if not missing:
+        output, times = Counter(found.values()).most_common(1)[0]
+        if times > 1:
+            twins = ", ".join(ids[label] for label, index in found.items() if index == output)
+            raise UserError(f"{times} classes of the data ({twins}) are one class of the model, number {output}{hint}")
+        return found
+    if model is None and len(ids) == num_classes and not found:
+        return {label: label for label in labels}
+    raise UserError(
+        f"the data has {len(ids)} classes and the model {num_classes}, and {len(missing)} of the data's "
+        f"({_some(missing)}) are not among the model's ({_some(display_names(model, num_classes))}){hint}"
+    )
+
+
+def _aliases(model: Sequence[str] | None, num_classes: int) -> dict[str, int]:
+    tables = [model] if model is not None else []
+    if num_classes == IMAGENET_CLASSES and (model is None or _is_imagenet(model)):
+        tables += [imagenet_ids(), imagenet_names()]
+    known: dict[str, int] = {}
+    for table in tables:
+        for index, name in enumerate(table):
+            known.setdefault(_plain(name), index)
+    return known
+
+
+def _is_imagenet(model: Sequence[str]) -> bool:
+    """Whether names are ImageNet's in ImageNet's order (either kind, or "id, name" lists): most must agree."""
+    tables = zip(imagenet_ids(), imagenet_names(), model, strict=True)
+    agree = sum(name.startswith(wnid) or name.split(",")[0].strip() == english for wnid, english, name in tables)
+    return agree > 0.9 * len(model)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown}, ..." if len(names) > 3 else shown

@@ -1,0 +1,181 @@
+"""The application that holds the verbs, and what happens to errors on the way out."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTokensError
+
+from phonecv._version import __version__
+from phonecv.cli import (
+    audit,
+    convert,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    fuse,
+    info,
+    models,
+    predict,
+    train,
+)
+from phonecv.cli.output import printable
+from phonecv.errors import UserError, did_you_mean
+from phonecv.train.threads import wait_quietly
+
+#: In the order of the help page: look, train, use, ship, check.
+VERBS = {
+    "models": models.models,
+    "info": info.info,
+    "train": train.train,
+    "distill": distill.distill,
+    "eval": evaluate.evaluate,
+    "predict": predict.predict,
+    "fuse": fuse.fuse,
+    "convert": convert.convert,
+    "export": export.export,
+    "audit": audit.audit,
+    "doctor": doctor.doctor,
+    "demo": demo.demo,
+}
+
+app = App(
+    name="phonecv",
+    help=(
+        "Lightweight vision backbones (EMO, EMOv2, MobileOne) from training to the phone.\n\n"
+        "Start with `phonecv demo`, or `phonecv models` to see what there is."
+    ),
+    help_epilogue=(
+        "`phonecv VERB --help` explains a verb with examples. "
+        "`--debug` (or PHONECV_DEBUG=1) shows the traceback of an error."
+    ),
+    version=f"phonecv {__version__}",
+    help_format="markdown",
+    # A switch is off unless given: its default says nothing.
+    default_parameter=Parameter(negative=(), show_default=lambda value: None if value is False else value),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for _order, (_name, _function) in enumerate(VERBS.items()):
+    app.command(_function, name=_name, sort_key=_order)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments after the program's name; None takes them from the process.
+
+    Returns:
+        The exit status: 0 fine, 1 the verb's own "no" (such as audit findings), 2 a mistake to mend, 130 stopped
+        by Ctrl-C, 141 when the reader of a pipe went away.
+    """
+    _before_torch()
+    tokens, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
+    handler = _log_to_stderr()
+    try:
+        status = app(tokens, print_error=False, exit_on_error=False, verbose=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _complain("stopped", kind="")
+        return 130
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it ends; that must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        message = explain(error, tokens)
+        if debug or message is None:
+            raise
+        _complain(message)
+        return 2
+    finally:
+        logging.getLogger("phonecv").removeHandler(handler)
+    return status if isinstance(status, int) else 0
+
+
+def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
+    """The message for an error that a person can mend; None for one that is ours, which deserves its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, CycloptsError):
+        verb = tokens[0] if tokens and tokens[0] in VERBS else None
+        if isinstance(error, UnknownCommandError) and verb is None and tokens:
+            what = "option" if tokens[0].startswith("-") else "verb"
+            return f"unknown {what} {tokens[0]!r}{did_you_mean(tokens[0], VERBS)} (verbs: {', '.join(VERBS)})"
+        if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+            return f"unexpected argument {error.unused_tokens[0]!r}; see `phonecv {verb} --help`"
+        text = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
+        return f"{text[:1].lower()}{text[1:]}; see `phonecv {f'{verb} ' if verb else ''}--help`"
+    if isinstance(error, OSError) and error.errno in _MENDABLE:
+        where = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return f"{(error.strerror or str(error)).lower()}{where}"
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"the device is out of memory; try a smaller batch size ({str(error).splitlines()[0]})"
+    return None
+
+
+#: What the file system can refuse through no fault of ours.
+_MENDABLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+def _before_torch() -> None:
+    """Set what must stand before torch is loaded, and make any file name printable."""
+    # torch's CPU build uses GNU OpenMP, whose waiting threads spin by default. Three processes of two threads that
+    # trained a small network on two cores made 7.8 steps/s each spinning and 24.6 sleeping; a process that had the
+    # machine to itself lost nothing.
+    wait_quietly()
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _log_to_stderr() -> logging.Handler:
+    """Show what the library logs (downloads, classifiers left fresh) beside the results on stdout."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("phonecv: %(message)s"))
+    log = logging.getLogger("phonecv")
+    log.addHandler(handler)
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.INFO)
+    return handler
+
+
+def _take_debug(tokens: list[str]) -> tuple[list[str], bool]:
+    """The tokens without `--debug`, which every verb knows, and whether tracebacks are wanted."""
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    options = [token for token in tokens[:end] if token != "--debug"]
+    wanted = len(options) < end or os.environ.get("PHONECV_DEBUG", "0") not in ("", "0")
+    return options + tokens[end:], wanted
+
+
+def _complain(message: str, kind: str = "error: ") -> None:
+    print(f"phonecv: {kind}{printable(message)}", file=sys.stderr)

@@ -1,0 +1,33 @@
+"""`phonecv audit`: what is wrong with a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phonecv.cli.output import progress, say, say_json
+
+
+def audit(data: Path, /, *, quick: bool = False, json: bool = False) -> int:
+    """Look a data set over before training on it.
+
+    Finds unreadable and misnamed files, duplicates and leaks between splits, unequal class lists, errors in list
+    files. The exit status is 1 when there are errors; warnings alone leave it 0.
+
+    For example:
+
+    - `phonecv audit photos`
+    - `phonecv audit photos --json > audit.json`
+
+    Args:
+        data: Folder with train/ and val/.
+        quick: Only what training checks before it starts: lists and folders, not every picture.
+        json: Print JSON.
+    """
+    from phonecv.data.audit import audit as run
+
+    report = run(data, quick=quick, progress=progress("checked"))
+    if json:
+        say_json(report.to_json())
+    else:
+        say(report.table())
+    return int(bool(report.errors))

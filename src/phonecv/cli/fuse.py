@@ -1,0 +1,64 @@
+"""`phonecv fuse`: training form to deploy form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phonecv.cli.options import Ema, Force, Model, Source, destination, load, origin
+from phonecv.cli.output import millions, say, say_json, text_table
+from phonecv.errors import UserError
+
+#: Relative output difference above which the two forms do not agree, and nothing is written.
+TOLERANCE = 1e-4
+
+
+def fuse(
+    source: Source, target: Path, /, *, model: Model = None, ema: Ema = None, force: Force = False, json: bool = False
+) -> None:
+    """Training form to deploy form, checked.
+
+    Branches, norms and scales are folded into plain convolutions; the outputs of both forms must agree.
+
+    For example:
+
+    - `phonecv fuse runs/signs/best.safetensors signs-deploy.safetensors`
+    - `phonecv fuse mobileone_s1_unfused.pth.tar s1.safetensors`
+
+    Args:
+        target: The .safetensors file to write, or a folder.
+        json: Print JSON.
+    """
+    path = destination(target, force=force, source=source, suffix=".safetensors")
+    network = load(source, model, ema)
+    import torch
+
+    from phonecv.bench import count_cost, count_parameters
+    from phonecv.fuse import form_difference
+    from phonecv.fuse import fuse as run
+    from phonecv.weights import save_checkpoint
+
+    fused = run(network)
+    size = network.preprocessing.size
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    difference = form_difference(network, fused, images)
+    # Written so that a difference of NaN fails, too.
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"the forms differ by {difference:.2e} of the largest output, above {TOLERANCE:g}; nothing was written "
+            "(are the BatchNorm statistics of this checkpoint settled, and its weights finite?)"
+        )
+    save_checkpoint(fused, path, **origin(source))
+    rows = [
+        (form, count_parameters(net), count_cost(net, size).macs)
+        for form, net in ((network.form, network), ("deploy", fused))
+    ]
+    if json:
+        forms = [{"form": form, "parameters": parameters, "macs": macs} for form, parameters, macs in rows]
+        say_json({"model": network.name, "path": str(path), "difference": difference, "size": size, "forms": forms})
+        return
+    if network.form == "deploy":
+        say(f"{source} is in deploy form already; it is written as it is")
+    else:
+        say(text_table(("form", "parameters", "MACs"), [(f, f"{p:,}", f"{m:,}") for f, p, m in rows], right=(1, 2)))
+        say(f"largest output difference: {difference:.1e} of the largest output, on 2 random inputs of {size} px")
+    say(f"wrote {path} ({network.name}, {millions(rows[1][1])} parameters)")

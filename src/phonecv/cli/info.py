@@ -1,0 +1,62 @@
+"""`phonecv info`: one network or one checkpoint file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from phonecv.cli.output import fields, millions, say, say_json, text_table
+
+
+def info(
+    name_or_file: Annotated[str, Parameter(name="NAME|FILE")],
+    /,
+    *,
+    form: Literal["training", "deploy"] | None = None,
+    size: int | None = None,
+    json: bool = False,
+) -> None:
+    """Take a network or a checkpoint apart, stage by stage.
+
+    Shows form, preprocessing, classes, public weights and, for a file, what it holds. A checkpoint of any supported
+    layout is read without running anything in it.
+
+    For example:
+
+    - `phonecv info emov2_5m`
+    - `phonecv info mobileone_s0 --form deploy`
+    - `phonecv info runs/signs/best.safetensors`
+
+    Args:
+        name_or_file: A name that `phonecv models` lists, or the path of a checkpoint.
+        form: Count this form of the network; by default the file's, or the training form.
+        size: Count at this input side in pixels; by default the network's own.
+        json: Print JSON.
+    """
+    from phonecv.info import describe
+
+    found = describe(name_or_file, form=form, size=size)
+    if json:
+        say_json(found.to_dict())
+        return
+    say(fields(found.facts()))
+    if found.model is not None:
+        rows = [
+            (row.stage, row.channels, row.stride or "", row.blocks, f"{row.parameters:,}", f"{row.macs:,}")
+            for row in found.model.stages
+        ]
+        total = ("total", "", "", "", f"{found.model.parameters:,}", f"{found.model.macs:,}")
+        say()
+        say(
+            text_table(
+                ("stage", "channels", "stride", "blocks", "parameters", "MACs"), [*rows, total], right=range(1, 6)
+            )
+        )
+        say(f"\n{found.model.form} form, {millions(found.model.macs)} MACs at {found.model.input_size} px")
+    if found.record is not None and found.record.weights and found.file is None:
+        from phonecv.cli.tables import weight_rows
+
+        header, lines, right = weight_rows([found.record])
+        say()
+        say(text_table(header, lines, right=right))

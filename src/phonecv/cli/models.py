@@ -1,0 +1,46 @@
+"""`phonecv models`: the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from phonecv.cli.output import markdown_table, say, say_json, text_table
+
+
+def models(
+    pattern: str = "*",
+    *,
+    weights: bool = False,
+    json: bool = False,
+    markdown: Annotated[bool, Parameter(show=False)] = False,
+) -> None:
+    """List the networks: size, cost, published accuracy, licence.
+
+    MACs are of the deployed network at the input size given; top-1 is the published ImageNet-1k figure of the
+    first weight file.
+
+    For example:
+
+    - `phonecv models`
+    - `phonecv models "emov2_*"`
+    - `phonecv models mobileone --weights`
+
+    Args:
+        pattern: Shell-style pattern, or part of a name.
+        weights: One row per public weight file instead of one per network.
+        json: Everything the catalog knows, as JSON.
+        markdown: A Markdown table, as in docs/models.md.
+    """
+    from phonecv.cli.tables import model_rows, select, weight_rows
+
+    records = select(pattern)
+    if json:
+        say_json([asdict(record) for record in records])
+        return
+    header, rows, right = weight_rows(records) if weights else model_rows(records)
+    say((markdown_table if markdown else text_table)(header, rows, right=right))
+    if not markdown:
+        say(f"\n{len(rows)} {'weight files' if weights else 'networks'}; `phonecv info NAME` takes one apart")

@@ -1,0 +1,104 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from phonecv.errors import UserError
+
+if TYPE_CHECKING:
+    from phonecv.models import VisionModel
+
+_NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
+Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}")]
+Classifier = Annotated[str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}")]
+Model = Annotated[
+    str | None,
+    Parameter(
+        name="--model", help="Name of the network, where the file leaves it open (its window size, for example)."
+    ),
+]
+Ema = Annotated[
+    bool | None,
+    Parameter(
+        name="--ema",
+        negative="--live",
+        help="Averaged or live weights, where a training checkpoint holds both; never guessed.",
+    ),
+]
+Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one.")]
+Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
+
+
+def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
+    """Arguments for `phonecv.runner.load_network` beside the source.
+
+    Raises:
+        UserError: the source is a catalog name or an exported file, which leave nothing to choose.
+    """
+    chosen = {key: value for key, value in (("name", model), ("ema", ema)) if value is not None}
+    if chosen:
+        from phonecv.catalog import MODELS
+
+        if source.partition(":")[0] in MODELS and not Path(source).exists():
+            raise UserError(
+                f"{source!r} is the name of a network; --model, --ema and --live choose within a checkpoint file "
+                f"(NAME:TAG chooses among public weights, see `phonecv models --weights`)"
+            )
+        if Path(source).suffix == ".onnx":
+            raise UserError(f"{source!r} is an exported file; --model, --ema and --live belong to checkpoints")
+    return chosen
+
+
+def load(source: str, model: str | None, ema: bool | None) -> VisionModel:
+    """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode."""
+    chosen = loading(source, model, ema)
+    from phonecv.runner import load_network
+
+    return load_network(source, **chosen).eval()
+
+
+def origin(source: str) -> dict[str, Any]:
+    """Arguments for `save_checkpoint` that pass on how the source was trained and where it came from."""
+    if not Path(source).is_file():
+        return {"source": source}
+    from phonecv.weights import read_checkpoint
+
+    record = read_checkpoint(source).record or {}
+    return {"training": record.get("training"), "source": record.get("source") or Path(source).name}
+
+
+def destination(path: Path, *, force: bool, source: str, suffix: str = "") -> Path:
+    """The file to write, checked before any heavy work; a folder gets a file named after the source.
+
+    Raises:
+        UserError: another suffix, the source itself, or a file that exists already.
+    """
+    if path.is_dir() and suffix:
+        path = path / f"{Path(source.partition(':')[0]).stem}{suffix}"
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder; name the file to write")
+    if suffix and path.suffix.lower() != suffix:
+        raise UserError(f"{str(path)!r} does not end in {suffix}; try {str(path.with_suffix(suffix))!r}")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise UserError(f"source and destination are both {str(path)!r}; choose another destination")
+    if path.exists() and not force:
+        raise UserError(f"{str(path)!r} exists already; --force replaces it")
+    return path
+
+
+def pixels(size: str | None) -> int | tuple[int, int] | None:
+    """``"224"`` -> 224, ``"224x320"`` -> (224, 320), height first.
+
+    Raises:
+        UserError: neither form.
+    """
+    if size is None:
+        return None
+    parts = size.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"size {size!r} is not a number of pixels such as 224, or HEIGHTxWIDTH such as 224x320")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))

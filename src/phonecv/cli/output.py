@@ -1,0 +1,94 @@
+"""Printing: plain aligned tables, numbers people read, names that cannot break a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def printable(text: object) -> str:
+    """Text whose control characters and undecodable bytes are escaped line by line.
+
+    A file name may hold any byte: printed raw, an escape sequence drives the terminal.
+    """
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in str(text).split("\n"))
+
+
+def printable_cell(text: object) -> str:
+    """The same on one line: a line break within a name must not forge a row."""
+    return " ".join(printable(text).split("\n"))
+
+
+def _escaped(line: str) -> str:
+    # Late, because help and plain tables need neither Pillow nor numpy.
+    from phonecv.data.images import printable
+
+    return printable(line)
+
+
+def say(text: object = "") -> None:
+    """Print one line, or several, with `printable`."""
+    print(printable(text))
+
+
+def say_json(value: Any) -> None:
+    """Print a value as indented JSON, ASCII only so that any terminal and any file name will do."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def progress(what: str) -> Callable[[int, int], None] | None:
+    """A counter on one line of stderr, called with (done, all); None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{what} {done}/{total}" + ("\n" if done >= total else ""))
+        sys.stderr.flush()
+
+    return show
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """Columns separated by two blanks; the column numbers in `right` are right-aligned.
+
+    Unlike a drawn table it is never cut to the width of a terminal, so it can be piped.
+    """
+    cells = [[printable_cell("" if value is None else value) for value in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """The same table for a Markdown page."""
+    lines = [header, ["---:" if i in right else "---" for i in range(len(header))], *rows]
+    return "\n".join(
+        "| " + " | ".join(printable_cell("" if value is None else value).replace("|", "\\|") for value in row) + " |"
+        for row in lines
+    )
+
+
+def fields(pairs: Sequence[tuple[str, object]]) -> str:
+    """Aligned ``name  value`` lines; pairs without a value are left out."""
+    shown = [(name, value) for name, value in pairs if value is not None and value != ""]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name.ljust(width)}  {printable_cell(value)}" for name, value in shown)
+
+
+def millions(count: int | float | None) -> str:
+    """``5126440`` -> ``5.13 M``; an empty string for None."""
+    return "" if count is None else f"{count / 1e6:.2f} M"
+
+
+def percent(value: float | None) -> str:
+    """``79.448`` -> ``79.4``; an empty string for None."""
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,95 @@
+"""`phonecv train`: train by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from phonecv.cli.output import markdown_table, say, text_table
+from phonecv.errors import UserError
+
+Recipe = Annotated[str | None, Parameter(help="Name or YAML file; without one the shipped recipes are listed.")]
+Overrides = Annotated[
+    str,
+    Parameter(name="KEY=VALUE", help="Any setting of the recipe, such as `schedule.epochs=30` or `model.name=emo_2m`."),
+]
+Data = Annotated[
+    Path | None,
+    Parameter(help="Folder with train/ and val/, each with a folder per class or a list file (`data.path`)."),
+]
+Out = Annotated[Path | None, Parameter(help="Run folder (`run.out`).")]
+Devices = Annotated[int, Parameter(help="Processes to train with on this machine, one per GPU where there are any.")]
+Show = Annotated[bool, Parameter(help="Print the complete configuration and stop.")]
+
+
+def train(
+    recipe: Recipe = None,
+    /,
+    *overrides: Overrides,
+    data: Data = None,
+    out: Out = None,
+    devices: Devices = 1,
+    show: Show = False,
+    markdown: Annotated[bool, Parameter(show=False)] = False,
+) -> int:
+    """Train a classifier by a recipe.
+
+    A recipe is a shipped one by name, or a YAML file of yours. The run folder gets the full configuration, metrics,
+    curves and the last and best checkpoints. The same command goes on where a stopped or killed run left off. On
+    several nodes start it under torchrun.
+
+    For example:
+
+    - `phonecv train finetune --data photos --out runs/photos schedule.epochs=20`
+    - `phonecv train runs/photos/config.yaml` (go on)
+    - `phonecv train finetune --show`
+    """
+    if recipe is None:
+        list_recipes(markdown)
+        return 0
+    return run_recipe(recipe, overrides, data, out, devices, show)
+
+
+def list_recipes(markdown: bool = False) -> None:
+    """Print the shipped recipes."""
+    from phonecv.cli.tables import recipe_rows
+
+    header, rows, right = recipe_rows()
+    if markdown:
+        say(markdown_table(header, rows, right=right))
+    else:
+        # The promises are sentences: too long for a line of a terminal.
+        say(text_table(header[:2], [row[:2] for row in rows]))
+        say("\n`phonecv train RECIPE --show` prints one in full")
+
+
+def run_recipe(
+    recipe: str,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path | None,
+    devices: int,
+    show: bool,
+    *,
+    distill: bool = False,
+) -> int:
+    """Train, or print the configuration; returns the exit status."""
+    from phonecv.train.config import TrainConfig
+
+    paths = ([] if data is None else [f"data.path={data}"]) + ([] if out is None else [f"run.out={out}"])
+    config = TrainConfig.from_yaml(recipe, [*overrides, *paths])
+    if distill and config.distill.teacher is None:
+        raise UserError(
+            f"recipe {recipe!r} names no teacher; pass --teacher timm:NAME, a network's name or a checkpoint"
+        )
+    if show:
+        say(config.to_yaml().rstrip())
+        return 0
+    from phonecv.train.run import train as run
+
+    result = run(config, devices=devices)
+    # Stopped in good order, with everything saved: the shell still learns that it was stopped.
+    return 0 if result.finished else 130

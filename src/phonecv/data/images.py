@@ -1,0 +1,263 @@
+"""Opening one picture safely: the only way any part of the package reads pixels.
+
+The choices, the same in training, evaluation, prediction and the demo:
+
+- the content decides the type of a file, its name does not;
+- the size in the header is checked before anything is decoded (`MAX_PIXELS`; Pillow needs 4 bytes per pixel, so a
+  picture takes at most about 0.4 GB, twice that while a mode is converted);
+- the EXIF orientation is always applied;
+- transparency is composed onto white;
+- 16 bits per channel are scaled to 8 (the high byte, which is what Pillow does for 48-bit colour);
+- of an animation or a file of several pages the first picture counts;
+- floating point files are refused: there is no range to scale them by, and they may hold NaN.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from phonecv.errors import UserError
+
+#: Extensions a folder scan takes for pictures, in lower case.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+
+#: Largest picture that is decoded. Pillow starts to warn of "decompression bombs" at the same size.
+MAX_PIXELS = 89_478_485
+
+#: Only these decoders run. Others in Pillow start programs (EPS) or serve no photograph.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+_BACKGROUND = (255, 255, 255)
+_ORIENTATION = 0x0112  # EXIF tag
+
+# warnings.catch_warnings changes state of the whole process, so two threads must not be inside it at once.
+_WARNINGS_LOCK = threading.Lock()
+
+
+class ImageError(UserError):
+    """A picture file that can't be used; the message names the file and what is wrong with it."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{printable(path)}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[Path, str]]:
+        # Worker processes send exceptions back by pickle, which would call __init__ with the joined message only.
+        return type(self), (self.path, self.reason)
+
+
+def printable(path: Path | str) -> str:
+    """`path` on one line that any terminal and any UTF-8 file takes: odd bytes and control characters as ``\\x..``."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter)) for letter in text
+    )
+
+
+def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture at `path` as RGB, upright, fully decoded, with its file closed.
+
+    Args:
+        path: the file; its extension does not matter.
+        max_pixels: refuse larger pictures before decoding; can't be raised above `MAX_PIXELS`.
+
+    Raises:
+        ImageError: the file can't be read, is damaged, too large or of a kind that is not supported.
+    """
+    path = Path(path)
+    with _opened(path, max_pixels) as image:
+        image.load()
+        return _to_rgb(_upright(image), path)
+
+
+def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
+    """Format, width and height from the header alone; pixels are not decoded.
+
+    Raises:
+        ImageError: the header can't be read or announces too large a picture.
+    """
+    with _opened(Path(path), max_pixels) as image:
+        return image.format or "", image.width, image.height
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """The file opened and its header checked; everything that goes wrong inside becomes an `ImageError`."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        # Pillow warns of damaged metadata, which is harmless here; only its bomb warning is a reason to stop.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > max_pixels:
+                    raise ImageError(path, _too_large(f"{image.width} x {image.height} pixels", max_pixels))
+                yield image
+        except ImageError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(path, _too_large("the picture its header announces", max_pixels)) from error
+        except Image.UnidentifiedImageError as error:
+            raise ImageError(path, _unidentified_reason(path)) from error
+        # The decoders raise nearly everything on damaged data (OSError, SyntaxError, struct.error, zlib.error,
+        # ValueError, IndexError, OverflowError, ...); whatever it is, the file is at fault.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise ImageError(path, _system_reason(path, error)) from error
+            raise ImageError(path, f"damaged picture ({_one_line(error)})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """`image` turned the way its EXIF orientation says; a damaged EXIF block counts as none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # the EXIF parser meets arbitrary bytes here, and the pixels are fine without it
+        return image
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """`image` as a plain RGB picture that no longer depends on its file."""
+    if image.mode == "F":
+        raise ImageError(
+            path, "floating point pixels are not supported; save the picture with 8 or 16 bits per channel"
+        )
+    if image.mode.startswith("I"):
+        image = _scale_to_8_bits(image, path)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, _BACKGROUND)
+        rgb.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        rgb = image.convert("RGB")
+    # Metadata ends here: with its EXIF block left in, the picture could be turned a second time further on.
+    rgb.info.clear()
+    return rgb
+
+
+def _scale_to_8_bits(image: Image.Image, path: Path) -> Image.Image:
+    import numpy as np
+
+    values = np.asarray(image)
+    if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+        raise ImageError(path, "pixel values outside 0..65535; save the picture with 8 or 16 bits per channel")
+    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _too_large(what: str, max_pixels: int) -> str:
+    return f"too large: {what} exceeds the limit of {max_pixels:,} pixels; scale the picture down"
+
+
+def _system_reason(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the link points nowhere" if path.is_symlink() else "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a picture"
+    return f"can't be read ({error.strerror or error})"
+
+
+def _unidentified_reason(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        return "empty file"
+    lowered = start.lstrip().lower()
+    if lowered.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not a picture; download the file again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, not the picture itself; run `git lfs pull`"
+    if start.startswith((b"\xff\xd8", b"\x89PNG")):
+        return "damaged picture (its header can't be read)"
+    if all(byte in b"\t\n\r\f" or byte >= 32 for byte in start) and start.isascii():
+        return "text, not a picture"
+    return f"not a picture in a format that is read here ({', '.join(FORMATS)})"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a folder scan takes a file called `name` for a picture: a known extension and no leading dot."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def scan_images(folder: Path | str) -> Iterator[str]:
+    """Paths, relative to `folder` and in order, of the pictures in it and in its sub-folders.
+
+    Links are followed, but no folder is entered twice, so loops end. Hidden files and folders are left out, and so are
+    links that point nowhere.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def walk(absolute: str, relative: str) -> Iterator[str]:
+        status = os.stat(absolute)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(absolute) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+        for entry in ordered:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link that loops onto itself: neither a file nor a folder
+                continue
+            if is_folder:
+                yield from walk(entry.path, f"{relative}{entry.name}/")
+            elif is_file and is_image_name(entry.name):
+                yield relative + entry.name
+
+    yield from walk(os.fspath(folder), "")
+
+
+def find_images(source: Path | str) -> list[Path]:
+    """Pictures named by a path, a folder (with its sub-folders) or a glob pattern.
+
+    A file that is named is taken whatever its extension; a folder or pattern gives only names of pictures.
+
+    Raises:
+        UserError: nothing there, or no picture in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = [path / name for name in scan_images(path)]
+        if not found:
+            raise UserError(f"{printable(path)}: no pictures in this folder (extensions: {' '.join(IMAGE_SUFFIXES)})")
+        return found
+    # A name that exists wins over its reading as a pattern: "[1].jpg" is a legal file name.
+    if path.exists() or path.is_symlink():
+        return [path]
+    if not glob.has_magic(str(source)):
+        raise UserError(f"{printable(path)}: no such file or folder")
+    matches = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+    found = [match for match in matches if match.is_file() and is_image_name(match.name)]
+    if not found:
+        raise UserError(
+            f"{printable(path)}: the pattern matches {len(matches)} names, none of them a picture"
+            f" (extensions: {' '.join(IMAGE_SUFFIXES)})"
+        )
+    return found

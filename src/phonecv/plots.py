@@ -1,0 +1,349 @@
+"""Pictures for run folders: curves, confusion matrices, image grids, bars.
+
+Drawn with matplotlib's object interface on its Agg canvas: no window, no global state, and safe in a
+process that draws with pyplot itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from phonecv.errors import UserError
+from phonecv.files import atomic_path
+
+#: Okabe and Ito's colours, told apart by every kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")
+INK, FAINT = "#222222", "#DDDDDD"
+DPI = 120
+
+_LOSS = re.compile(r"(^|[_/.])(loss|ce|kd|kl)($|[_/.])|loss")
+_ACCURACY = re.compile(r"top_?[15]\b|top[15]_|accuracy")
+
+
+# ------------------------------------------------------------------------------------------ curves
+
+
+def save_curves(csv_path: Path | str, png_path: Path | str) -> Path:
+    """Draw a run's metrics table: one panel for losses, one for accuracies, one for the learning rate.
+
+    Columns are taken by their names, whatever the task calls its losses; a row fills only the columns it has
+    values for, so rows of training and evaluation may share one table. A column `split` or `phase` makes
+    one curve for each of its values.
+
+    Raises:
+        UserError: the table is missing, empty, or has nothing to draw.
+    """
+    series = read_series(csv_path)
+    groups = {
+        "loss": [name for name in series if _LOSS.search(name.split(" ")[0])],
+        "accuracy (%)": [name for name in series if _ACCURACY.search(name.split(" ")[0])],
+        "learning rate": [name for name in series if name.split(" ")[0] in ("lr", "learning_rate")],
+    }
+    panels = [(title, names) for title, names in groups.items() if names]
+    if not panels:
+        raise UserError(f"{csv_path} holds no loss, accuracy or learning-rate values to draw")
+    figure = _figure(4.6 * len(panels) + 0.4, 3.6)
+    for number, (title, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for index, name in enumerate(names):
+            x, y = series[name]
+            marker = "o" if len(x) < 40 else None
+            axes.plot(x, y, color=COLOURS[index % len(COLOURS)], lw=1.6, marker=marker, ms=3, label=legible(name))
+        _tidy(axes)
+        axes.set_title(title, fontsize=11, loc="left", color=INK)
+        axes.set_xlabel(_x_name(csv_path), fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        if title == "learning rate":
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        else:
+            axes.legend(fontsize=8, frameon=False)
+        if title == "loss":
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    return _save(figure, png_path)
+
+
+def read_series(csv_path: Path | str) -> dict[str, tuple[list[float], list[float]]]:
+    """Every numeric column of a metrics table as (x, y), x being the epoch (or step) of the row."""
+    path = Path(csv_path)
+    if not path.is_file():
+        raise UserError(f"no metrics table at {path}")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise UserError(f"{path} holds no rows yet")
+    x_name = _x_name(path)
+    kinds = next((name for name in ("split", "phase") if name in rows[0]), None)
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for number, row in enumerate(rows):
+        x = _number(row.get(x_name))
+        for name, text in row.items():
+            y = _number(text)
+            if name is None or name == x_name or y is None:
+                continue
+            label = f"{name} ({row[kinds]})" if kinds and row[kinds] else name
+            xs, ys = series.setdefault(label, ([], []))
+            xs.append(float(number) if x is None else x)
+            ys.append(y)
+    return series
+
+
+def _x_name(csv_path: Path | str) -> str:
+    with Path(csv_path).open(newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file), [])
+    return next((name for name in ("epoch", "step", "iteration") if name in names), "row")
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+# ---------------------------------------------------------------------------------------- confusion
+
+
+def save_confusion(
+    matrix: np.ndarray, classes: Sequence[str], png_path: Path | str, *, title: str = "Confusion matrix"
+) -> Path:
+    """Draw counts, true classes in rows and predicted ones in columns.
+
+    Rows without images and columns without predictions are left out, so that ten classes judged by a
+    thousand-class model stay readable: predictions outside the rows' classes share the column "other".
+    Up to 30 classes show names and numbers, up to 80 names, more only indices and the most frequent mistakes.
+    """
+    matrix = np.asarray(matrix)
+    rows = np.flatnonzero(matrix.sum(1))
+    if len(rows) == 0:
+        raise UserError("no images were counted, so there is no confusion matrix to draw")
+    inside = matrix[np.ix_(rows, rows)]
+    outside = matrix[rows].sum(1) - inside.sum(1)
+    names = [legible(classes[int(row)], 22) for row in rows]
+    shown = np.hstack([inside, outside[:, None]]) if outside.any() else inside
+    columns = [*names, "other"] if outside.any() else names
+    draw = _confusion_cells if len(rows) <= 80 else _confusion_map
+    return _save(draw(shown, names, columns, _mistakes(matrix, classes), title), png_path)
+
+
+def _confusion_cells(
+    shown: np.ndarray, names: list[str], columns: list[str], mistakes: list[str], title: str
+) -> Figure:
+    cell = 0.42 if len(names) <= 30 else 0.2
+    font = 8.5 if len(names) <= 30 else 6
+    margin = 0.085 * font / 8.5 * max(len(name) for name in columns) + 0.5
+    # "other" hides which class was predicted; a list beside the matrix says it.
+    beside = mistakes if columns[-1] == "other" and len(names) <= 30 else []
+    width = cell * len(columns) + margin + (4.4 if beside else 0.4)
+    height = max(cell * len(names), 2.0) + margin + 0.6
+    figure = _figure(max(width, 4.5), height, tight=False)
+    full = figure.get_figwidth()
+    side = cell * len(names) / height
+    axes = figure.add_axes((margin / full, 1 - 0.6 / height - side, cell * len(columns) / full, side))
+    share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    turn = 0 if max(len(name) for name in columns) <= 3 else 90
+    axes.set_xticks(range(len(columns)), columns, rotation=turn, fontsize=font, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
+    axes.set_xlabel("predicted", fontsize=font + 1)
+    axes.set_ylabel("true", fontsize=font + 1)
+    _grid_lines(axes, shown.shape)
+    if len(names) <= 30:
+        for (row, column), count in np.ndenumerate(shown):
+            if count:
+                ink = "white" if share[row, column] > 0.55 else INK
+                size = font if count < 1000 else font - 2
+                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=ink)
+    axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
+    if beside:
+        lines = "\n".join(["Most frequent mistakes (true → predicted)", *beside[: max(4, 2 * len(names))]])
+        left, top = (margin + cell * len(columns) + 0.3) / full, 1 - 0.6 / height
+        figure.text(left, top, lines, fontsize=8, color=INK, va="top", linespacing=1.5, parse_math=False)
+    return figure
+
+
+def _confusion_map(shown: np.ndarray, names: list[str], columns: list[str], mistakes: list[str], title: str) -> Figure:
+    figure = _figure(11.5, 7.2, tight=False)
+    axes = figure.add_axes((0.06, 0.08, 0.56, 0.84))
+    share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
+    # A pixel for each class hides single mistakes on screen: larger blocks and a square root show them.
+    axes.imshow(np.sqrt(_spread(share, 300)), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                extent=(0, shown.shape[1], shown.shape[0], 0))  # fmt: skip
+    _tidy(axes, grid=False)
+    axes.set_xlabel("predicted class" + (", last column: other classes" if columns[-1] == "other" else ""), fontsize=9)
+    axes.set_ylabel(f"true class ({len(names)} with images)", fontsize=9)
+    axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
+    figure.text(0.65, 0.92, "Most frequent mistakes (true → predicted)", fontsize=10, color=INK, va="top")
+    lines = "\n".join(mistakes[:26]) or "none"
+    figure.text(0.65, 0.88, lines, fontsize=8, color=INK, va="top", linespacing=1.65, parse_math=False)
+    return figure
+
+
+def _spread(share: np.ndarray, pixels: int) -> np.ndarray:
+    """Shrink to at most `pixels` a side keeping the largest value of each block, so no mistake vanishes."""
+    for axis in (0, 1):
+        size = share.shape[axis]
+        if size > pixels:
+            starts = np.linspace(0, size, pixels, endpoint=False).astype(int)
+            share = np.maximum.reduceat(share, starts, axis=axis)
+    return share
+
+
+def _mistakes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
+    wrong = np.array(matrix)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:26]
+    pairs = [np.unravel_index(flat, wrong.shape) for flat in order]
+    return [
+        f"{wrong[true, guess]} × {legible(classes[int(true)], 24)} → {legible(classes[int(guess)], 24)}"
+        for true, guess in pairs
+        if wrong[true, guess]
+    ]
+
+
+# --------------------------------------------------------------------------------------- image grid
+
+
+def save_image_grid(
+    images: Sequence[Image.Image | None],
+    captions: Sequence[str],
+    png_path: Path | str,
+    *,
+    title: str = "",
+    colours: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Path:
+    """Pictures in rows with a caption of one to three lines under each; None leaves a grey field.
+
+    `colours` gives each caption's colour, so that right and wrong answers differ at a glance.
+    """
+    if not images:
+        raise UserError("no images to draw")
+    columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.4))))
+    rows = math.ceil(len(images) / columns)
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    side, gap, text, head = 1.65, 0.12, 0.155 * lines + 0.08, 0.45 if title else 0.1
+    width, height = columns * (side + gap) + gap, rows * (side + text + gap) + head + gap
+    figure = _figure(width, height, tight=False)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(index, columns)
+        left = gap + column * (side + gap)
+        top = height - head - row * (side + text + gap)
+        axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height))
+        axes.set_axis_off()
+        if image is None:
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1)
+            axes.fill([0, 1, 1, 0], [0, 0, 1, 1], color=FAINT)
+            axes.text(0.5, 0.5, "not readable", ha="center", va="center", fontsize=8, color=INK)
+        else:
+            # Small pictures are shown with their pixels; large ones are shrunk once, well.
+            shown = image.convert("RGB")
+            shown.thumbnail((360, 360), Image.Resampling.LANCZOS)
+            smooth = "nearest" if max(shown.size) < 100 else "antialiased"
+            axes.imshow(np.asarray(shown), interpolation=smooth)
+        colour = colours[index] if colours else INK
+        lines_of_caption = "\n".join(legible(line, 27) for line in caption.split("\n"))
+        figure.text(left / width, (top - side - 0.045) / height, lines_of_caption, va="top", fontsize=7.5,
+                    color=colour, linespacing=1.3, parse_math=False)  # fmt: skip
+    if title:
+        figure.text(gap / width, 1 - 0.12 / height, legible(title, 100), va="top", fontsize=11, color=INK,
+                    parse_math=False)  # fmt: skip
+    return _save(figure, png_path)
+
+
+# --------------------------------------------------------------------------------------------- bars
+
+
+def save_bars(
+    values: Mapping[str, float],
+    png_path: Path | str,
+    *,
+    title: str = "",
+    unit: str = "",
+    form: Callable[[float], str] = "{:.3g}".format,
+) -> Path:
+    """Horizontal bars with the number at each end, in the order given."""
+    if not values:
+        raise UserError("no values to draw")
+    names = [legible(name, 40) for name in values]
+    figure = _figure(7.2, 0.32 * len(names) + 0.9)
+    axes = figure.add_subplot()
+    numbers = list(values.values())
+    axes.barh(range(len(names)), numbers, color=COLOURS[0], height=0.66)
+    for place, number in enumerate(numbers):
+        axes.annotate(form(number), (number, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    _tidy(axes, grid=False)
+    axes.set_xlabel(unit, fontsize=9)
+    axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
+    return _save(figure, png_path)
+
+
+# ------------------------------------------------------------------------------------------ helpers
+
+
+def legible(text: str, limit: int | None = None) -> str:
+    """`text` with what the font cannot draw (and line breaks) replaced by "?", cut in the middle to `limit`.
+
+    Class and file names are other people's: a missing glyph must not cost the picture or warn.
+    """
+    glyphs = _glyphs()
+    text = "".join(sign if ord(sign) in glyphs else "?" for sign in text.replace("\t", " "))
+    if limit is not None and len(text) > limit:
+        keep = limit - 1
+        text = f"{text[: keep - keep // 3]}…{text[-(keep // 3) :]}"
+    return text
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _figure(width: float, height: float, *, tight: bool = True) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained" if tight else None)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _tidy(axes: Axes, *, grid: bool = True) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#888888")
+    axes.tick_params(labelsize=8, colors=INK)
+    if grid:
+        axes.grid(True, color=FAINT, lw=0.6)
+        axes.set_axisbelow(True)
+
+
+def _grid_lines(axes: Axes, shape: tuple[int, ...]) -> None:
+    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#E6E6E6", lw=0.6)
+    axes.tick_params(which="both", length=0)
+
+
+def _save(figure: Figure, png_path: Path | str) -> Path:
+    path = Path(png_path)
+    options: dict[str, Any] = {"metadata": {"Software": None}}  # same picture, same bytes
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, **options)
+    return path

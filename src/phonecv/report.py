@@ -1,0 +1,223 @@
+"""One page that tells what a run folder holds: opens by itself, offline, in any browser, light or dark.
+
+The page is made from the files of the folder alone, whoever wrote them; what is not there is left out.
+Pictures are inside the page, texts are escaped, there is no script and no reference to anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from phonecv._version import __version__
+from phonecv.data.images import printable
+from phonecv.errors import UserError
+from phonecv.files import write_text
+
+#: Pictures of a run folder in the order of the page: file, heading, explanation.
+PICTURES = (
+    ("curves.png", "Training", "Losses are means over the logged steps; net is the live network, ema its average."),
+    ("evaluation/confusion.png", "Confusion matrix", "True classes in rows, predicted ones in columns."),
+    ("predictions/predictions.png", "Predictions", "The three most probable classes of each picture."),
+    ("evaluation/worst.png", "Hardest pictures", "Those whose true class got the least probability."),
+)
+
+#: Files that make a folder worth a report.
+_SIGNS = ("config.yaml", "metrics.csv", "evaluation/summary.json", "forms.json", "export.json")
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d2530; --soft: #5b6675; --line: #d9dee5; --card: #f4f6f9; --page: #fff;
+  --good: #00734f; --bad: #b3400a; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6eaf0; --soft: #9aa6b5; --line: #38414d; --card: #1d242d; --page: #12171d; --good: #4ecf9f;
+    --bad: #ff9a5c; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 70rem; padding: 2rem 1.25rem 4rem; color: var(--ink); background: var(--page);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
+p, li { max-width: 48rem; } .soft { color: var(--soft); margin: .25rem 0 .75rem; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; margin: 1.5rem 0; }
+.tile { background: var(--card); border-radius: .5rem; padding: .8rem 1rem; }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: .85rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem 1.25rem .35rem 0; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; }
+figure { margin: 0; } img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+  border-radius: .5rem; }
+details { margin: .75rem 0; } summary { cursor: pointer; color: var(--soft); }
+pre { background: var(--card); padding: 1rem; border-radius: .5rem; overflow-x: auto; font-size: .85rem; }
+"""
+
+
+def write_report(run_dir: Path | str, *, title: str | None = None, destination: Path | str | None = None) -> Path:
+    """Write ``report.html`` from the files of a run folder.
+
+    Args:
+        run_dir: holds any of config.yaml, metrics.csv, curves.png, evaluation/, predictions/, forms.json,
+            export.json, bad_images.csv.
+        title: heading; None takes the folder's name.
+        destination: the page; None puts it into the folder.
+
+    Raises:
+        UserError: the folder holds nothing to report.
+    """
+    run = Path(run_dir)
+    if not any((run / name).is_file() for name in _SIGNS):
+        raise UserError(f"{run} holds no run to report on (none of {', '.join(_SIGNS)})")
+    evaluation, forms, exported = (
+        _json(run / name) for name in ("evaluation/summary.json", "forms.json", "export.json")
+    )
+    title = title or printable(run.resolve().name)
+    parts = [f"<h1>{_text(title)}</h1>"]
+    if evaluation:
+        parts.append(f'<p class="soft">{_text(evaluation["model"])}, evaluated on {_text(evaluation["data"])}</p>')
+    parts.append(_tiles(evaluation, forms, exported))
+    parts.append(_forms(forms))
+    parts.append(_export(exported))
+    for name, heading, explanation in PICTURES:
+        parts.append(_picture(run / name, heading, explanation))
+    parts.append(_per_class(run / "evaluation" / "per_class.csv"))
+    parts.append(_skipped([run / "evaluation" / "skipped.csv", run / "bad_images.csv"]))
+    parts.append(_configuration(run / "config.yaml"))
+    parts.append(f'<p class="soft">phonecv {_text(__version__)}</p>')
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+    path = Path(destination) if destination is not None else run / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str, Any]) -> str:
+    tiles: list[tuple[str, str]] = []
+    if evaluation:
+        count = evaluation["count"]
+        tiles.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
+        tiles.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
+    if forms:
+        deploy = forms["forms"]["deploy"]
+        tiles.append((f"{deploy['parameters'] / 1e6:.2f} M", "parameters, deploy form"))
+        tiles.append((f"{deploy['macs'] / 1e6:.1f} M", f"multiply-adds at {forms['size']} px"))
+    if exported:
+        tiles.append((f"{exported['bytes'] / 1e6:.2f} MB", f"{exported['format'].upper()} file"))
+        if exported.get("agreement"):
+            same, count = exported["agreement"]["same"], exported["agreement"]["count"]
+            tiles.append((f"{100 * same / max(count, 1):.2f} %", f"same top-1 as PyTorch, {same} of {count}"))
+    if not tiles:
+        return ""
+    return '<div class="tiles">' + "".join(
+        f'<div class="tile"><b>{_text(value)}</b><span>{_text(label)}</span></div>' for value, label in tiles
+    ) + "</div>"  # fmt: skip
+
+
+def _forms(forms: dict[str, Any]) -> str:
+    if not forms:
+        return ""
+    rows = [
+        (form, f"{row['parameters']:,}", f"{row['bytes'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", f"{row['modules']:,}")
+        for form, row in forms["forms"].items()
+    ]
+    header = ("form", "parameters", "file, MB", "million multiply-adds", "layers")
+    return (
+        "<h2>Both forms of the network</h2>"
+        '<p class="soft">The training form is what learns; the deploy form computes the same with fewer layers. '
+        f"Largest relative difference of their outputs: {forms['difference']:.1e}.</p>"
+        + _table(header, rows, right=(1, 2, 3, 4))
+    )
+
+
+def _export(exported: dict[str, Any]) -> str:
+    if not exported:
+        return ""
+    rows = [
+        ("file", exported["path"]),
+        ("form", exported["form"]),
+        ("input", " x ".join(str(side) for side in exported["size"])),
+        ("operators", exported["operators"]),
+    ]
+    if exported.get("difference") is not None:
+        rows.append(("largest difference from PyTorch, of the largest output", f"{exported['difference']:.1e}"))
+    agreement = exported.get("agreement")
+    verdict = ""
+    if agreement:
+        same, count = agreement["same"], agreement["count"]
+        mood = "good" if same == count else "bad"
+        verdict = (
+            f'<p class="{mood}">{_text(agreement["runtime"])} and PyTorch choose the same class for {same} of {count} '
+            f"pictures; right answers: {agreement['top1']} against {agreement['reference_top1']}.</p>"
+        )
+    return f"<h2>Exported file</h2>{verdict}{_table(('', ''), rows)}"
+
+
+def _picture(path: Path, heading: str, explanation: str) -> str:
+    if not path.is_file():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<h2>{_text(heading)}</h2><p class="soft">{_text(explanation)}</p>'
+        f'<figure><img alt="{_text(heading)}" src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+def _per_class(path: Path) -> str:
+    rows = _csv(path)
+    if len(rows) < 2:
+        return ""
+    lowest = sorted(rows[1:], key=lambda row: float(row[4]))
+    shown = [(row[0], row[1], row[2], row[3], row[4]) for row in lowest[:50]]
+    more = f" (the 50 lowest of {len(lowest)})" if len(lowest) > 50 else ""
+    header = ("class", "pictures", "top-1", "top-5", "top-1 %")
+    return f"<h2>Classes, the hardest first{more}</h2>" + _table(header, shown, right=(1, 2, 3, 4))
+
+
+def _skipped(paths: Iterable[Path]) -> str:
+    rows = [row for path in paths for row in _csv(path)[1:]]
+    if not rows:
+        return ""
+    more = f" (100 of {len(rows)})" if len(rows) > 100 else ""
+    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + _table((), [tuple(row) for row in rows[:100]])
+
+
+def _configuration(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    content = path.read_text(encoding="utf-8", errors="replace")
+    return f"<h2>Configuration</h2><details><summary>{_text(path.name)}</summary><pre>{_text(content)}</pre></details>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
+    def line(cells: Sequence[object], tag: str) -> str:
+        kinds = [' class="number"' if place in right else "" for place in range(len(cells))]
+        return "<tr>" + "".join(f"<{tag}{k}>{_text(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+
+    head = f"<thead>{line(header, 'th')}</thead>" if any(header) else ""
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _csv(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.reader(file) if row]

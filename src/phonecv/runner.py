@@ -1,0 +1,160 @@
+"""One face for everything that can classify: networks of ours, checkpoints, exported files of any runtime."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phonecv.class_names import display_names
+from phonecv.errors import UserError, did_you_mean
+from phonecv.models import VisionModel
+from phonecv.preprocessing import Preprocessing
+
+#: Arithmetic of evaluation; "none" is float32.
+AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A classifier ready to run, whatever runs it.
+
+    Attributes:
+        description: for people, such as "mobileone_s0, deploy form, PyTorch on cpu".
+        run: float32 batch ``B 3 H W`` in main memory -> logits ``B C`` in main memory.
+        preprocessing: how a picture becomes its input.
+        num_classes: C.
+        class_names: one per output, or None when the file knows none.
+        batch: the only batch size it takes, or None for any.
+        details: whatever else is known (name, form, format, path), for reports.
+    """
+
+    description: str
+    run: Callable[[Tensor], Tensor]
+    preprocessing: Preprocessing
+    num_classes: int
+    class_names: tuple[str, ...] | None = None
+    batch: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits of a batch of any size; a fixed batch size is served in parts, the last one padded."""
+        if self.batch is None:
+            return self.run(images)
+        parts = []
+        for part in images.split(self.batch):
+            missing = self.batch - len(part)
+            padded = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            parts.append(self.run(padded)[: len(part)])
+        return torch.cat(parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for every output: the file's own, else ImageNet's for 1000 classes, else the index."""
+        return display_names(self.class_names, self.num_classes)
+
+
+def open_runner(
+    model: VisionModel | Runner | Path | str,
+    *,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    **loading: Any,
+) -> Runner:
+    """Whatever names a classifier -> a `Runner`.
+
+    Args:
+        model: a network, a checkpoint path of any layout, a catalog name (its public weights are used, "name:tag"
+            chooses among them), the path of an exported file, or a runner.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16", for PyTorch.
+        **loading: arguments of `load_checkpoint`, such as ``ema=True``.
+
+    Raises:
+        UserError: nothing of that name, or a file that cannot be used.
+    """
+    if isinstance(model, Runner):
+        return model
+    if amp not in AMP_TYPES:
+        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
+    if not isinstance(model, VisionModel):
+        from phonecv.export import exporter_for, open_exported
+
+        if exporter_for(model) is not None:
+            return open_exported(model)
+    return torch_runner(load_network(model, **loading), device=device, amp=amp)
+
+
+def torch_runner(model: VisionModel, *, device: str | torch.device | None = None, amp: str = "none") -> Runner:
+    """A network as a runner, in float32 unless `amp` says otherwise; the network given stays as it was.
+
+    Raises:
+        UserError: the network has no classifier, or the device does not exist.
+    """
+    if model.num_classes == 0:
+        raise UserError(f"{model.name or 'this network'} has no classifier, so there is nothing to evaluate or predict")
+    place = pick_device(device)
+    low = AMP_TYPES[amp]
+    # A copy: the person's network keeps its device, mode and precision.
+    network = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        with torch.autocast(place.type, dtype=low, enabled=low is not None):
+            return network(images.to(place)).float().cpu()
+
+    return Runner(
+        description=f"{model.name or type(model).__name__}, {model.form} form, PyTorch on {place}",
+        run=run,
+        preprocessing=model.preprocessing,
+        num_classes=model.num_classes,
+        class_names=model.class_names,
+        details={"model": model.name, "form": model.form, "runtime": "pytorch", "device": str(place), "amp": amp},
+    )
+
+
+def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel:
+    """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
+
+    Raises:
+        UserError: there is no such file or name.
+    """
+    if isinstance(model, VisionModel):
+        return model
+    from phonecv.catalog import MODELS
+    from phonecv.models import create_model
+    from phonecv.weights import load_checkpoint
+
+    path = Path(model)
+    if path.exists():
+        return load_checkpoint(loading.pop("name", None), path, **loading)
+    name, _, tag = str(model).partition(":")
+    if name in MODELS:
+        weights = MODELS[name].weights
+        if not weights:
+            raise UserError(f"{name} has no public weights; give the path of a checkpoint of it")
+        return create_model(name, weights=tag or weights[0].tag)
+    raise UserError(
+        f"{str(model)!r} is neither a file nor a model{did_you_mean(name, MODELS)}; `phonecv models` lists them"
+    )
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or a GPU if there is one.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
+    return chosen

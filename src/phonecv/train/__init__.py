@@ -1,0 +1,29 @@
+"""Training: recipes, one engine, exact resume. `train(load_config("finetune", ["data.path=...", "run.out=..."]))`.
+
+Names are imported when first used, so that `phonecv.train.threads` can run before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phonecv.train.config import TrainConfig, load_config, recipe_names
+    from phonecv.train.run import RunResult, train
+
+_LAZY = {
+    "RunResult": "phonecv.train.run",
+    "TrainConfig": "phonecv.train.config",
+    "load_config": "phonecv.train.config",
+    "recipe_names": "phonecv.train.config",
+    "train": "phonecv.train.run",
+}
+
+__all__ = ["RunResult", "TrainConfig", "load_config", "recipe_names", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'phonecv.train' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,93 @@
+"""Optimizer and its parameter groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from phonecv.errors import UserError
+from phonecv.models.base import no_weight_decay
+from phonecv.train.config import OptimizerConfig
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
+    """Names of the trained parameters with and without weight decay.
+
+    Args:
+        model: the network.
+        rule: "emo" (1-D tensors, biases, names with alpha, beta or gamma are spared), "norm" (parameters of
+            normalisation layers are spared) or "none" (nothing is spared).
+    """
+    norms = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    decay: list[str] = []
+    spared: list[str] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spare = (rule == "emo" and no_weight_decay(name, parameter)) or (rule == "norm" and name in norms)
+            (spared if spare else decay).append(name)
+    return decay, spared
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> Optimizer:
+    """The optimizer over all trained parameters, in two groups: with and without weight decay.
+
+    Raises:
+        UserError: everything is frozen.
+    """
+    parameters = dict(model.named_parameters())
+    decay, spared = decay_groups(model, config.no_decay)
+    groups = [
+        {"params": [parameters[name] for name in names], "weight_decay": weight_decay}
+        for names, weight_decay in ((decay, config.weight_decay), (spared, 0.0))
+        if names
+    ]
+    if not groups:
+        raise UserError("every parameter is frozen, nothing would be trained; shorten model.freeze")
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov)
+    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
+
+
+def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:
+    """Stop the gradient of every parameter whose name begins so; "backbone" is all but the classifier.
+
+    Raises:
+        UserError: a beginning that fits no parameter.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    kept = {id(parameter) for parameter in classifier.parameters()} if classifier is not None else set()
+    for beginning in beginnings:
+        fits = [name for name in names if name == beginning or name.startswith(beginning.rstrip(".") + ".")]
+        if beginning != "backbone" and not fits:
+            tops = sorted({name.split(".")[0] for name in names})
+            raise UserError(f"model.freeze={beginning!r} fits no parameter; use 'backbone' or one of {', '.join(tops)}")
+        for name, parameter in model.named_parameters():
+            if name in fits or (beginning == "backbone" and id(parameter) not in kept):
+                parameter.requires_grad_(False)
+
+
+def train_mode(model: nn.Module, mode: str) -> None:
+    """Put the network in the mode it trains in.
+
+    "train"; "norm_eval" keeps BatchNorm in evaluation mode; "eval" keeps everything there. A module whose parameters
+    are all frozen stays in evaluation mode too: its statistics belong to the weights it keeps.
+    """
+    model.train(mode != "eval")
+    if mode == "eval":
+        return
+    for module in model.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+        elif mode == "norm_eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -1,0 +1,283 @@
+"""Frozen dataclasses from plain values: types, ranges and names checked, mistakes explained.
+
+One mechanism serves Python, recipe files and the command line, so the three cannot drift apart. A field's
+annotation is its whole contract: ``Annotated[float, Range(0, 1)]`` is a number from 0 to 1 wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from phonecv.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of a number; `above` and `below` exclude the bound itself."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def check(self, value: float, where: str) -> None:
+        """Raise a UserError unless `value` lies within."""
+        inside = (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        if not inside:
+            raise UserError(f"{where}={value!r} is out of range; it must be {self}")
+
+    def __str__(self) -> str:
+        parts = [
+            f"{sign} {bound:g}"
+            for sign, bound in ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
+            if bound is not None
+        ]
+        return " and ".join(parts)
+
+
+class Raw(str):
+    """Text typed on the command line: read by the field's own type, so ``run.out=001`` stays ``001``."""
+
+    __slots__ = ()
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """An instance of the dataclass `kind` from nested plain values.
+
+    Raises:
+        UserError: an unknown name, a wrong type, or a value out of range; `where` is the path to name.
+    """
+    hints = _hints(kind)
+    for name in values:
+        if name not in hints:
+            raise UserError(_unknown(kind, str(name), where))
+    return kind(**{name: coerce(value, hints[name], _join(where, name)) for name, value in values.items()})
+
+
+def check(instance: Any, where: str = "") -> None:
+    """Coerce and check every field of a frozen dataclass in place; nested ones included."""
+    for name, hint in _hints(type(instance)).items():
+        value = coerce(getattr(instance, name), hint, _join(where, name))
+        object.__setattr__(instance, name, value)
+
+
+def coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotation `hint` wants it, or a UserError that names `where`."""
+    bounds: tuple[Range, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *extra = get_args(hint)
+        bounds = tuple(item for item in extra if isinstance(item, Range))
+    if get_origin(hint) in (Union, types.UnionType):
+        return _coerce_optional(value, hint, where)
+    if dataclasses.is_dataclass(hint):
+        return _coerce_group(value, hint, where)
+    if isinstance(value, Raw) and not _takes_text(hint):
+        value = _parse(value, where)
+    result = _coerce_plain(value, hint, where)
+    for bound in bounds:
+        bound.check(result, where)
+    return result
+
+
+def _coerce_optional(value: Any, hint: Any, where: str) -> Any:
+    choices = [choice for choice in get_args(hint) if choice is not types.NoneType]
+    if value is None or (isinstance(value, Raw) and value.strip().lower() in ("null", "none", "~", "")):
+        return None
+    errors = []
+    for choice in choices:
+        try:
+            return coerce(value, choice, where)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _coerce_group(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(value, hint):
+        check(value, where)
+        return value
+    if isinstance(value, Raw):
+        value = _parse(value, where)
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}={value!r} is not a group of settings ({', '.join(_hints(hint))})")
+    return build(hint, value, where)
+
+
+def _coerce_plain(value: Any, hint: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if get_origin(hint) is Literal:
+        options = get_args(hint)
+        if value not in options:
+            near = did_you_mean(str(value), [str(option) for option in options])
+            raise UserError(f"{where}={value!r} is not one of {', '.join(map(str, options))}{near}")
+        return value
+    if get_origin(hint) is tuple:
+        return _coerce_tuple(value, get_args(hint), where)
+    if get_origin(hint) is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}={value!r} is not a table of names and values, such as {{depths: [1, 1, 2, 2]}}")
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:  # YAML reads 1e-3, without a point, as text
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
+    raise UserError(f"{where}={value!r} is not {wanted}")
+
+
+def _coerce_tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, Sequence):
+        value = [value]
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(coerce(item, items[0], f"{where}.{i}") for i, item in enumerate(value))
+    if len(value) != len(items):
+        raise UserError(f"{where}={list(value)!r} has {len(value)} values; it needs {len(items)}")
+    return tuple(coerce(item, hint, f"{where}.{i}") for i, (item, hint) in enumerate(zip(value, items, strict=True)))
+
+
+def merge(values: dict[str, Any], overrides: Sequence[str], kind: type) -> dict[str, Any]:
+    """`values` with ``a.b=value`` texts laid over them; an existing list is reached as ``curriculum.0.size=128``.
+
+    Raises:
+        UserError: a text without ``=``, or a path that does not exist.
+    """
+    merged = _plain(values)
+    for text in overrides:
+        path, found, value = text.partition("=")
+        path = path.strip()
+        if not found or not path:
+            raise UserError(f"override {text!r} is not of the form group.name=value, for example schedule.epochs=30")
+        _set(merged, path.split("."), Raw(value.strip()), kind, "")
+    return merged
+
+
+def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:
+    key, rest = keys[0], keys[1:]
+    path = _join(group, key)
+    if isinstance(node, list):
+        if not key.isdigit() or int(key) >= len(node):
+            raise UserError(f"override {path}: there is no entry {key!r} in a list of {len(node)}")
+        place: Any = int(key)
+        hint = kind
+    else:
+        if dataclasses.is_dataclass(kind) and key not in _hints(kind):
+            raise UserError(_unknown(kind, key, group))
+        place = key
+        hint = _inner(_hints(kind)[key]) if dataclasses.is_dataclass(kind) else dict
+    if not rest:
+        node[place] = value
+        return
+    child = node[place] if isinstance(node, list) else node.get(place)
+    if not isinstance(child, (dict, list)):
+        if dataclasses.is_dataclass(kind) and get_origin(_hints(kind).get(key)) is tuple:
+            raise UserError(f"override {path}: the list is empty; write {path}=[...] in the place of {path}.{rest[0]}")
+        if not (dataclasses.is_dataclass(hint) or get_origin(hint) is dict or hint is dict):
+            raise UserError(f"override {path}.{rest[0]}: {path} is a single value, not a group; write {path}=value")
+        child = node[place] = {}
+    _set(child, rest, value, hint, path)
+
+
+def paths(kind: Any, prefix: str = "") -> Iterator[str]:
+    """The full name of every single setting under the dataclass `kind`."""
+    for name, hint in _hints(kind).items():
+        inner = _inner(hint)
+        if dataclasses.is_dataclass(inner) and get_origin(hint) is not tuple:
+            yield from paths(inner, _join(prefix, name))
+        else:
+            yield _join(prefix, name)
+
+
+def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
+    """Every single setting by its full name; dataclasses inside tuples stay one value."""
+    flat: dict[str, Any] = {}
+    for name in _hints(type(instance)):
+        value = getattr(instance, name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, _join(prefix, name))
+        else:
+            flat[_join(prefix, name)] = value
+    return flat
+
+
+def to_plain(instance: Any) -> dict[str, Any]:
+    """Nested plain values for YAML or JSON (tuples become lists)."""
+    return _plain(dataclasses.asdict(instance))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _parse(value, "value") if isinstance(value, Raw) else value
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: hint for name, hint in get_type_hints(kind, include_extras=True).items() if name in names}
+
+
+def _inner(hint: Any) -> Any:
+    """The dataclass or plain type within Annotated, optional and tuple annotations."""
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(item for item in get_args(hint) if item is not types.NoneType)
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):
+        hint = get_args(hint)[0]
+    return hint
+
+
+def _takes_text(hint: Any) -> bool:
+    return hint is str or (get_origin(hint) is Literal and all(isinstance(item, str) for item in typing.get_args(hint)))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}={str(text)!r} cannot be read as a value ({str(error).splitlines()[0]})") from error
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _unknown(kind: Any, key: str, group: str) -> str:
+    """The message for a name that the dataclass `kind` (at the path `group`) has not."""
+    own = list(_hints(kind))
+    deeper = list(paths(kind))
+    # A bare `epochs` is nearest to the setting that ends in it, whatever the spelling distance says.
+    exact = [name for name in deeper if name.rpartition(".")[2] == key]
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(deeper)}
+    near = exact[:1] or difflib.get_close_matches(key, own, 1) or difflib.get_close_matches(key, by_leaf, 1, 0.5)
+    hint = f"; did you mean {_join(group, by_leaf.get(near[0], near[0]))!r}?" if near else ""
+    options = f"{group} has: {', '.join(own)}" if group else f"groups: {', '.join(own)}"
+    return f"unknown setting {_join(group, key)!r}{hint} ({options})"

@@ -1,0 +1,70 @@
+"""The resume state of a run: everything that the next step depends on, in one file written whole or not at all.
+
+All random numbers follow from (seed, step, rank) or (seed, epoch, index), so only tensors and counters are kept.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phonecv.errors import UserError
+from phonecv.files import atomic_path
+
+FILE = "state.pt"
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs finished, evaluation included.
+        batch: optimizer steps done in the epoch under way.
+        step: optimizer steps done in all.
+        best: best score so far, or None before the first evaluation.
+        best_epoch: the epoch (from 1) it was reached in.
+        best_net: whose it is, "net" or "ema".
+        bad: unreadable files met so far, with the reason.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    best_net: str = ""
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+def write_state(folder: Path, state: dict[str, Any], progress: Progress) -> None:
+    """Put the state in the place of the last one."""
+    with atomic_path(folder / FILE) as path:
+        torch.save({"format": FORMAT, "progress": asdict(progress), **state}, path)
+
+
+def read_state(folder: Path) -> tuple[dict[str, Any], Progress] | None:
+    """The state in a run folder, on the CPU; None where the run has not saved any yet.
+
+    Raises:
+        UserError: the file is damaged or of another format.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        progress = Progress(**state.pop("progress"))
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"the resume state {path} cannot be read ({str(error).splitlines()[0][:200]});"
+            " move it away to start this run from the beginning, or choose another run.out"
+        ) from error
+    if state.pop("format", None) != FORMAT:
+        raise UserError(f"the resume state {path} is from another version of phonecv; choose another run.out")
+    return state, progress

@@ -1,0 +1,194 @@
+"""Parameter names and layouts of other code bases, to ours and back.
+
+Ours are EMOv2's own and, for MobileOne, Apple's. The tables below hold what differs elsewhere, as regular
+expressions applied in order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from phonecv.errors import UserError, did_you_mean
+
+Layout = Literal["phonecv", "emo", "emov2", "apple", "timm", "mmpretrain", "paddlevit"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+
+#: Layouts that `from_phonecv` offers.
+WRITABLE: tuple[str, ...] = ("phonecv", "emo", "emov2", "apple", "timm")
+
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+
+
+def _stage_up(match: re.Match[str]) -> str:
+    return f"stage{int(match[1]) + 1}."
+
+
+def _stage_down(match: re.Match[str]) -> str:
+    return f"stages.{int(match[1]) - 1}."
+
+
+def _paddle_block(match: re.Match[str]) -> str:
+    # PaddleViT keeps a depthwise-pointwise pair in one block; here the two follow each other.
+    return f"stage{match[1]}.{2 * int(match[2]) + (match[3] == 'pw')}.{match[3]}_"
+
+
+_EMO_TO: tuple[Rule, ...] = (
+    (r"^stage0\.0\.convs\.0\.0\.", "stage0.0.conv."),
+    (r"^stage0\.0\.convs\.0\.1\.", "stage0.0.norm."),
+    (r"^stage0\.1\.se\.conv_(reduce|expand)\.", r"stage0.1.se.\1."),
+)
+_EMO_FROM: tuple[Rule, ...] = (
+    (r"^stage0\.0\.conv\.", "stage0.0.convs.0.0."),
+    (r"^stage0\.0\.norm\.", "stage0.0.convs.0.1."),
+    (r"^stage0\.1\.se\.(reduce|expand)\.", r"stage0.1.se.conv_\1."),
+)
+_TIMM_TO: tuple[Rule, ...] = (
+    (r"^stem\.", "stage0."),
+    (r"^stages\.(\d+)\.", _stage_up),
+    (r"\.conv_kxk\.", ".rbr_conv."),
+    (r"\.conv_scale\.", ".rbr_scale."),
+    (r"\.identity\.", ".rbr_skip."),
+    (r"\.attn\.fc1\.", ".se.reduce."),
+    (r"\.attn\.fc2\.", ".se.expand."),
+    (r"^head\.fc\.", "linear."),
+)
+_TIMM_FROM: tuple[Rule, ...] = (
+    (r"^stage0\.", "stem."),
+    (r"^stage(\d+)\.", _stage_down),
+    (r"\.rbr_conv\.", ".conv_kxk."),
+    (r"\.rbr_scale\.", ".conv_scale."),
+    (r"\.rbr_skip\.", ".identity."),
+    (r"\.se\.reduce\.", ".attn.fc1."),
+    (r"\.se\.expand\.", ".attn.fc2."),
+    (r"^linear\.", "head.fc."),
+)
+_MMPRETRAIN_TO: tuple[Rule, ...] = (
+    (r"^backbone\.", ""),
+    (r"\.branch_conv_list\.(\d+)\.norm\.", r".rbr_conv.\1.bn."),
+    (r"\.branch_conv_list\.", ".rbr_conv."),
+    (r"\.branch_scale\.norm\.", ".rbr_scale.bn."),
+    (r"\.branch_scale\.", ".rbr_scale."),
+    (r"\.branch_norm\.", ".rbr_skip."),
+    (r"\.branch_reparam\.", ".reparam_conv."),
+    (r"\.se\.conv1\.conv\.", ".se.reduce."),
+    (r"\.se\.conv2\.conv\.", ".se.expand."),
+    (r"^head\.fc\.", "linear."),
+)
+_PADDLEVIT_TO: tuple[Rule, ...] = (
+    (r"^stages\.0\.0\.dw_", "stage0.dw_"),
+    (r"^stages\.(\d+)\.(\d+)\.(dw|pw)_", _paddle_block),
+    (r"\.(?:dw_3x3|pw_1x1)_blocks\.(\d+)\.norm\.", r".rbr_conv.\1.bn."),
+    (r"\.(?:dw_3x3|pw_1x1)_blocks\.", ".rbr_conv."),
+    (r"\.dw_1x1\.norm\.", ".rbr_scale.bn."),
+    (r"\.dw_1x1\.", ".rbr_scale."),
+    (r"\.[dp]w_skip\.", ".rbr_skip."),
+    (r"\.(?:dw_3x3|pw_1x1)\.conv\.", ".reparam_conv."),
+    (r"\.[dp]w_se\.", ".se."),
+    (r"\._mean$", ".running_mean"),
+    (r"\._variance$", ".running_var"),
+    (r"^fc\.", "linear."),
+)
+_TO: Mapping[str, tuple[Rule, ...]] = {
+    "phonecv": (),
+    "emo": _EMO_TO,
+    "emov2": (),
+    "apple": (),
+    "timm": _TIMM_TO,
+    "mmpretrain": _MMPRETRAIN_TO,
+    "paddlevit": _PADDLEVIT_TO,
+}
+_FROM: Mapping[str, tuple[Rule, ...]] = {
+    "phonecv": (),
+    "emo": _EMO_FROM,
+    "emov2": (),
+    "apple": (),
+    "timm": _TIMM_FROM,
+}
+
+#: Family that each layout can spell.
+FAMILY_OF: Mapping[str, str] = {
+    "emo": "emo",
+    "emov2": "emov2",
+    "apple": "mobileone",
+    "timm": "mobileone",
+    "mmpretrain": "mobileone",
+    "paddlevit": "mobileone",
+}
+
+
+def rename(name: str, rules: tuple[Rule, ...]) -> str:
+    """Apply the rules in order."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def to_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+    """Tensors of a foreign layout under our names, as float32, with the counters that some layouts lack.
+
+    Names that the layout does not know stay as they are, so that loading can report them.
+
+    Raises:
+        UserError: an unknown layout, or two names that become one.
+    """
+    if layout not in LAYOUTS:
+        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (known: {', '.join(LAYOUTS)})")
+    made: dict[str, Tensor] = {}
+    for old, tensor in state.items():
+        name = rename(old, _TO[layout])
+        if name in made:
+            raise UserError(f"{old!r} and another tensor both stand for {name!r}; the file mixes two layouts")
+        if layout == "paddlevit" and name == "linear.weight":
+            tensor = tensor.t()  # Paddle's Linear keeps (in, out)
+        made[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if name.endswith(".running_var"):
+            # Paddle counts no batches; the count is only used without momentum, which no published recipe does.
+            counter = name.removesuffix("running_var") + "num_batches_tracked"
+            if counter not in made and counter not in state and layout == "paddlevit":
+                made[counter] = torch.zeros((), dtype=torch.int64)
+    return made
+
+
+def from_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+    """Tensors under our names spelt in another layout: the inverse of `to_phonecv`.
+
+    Raises:
+        UserError: a layout that is not offered, or one that cannot spell this family or form.
+    """
+    if layout not in WRITABLE:
+        offered = ", ".join(WRITABLE)
+        if layout in LAYOUTS:
+            raise UserError(f"writing the layout {layout!r} is not offered; choose from {offered}")
+        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (offered for writing: {offered})")
+    family = family_of_names(state)
+    if layout != "phonecv":
+        if FAMILY_OF[layout] != family:
+            fitting = ", ".join(name for name in WRITABLE if FAMILY_OF.get(name, family) == family)
+            raise UserError(f"the layout {layout!r} cannot hold {family or 'these'} weights; choose from {fitting}")
+        if family in ("emo", "emov2") and not is_training_form(state):
+            raise UserError(
+                f"the layout {layout!r} has no deploy form: only MobileOne's does. Convert the training form, "
+                "or keep phonecv's own layout"
+            )
+    return {rename(name, _FROM[layout]): tensor for name, tensor in state.items()}
+
+
+def family_of_names(names: Mapping[str, object]) -> str | None:
+    """Family that names of ours belong to, or None."""
+    if "stage0.rbr_conv.0.conv.weight" in names or "stage0.reparam_conv.weight" in names:
+        return "mobileone"
+    if any(name.startswith("stage1.0.eops.") for name in names):
+        return "emov2"
+    if "stage1.0.v.conv.weight" in names:
+        return "emo"
+    return None
+
+
+def is_training_form(names: Mapping[str, object]) -> bool:
+    """Whether there are BatchNorm statistics; folding removes all of them."""
+    return any(name.endswith(".running_mean") for name in names)

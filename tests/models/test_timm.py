@@ -1,0 +1,60 @@
+"""EMO and EMOv2 inside timm and what builds on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import phonecv
+from phonecv.catalog import MODELS
+from phonecv.errors import UserError
+
+
+def test_names_appear_whichever_is_imported_first() -> None:
+    check = "assert timm.is_model('emov2_5m') and timm.is_model('emo_1m'); assert timm.__file__; print('known')"
+    for imports in ("import phonecv, timm", "import timm, phonecv"):
+        command = [sys.executable, "-c", f"{imports}; {check}"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "known\n"
+
+
+def test_importing_phonecv_loads_neither_torch_nor_timm() -> None:
+    code = (
+        "import sys, phonecv, importlib.util; assert importlib.util.find_spec('timm') is not None;"
+        "heavy = {'torch', 'timm', 'torchvision', 'matplotlib', 'onnx'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_classifier_and_features() -> None:
+    timm = pytest.importorskip("timm")
+    ours = phonecv.create_model("emov2_1m", num_classes=9).eval()
+    theirs = timm.create_model("emov2_1m", num_classes=9, drop_path_rate=0.2).eval()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(ours(x), theirs(x))
+
+    features = timm.create_model("emo_1m", features_only=True, out_indices=(1, 3, 4))
+    assert features.feature_info.channels() == [32, 80, 168]
+    assert features.feature_info.reduction() == [4, 16, 32]
+    assert [list(feature.shape[1:]) for feature in features(x)] == [[32, 16, 16], [80, 4, 4], [168, 2, 2]]
+    with pytest.raises(UserError, match="output_stride"):
+        timm.create_model("emo_1m", features_only=True, output_stride=8)
+
+
+def test_mobileone_stays_timm_s_own() -> None:
+    timm = pytest.importorskip("timm")
+    assert type(timm.create_model("mobileone_s0")).__module__.startswith("timm.")
+    assert set(timm.list_models("emo*")) == {name for name in MODELS if name.startswith("emo")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("decoder", "encoder"), [("Unet", "emov2_1m"), ("FPN", "emo_1m"), ("Linknet", "emov2_2m")])
+def test_segmentation_models_take_our_encoders(decoder: str, encoder: str) -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    model = getattr(smp, decoder)(f"tu-{encoder}", encoder_weights=None, classes=3)
+    y = model(torch.randn(2, 3, 64, 96))
+    assert y.shape == (2, 3, 64, 96)
+    y.mean().backward()
