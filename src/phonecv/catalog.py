@@ -155,7 +155,14 @@ def _emo(
 
 
 def _emov2_weights(
-    tag: str, name: str, blob: str, floats: int, top1: float, top5: float | None, note: str = ""
+    tag: str,
+    name: str,
+    blob: str,
+    floats: int,
+    top1: float,
+    top5: float | None,
+    source: str = "zhangzjn/EMOv2 training logs, best epoch of the live weights",
+    note: str = "whether the file holds live or averaged weights is not published; they differ by less than 0.1",
 ) -> WeightRecord:
     return WeightRecord(
         tag=tag,
@@ -168,8 +175,8 @@ def _emov2_weights(
         licence=NO_LICENCE,
         top1=top1,
         top5=top5,
-        source="zhangzjn/EMOv2 training logs, best epoch of the live weights",
-        note=note or "whether the file holds live or averaged weights is not published; they differ by less than 0.1",
+        source=source,
+        note=note,
     )
 
 
@@ -232,7 +239,8 @@ _EMOV2_WEIGHTS: dict[str, tuple[WeightRecord, ...]] = {
             20_591_152,
             82.9,
             None,
-            note="figure from the README's table; its training log and exact recipe are not published",
+            source="zhangzjn/EMOv2 README",
+            note="its training log and exact recipe are not published",
         ),
     ),
 }

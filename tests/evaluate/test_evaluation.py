@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 from PIL import Image
 from torchvision import datasets, transforms
 
 import phonecv
+from conftest import TINY
 from phonecv.data.folder import read_split
 from phonecv.errors import UserError
 from phonecv.evaluate import evaluate, write_evaluation

@@ -48,7 +48,7 @@ def test_two_classes_of_one_output_are_refused() -> None:
 
 
 def test_the_error_ends_with_what_to_do() -> None:
-    with pytest.raises(UserError, match="do this$"):
+    with pytest.raises(UserError, match=r"do this$"):
         map_classes([0], ["x"], ["x"], ["y", "z"], 2, hint="; do this")
 
 

@@ -50,7 +50,7 @@ def test_curves_draw_whatever_losses_there_are(tmp_path: Path) -> None:
     wide = size_of(save_curves(write_table(tmp_path / "a.csv", both), tmp_path / "a.png"))
     narrow = size_of(save_curves(write_table(tmp_path / "b.csv", [{"step": 1, "loss": 1}]), tmp_path / "b.png"))
     assert wide[0] > 2 * narrow[0]
-    with pytest.raises(UserError, match="nothing|no loss"):
+    with pytest.raises(UserError, match=r"no loss"):
         save_curves(write_table(tmp_path / "c.csv", [{"epoch": 1, "speed": 3}]), tmp_path / "c.png")
     with pytest.raises(UserError, match="no metrics"):
         save_curves(tmp_path / "absent.csv", tmp_path / "d.png")

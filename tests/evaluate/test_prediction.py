@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
 from PIL import Image
 
 import phonecv
+from conftest import TINY
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.predict import predict, write_predictions
@@ -47,7 +47,7 @@ def test_probabilities_are_a_sorted_softmax(model: VisionModel, tmp_path: Path) 
 
 
 def test_files_parse_back(model: VisionModel, tmp_path: Path) -> None:
-    odd = os.fsdecode(b"caf\xe9 $x$,\n\"q\" \xff.png")
+    odd = os.fsdecode(b'caf\xe9 $x$,\n"q" \xff.png')
     for name in ("plain.png", odd, "日本語.png"):
         Image.new("RGB", (20, 20)).save(tmp_path / name)
     (tmp_path / "broken.jpg").write_text("no picture")

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import math
+from typing import Any, cast
 
 import pytest
 import torch
@@ -267,7 +268,7 @@ def test_overrides_rebuild_the_network() -> None:
         (lambda: phonecv.create_model("emo2_1m"), "did you mean 'emo"),
         (lambda: phonecv.create_model("emo_1m", windows=8), "did you mean 'window'"),
         (lambda: phonecv.create_model("emo_1m", num_classes=-1), "num_classes -1"),
-        (lambda: phonecv.create_model("emo_1m", **{"form": "fused"}), "training, deploy"),
+        (lambda: phonecv.create_model("emo_1m", form=cast(Any, "fused")), "training, deploy"),
         (lambda: phonecv.create_model("emo_1m", depths=(1, 2)), "four positive numbers"),
         (lambda: phonecv.create_model("emo_1m", head_dims=(16, 16, 21, 21)), "does not divide"),
         (lambda: phonecv.create_model("emov2_1m", attention="both"), "hybrid"),

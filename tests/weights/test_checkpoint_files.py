@@ -121,13 +121,14 @@ def test_timm_agrees_in_both_directions_and_forms(size: str) -> None:
     x = picture(32)
     theirs = settled(timm.create_model(name, num_classes=11), seed=1, size=32)
     ours = phonecv.load_checkpoint(name, theirs.state_dict())
-    deployed = phonecv.load_checkpoint(name, reparameterize_model(theirs).state_dict())
+    folded = reparameterize_model(theirs)
+    deployed = phonecv.load_checkpoint(name, folded.state_dict())
     assert (ours.form, ours.num_classes) == ("training", 11)
     assert deployed.form == "deploy"
     with torch.no_grad():
         expected = theirs(x)
-        assert relative(ours(x), expected) < 5e-5
-        assert relative(deployed(x), expected) < 1e-4  # their folding rounds in float32
+        assert relative(ours(x), expected) < 1e-5
+        assert relative(deployed(x), folded(x)) < 1e-5
         # In float64 only a wrong tensor could make a difference.
         assert relative(ours.double()(x.double()), theirs.double()(x.double())) < 1e-12
 
@@ -409,6 +410,9 @@ def test_a_record_goes_with_its_own_name_only(tmp_path: Path) -> None:
     path = phonecv.save_checkpoint(tiny("emov2_1m", window=4), tmp_path / "a.safetensors")
     assert phonecv.load_checkpoint("emov2_1m", path).overrides["window"] == 4
     assert phonecv.load_checkpoint("emov2_1m", path, window=5).overrides["window"] == 5
+    other = phonecv.load_checkpoint("emov2_1m_256", path, **TINY["emov2_1m"])
+    assert "window" not in other.overrides
+    assert other.preprocessing.size == 256
 
 
 def test_apple_s_real_checkpoint_loads_strictly(shared_dir: Path, tmp_path: Path) -> None:

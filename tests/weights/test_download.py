@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+import phonecv
 import phonecv.weights.download as download
 from phonecv.catalog import MODELS, WeightRecord
 from phonecv.errors import UserError
+from phonecv.preprocessing import Preprocessing
 from phonecv.weights import fetch
+from weights.helpers import same
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 BLOB = hashlib.sha1(b"blob 1024000\0" + CONTENT, usedforsecurity=False).hexdigest()
@@ -129,16 +132,13 @@ def test_a_file_is_fetched_once_and_checked(server: Server, digest: str | None, 
     assert server.asked[0]["User-Agent"].startswith("phonecv/")
 
 
-def test_the_git_digest_is_git_s_own() -> None:
+def test_the_git_digest_is_git_s_own(tmp_path: Path) -> None:
     # `printf 'hello\n' | git hash-object --stdin`
-    path = Path(__file__).with_name("hello.tmp")
-    try:
-        path.write_bytes(b"hello\n")
-        assert download.digest(path, "git-blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
-        with pytest.raises(UserError, match="md5"):
-            download.digest(path, "md5")
-    finally:
-        path.unlink()
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    assert download.digest(path, "git-blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    with pytest.raises(UserError, match="md5"):
+        download.digest(path, "md5")
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
@@ -259,3 +259,20 @@ def test_catalog_records_are_fit_to_be_fetched(tmp_path: Path) -> None:
                 kind, _, value = entry.digest.partition(":")
                 assert len(value) == {"git-blob": 40, "sha256": 64, "sha256-prefix": 8}[kind]
     assert len(set(names)) == len(names) > 30
+
+
+@pytest.mark.parametrize("tag", ["official", "kd"])
+def test_create_model_fetches_by_tag(tag: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = phonecv.create_model("emo_1m")
+    server.content = phonecv.save_checkpoint(source, tmp_path / "net.pth", layout="emo").read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(server.content) + server.content, usedforsecurity=False).hexdigest()
+    evaluated = Preprocessing(size=256, crop=0.9)
+    entry = record(server, f"git-blob:{blob}", tag=tag, preprocessing=evaluated)
+    monkeypatch.setitem(MODELS, "emo_1m", replace(MODELS["emo_1m"], weights=(entry,)))
+    monkeypatch.setenv("PHONECV_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        model = phonecv.create_model("emo_1m", weights=tag)
+        assert same(model.state_dict(), source.state_dict())
+        assert model.preprocessing == evaluated
+    assert len(server.asked) == 1
+    assert (tmp_path / "cache" / "tiny.pth").is_file()

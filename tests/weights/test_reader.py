@@ -10,11 +10,13 @@ import os
 import pickle
 import random
 import struct
+import sys
 import tarfile
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,27 @@ def test_numpy_scores_and_parsed_arguments_beside_the_weights_do_no_harm(tmp_pat
     raw = read_file(path)
     assert torch.equal(raw.content["net"]["stage0.reparam_conv.bias"], torch.zeros(48))
     assert raw.content["topk_recorder"]["net_top1"] == [71.5, 72.0]
+
+
+def test_the_loss_history_of_an_mmengine_checkpoint_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "mmengine.logging.history_buffer"
+    module = ModuleType(name)
+
+    class HistoryBuffer:
+        def __init__(self) -> None:
+            self._log_history, self.max_length = np.zeros(3), 10
+
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = name, "HistoryBuffer"
+    module.HistoryBuffer = HistoryBuffer  # pyrefly: ignore
+    for parent in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, parent, ModuleType(parent))
+    monkeypatch.setitem(sys.modules, name, module)
+    path = tmp_path / "epoch_1.pth"
+    torch.save({"state_dict": STATE, "message_hub": {"log_scalars": {"train/loss": HistoryBuffer()}}}, path)
+    monkeypatch.undo()
+    assert torch.equal(read_file(path).content["state_dict"]["count"], torch.tensor(3))
 
 
 def payloads(marker: Path) -> dict[str, Callable[[Path], object]]:

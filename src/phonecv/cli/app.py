@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, Parameter
-from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from phonecv._version import __version__
 from phonecv.cli import (
@@ -115,6 +115,8 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
             return f"unknown {what} {tokens[0]!r}{did_you_mean(tokens[0], VERBS)} (verbs: {', '.join(VERBS)})"
         if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
             return f"unexpected argument {error.unused_tokens[0]!r}; see `phonecv {verb} --help`"
+        if isinstance(error, MissingArgumentError) and error.argument is not None and verb:
+            return f"{error.argument.name} needs a value; see `phonecv {verb} --help`"
         text = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
         return f"{text[:1].lower()}{text[1:]}; see `phonecv {f'{verb} ' if verb else ''}--help`"
     if isinstance(error, OSError) and error.errno in _MENDABLE:

@@ -16,7 +16,7 @@ def audit(data: Path, /, *, quick: bool = False, json: bool = False) -> int:
     For example:
 
     - `phonecv audit photos`
-    - `phonecv audit photos --json > audit.json`
+    - `phonecv audit photos --json`
 
     Args:
         data: Folder with train/ and val/.

@@ -31,7 +31,7 @@ def convert(
     - `phonecv convert best.safetensors s0.pth.tar --to apple`
 
     Args:
-        target: The file to write.
+        target: The file to write; for our layout also a folder.
         to: Layout to write.
     """
     path = destination(target, force=force, source=source, suffix=".safetensors" if to == "phonecv" else "")

@@ -8,6 +8,7 @@ Layouts: class folders (``train/<class>/*``, ``val/<class>/*``), list files (``t
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,12 +316,11 @@ def _classes_of_labels(
     ):
         return known
     names = [str(label) for label in range(count)]
-    used: set[str] = set()
+    owners = Counter(folder for found in folders.values() for folder in found)
     for label, found in folders.items():
         name = next(iter(found)) if len(found) == 1 else ""
-        if name and name not in used:
+        if name and owners[name] == 1:
             names[label] = name
-            used.add(name)
     # A folder called "7" under label 3 would collide with the number that stands in for label 7.
     if len(set(names)) < len(names):
         names = [str(label) for label in range(count)]

@@ -14,6 +14,7 @@ The choices, the same in training, evaluation, prediction and the demo:
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import threading
@@ -253,7 +254,7 @@ def find_images(source: Path | str) -> list[Path]:
         return [path]
     if not glob.has_magic(str(source)):
         raise UserError(f"{printable(path)}: no such file or folder")
-    matches = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+    matches = _matches(str(source))
     found = [match for match in matches if match.is_file() and is_image_name(match.name)]
     if not found:
         raise UserError(
@@ -261,3 +262,23 @@ def find_images(source: Path | str) -> list[Path]:
             f" (extensions: {' '.join(IMAGE_SUFFIXES)})"
         )
     return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Paths that match a glob pattern, in order. Python's own `**` walks round and round in a loop of links."""
+    base, recursive, rest = pattern.partition("**")
+    if not recursive or glob.has_magic(base) or not (base == "" or base.endswith("/")):
+        return [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207
+    parts = (recursive + rest).split("/")
+    folder = Path(base or ".")
+    if not folder.is_dir():
+        return []
+    return [folder / name for name in scan_images(folder) if _fits(name.split("/"), parts)]
+
+
+def _fits(names: list[str], parts: list[str]) -> bool:
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])

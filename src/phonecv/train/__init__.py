@@ -1,12 +1,14 @@
 """Training: recipes, one engine, exact resume. `train(load_config("finetune", ["data.path=...", "run.out=..."]))`.
 
-Names are imported when first used, so that `phonecv.train.threads` can run before torch is loaded.
+Names are imported when first used, so that `wait_quietly` runs before torch is loaded.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from phonecv.train.threads import wait_quietly
 
 if TYPE_CHECKING:
     from phonecv.train.config import TrainConfig, load_config, recipe_names
@@ -19,6 +21,8 @@ _LAZY = {
     "recipe_names": "phonecv.train.config",
     "train": "phonecv.train.run",
 }
+
+wait_quietly()
 
 __all__ = ["RunResult", "TrainConfig", "load_config", "recipe_names", "train"]
 

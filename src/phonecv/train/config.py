@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from phonecv.data.transforms import AugmentConfig
+from phonecv.data.augment import AugmentConfig
 from phonecv.errors import UserError, did_you_mean
 from phonecv.train import settings
 from phonecv.train.settings import Range
@@ -311,8 +311,8 @@ class TrainConfig:
         schedule, data = self.schedule, self.data
         if schedule.warmup_epochs >= schedule.epochs:
             raise UserError(
-                f"schedule.warmup_epochs={schedule.warmup_epochs:g} leaves nothing of schedule.epochs={schedule.epochs};"
-                f" set schedule.warmup_epochs={schedule.epochs * 0.1:g} or more epochs"
+                f"schedule.warmup_epochs={schedule.warmup_epochs:g} leaves nothing of"
+                f" schedule.epochs={schedule.epochs}; set schedule.warmup_epochs={schedule.epochs * 0.1:g} or more epochs"
             )
         if schedule.noise and schedule.noise[0] >= schedule.noise[1]:
             raise UserError(f"schedule.noise={list(schedule.noise)} must rise, for example [0.42, 0.9]")
@@ -390,7 +390,9 @@ def find_recipe(recipe: str | Path) -> Path:
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise UserError(f"no recipe file {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
-    raise UserError(f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})")
+    raise UserError(
+        f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
+    )
 
 
 def all_settings() -> list[str]:

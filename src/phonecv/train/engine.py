@@ -250,7 +250,7 @@ def save(run: Run) -> None:
     if not run.world.first:
         return
     state = {
-        "world": run.world.size,
+        "threads": torch.get_num_threads(),
         "net": run.net.state_dict(),
         "ema": run.ema.module.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),

@@ -67,7 +67,7 @@ class FiniteGuard:
         Raises:
             NonFiniteLoss: names the first such tensor.
         """
-        parameters = list(model.parameters())
+        parameters = [parameter.detach() for parameter in model.parameters()]
         sizes = torch.stack(torch._foreach_norm(parameters, float("inf")))
         if not bool(sizes.isfinite().all()):
             name = next(name for name, parameter in model.named_parameters() if not bool(parameter.isfinite().all()))

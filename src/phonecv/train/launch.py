@@ -79,7 +79,9 @@ def pick_device(name: str, local_rank: int, local_size: int) -> torch.device:
         if device.index is None:
             device = torch.device("cuda", local_rank)
         elif local_size > 1:
-            raise UserError(f"run.device={name} names one GPU, but there are {local_size} processes; use run.device=cuda")
+            raise UserError(
+                f"run.device={name} names one GPU, but there are {local_size} processes; use run.device=cuda"
+            )
         if device.index >= count:
             raise UserError(f"{max(local_size, device.index + 1)} GPUs were asked for and {count} are there")
         torch.cuda.set_device(device)
@@ -163,8 +165,8 @@ def _die_with_parent() -> None:
     Left alone it would write into the run folder while the next start of the same command does so, too.
     """
     if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1  # noqa: N806 - the kernel's name
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def _explained(error: ProcessExitedException | ProcessRaisedException, folder: Path, devices: int) -> Exception:
@@ -176,8 +178,8 @@ def _explained(error: ProcessExitedException | ProcessRaisedException, folder: P
     killed = getattr(error, "signal_name", None)
     if killed and killed != "SIGTERM":
         return UserError(
-            f"process {error.error_index + 1} of {devices} was ended by {killed}; if the machine ran out of memory, lower"
-            " data.batch_size or raise optimizer.accumulate. The same command goes on from the last saved state"
+            f"process {error.error_index + 1} of {devices} was ended by {killed}; if the machine ran out of memory,"
+            " lower data.batch_size or raise optimizer.accumulate. The same command goes on from the last saved state"
         )
     # The others fail a moment later for want of their partner; a mistake by the person explains more than a crash.
     reports.sort(key=lambda item: (item[1]["kind"] != "user", item[1]["time"]))

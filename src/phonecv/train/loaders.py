@@ -28,7 +28,13 @@ class Data:
     """
 
     def __init__(
-        self, config: TrainConfig, train: Listing, val: Listing, preprocessing: Preprocessing, world: World, workers: int
+        self,
+        config: TrainConfig,
+        train: Listing,
+        val: Listing,
+        preprocessing: Preprocessing,
+        world: World,
+        workers: int,
     ) -> None:
         self.config, self.train, self.val, self.world, self.workers = config, train, val, world, workers
         accumulate = config.optimizer.accumulate
@@ -136,7 +142,9 @@ def class_count(config: TrainConfig, train: Listing) -> int:
     """
     wanted, there = config.model.num_classes, len(train.classes)
     if wanted is not None and wanted < there:
-        raise UserError(f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data")
+        raise UserError(
+            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
+        )
     return wanted or there
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.optim import Optimizer
 
 from phonecv.errors import UserError
 from phonecv.models.base import no_weight_decay
 from phonecv.train.config import OptimizerConfig
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
@@ -87,7 +88,6 @@ def train_mode(model: nn.Module, mode: str) -> None:
         return
     for module in model.modules():
         own = list(module.parameters())
-        if own and not any(parameter.requires_grad for parameter in own):
-            module.eval()
-        elif mode == "norm_eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        frozen = own and not any(parameter.requires_grad for parameter in own)
+        if frozen or (mode == "norm_eval" and isinstance(module, _BatchNorm)):
             module.eval()

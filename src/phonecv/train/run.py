@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,9 @@ from phonecv.train.world import World
 from phonecv.weights import load_checkpoint, load_public_or_file
 
 SUMMARY = "summary.json"
+
+#: Findings of the audit that are shown before training.
+AUDIT_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +119,15 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     folder = Path(config.run.out)
     part_size(config, world.size)
     train_listing, val_listing = read_data(config)
+    log = RunLog(folder, columns(config), world, progress=config.run.progress)
     if config.run.audit and world.first:
-        look_over(train_listing, val_listing)
+        look_over(log, train_listing.root)
     found = read_state(folder)
     at = found[1] if found else Progress()
+    if found and config.run.threads is None:
+        # The number of threads decides how sums are split, so it belongs to what makes a run repeatable.
+        threads = replace(threads, torch=found[0]["threads"])
+        torch.set_num_threads(threads.torch)
 
     torch.manual_seed(config.run.seed)
     net = make_network(config, train_listing).to(world.device)
@@ -153,13 +161,13 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         schedule=schedule,
         scaler=torch.amp.GradScaler(world.device.type, enabled=config.run.amp == "fp16"),
         data=data,
-        log=RunLog(folder, columns(config), world, progress=config.run.progress),
+        log=log,
         interrupts=interrupts,
     )
     introduce(run, lr, threads, resumed=found is not None)
     if found:
         restore(run, *found)
-    run.log.open(found[0]["rows"] if found else 0, found[0]["seconds"] if found else 0.0, at.step)
+    log.open(found[0]["rows"] if found else 0, found[0]["seconds"] if found else 0.0, at.step)
     return run
 
 
@@ -267,7 +275,9 @@ def _same_run(config: TrainConfig, path: Path) -> None:
     try:
         before = TrainConfig.from_yaml(path)
     except UserError as error:
-        raise UserError(f"{path} is there, but is no configuration of this version ({error}); choose another run.out") from error
+        raise UserError(
+            f"{path} is there, but is no configuration of this version ({error}); choose another run.out"
+        ) from error
     names = config.differences(before)
     if names:
         mine, theirs = flatten(config), flatten(before)
@@ -278,17 +288,15 @@ def _same_run(config: TrainConfig, path: Path) -> None:
         )
 
 
-def look_over(train: Listing, val: Listing) -> None:
+def look_over(log: RunLog, root: Path) -> None:
     """The quick audit before training: what it finds is said, and left to the person."""
-    from rich.console import Console
-
     from phonecv.data.audit import audit
 
-    console = Console(highlight=False, soft_wrap=True)
-    for problem in dict.fromkeys((*train.problems, *val.problems)):
-        console.print(f"note: {problem}", markup=False)
-    for finding in audit(train.root, quick=True).findings:
-        console.print(f"{finding.severity}: {finding.message}", markup=False)
+    findings = [finding for finding in audit(root, quick=True).findings if finding.severity != "note"]
+    for finding in findings[:AUDIT_LINES]:
+        log.say(f"{finding.severity}: {finding.path}: {finding.message}")
+    if len(findings) > AUDIT_LINES:
+        log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {root}` lists them")
 
 
 def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
@@ -332,7 +340,9 @@ def conclude(run: Run, outcome: str) -> None:
         shown = "\n  ".join(list(at.bad.values())[:5])
         run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
     if outcome == "finished":
-        best = f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})" if at.best is not None else ""
+        best = (
+            f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})" if at.best is not None else ""
+        )
         run.log.say(f"finished in {run.log.seconds:.0f} s: {best}; {folder / 'best.safetensors'}")
     else:
         run.log.say(

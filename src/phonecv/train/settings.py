@@ -178,7 +178,7 @@ def merge(values: dict[str, Any], overrides: Sequence[str], kind: type) -> dict[
     return merged
 
 
-def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:
+def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:  # node: dict or list
     key, rest = keys[0], keys[1:]
     path = _join(group, key)
     if isinstance(node, list):
@@ -194,7 +194,7 @@ def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:
     if not rest:
         node[place] = value
         return
-    child = node[place] if isinstance(node, list) else node.get(place)
+    child = node.get(place) if isinstance(node, dict) else node[place]
     if not isinstance(child, (dict, list)):
         if dataclasses.is_dataclass(kind) and get_origin(_hints(kind).get(key)) is tuple:
             raise UserError(f"override {path}: the list is empty; write {path}=[...] in the place of {path}.{rest[0]}")

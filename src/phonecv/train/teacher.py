@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -147,7 +148,7 @@ def _from_timm(name: str, weights: str | None) -> _Source:
     else:
         net = timm.create_model(name, pretrained=False)
         _load_plain(net, Path(weights), f"timm:{name}")
-    data = resolve_data_config(model=net)
+    data: dict[str, Any] = resolve_data_config(model=net)
     own = Preprocessing(
         size=int(data["input_size"][-1]), mean=tuple(data["mean"]), std=tuple(data["std"]), crop=float(data["crop_pct"])
     )

@@ -25,7 +25,7 @@ from phonecv.errors import UserError
 from phonecv.weights import pickles
 
 #: Far above every published file (the largest is 60 MB), far below what would fill a machine.
-MAX_BYTES = 4 * 2**30
+MAX_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 64 * 2**20
 
 #: First bytes of the old torch format: a pickle (protocol 2) of its magic number.
@@ -164,15 +164,20 @@ class _Inert:
         """Forget the state."""
 
 
+#: What training programs keep beside the weights that is neither plain data nor of use here.
+_IGNORED = ("argparse.Namespace", "mmengine.logging.history_buffer.HistoryBuffer")
+
+
 def _torch_load(path: Path) -> Any:
     """``torch.load`` in its restricted mode, with our own checked stand-ins for numpy scalars and the like.
 
-    EMO's trainer saves scores as numpy scalars, timm's saves its parsed arguments.
+    EMO's trainer saves scores as numpy scalars, timm's its parsed arguments, mmengine's the history of its losses.
     """
     allowed: list[Any] = [
         (call, name) for name, call in pickles.CONSTRUCTORS.items() if name != "collections.OrderedDict"
     ]
-    allowed += [(_Inert, "argparse.Namespace"), (pickles.Dtype, "phonecv.weights.pickles.Dtype")]
+    allowed += [(_Inert, name) for name in _IGNORED]
+    allowed += [(pickles.Dtype, "phonecv.weights.pickles.Dtype")]
     allowed += [(pickles.Array, "phonecv.weights.pickles.Array")]
     try:
         with warnings.catch_warnings():

@@ -97,7 +97,7 @@ def choose_weights(content: Mapping[str, Any], ema: bool | None, source: str) ->
     if live and average and ema is None:
         raise UserError(
             f"{source} holds two sets of weights: live ({live!r}) and their moving average ({average!r}); "
-            "say which: ema=True for the average, ema=False for the live ones"
+            "say which: ema=True for the average, ema=False for the live ones (command line: --ema, --live)"
         )
     wanted = average if ema or not live else live
     if wanted is None or (ema is False and not live):

@@ -1,0 +1,225 @@
+"""Putting tensors into a network: from a file to tensors under our names, to the network that they fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.catalog import get_record
+from phonecv.errors import UserError
+from phonecv.fuse import fuse
+from phonecv.models import VisionModel, create_model
+from phonecv.models.base import Form
+from phonecv.models.blocks import LayerNorm2d
+from phonecv.weights.compare import compare, describe, not_finite
+from phonecv.weights.reader import as_mapping, read_file
+from phonecv.weights.recognise import Recognised, choose_weights, layout_of, recognise_ours
+from phonecv.weights.record import KEY, Record
+from phonecv.weights.translate import LAYOUTS, to_phonecv
+
+Source = Path | str | Mapping[str, Any]
+Head = Literal["keep", "drop", "auto"]
+
+_log = logging.getLogger("phonecv")
+
+NO_WAY_BACK = (
+    "is in deploy form: its branches and norms have been folded into single convolutions, which cannot be undone. "
+    "Use the training-form file (Apple's are named *_unfused), or ask for form='deploy'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Tensors under our names, and what they are."""
+
+    source: str
+    state: dict[str, Tensor]
+    found: Recognised
+    record: Record | None
+
+    @property
+    def form(self) -> Form:
+        """Form of the tensors."""
+        return "deploy" if self.found.form == "deploy" else "training"
+
+
+def open_source(source: Source, ema: bool | None) -> Loaded:
+    """Tensors under our names from a file or mapping, checked for NaN."""
+    record = None
+    if isinstance(source, Mapping):
+        name = "the mapping given"
+        content = as_mapping(source, name)
+    else:
+        name = str(source)
+        raw = read_file(source)
+        content = raw.content
+        if KEY in raw.metadata:
+            record = Record.from_json(raw.metadata[KEY], name)
+    weights = choose_weights(content, ema, name)
+    layout = "phonecv" if record else layout_of(weights.state)
+    if layout == "unknown":
+        some = ", ".join(list(weights.state)[:3])
+        raise UserError(
+            f"{name} holds weights of no known layout (names such as {some}); known layouts: {', '.join(LAYOUTS)}"
+        )
+    state = to_phonecv(weights.state, layout)
+    bad = not_finite(state)
+    if bad:
+        raise UserError(f"{name} has {not_finite_text(bad)}; use an earlier checkpoint of that training")
+    return Loaded(name, state, recognise_ours(state, layout, weights), record)
+
+
+def not_finite_text(bad: Mapping[str, int]) -> str:
+    """What `not_finite` found, as part of a sentence."""
+    tensors = "1 tensor" if len(bad) == 1 else f"{len(bad)} tensors"
+    first = next(iter(bad))
+    return f"values that are not finite (NaN or infinite) in {tensors}, such as {first} ({bad[first]} values)"
+
+
+def build(
+    name: str | None, loaded: Loaded, head: Head, num_classes: int | None, overrides: Mapping[str, Any]
+) -> VisionModel:
+    """The network that `loaded` goes into, in training form."""
+    found, record = loaded.found, loaded.record
+    if name is None:
+        if record is not None and record.model:
+            name = record.model
+        elif len(found.candidates) == 1:
+            name = found.candidates[0]
+        elif found.candidates:
+            raise UserError(
+                f"{loaded.source} fits {', '.join(found.candidates)}: they differ in the window size, which is not "
+                "stored in the file; give the name (command line: --model)"
+            )
+        else:
+            raise UserError(
+                f"{loaded.source} ({found.family} of depths {found.depths}, widths {found.widths}) is no catalog "
+                "model; give a name, and overrides for what differs"
+            )
+    family = get_record(name).family
+    if found.family is not None and found.family != family:
+        raise UserError(
+            f"{loaded.source} holds {found.family} weights (layout {found.layout!r}), but {name} is {family}"
+        )
+    arguments = dict(overrides)
+    ours = record is not None and record.model == name
+    if record is not None and ours:
+        arguments = record.overrides | arguments
+        for key, stored in (("depths", found.depths), ("widths", found.widths)):
+            if key in record.overrides and tuple(record.overrides[key]) != stored:
+                raise UserError(f"{loaded.source}: its record says {key} {record.overrides[key]}, its tensors {stored}")
+    classes = num_classes
+    if classes is None:
+        classes = found.num_classes if found.num_classes is not None else 0 if ours else 1000
+    try:
+        model = create_model(name, num_classes=classes, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{loaded.source}: no network can be built from {arguments} ({error})") from error
+    return model
+
+
+def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> VisionModel:
+    """Put the tensors into the network, bringing training-form tensors into deploy form if it is in that."""
+    if loaded.form == "deploy" and model.form == "training":
+        raise UserError(f"{loaded.source} {NO_WAY_BACK}")
+    if loaded.form == "training" and model.form == "deploy":
+        if not model.name:
+            raise UserError(
+                f"{loaded.source} is in training form and the network in deploy form, without a catalog name to "
+                "rebuild it by; load into the training form, then fuse"
+            )
+        twin = create_model(model.name, num_classes=model.num_classes, **model.overrides)
+        # What is not in the file keeps the classifier of the network given.
+        classifier = model.get_classifier().state_dict()
+        twin.get_classifier().load_state_dict(classifier)
+        fused = fuse(fill(twin.eval(), loaded, strict, head))
+        _match_structure(model, fused.state_dict())
+        model.load_state_dict(fused.state_dict())
+        model.class_names, model.preprocessing = fused.class_names, fused.preprocessing
+        return model
+    state = dict(loaded.state)
+    exempt = _settle_classifier(model, state, loaded, head)
+    if loaded.form == "deploy":
+        _match_structure(model, state)
+    own = model.state_dict()
+    difference = compare(state, own, exempt)
+    if difference:
+        text = describe(difference, loaded.found, model.name)
+        if strict or not difference.matching:
+            raise UserError(f"{loaded.source} does not fit {model.name or type(model).__name__}:\n{text}")
+        _log.warning("%s was loaded in part, %d tensors:\n%s", loaded.source, difference.matching, text)
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict(fitting, strict=False)
+    record = loaded.record
+    if record is not None:
+        if record.model == model.name:  # asked for as another member, its own input size counts
+            model.preprocessing = record.preprocessing
+        if record.classes is not None and len(record.classes) == model.num_classes and not exempt:
+            model.class_names = record.classes
+    return model
+
+
+def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loaded, head: Head) -> set[str]:
+    """Take out of `state` what the network has no place for or shall not get.
+
+    Returns:
+        Names of the network that may stay as they are.
+
+    Raises:
+        UserError: the class counts differ and nobody said what to do.
+    """
+    prefix = model.classifier_name + "."
+    classifier = {name for name in model.state_dict() if name.startswith(prefix)}
+    in_file = {name for name in state if name.startswith(prefix)}
+    if model.out_indices is not None:
+        # Published det/seg code drops these by name as well.
+        in_file |= {name for name in state if name.startswith("norm.")}
+    count = loaded.found.num_classes
+    if not classifier:
+        for name in in_file:
+            del state[name]
+        return set()
+    differs = count is not None and count != model.num_classes
+    if head == "drop" or (head == "auto" and differs):
+        if head == "auto":
+            _log.warning(
+                "%s has %s classes, the network %d: its classifier stays fresh", loaded.source, count, model.num_classes
+            )
+        for name in in_file:
+            del state[name]
+        norms = {name for name in model.state_dict() if name.startswith("norm.")}
+        return classifier | (norms if norms.isdisjoint(state) else set())
+    if differs:
+        raise UserError(
+            f"{loaded.source} has {count} classes, the network {model.num_classes}; pass num_classes={count} to use "
+            "its classifier, or head='drop' to start with a fresh one (fine-tuning)"
+        )
+    return set()
+
+
+def _match_structure(model: VisionModel, state: Mapping[str, Tensor]) -> None:
+    """Give a deploy-form network the few optional parts that folding left in this file, or left out.
+
+    Folding depends on the values: a LayerNorm before padded windows keeps its affine part if a channel of it is
+    (almost) zero.
+    """
+    like = next(model.parameters())
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LayerNorm2d):
+            affine = f"{name}.norm.weight" in state
+            # The one before the classifier always has it; if it is missing there, that is for `compare` to report.
+            if affine != module.norm.elementwise_affine and name != "norm":
+                channels = module.norm.normalized_shape[0]
+                other = LayerNorm2d(channels, eps=module.norm.eps, affine=affine).to(like).train(module.training)
+                model.set_submodule(name, other)
+        elif "pad_value" in module._buffers:
+            stored = state.get(f"{name}.pad_value")
+            module.register_buffer("pad_value", None if stored is None else torch.zeros_like(stored).to(like))
+        elif isinstance(module, nn.Conv2d) and name.endswith(".v.conv") and f"{name}.bias" not in state:
+            module.register_parameter("bias", None)

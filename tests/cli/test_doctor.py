@@ -1,0 +1,64 @@
+"""The report on the installation: whole whatever is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import pytest
+from cli.conftest import Run
+
+from phonecv import doctor
+from phonecv.export import EXPORTERS
+
+
+def test_doctor_finds_a_working_installation(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PHONECV_CACHE", str(tmp_path / "cache"))
+    done = run("doctor")
+    assert done.status == 0, done.out
+    for word in ("torch", "threads", "onnx", "samples", "tensorboard", str(tmp_path / "cache")):
+        assert word in done.out
+    found = json.loads(run("doctor", "--json").out)
+    assert {item["section"] for item in found} == {"software", "machine", "extras", "exporters", "cache"}
+    assert {item["name"] for item in found if item["section"] == "exporters"} == set(EXPORTERS)
+
+
+def test_a_missing_extra_names_its_pip_line_and_is_no_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def without_onnxruntime(name: str) -> str:
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_onnxruntime)
+    done = run("doctor")
+    assert done.status == 0
+    assert "missing: onnx: pip install 'phonecv[onnx]'" in done.out
+
+
+def test_an_old_requirement_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2" if name == "timm" else version(name))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["timm>=1.10", "torch>=2"])
+    done = run("doctor")
+    assert done.status == 1
+    assert "1.2 is older than 1.10" in done.out
+
+
+def test_a_part_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> list[doctor.Finding]:
+        raise OSError("libcuda is broken")
+
+    monkeypatch.setattr(doctor, "_machine", fail)
+    found = doctor.examine()
+    assert [item.value for item in found if item.section == "machine"] == ["OSError: libcuda is broken"]
+    assert {"software", "extras", "cache"} <= {item.section for item in found}
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PHONECV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    finding = doctor._cache()[0]
+    assert (finding.state, "PHONECV_CACHE" in finding.fix) == ("missing", True)

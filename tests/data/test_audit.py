@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from phonecv.data.audit import FIXES, audit
+from phonecv.errors import UserError
+
+from .pictures import noise
+
+
+def kinds(root: Path, **options: object) -> set[tuple[str, str]]:
+    return {(finding.kind, finding.severity) for finding in audit(root, **options).findings}  # type: ignore
+
+
+def same_pixels_as_bmp(root: Path) -> None:
+    with Image.open(root / "train/cat/0.png") as image:
+        image.save(root / "train/cat/x.bmp")
+
+
+CASES: dict[str, tuple[Callable[[Path], object], tuple[str, str], str, bool]] = {
+    "unreadable": (lambda r: (r / "train/cat/0.png").write_bytes(b"x"), ("unreadable", "error"), "train/cat/0.png", True),
+    "damaged pixels": (
+        lambda r: (r / "train/cat/0.png").write_bytes((r / "train/cat/0.png").read_bytes()[:-300]),
+        ("unreadable", "error"),
+        "train/cat/0.png",
+        False,
+    ),
+    "extension": (lambda r: (r / "val/dog/0.png").rename(r / "val/dog/0.jpg"), ("extension", "warning"), "val/dog/0.jpg", True),
+    "duplicate": (lambda r: shutil.copy(r / "train/cat/0.png", r / "train/cat/x.png"), ("duplicate", "warning"), "train/cat/0.png", False),
+    "duplicate in other format": (same_pixels_as_bmp, ("duplicate", "warning"), "train/cat/0.png", False),
+    "label conflict": (lambda r: shutil.copy(r / "train/cat/0.png", r / "train/dog/x.png"), ("label-conflict", "error"), "train/cat/0.png", False),
+    "leak": (lambda r: shutil.copy(r / "train/cat/0.png", r / "val/cat/x.png"), ("split-leak", "error"), "train/cat/0.png", False),
+    "unknown class": (lambda r: (r / "val/cat").rename(r / "val/emu"), ("class-drift", "error"), "val", True),
+    "class without validation": (lambda r: shutil.rmtree(r / "val/dog"), ("class-drift", "warning"), "val", True),
+    "class without training": (lambda r: [p.unlink() for p in (r / "train/dog").iterdir()], ("class-drift", "error"), "val", True),
+    "empty class": (lambda r: (r / "train/emu").mkdir(), ("empty-class", "warning"), "train", True),
+    "dangling link": (lambda r: (r / "train/cat/x.png").symlink_to("nowhere"), ("link", "warning"), "train/cat/x.png", False),
+    "other files": (lambda r: (r / "train/cat/Thumbs.db").write_bytes(b""), ("ignored", "note"), "train", False),
+    "bad line": (lambda r: (r / "val.txt").write_text("val/cat/0.png 0\nval/cat/1.png x\n"), ("list", "error"), "val.txt", True),
+    "missing file": (lambda r: (r / "val.txt").write_text("val/cat/0.png 0\nval/cat/9.png 0\n"), ("list", "error"), "val.txt", True),
+    "repeated line": (lambda r: (r / "val.txt").write_text("val/cat/0.png 0\n" * 2), ("repeated-line", "warning"), "val.txt", True),
+    "empty list": (lambda r: (r / "val.txt").write_text(""), ("structure", "error"), "val.txt", True),
+    "unlisted": (lambda r: (r / "val.txt").write_text("val/cat/0.png 0\n"), ("unlisted", "note"), "val.txt", False),
+    "bad class file": (lambda r: (r / "classes.txt").write_text("0 a\n0 b\n"), ("class-drift", "error"), "train", True),
+}  # fmt: skip
+
+
+def test_a_good_data_set(dataset_dir: Path) -> None:
+    for quick in (False, True):
+        report = audit(dataset_dir, quick=quick)
+        assert report.findings == report.errors == ()
+        assert report.checked == 14
+        assert report.splits["train"] == {"images": 10, "classes": 2, "smallest": 4, "largest": 6}
+        assert "nothing to complain about" in report.table()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_findings(dataset_dir: Path, case: str) -> None:
+    change, expected, path, quick = CASES[case]
+    change(dataset_dir)
+    report = audit(dataset_dir)
+    found = [finding for finding in report.findings if (finding.kind, finding.severity) == expected]
+    assert found, report.table()
+    assert found[0].path == path
+    assert found[0].fix == FIXES[found[0].kind]
+    assert path in report.table()
+    assert json.loads(json.dumps(report.to_json()))["counts"][expected[0]] == len(found)
+    assert (expected in kinds(dataset_dir, quick=True)) == quick
+
+
+def test_list_errors_have_line_numbers(dataset_dir: Path) -> None:
+    (dataset_dir / "val_list.txt").write_text("val/cat/0.png 0\n\nval/cat/1.png -3\n../x 0\nval/q.png 1\n")
+    assert [(f.line, f.severity) for f in audit(dataset_dir).findings] == [(3, "error"), (4, "error"), (5, "error")]
+
+
+def test_imbalance(dataset_dir: Path) -> None:
+    for index in range(40):
+        noise(seed=500 + index).save(dataset_dir / f"train/cat/m{index}.png")
+    finding = next(finding for finding in audit(dataset_dir, quick=True).findings if finding.kind == "imbalance")
+    assert "dog has 4 pictures, cat has 46" in finding.message
+
+
+def test_workers_and_progress(dataset_dir: Path) -> None:
+    shutil.copy(dataset_dir / "train/cat/0.png", dataset_dir / "val/cat/x.png")
+    seen: list[tuple[int, int]] = []
+    alone = audit(dataset_dir, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(index, 15) for index in range(1, 16)]
+    assert audit(dataset_dir, workers=2).findings == alone.findings
+
+
+def test_long_lists_of_findings_are_cut(dataset_dir: Path) -> None:
+    for index in range(30):
+        (dataset_dir / f"train/cat/bad{index:02d}\n.png").write_bytes(b"")
+    report = audit(dataset_dir)
+    assert len(report.errors) == 30
+    assert "and 10 more of kind unreadable" in report.table()
+    assert "bad00\\x0a.png: empty file" in report.table()
+
+
+def test_not_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        audit(tmp_path / "absent")
+    assert kinds(tmp_path) == {("structure", "error")}
+
+
+def test_reference_sets(shared_dir: Path) -> None:
+    for name in ("imagenet-samples", "sign-digits", "imagenette-mini"):
+        assert audit(shared_dir / "data" / name, quick=True).findings == ()

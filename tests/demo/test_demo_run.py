@@ -1,0 +1,66 @@
+"""The demo, whole on three seeds (slow), and a glimpse of it that checks what it leaves and how it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from phonecv import demo
+from phonecv.errors import UserError
+from phonecv.export import EXPORTERS
+from phonecv.train.config import TrainConfig
+
+
+def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:
+    config = demo.demo_config(tmp_path / "data", tmp_path, 3)
+    (tmp_path / "c.yaml").write_text(config.to_yaml())
+    assert TrainConfig.from_yaml(tmp_path / "c.yaml") == config
+    assert config.run.seed == 3
+
+
+def test_what_is_missing_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "onnx", dataclasses.replace(EXPORTERS["onnx"], packages=("no_such_package",)))
+    with pytest.raises(UserError, match=r"pip install"):
+        demo.run_demo(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = demo.run_demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
+    for name in (
+        "config.yaml", "metrics.csv", "curves.png", "best.safetensors", "training.safetensors", "deploy.safetensors",
+        "deploy.onnx", "forms.json", "export.json", "evaluation/confusion.png", "evaluation/summary.json",
+        "predictions/predictions.png", "predictions/predictions.csv", "report.html",
+    ):  # fmt: skip
+        assert (tmp_path / "run" / name).stat().st_size > 0, name
+    # Two steps of training cannot keep the promise: the demo has to notice.
+    assert not result.passed
+    assert any("top-1" in failure for failure in result.failures)
+    assert any(line.startswith("FAILED") for line in lines)
+    # What does not depend on training holds.
+    assert result.same == result.evaluation.count == 40
+    assert result.forms["difference"] < 1e-5
+    deploy, training = (result.forms["forms"][form] for form in ("deploy", "training"))
+    assert deploy["modules"] < training["modules"]
+    assert deploy["parameters"] <= training["parameters"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 4
+    assert json.loads((tmp_path / "run" / "export.json").read_text())["agreement"]["same"] == 40
+    # The same call again finds the finished run and ends with the same figures.
+    again = demo.run_demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
+    assert again.evaluation.top1 == result.evaluation.top1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_demo_keeps_its_promises(tmp_path: Path, seed: int) -> None:
+    result = demo.run_demo(tmp_path / "run", seed=seed)
+    assert result.failures == ()
+    assert result.evaluation.top1_percent >= 95.0
+    assert result.same == result.evaluation.count == 1000

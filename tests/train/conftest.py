@@ -1,0 +1,89 @@
+"""A tiny picture folder, and the configuration of a training that takes about a second."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from phonecv.train import TrainConfig, load_config
+
+CLASSES = ("blue", "green", "red")
+
+#: Settings that make any recipe tiny: 24 pictures in steps of 4, two epochs.
+SMALL = (
+    "model.name=mobileone_s0",
+    f"model.overrides={{depths: {list(TINY['mobileone_s0']['depths'])}, widths: {list(TINY['mobileone_s0']['widths'])}}}",  # type: ignore[call-overload]
+    "data.batch_size=4",
+    "data.eval_batch_size=4",
+    "data.size=16",
+    "data.workers=0",
+    "augment.auto_augment=null",
+    "optimizer.lr=0.01",
+    "optimizer.lr_batch=0",
+    "schedule.epochs=2",
+    "schedule.warmup_epochs=0",
+    "schedule.scale_ends=false",
+    "run.threads=1",
+    "run.log_every=1",
+    "run.amp=none",
+    "run.audit=false",
+)
+
+#: What a test starts as a process of its own: this file with a YAML file and a number of devices.
+SCRIPT = """
+import sys
+import torch
+from phonecv.train import load_config, train
+if __name__ == "__main__":
+    result = train(load_config(sys.argv[1]), devices=int(sys.argv[2]))
+    print("finished" if result.finished else "stopped")
+"""
+
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 training and 10 validation pictures of three classes, told apart by their colour."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 10)):
+        for i in range(count):
+            pixels = rng.integers(0, 120, (18, 18, 3), dtype=np.uint8)
+            pixels[..., 2 - i % 3] += 100
+            path = root / split / CLASSES[i % 3] / f"{i:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture
+def configure(pictures: Path, tmp_path: Path) -> Configure:
+    """A function from overrides to a tiny configuration; it writes below the test's folder."""
+
+    def make(*overrides: str, out: str = "run", recipe: str = "from_scratch_small") -> TrainConfig:
+        paths = (f"data.path={pictures}", f"run.out={tmp_path / out}")
+        return load_config(recipe, [*SMALL, *paths, *overrides])
+
+    return make
+
+
+def start(config: TrainConfig, folder: Path, devices: int = 1) -> subprocess.Popen[str]:
+    """The training as a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script, recipe = folder / "script.py", folder / f"{Path(config.run.out).name}.yaml"
+    script.write_text(SCRIPT, encoding="utf-8")
+    recipe.write_text(config.to_yaml(), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(script), str(recipe), str(devices)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
