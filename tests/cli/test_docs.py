@@ -1,4 +1,4 @@
-"""The guides: tables up to date, every command parses, the Python snippets that need no data run, links lead somewhere."""
+"""The guides: tables up to date, commands that parse, snippets that run, links that lead somewhere."""
 
 from __future__ import annotations
 

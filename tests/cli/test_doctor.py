@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.conftest import Run
 
+from cli.conftest import Run
 from phonecv import doctor
 from phonecv.export import EXPORTERS
 

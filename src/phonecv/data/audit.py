@@ -167,7 +167,7 @@ def audit(
     splits = [split for split in SPLITS if (root / split).is_dir() or find_list(root, split)] or ["val"]
     listings: dict[str, Listing] = {}
     for split in splits:
-        if not _check_list(notes, root, split):
+        if not _check_list(notes, root, split, quick):
             continue
         listing = _read(notes, root, split)
         if listing:
@@ -211,7 +211,7 @@ class _Notes:
         self.findings.append(Finding(kind, severity, self.name(path), line, message, FIXES[kind]))
 
 
-def _check_list(notes: _Notes, root: Path, split: str) -> bool:
+def _check_list(notes: _Notes, root: Path, split: str, quick: bool) -> bool:
     """Report every bad line of the split's list; False if no line is good."""
     path = find_list(root, split)
     if path is None:
@@ -228,7 +228,7 @@ def _check_list(notes: _Notes, root: Path, split: str) -> bool:
         notes.add(kind, severity, path, problem.message, problem.line)
     if not entries.paths:
         notes.add("structure", "error", path, "no pictures in this list")
-    elif (root / split).is_dir():
+    elif not quick and (root / split).is_dir():
         listed = set(entries.paths)
         unlisted = sum(f"{split}/{name}" not in listed for name in scan_images(root / split))
         if unlisted:
@@ -249,7 +249,9 @@ def _read(notes: _Notes, root: Path, split: str) -> Listing | None:
         except UserError:  # already reported above: there are no pictures at all
             return None
     for problem in listing.problems:
-        kind = "empty-class" if "empty class" in problem else "class-drift" if "no folder for" in problem else "ignored"
+        kind = "empty-class" if "empty class" in problem else "ignored"
+        if any(words in problem for words in ("no folder for", "is class")):
+            kind = "class-drift"
         if "repeat earlier" not in problem:  # reported line by line
             notes.add(kind, "note" if kind == "ignored" else "warning", root / split, problem)
     return listing
@@ -295,13 +297,16 @@ def _check_classes(notes: _Notes, root: Path, listings: dict[str, Listing]) -> N
             )
         return
     ours, theirs = (set(listings[split].class_ids) for split in SPLITS)
-    if not ours ^ theirs and not any(finding.kind == "class-drift" for finding in notes.findings):
+    drifted = any(finding.kind == "class-drift" and finding.severity == "error" for finding in notes.findings)
+    if ours == theirs and not drifted:
         notes.add("class-drift", "error", root / "val", "train and val order the same classes differently")
-        return
-    for split, names in (("train", ours - theirs), ("val", theirs - ours)):
-        if names:
+    for split, severity, names in (("train", "warning", ours - theirs), ("val", "error", theirs - ours)):
+        # Folders of val that training lacks were reported when val was listed.
+        if names and not (split == "val" and drifted):
             shown = ", ".join(printable(name) for name in sorted(names)[:6])
-            notes.add("class-drift", "error", root / split, f"{len(names)} classes are in {split} only, first: {shown}")
+            notes.add(
+                "class-drift", severity, root / split, f"{len(names)} classes are in {split} only, first: {shown}"
+            )
 
 
 def _check_leftovers(notes: _Notes, root: Path, split: str) -> None:

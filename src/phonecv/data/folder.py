@@ -225,8 +225,8 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
         labels += [label] * len(found)
     absent = sorted(set(range(len(order))) - {order.label(name) for name in names})
     if absent:
-        problems.append(f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: "
-                        f"{_some([order.ids[label] for label in absent])}")  # fmt: skip
+        missing = _some([order.ids[label] for label in absent])
+        problems.append(f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}")
     loose = sum(is_image_name(entry.name) and entry.is_file() for entry in folder.iterdir())
     if loose:
         problems.append(f"{printable(folder)}: {loose} pictures lie outside the class folders and are left out")
@@ -257,7 +257,12 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
         labels = _labels_from_folders(entries, order)
     else:
         labels = entries.labels
-        order = given or file_names or _classes_of_labels(entries, labels, count, known)
+        order = _merge(given, file_names) or _classes_of_labels(entries, labels, count, known)
+        if contradiction := _contradiction(entries, labels, order):
+            # Between training and validation it means scores of the wrong classes; else the list knows best.
+            if given:
+                raise UserError(f"{contradiction}; number the classes of both splits alike")
+            problems.append(contradiction)
     return Listing(
         root, split, order.names, SampleTable(root, entries.paths, labels), tuple(problems), order.ids, list_file=path
     )
@@ -287,6 +292,19 @@ def _class_folder(entries: ListFile, row: int) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
+def _contradiction(entries: ListFile, labels: Sequence[int], order: ClassList) -> str:
+    """Says where a label is not that of the class its folder is called after; empty if nowhere."""
+    expected = [order.label(_class_folder(entries, row)) for row in range(len(labels))]
+    wrong = [row for row, label in enumerate(expected) if label is not None and label != labels[row]]
+    if not wrong:
+        return ""
+    row = wrong[0]
+    return (
+        f"{printable(entries.path)}:{entries.lines[row]}: label {labels[row]}, but folder"
+        f" {printable(_class_folder(entries, row))!r} is class {expected[row]} ({len(wrong)} lines like this)"
+    )
+
+
 def _labels_from_folders(entries: ListFile, order: ClassList) -> list[int]:
     labels: list[int] = []
     for row, line in enumerate(entries.lines):
@@ -308,13 +326,14 @@ def _classes_of_labels(
     folders: dict[int, set[str]] = {}
     for row, label in enumerate(labels):
         folders.setdefault(label, set()).add(_class_folder(entries, row))
-    count = count or max(folders) + 1
+    # The list may hold only some of the classes: whatever agrees with the data set's own order belongs to it.
     if (
         known
-        and len(known) == count
-        and all(known.label(folder) == label for label, found in folders.items() for folder in found)
+        and count in (None, len(known))
+        and all(known.label(name) == label for label in folders for name in folders[label])
     ):
         return known
+    count = count or max(folders) + 1
     names = [str(label) for label in range(count)]
     owners = Counter(folder for found in folders.values() for folder in found)
     for label, found in folders.items():

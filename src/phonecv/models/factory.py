@@ -17,7 +17,7 @@ def create_model(
     *,
     weights: str | Path | None = None,
     num_classes: int = 1000,
-    form: Form = "training",
+    form: Form | None = None,
     **overrides: Any,
 ) -> VisionModel:
     """Build a network by its catalog name.
@@ -28,7 +28,7 @@ def create_model(
             to the cache; or the path of a checkpoint of any layout that `phonecv.load_checkpoint` reads. With
             another class count than the file's, the classifier stays fresh.
         num_classes: classes of the classifier; 0 for none.
-        form: "training", or "deploy" for the fused network.
+        form: "training", or "deploy" for the fused network; None for the form of the weights, training without any.
         **overrides: constructor arguments that replace the catalog's, such as ``window=10``, ``drop_path=0.1``,
             ``out_indices=(1, 2, 3, 4)`` (dense backbone), ``frozen_stages=1``, ``norm_eval=True``.
 
@@ -39,7 +39,7 @@ def create_model(
         UserError: unknown name, override or weights; a value out of range.
     """
     record = get_record(name)
-    if form not in get_args(Form):
+    if form is not None and form not in get_args(Form):
         raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
     module, _, class_name = record.builder.partition(":")
     builder = getattr(importlib.import_module(module), class_name)
@@ -54,7 +54,7 @@ def create_model(
     if weights is not None:
         from phonecv.weights import load_public_or_file
 
-        model = load_public_or_file(model, weights)
+        model = load_public_or_file(model, weights, form=form)
     if form == "deploy" and model.form != "deploy":
         from phonecv.fuse import fuse
 

@@ -312,7 +312,7 @@ class TrainConfig:
         if schedule.warmup_epochs >= schedule.epochs:
             raise UserError(
                 f"schedule.warmup_epochs={schedule.warmup_epochs:g} leaves nothing of"
-                f" schedule.epochs={schedule.epochs}; set schedule.warmup_epochs={schedule.epochs * 0.1:g} or more epochs"
+                f" schedule.epochs={schedule.epochs}; set schedule.warmup_epochs={schedule.epochs * 0.1:g}"
             )
         if schedule.noise and schedule.noise[0] >= schedule.noise[1]:
             raise UserError(f"schedule.noise={list(schedule.noise)} must rise, for example [0.42, 0.9]")
