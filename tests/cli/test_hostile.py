@@ -18,8 +18,8 @@ VERBS = {
     "fuse": "fuse {file} {out}/fused.safetensors",
     "convert": "convert {file} {out}/converted.safetensors",
     "export": "export {file} {out}/exported.onnx",
-    "train": "train finetune --data {data} --out {out}/run model.weights={file} run.progress=false",
-    "distill": "distill finetune --teacher {file} --data {data} --out {out}/run run.progress=false",
+    "train": "train finetune --data {data} --out {out}/run model.weights={file} data.batch_size=8 run.progress=false",
+    "distill": "distill from_scratch_small --teacher {file} --data {data} --out {out}/run data.batch_size=8 run.progress=false",
 }
 #: Files that are fine, at least as far as the names match: only `info` has something to say about those alone.
 CONTROLS = {"good_zip.pth", "good_legacy.pth", "good.pdparams", "module_prefix.pth", "half.pth", "wrong_shape.pth"}

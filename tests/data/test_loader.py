@@ -129,13 +129,15 @@ def test_evaluation_keeps_the_label_of_a_corrupt_file(broken_dir: Path) -> None:
     assert sum(int(batch.good.sum()) for batch in batches) == 9
 
 
-def test_nothing_but_corrupt_files_ends_with_a_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_corrupt_files_is_all_errors(tmp_path: Path, workers: int) -> None:
     paths = [tmp_path / f"{index}.jpg" for index in range(20)]
     for path in paths:
         path.write_bytes(b"")
     listing = Listing(tmp_path, "train", ("a",), tuple(Sample(path, 0) for path in paths))
-    with pytest.raises(UserError, match="empty file\nand 16 other pictures"):
-        ClassificationDataset(listing, eval_transform(SMALL))[0]
+    (batch,) = run(ClassificationDataset(listing, eval_transform(SMALL)), eval_batches(20, 20), workers)
+    assert not batch.good.any()
+    assert batch.errors == [f"{path}: empty file" for path in paths]
 
 
 @pytest.mark.parametrize("world", [2, 3])

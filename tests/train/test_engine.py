@@ -18,6 +18,7 @@ from phonecv.data.loader import Batch
 from phonecv.errors import UserError
 from phonecv.train import TrainConfig, train
 from phonecv.train import run as run_module
+from phonecv.train import threads as threads_module
 from phonecv.train.engine import evaluation_due
 from phonecv.train.guard import FiniteGuard, NonFiniteLoss
 from phonecv.train.launch import launch, pick_device
@@ -29,17 +30,17 @@ from phonecv.weights import load_checkpoint, read_checkpoint
 
 
 def test_a_run_leaves_its_files_and_learns(configure: Configure) -> None:
-    config = configure("schedule.epochs=4", "run.keep_every=2", "run.log_every=4")
+    config = configure("schedule.epochs=12", "run.eval_every=4", "run.keep_every=6", "run.log_every=4", "data.size=32")
     result = train(config)
     assert result.finished
     assert result.best_score is not None
     assert result.best_score >= 90  # the classes differ in colour
     names = {path.name for path in result.run_dir.iterdir()}
     assert names >= {"config.yaml", "metrics.csv", "curves.png", "summary.json", "state.pt", "tensorboard"}
-    assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0002_ema.safetensors"}
-    assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["schedule"]["epochs"] == 4
+    assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0006_ema.safetensors"}
+    assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["schedule"]["epochs"] == 12
     evaluated = [row for row in result.history if "net_top1" in row]
-    assert [row["epoch"] for row in evaluated] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in evaluated] == [4, 8, 12]
     assert all(row["net_images"] == row["ema_images"] == 10 for row in evaluated)
     best = max((row[f"{net}_top1"], net) for row in evaluated for net in ("net", "ema"))
     assert result.best_score == best[0]
@@ -266,7 +267,7 @@ def test_too_many_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phonecv.train.threads.usable_cores", lambda: 8)
+    monkeypatch.setattr(threads_module, "usable_cores", lambda: 8)
     one = choose_threads(processes=1, cpu=True)
     assert (one.torch, one.workers) == (6, 2)
     four = choose_threads(processes=4, cpu=True)

@@ -26,7 +26,7 @@ from phonecv.data.images import ImageError, open_image
 from phonecv.data.transforms import Transform
 from phonecv.errors import UserError
 
-#: Other samples tried in place of one that can't be read, before giving up.
+#: Other samples tried in place of one that can't be read; after that it is a black picture.
 MAX_SUBSTITUTES = 16
 
 
@@ -124,15 +124,15 @@ class ClassificationDataset(Dataset[Item]):
             return open_image(wanted.path), wanted.label, ""
         except ImageError as error:
             first_error = str(error)
-        if not self.substitute:
-            return Image.new("RGB", (64, 64)), wanted.label, first_error
-        for _ in range(MAX_SUBSTITUTES):
+        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
             other = self.listing.samples[random.randrange(len(self))]
             try:
                 return open_image(other.path), other.label, first_error
             except ImageError:  # it will be reported when its own turn comes
                 continue
-        raise UserError(f"{first_error}\nand {MAX_SUBSTITUTES} other pictures tried in its place can't be read either")
+        # Not an exception: from a worker process it would reach the person as a traceback. Whoever reads the errors
+        # of the batches ends a run that has too many of them.
+        return Image.new("RGB", (64, 64)), wanted.label, first_error
 
 
 @contextmanager

@@ -239,14 +239,14 @@ def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
         UserError: another process trains there, or the folder belongs to a run with another configuration.
     """
     lock = None
-    if world.first:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
-        path = folder / "config.yaml"
-        if path.is_file():
-            _same_run(config, path)
-        write_text(path, config.to_yaml())
     try:
+        if world.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+            path = folder / "config.yaml"
+            if path.is_file():
+                _same_run(config, path)
+            write_text(path, config.to_yaml())
         world.barrier()
         yield
     finally:
