@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Run
 
 VERBS = {
@@ -19,13 +20,15 @@ VERBS = {
     "convert": "convert {file} {out}/converted.safetensors",
     "export": "export {file} {out}/exported.onnx",
     "train": "train finetune --data {data} --out {out}/run model.weights={file} data.batch_size=8 run.progress=false",
-    "distill": "distill from_scratch_small --teacher {file} --data {data} --out {out}/run data.batch_size=8 run.progress=false",
+    "distill": "distill from_scratch_small --teacher {file} --data {data} --out {out}/run {small}",
 }
 #: Files that are fine, at least as far as the names match: only `info` has something to say about those alone.
 CONTROLS = {"good_zip.pth", "good_legacy.pth", "good.pdparams", "module_prefix.pth", "half.pth", "wrong_shape.pth"}
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb", ["info", *(pytest.param(verb, marks=pytest.mark.slow) for verb in VERBS if verb != "info")]
+)
 def test_no_verb_runs_what_a_checkpoint_holds(
     verb: str, run: Run, shared_dir: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,7 +38,7 @@ def test_no_verb_runs_what_a_checkpoint_holds(
     files = sorted(path for path in (shared_dir / "data" / "hostile" / "ckpt").iterdir() if path.is_file())
     assert len(files) > 20
     for file in files:
-        places = {"file": file, "data": pictures, "out": tmp_path / "out"}
+        places = {"file": file, "data": pictures, "out": tmp_path / "out", "small": "data.batch_size=8"}
         done = run(*(word.format(**places) for word in VERBS[verb].split()))
         assert not marker.exists(), file
         assert not (tmp_path / "HOSTILE_MARKER_EXECUTED").exists(), file
@@ -49,6 +52,7 @@ def test_no_verb_runs_what_a_checkpoint_holds(
             assert file.name in done.err, (file, done.err)
 
 
+@pytest.mark.slow
 def test_odd_names_go_through_predict_and_audit(shared_dir: Path, checkpoints: Path, tmp_path: Path) -> None:
     """In a locale that knows only ASCII, in a process of its own, because the names are bytes."""
     with tarfile.open(shared_dir / "data" / "hostile" / "names" / "odd_names.tar") as archive:

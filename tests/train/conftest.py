@@ -9,17 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from PIL import Image
 
+from conftest import TINY
 from phonecv.train import TrainConfig, load_config
 
 CLASSES = ("blue", "green", "red")
 
+
+def tiny_overrides(name: str) -> str:
+    """The override that makes a network of the catalog tiny."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in TINY[name].items()}
+    return f"model.overrides={plain}"
+
+
 #: Settings that make any recipe tiny: 24 pictures in steps of 4, two epochs.
 SMALL = (
     "model.name=mobileone_s0",
-    f"model.overrides={{depths: {list(TINY['mobileone_s0']['depths'])}, widths: {list(TINY['mobileone_s0']['widths'])}}}",  # type: ignore[call-overload]
+    tiny_overrides("mobileone_s0"),
     "data.batch_size=4",
     "data.eval_batch_size=4",
     "data.size=16",
@@ -75,14 +82,16 @@ def configure(pictures: Path, tmp_path: Path) -> Configure:
     return make
 
 
-def start(config: TrainConfig, folder: Path, devices: int = 1) -> subprocess.Popen[str]:
-    """The training as a process of its own."""
+def start(config: TrainConfig, folder: Path, devices: int = 1, torchrun: int = 0) -> subprocess.Popen[str]:
+    """The training as a process of its own, or as so many under torchrun."""
     folder.mkdir(parents=True, exist_ok=True)
     script, recipe = folder / "script.py", folder / f"{Path(config.run.out).name}.yaml"
     script.write_text(SCRIPT, encoding="utf-8")
     recipe.write_text(config.to_yaml(), encoding="utf-8")
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={torchrun}", "--rdzv-backend=c10d"]
+    launcher += ["--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
     return subprocess.Popen(
-        [sys.executable, str(script), str(recipe), str(devices)],
+        [sys.executable, *(launcher if torchrun else []), str(script), str(recipe), str(devices)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

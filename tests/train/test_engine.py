@@ -12,12 +12,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from train.conftest import CLASSES, Configure
 
 from phonecv.data.loader import Batch
 from phonecv.errors import UserError
-from phonecv.train import TrainConfig, train
-from phonecv.train import run as run_module
+from phonecv.train import TrainConfig, job, train
 from phonecv.train import threads as threads_module
 from phonecv.train.engine import evaluation_due
 from phonecv.train.guard import FiniteGuard, NonFiniteLoss
@@ -27,6 +25,7 @@ from phonecv.train.task import ClassifyTask
 from phonecv.train.threads import choose_threads
 from phonecv.train.world import World
 from phonecv.weights import load_checkpoint, read_checkpoint
+from train.conftest import CLASSES, Configure
 
 
 def test_a_run_leaves_its_files_and_learns(configure: Configure) -> None:
@@ -125,9 +124,7 @@ def test_distillation_is_logged(configure: Configure) -> None:
 def test_fine_tuning_drops_a_head_that_does_not_fit(configure: Configure, caplog: pytest.LogCaptureFixture) -> None:
     first = train(configure("schedule.epochs=1", "model.num_classes=5", out="first"))
     start = load_file(str(first.last))
-    result = train(
-        configure(f"model.weights={first.last}", "model.freeze=backbone", "schedule.epochs=1", out="second")
-    )
+    result = train(configure(f"model.weights={first.last}", "model.freeze=backbone", "schedule.epochs=1", out="second"))
     end = load_file(str(result.last))
     assert end["linear.weight"].shape[0] == 3
     for name, value in start.items():
@@ -157,8 +154,8 @@ def test_a_folder_belongs_to_one_configuration(configure: Configure) -> None:
 
 def test_a_folder_in_use_is_refused(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configure("schedule.epochs=1")
-    monkeypatch.setattr(run_module.time, "sleep", lambda seconds: None)
-    with run_module.claimed(Path(config.run.out), config, World()), pytest.raises(UserError, match="another process"):
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
+    with job.claimed(Path(config.run.out), config, World()), pytest.raises(UserError, match="another process"):
         train(config)
 
 
@@ -259,11 +256,11 @@ def test_too_many_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="3 GPUs were asked for and 2 are there"):
         pick_device("cuda", 2, 3)
     with pytest.raises(UserError, match="devices=0"):
-        launch(lambda config, world: None, TrainConfig(), 0)
+        launch("unused:work", TrainConfig(), 0)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(UserError, match="under torchrun"):
-        launch(lambda config, world: None, TrainConfig(), 2)
+        launch("unused:work", TrainConfig(), 2)
 
 
 def test_threads_are_split(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,7 @@ from phonecv.train.schedule import Schedule
 def rates(schedule: ScheduleConfig, optimizer: OptimizerConfig, *, spe: int, batch: int, at: list[int]) -> list[float]:
     parameter = nn.Parameter(torch.zeros(1))
     lr = optimizer.lr * batch / optimizer.lr_batch
-    made = Schedule(
-        torch.optim.SGD([parameter], lr=lr), schedule, optimizer, steps_per_epoch=spe, batch_size=batch
-    )
+    made = Schedule(torch.optim.SGD([parameter], lr=lr), schedule, optimizer, steps_per_epoch=spe, batch_size=batch)
     return [made.set(step) for step in at]
 
 
@@ -28,9 +26,7 @@ def test_emov2_rates_of_the_logs() -> None:
     config = load_config("emov2_224")
     spe = 1251  # 1,281,167 pictures in steps of 1024
     ends = [25, 100, 200, 250]
-    got = rates(
-        config.schedule, config.optimizer, spe=spe, batch=1024, at=[spe * epoch - 1 for epoch in ends]
-    )
+    got = rates(config.schedule, config.optimizer, spe=spe, batch=1024, at=[spe * epoch - 1 for epoch in ends])
     assert got == pytest.approx([2.949e-3, 2.25e-3, 7.5e-4, 2.01e-4], rel=3e-3)
 
 
@@ -89,9 +85,7 @@ def test_mobileone_restarts_its_cosine_and_holds_it_within_an_epoch() -> None:
         return 1e-6 + (0.1 - 1e-6) * (1 + math.cos(math.pi * epoch / 295)) / 2
 
     rise = (0.1 - 1e-4) / 500
-    assert got == pytest.approx(
-        [1e-4, 1e-4 + rise, 1e-4 + 499 * rise, 0.1, 0.1, cosine(1), cosine(294)], rel=1e-9
-    )
+    assert got == pytest.approx([1e-4, 1e-4 + rise, 1e-4 + 499 * rise, 0.1, 0.1, cosine(1), cosine(294)], rel=1e-9)
 
 
 def test_paddlevit_steps_by_epoch_and_leaves_its_ends_unscaled() -> None:

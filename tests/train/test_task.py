@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY
 from torch import Tensor, nn
 
+from conftest import TINY
 from phonecv.data.loader import Batch
 from phonecv.errors import UserError
 from phonecv.models import create_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -24,8 +25,6 @@ from phonecv.train.config import TrainConfig
 from phonecv.train.interrupt import Interrupts
 from phonecv.train.world import World
 
-Work = Callable[[TrainConfig, World], None]
-
 #: Seconds that the other processes get to end after one has failed.
 GRACE = 5.0
 
@@ -35,11 +34,11 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def launch(work: Work, config: TrainConfig, devices: int = 1) -> None:
+def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
     """Call ``work(config, world)`` in every process of the run and wait for all of them.
 
     Args:
-        work: a function of a module (other processes import it).
+        work: the function as "module:name", imported by the processes that call it and no other.
         config: the training.
         devices: processes on this machine. Under torchrun this must stay 1: torchrun has started them.
 
@@ -54,7 +53,7 @@ def launch(work: Work, config: TrainConfig, devices: int = 1) -> None:
             raise UserError(f"devices={devices} under torchrun: torchrun has started the processes, leave devices out")
         _join_torchrun(work, config)
     elif devices == 1:
-        work(config, World(device=pick_device(config.run.device, 0, 1)))
+        _imported(work)(config, World(device=pick_device(config.run.device, 0, 1)))
     else:
         pick_device(config.run.device, devices - 1, devices)
         _spawn(work, config, devices)
@@ -88,6 +87,11 @@ def pick_device(name: str, local_rank: int, local_size: int) -> torch.device:
     return device
 
 
+def _imported(name: str) -> Callable[[TrainConfig, World], None]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 def _join(world: World, **where: object) -> World:
     """Join the group; `where` says how its members find each other."""
     cuda = world.device.type == "cuda"
@@ -97,7 +101,7 @@ def _join(world: World, **where: object) -> World:
     return replace(world, control=dist.new_group(backend="gloo"))
 
 
-def _join_torchrun(work: Work, config: TrainConfig) -> None:
+def _join_torchrun(work: str, config: TrainConfig) -> None:
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     world = World(
         rank=int(os.environ["RANK"]),
@@ -108,12 +112,12 @@ def _join_torchrun(work: Work, config: TrainConfig) -> None:
     )
     world = _join(world)
     try:
-        work(config, world)
+        _imported(work)(config, world)
     finally:
         dist.destroy_process_group()
 
 
-def _spawn(work: Work, config: TrainConfig, devices: int) -> None:
+def _spawn(work: str, config: TrainConfig, devices: int) -> None:
     # The processes meet at a file: no port is opened for it, so nothing on the network can be in the way or listen.
     with tempfile.TemporaryDirectory(prefix="phonecv-") as folder:
         context = mp.start_processes(_child, (work, config, devices, folder), devices, join=False, start_method="spawn")
@@ -140,7 +144,7 @@ def _wait(context: ProcessContext, interrupts: Interrupts) -> None:
                     os.kill(process.pid, signal.SIGTERM)  # a terminal sends Ctrl-C to them itself; this adds up to once
 
 
-def _child(local_rank: int, work: Work, config: TrainConfig, devices: int, folder: str) -> None:
+def _child(local_rank: int, work: str, config: TrainConfig, devices: int, folder: str) -> None:
     _die_with_parent()
     # One machine: nothing needs to be reachable from outside.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
@@ -148,7 +152,7 @@ def _child(local_rank: int, work: Work, config: TrainConfig, devices: int, folde
         device = pick_device(config.run.device, local_rank, devices)
         world = World(rank=local_rank, size=devices, local_rank=local_rank, local_size=devices, device=device)
         world = _join(world, init_method=f"file://{folder}/meeting", rank=local_rank, world_size=devices)
-        work(config, world)
+        _imported(work)(config, world)
         dist.destroy_process_group()
     except Exception as error:
         kind = "user" if isinstance(error, UserError) else "crash"

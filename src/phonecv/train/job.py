@@ -1,0 +1,303 @@
+"""One process's part of a training: everything is prepared, fitted, and summed up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import nn
+
+from phonecv.data.folder import Listing
+from phonecv.errors import UserError
+from phonecv.files import write_json, write_text
+from phonecv.models import VisionModel, create_model
+from phonecv.train.config import TrainConfig
+from phonecv.train.ema import Ema
+from phonecv.train.engine import Run, fit, restore
+from phonecv.train.interrupt import Interrupted, Interrupts
+from phonecv.train.loaders import Data, class_count, part_size, preprocessing_for, read_data, write_bad_images
+from phonecv.train.log import RunLog
+from phonecv.train.optim import freeze, make_optimizer
+from phonecv.train.run import SUMMARY
+from phonecv.train.schedule import Schedule, scaled_lr
+from phonecv.train.settings import flatten
+from phonecv.train.state import FILE, Progress, read_state
+from phonecv.train.task import ClassifyTask, DistillTask, Task
+from phonecv.train.teacher import load_teacher
+from phonecv.train.threads import Threads, choose_threads
+from phonecv.train.world import World
+from phonecv.weights import load_checkpoint, load_public_or_file
+
+#: Findings of the audit that are shown before training.
+AUDIT_LINES = 8
+
+
+def work(config: TrainConfig, world: World) -> None:
+    """One process's part of a training."""
+    folder = Path(config.run.out)
+    threads = choose_threads(
+        processes=world.local_size,
+        cpu=world.device.type == "cpu",
+        threads=config.run.threads,
+        workers=config.data.workers,
+    )
+    with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
+        run = prepare(config, world, threads, interrupts)
+        if run.at.epoch >= config.schedule.epochs:
+            run.log.say(f"{folder} is finished already; choose another --out to train again")
+            return
+        outcome = ""
+        try:
+            fit(run)
+            outcome = "finished"
+        except Interrupted:
+            outcome = "stopped"
+        finally:
+            run.agreement.close()
+            run.log.close()
+            if world.first and run.at.bad:
+                write_bad_images(folder, run.at.bad)
+        if world.first:
+            conclude(run, outcome)
+
+
+def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Interrupts) -> Run:
+    """Everything a run needs, put where its last saved state was."""
+    folder = Path(config.run.out)
+    part_size(config, world.size)
+    train_listing, val_listing = read_data(config)
+    log = RunLog(folder, columns(config), world, progress=config.run.progress)
+    if config.run.audit and world.first:
+        look_over(log, train_listing.root)
+    found = read_state(folder)
+    at = found[1] if found else Progress()
+    if found and config.run.threads is None:
+        # The number of threads decides how sums are split, so it belongs to what makes a run repeatable.
+        threads = replace(threads, torch=found[0]["threads"])
+        torch.set_num_threads(threads.torch)
+
+    torch.manual_seed(config.run.seed)
+    net = make_network(config, train_listing).to(world.device)
+    if config.run.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    if config.run.bn == "sync" and world.size > 1:
+        if world.device.type != "cuda":
+            raise UserError("run.bn=sync works on GPUs only; use run.bn=average or none on the CPU")
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    data = Data(config, train_listing, val_listing, net.preprocessing, world, threads.workers)
+    task = make_task(config, net, world)
+    lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
+    optimizer = make_optimizer(net, config.optimizer, lr)
+    schedule = Schedule(
+        optimizer,
+        config.schedule,
+        config.optimizer,
+        steps_per_epoch=data.steps_per_epoch,
+        batch_size=config.data.batch_size,
+    )
+    run = Run(
+        config=config,
+        world=world,
+        folder=folder,
+        task=task,
+        net=net,
+        model=wrap(net, world),
+        # After the wrapping: from there on every process holds the same parameters.
+        ema=Ema(net, config.ema) if config.ema.enabled else None,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=torch.amp.GradScaler(world.device.type, enabled=config.run.amp == "fp16"),
+        data=data,
+        log=log,
+        interrupts=interrupts,
+    )
+    introduce(run, lr, threads, resumed=found is not None)
+    if found:
+        restore(run, *found)
+    log.open(found[0]["rows"] if found else 0, found[0]["seconds"] if found else 0.0, at.step)
+    return run
+
+
+def make_network(config: TrainConfig, listing: Listing) -> VisionModel:
+    """The network with its starting weights, class names and preprocessing; frozen parts marked."""
+    wanted, overrides = config.model, dict(config.model.overrides)
+    if wanted.drop_path is not None:
+        overrides["drop_path"] = wanted.drop_path
+    classes = class_count(config, listing)
+    net = create_model(wanted.name, num_classes=classes, **overrides)
+    if wanted.weights is not None and Path(wanted.weights).is_file():
+        net = load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto", form="training")
+    elif wanted.weights is not None:
+        net = load_public_or_file(net, wanted.weights, form="training")
+    net.class_names = tuple(listing.classes) if len(listing.classes) == classes else None
+    net.preprocessing = preprocessing_for(config, net.preprocessing)
+    freeze(net, wanted.freeze, net.get_classifier())
+    return net
+
+
+def make_task(config: TrainConfig, net: VisionModel, world: World) -> Task:
+    """Classification, with a teacher where one is named."""
+    if config.distill.teacher is None:
+        return ClassifyTask(net.num_classes, config.loss)
+    teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
+    return DistillTask(net.num_classes, config.loss, config.distill, teacher)
+
+
+def wrap(net: nn.Module, world: World) -> nn.Module:
+    """The network as it is trained: itself, or PyTorch's DDP around it."""
+    if world.size == 1:
+        return net
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    # Statistics are shared once per epoch (`share_buffers`), not sent with every step.
+    return nn.parallel.DistributedDataParallel(
+        net, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
+
+
+def columns(config: TrainConfig) -> list[str]:
+    """Columns of metrics.csv."""
+    losses = ["loss", "ce"] + (["kd"] if config.distill.teacher else [])
+    figures = ("top1", "top5", "loss", "correct1", "correct5", "images")
+    nets = ("net", "ema") if config.ema.enabled else ("net",)
+    return ["lr", *losses, "images_per_second", *(f"{net}_{name}" for net in nets for name in figures)]
+
+
+@contextmanager
+def torch_settings(threads: Threads, config: TrainConfig) -> Iterator[None]:
+    """Threads and kernels for the run, and as they were afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads.torch)
+    torch.backends.cudnn.benchmark = not config.run.deterministic
+    if config.run.deterministic:
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+
+
+@contextmanager
+def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
+    """Keep other runs out of the folder, and leave the configuration there.
+
+    Raises:
+        UserError: another process trains there, or the folder belongs to a run with another configuration.
+    """
+    lock = None
+    try:
+        if world.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+            path = folder / "config.yaml"
+            if path.is_file():
+                _same_run(config, path)
+            write_text(path, config.to_yaml())
+        world.barrier()
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return None
+    lock = (folder / ".lock").open("w")
+    # A run that was killed a moment ago may still be on its way out.
+    for _ in range(50):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            time.sleep(0.1)
+    lock.close()
+    raise UserError(f"another process is training in {folder}; wait for it, or choose another run.out")
+
+
+def _same_run(config: TrainConfig, path: Path) -> None:
+    try:
+        before = TrainConfig.from_yaml(path)
+    except UserError as error:
+        raise UserError(
+            f"{path} is there, but is no configuration of this version ({error}); choose another run.out"
+        ) from error
+    names = config.differences(before)
+    if names:
+        mine, theirs = flatten(config), flatten(before)
+        shown = "\n  ".join(f"{name}: {theirs[name]!r} there, {mine[name]!r} now" for name in names)
+        raise UserError(
+            f"{path.parent} holds a run with another configuration:\n  {shown}\n"
+            "choose another --out (run.out), or give the same settings to go on with that run"
+        )
+
+
+def look_over(log: RunLog, root: Path) -> None:
+    """The quick audit before training: what it finds is said, and left to the person."""
+    from phonecv.data.audit import audit
+
+    findings = [finding for finding in audit(root, quick=True).findings if finding.severity != "note"]
+    for finding in findings[:AUDIT_LINES]:
+        log.say(f"{finding.severity}: {finding.path}: {finding.message}")
+    if len(findings) > AUDIT_LINES:
+        log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {root}` lists them")
+
+
+def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
+    """Say what is going to happen."""
+    config, data, say = run.config, run.data, run.log.say
+    default = flatten(TrainConfig())
+    changed = [f"{name}={value}" for name, value in flatten(config).items() if value != default[name]]
+    parameters = sum(parameter.numel() for parameter in run.net.parameters())
+    trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
+    say(f"{config.model.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
+    say(f"{len(data.train):,} training and {len(data.val):,} validation pictures from {config.data.path}")
+    say(
+        f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} images,"
+        f" {run.net.preprocessing.size} px, peak learning rate {lr:.3g}"
+    )
+    say(
+        f"{run.world.size} process{'es' if run.world.size > 1 else ''} on {run.world.device.type},"
+        f" {threads.torch} threads and {threads.workers} loader workers each"
+    )
+    say("settings other than the defaults: " + " ".join(changed))
+    say(f"all of them: {run.folder / 'config.yaml'}")
+    if resumed:
+        say(f"going on from {run.folder / FILE}")
+
+
+def conclude(run: Run, outcome: str) -> None:
+    """Write the summary and say how it ended."""
+    at, folder = run.at, run.folder
+    summary = {
+        "finished": outcome == "finished",
+        "epoch": at.epoch,
+        "step": at.step,
+        "best_score": at.best,
+        "best_epoch": at.best_epoch,
+        "best_net": at.best_net,
+        "unreadable": len(at.bad),
+        "seconds": round(run.log.seconds, 1),
+    }
+    write_json(folder / SUMMARY, summary)
+    if at.bad:
+        shown = "\n  ".join(list(at.bad.values())[:5])
+        run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
+    if outcome == "finished":
+        best = (
+            f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})" if at.best is not None else ""
+        )
+        run.log.say(f"finished in {run.log.seconds:.0f} s: {best}; {folder / 'best.safetensors'}")
+    else:
+        run.log.say(
+            f"{run.interrupts.requested or 'stopped'}: saved after step {at.step}, epoch {at.epoch + 1}."
+            " The same command goes on from here"
+        )
