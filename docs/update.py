@@ -1,4 +1,4 @@
-"""Fill the generated tables of this folder: ``python docs/update.py``, or ``--check`` to see whether they are current.
+"""Fill the generated tables of this folder and of the README: ``python docs/update.py``, or ``--check`` to see whether they are current.
 
 A table stands between ``<!-- phonecv ARGUMENTS -->`` and ``<!-- end -->``; the command's output goes in between.
 """
@@ -30,10 +30,16 @@ def filled(text: str) -> str:
     return BLOCK.sub(fill, text)
 
 
+def pages() -> list[Path]:
+    """The README and every page of this folder."""
+    folder = Path(__file__).resolve().parent
+    return [folder.parent / "README.md", *sorted(folder.glob("*.md"))]
+
+
 def main(check: bool) -> int:
     """Rewrite the pages, or only name those that are out of date."""
     old = []
-    for page in sorted(Path(__file__).parent.glob("*.md")):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         new = filled(text)
         if new != text:

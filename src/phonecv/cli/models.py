@@ -16,6 +16,7 @@ def models(
     weights: bool = False,
     json: bool = False,
     markdown: Annotated[bool, Parameter(show=False)] = False,
+    brief: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
     """List the networks: size, cost, published accuracy, licence.
 
@@ -33,14 +34,18 @@ def models(
         weights: One row per public weight file instead of one per network.
         json: Everything the catalog knows, as JSON.
         markdown: A Markdown table, as in docs/models.md.
+        brief: Only networks with public weights, and only numbers, as in the README.
     """
     from phonecv.cli.tables import model_rows, select, weight_rows
 
-    records = select(pattern)
+    records = [record for record in select(pattern) if record.weights or not brief]
     if json:
         say_json([asdict(record) for record in records])
         return
     header, rows, right = weight_rows(records) if weights else model_rows(records)
+    if brief:
+        numbers = header.index("weights")
+        header, rows = header[:numbers], [row[:numbers] for row in rows]
     say((markdown_table if markdown else text_table)(header, rows, right=right))
     if not markdown:
         say(f"\n{len(rows)} {'weight files' if weights else 'networks'}; `phonecv info NAME` takes one apart")
