@@ -17,17 +17,17 @@ from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
     from phonecv.catalog import list_models
+    from phonecv.create import create_model
     from phonecv.evaluate import evaluate
     from phonecv.export import export
     from phonecv.fuse import fuse
-    from phonecv.models import create_model
     from phonecv.predict import predict
     from phonecv.train import train
     from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
 
 #: Public name -> module that defines it.
 _LAZY = {
-    "create_model": "phonecv.models",
+    "create_model": "phonecv.create",
     "evaluate": "phonecv.evaluate",
     "export": "phonecv.export",
     "fuse": "phonecv.fuse",

@@ -132,7 +132,7 @@ def _parameters_without_memory(name: str, arguments: Mapping[str, Any]) -> int:
     import torch
 
     from phonecv.bench import count_parameters
-    from phonecv.models import create_model
+    from phonecv.create import create_model
 
     with torch.device("meta"):
         return count_parameters(create_model(name, **arguments))
@@ -201,7 +201,7 @@ def describe_model(
     Raises:
         UserError: an unknown name, form or override.
     """
-    from phonecv.models import create_model
+    from phonecv.create import create_model
 
     if size is not None and size < 1:
         raise UserError(f"input size {size} is not a positive number of pixels, such as 224")

@@ -127,7 +127,7 @@ def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel
     if isinstance(model, VisionModel):
         return model
     from phonecv.catalog import MODELS
-    from phonecv.models import create_model
+    from phonecv.create import create_model
     from phonecv.weights import load_checkpoint
 
     path = Path(model)

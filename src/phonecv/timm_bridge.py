@@ -51,7 +51,7 @@ def _entrypoint(name: str) -> Callable[..., Any]:
         output_stride: int = 32,
         **overrides: Any,
     ) -> Any:
-        from phonecv.models.factory import create_model
+        from phonecv.create import create_model
 
         if output_stride != 32:
             raise UserError(f"output_stride {output_stride} is not offered by {name}; it is always 32")

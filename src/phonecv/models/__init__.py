@@ -3,7 +3,7 @@
 from phonecv.models.base import VisionModel, no_weight_decay
 from phonecv.models.emo import EMO
 from phonecv.models.emov2 import EMOv2
-from phonecv.models.factory import create_model
+from phonecv.models.factory import build_model
 from phonecv.models.mobileone import MobileOne
 
-__all__ = ["EMO", "EMOv2", "MobileOne", "VisionModel", "create_model", "no_weight_decay"]
+__all__ = ["EMO", "EMOv2", "MobileOne", "VisionModel", "build_model", "no_weight_decay"]

@@ -15,7 +15,7 @@ from torch import nn
 from phonecv.data.folder import Listing
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
-from phonecv.models import VisionModel, create_model
+from phonecv.models import VisionModel, build_model
 from phonecv.train.config import TrainConfig
 from phonecv.train.ema import Ema
 from phonecv.train.engine import Run, fit, restore
@@ -129,7 +129,7 @@ def make_network(config: TrainConfig, listing: Listing) -> VisionModel:
     if wanted.drop_path is not None:
         overrides["drop_path"] = wanted.drop_path
     classes = class_count(config, listing)
-    net = create_model(wanted.name, num_classes=classes, **overrides)
+    net = build_model(wanted.name, num_classes=classes, **overrides)
     if wanted.weights is not None and Path(wanted.weights).is_file():
         net = load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto", form="training")
     elif wanted.weights is not None:

@@ -105,7 +105,7 @@ def load_teacher(config: DistillConfig, student: Preprocessing) -> Teacher:
 
 def _from_phonecv(name: str, weights: str | None) -> _Source:
     from phonecv.catalog import list_models
-    from phonecv.models import create_model
+    from phonecv.create import create_model
     from phonecv.weights import load_checkpoint
 
     if Path(name).is_file():
@@ -146,8 +146,7 @@ def _from_timm(name: str, weights: str | None) -> _Source:
                 " give a local file with distill.weights=PATH"
             ) from error
     else:
-        net = timm.create_model(name, pretrained=False)
-        _load_plain(net, Path(weights), f"timm:{name}")
+        net = _load_file(name, Path(weights))
     data: dict[str, Any] = resolve_data_config(model=net)
     own = Preprocessing(
         size=int(data["input_size"][-1]), mean=tuple(data["mean"]), std=tuple(data["std"]), crop=float(data["crop_pct"])
@@ -155,12 +154,41 @@ def _from_timm(name: str, weights: str | None) -> _Source:
     return _Source(net, int(getattr(net, "num_classes", 0)), own)
 
 
-def _load_plain(net: nn.Module, path: Path, name: str) -> None:
+def _load_file(name: str, path: Path) -> nn.Module:
+    """timm's network `name` with the weights of a file: under timm's names, their authors', or any others in order."""
+    import timm
+
     from phonecv.weights.reader import read_file
     from phonecv.weights.recognise import choose_weights
 
-    weights = choose_weights(read_file(path).content, None, str(path))
+    state = choose_weights(read_file(path).content, None, str(path)).state
+    net = timm.create_model(name, pretrained=False)
+    if net.state_dict().keys() != state.keys():
+        state = _renamed_in_order(net, state) or state
+    if net.state_dict().keys() != state.keys():
+        try:  # timm knows how the authors of some networks called their tensors
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UserError(f"{path} does not hold the weights of timm:{name}: {str(error)[:600]}") from error
     try:
-        net.load_state_dict(weights.state)
+        net.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{path} does not hold the weights of {name}: {str(error)[:600]}") from error
+        raise UserError(f"{path} does not hold the weights of timm:{name}: {str(error)[:600]}") from error
+    return net
+
+
+def _renamed_in_order(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """`state` under the network's names, if both hold the same kinds and shapes of tensors one after the other.
+
+    Libraries that build the same network write its layers in the same order, whatever they call them.
+    """
+    counters = ".num_batches_tracked"
+    own = {key: value for key, value in net.state_dict().items() if not key.endswith(counters)}
+    theirs = {key: value for key, value in state.items() if not key.endswith(counters)}
+
+    def shapes(tensors: dict[str, Tensor]) -> list[tuple[str, torch.Size]]:
+        return [(key.rpartition(".")[2], value.shape) for key, value in tensors.items()]
+
+    if shapes(own) != shapes(theirs):
+        return None
+    return net.state_dict() | dict(zip(own, theirs.values(), strict=True))

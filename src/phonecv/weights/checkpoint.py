@@ -170,7 +170,7 @@ def load_checkpoint(
 
 
 def load_public_or_file(model: VisionModel, weights: str | Path, *, form: Form | None = None) -> VisionModel:
-    """Weights by tag of the catalog or by path, into a network that `create_model` has made.
+    """Weights by tag of the catalog or by path, into a network that `build_model` has made.
 
     A classifier with another class count stays fresh, and that is logged. Preprocessing becomes that of the weights.
 

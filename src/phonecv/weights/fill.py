@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from phonecv.catalog import get_record
 from phonecv.errors import UserError
 from phonecv.fuse import fuse
-from phonecv.models import VisionModel, create_model
+from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.weights.compare import compare, describe, not_finite
@@ -118,7 +118,7 @@ def build(
     if classes is None:
         classes = found.num_classes if found.num_classes is not None else 0 if ours else 1000
     try:
-        model = create_model(name, num_classes=classes, **arguments)
+        model = build_model(name, num_classes=classes, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{loaded.source}: no network can be built from {arguments} ({error})") from error
     return model
@@ -134,7 +134,7 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
                 f"{loaded.source} is in training form and the network in deploy form, without a catalog name to "
                 "rebuild it by; load into the training form, then fuse"
             )
-        twin = create_model(model.name, num_classes=model.num_classes, **model.overrides)
+        twin = build_model(model.name, num_classes=model.num_classes, **model.overrides)
         # What is not in the file keeps the classifier of the network given.
         classifier = model.get_classifier().state_dict()
         twin.get_classifier().load_state_dict(classifier)

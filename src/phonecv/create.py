@@ -1,0 +1,49 @@
+"""`create_model`: a network by name, with weights, in the form one wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+from phonecv.errors import UserError
+from phonecv.fuse import fuse
+from phonecv.models import VisionModel, build_model
+from phonecv.models.base import Form
+from phonecv.weights import load_public_or_file
+
+
+def create_model(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int = 1000,
+    form: Form | None = None,
+    **overrides: Any,
+) -> VisionModel:
+    """Build a network by its catalog name.
+
+    Args:
+        name: see `phonecv.list_models`.
+        weights: None for fresh values; "official" or another tag of the catalog for public weights, downloaded
+            to the cache; or the path of a checkpoint of any layout that `phonecv.load_checkpoint` reads. With
+            another class count than the file's, the classifier stays fresh.
+        num_classes: classes of the classifier; 0 for none.
+        form: "training", or "deploy" for the fused network; None for the form of the weights, training without any.
+        **overrides: constructor arguments that replace the catalog's, such as ``window=10``, ``drop_path=0.1``,
+            ``out_indices=(1, 2, 3, 4)`` (dense backbone), ``frozen_stages=1``, ``norm_eval=True``.
+
+    Returns:
+        The network in training mode, as PyTorch makes modules.
+
+    Raises:
+        UserError: unknown name, override or weights; a value out of range.
+    """
+    if form is not None and form not in get_args(Form):
+        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    model = build_model(name, num_classes=num_classes, **overrides)
+    if weights is not None:
+        model = load_public_or_file(model, weights, form=form)
+    if form == "deploy" and model.form != "deploy":
+        # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
+        model = fuse(model.eval()).train()
+    return model
