@@ -27,8 +27,8 @@ LOCK = ROOT / "requirements.lock"
 #: Verb -> the commands it runs inside the environment, first the tool.
 VERBS: dict[str, list[list[str]]] = {
     "demo": [["phonecv", "demo"]],
-    "test": [["pytest"]],
-    "fast": [["pytest", "-m", "not slow"]],
+    "test": [["pytest", "--numprocesses=2"]],
+    "fast": [["pytest", "--numprocesses=2", "-m", "not slow"]],
     "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]],
 }
 

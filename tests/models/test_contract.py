@@ -22,10 +22,9 @@ from phonecv.fuse import form_difference, fuse
 from phonecv.models import VisionModel
 from settle import settle
 
-HEAVY = {"emov2_20m", "emov2_20m_256", "emov2_50m", "emov2_remote_20m"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in MODELS]
-#: One member of each family, for what does not depend on the size.
+#: The smallest member of each family, and the one with squeeze-excite: for what does not depend on the size.
 FAMILIES = ["emo_1m", "emov2_1m", "mobileone_s0", "mobileone_s4"]
+NAMES = [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 
 def tiny(name: str) -> VisionModel:

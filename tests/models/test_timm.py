@@ -13,6 +13,7 @@ from phonecv.catalog import MODELS
 from phonecv.errors import UserError
 
 
+@pytest.mark.slow
 def test_names_appear_whichever_is_imported_first() -> None:
     check = "assert timm.is_model('emov2_5m') and timm.is_model('emo_1m'); assert timm.__file__; print('known')"
     for imports in ("import phonecv, timm", "import timm, phonecv"):

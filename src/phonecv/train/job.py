@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ def work(config: TrainConfig, world: World) -> None:
                 write_bad_images(folder, run.at.bad)
         if world.first:
             conclude(run, outcome)
+        world.barrier()  # afterwards every process may read the run folder
 
 
 def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Interrupts) -> Run:
@@ -84,7 +86,10 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     torch.manual_seed(config.run.seed)
     net = make_network(config, train_listing).to(world.device)
     if config.run.channels_last:
-        net = net.to(memory_format=torch.channels_last)
+        # Convolutions only: a layer scale of (1, C, 1, 1) would get strides that its gradients do not have.
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
     if config.run.bn == "sync" and world.size > 1:
         if world.device.type != "cuda":
             raise UserError("run.bn=sync works on GPUs only; use run.bn=average or none on the CPU")
@@ -153,10 +158,11 @@ def wrap(net: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return net
     ids = [world.device.index] if world.device.type == "cuda" else None
-    # Statistics are shared once per epoch (`share_buffers`), not sent with every step.
-    return nn.parallel.DistributedDataParallel(
-        net, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    # Statistics are shared once per epoch (`share_buffers`), not sent with every step. torch has renamed the switch.
+    ddp = nn.parallel.DistributedDataParallel
+    renamed = "forward_sync_buffers" in inspect.signature(ddp.__init__).parameters
+    switch: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    return ddp(net, device_ids=ids, gradient_as_bucket_view=True, **switch)
 
 
 def columns(config: TrainConfig) -> list[str]:
