@@ -40,7 +40,7 @@ from phonecv.weights import load_checkpoint, save_checkpoint
 
 #: What the demo promises: top-1 on held-out digits in percent, and how many classes ONNX Runtime may choose otherwise.
 TOP1_PROMISE = 95.0
-TRAIN_IMAGES, VAL_IMAGES, SIZE, EPOCHS = 8000, 1000, 64, 7
+TRAIN_IMAGES, VAL_IMAGES, SIZE, EPOCHS = 9000, 1000, 64, 6
 
 #: Fusing must not change an output by more than this share of the largest.
 FORM_TOLERANCE = 1e-5
@@ -82,19 +82,24 @@ def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) ->
     The network is EMO-1M at its real widths with fewer blocks, which learned the digits with less than half of
     the computing that the whole EMO-1M, EMOv2-1M or MobileOne-S0 took. At 64 px its last maps have 4 x 4 and
     2 x 2 cells, so one attention window over the whole map replaces the 7 x 7 windows, which would be padding for
-    the most part. Digits are not mirrored and reach the borders, so there is no flip and hardly any crop.
+    the most part. The digits' shapes repeat, so held-out ones need strong augmentation (without: 95.5 % and no more);
+    there is no flip, because digits are not mirrored.
     """
     return TrainConfig(
         model=ModelConfig(name="emo_1m", drop_path=0.0, overrides={"depths": [1, 1, 3, 1], "window": 0}),
         data=DataConfig(path=str(data), batch_size=32, eval_batch_size=100, size=SIZE, crop=1.0),
-        augment=AugmentConfig(scale=(0.9, 1.0), ratio=(0.9, 1.1), hflip=0.0, interpolation="bilinear"),
+        augment=AugmentConfig(
+            scale=(0.7, 1.0), hflip=0.0, auto_augment="rand-m5-n2-mstd0.5-inc1", interpolation="bilinear"
+        ),
         loss=LossConfig(smoothing=0.05),
         optimizer=OptimizerConfig(lr=2e-3, lr_batch=0),
         schedule=ScheduleConfig(
             epochs=epochs, warmup_epochs=0.1 * epochs, warmup_lr=1e-5, min_lr=1e-5, scale_ends=False
         ),
         ema=EmaConfig(enabled=False),
-        run=RunConfig(out=str(folder), seed=seed, device="cpu", channels_last=True, log_every=25, audit=False),
+        run=RunConfig(
+            out=str(folder), seed=seed, device="cpu", channels_last=True, eval_every=2, log_every=25, audit=False
+        ),
     )
 
 
@@ -162,8 +167,13 @@ def run_demo(
             }
         },
     )
-    paths = [listing.samples[index].path for index in range(0, len(listing), max(1, len(listing) // 24))][:24]
-    write_predictions(predict(network, paths, device="cpu"), folder / "predictions", title="Held-out digits")
+    shown = [listing.samples[index] for index in range(0, len(listing), max(1, len(listing) // 24))][:24]
+    write_predictions(
+        predict(network, [sample.path for sample in shown], device="cpu"),
+        folder / "predictions",
+        title="Held-out digits (mistakes in colour)",
+        truth={sample.path: listing.classes[sample.label] for sample in shown},
+    )
     report = write_report(folder, title="phonecv demo: digits on photographs")
     seconds = time.perf_counter() - start
     say(f"6/6  report: {report} (opens in a browser, no network needed); {seconds:.0f} s in all")

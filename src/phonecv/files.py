@@ -26,11 +26,11 @@ def atomic_path(destination: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        # mkstemp makes private files; a result is as readable as any other file the person writes.
+        yield temporary
+        # mkstemp makes private files, and so do some writers; a result is as readable as any other file of the person.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        yield temporary
         # Without this a power cut after the rename can leave an empty file under the final name.
         with temporary.open("rb") as written:
             os.fsync(written.fileno())

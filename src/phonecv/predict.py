@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,16 @@ def predict(
     return predictions
 
 
-def write_predictions(predictions: Sequence[Prediction], out: Path | str, *, title: str = "") -> Path:
+def write_predictions(
+    predictions: Sequence[Prediction], out: Path | str, *, title: str = "", truth: Mapping[Path, str] | None = None
+) -> Path:
     """Write predictions.csv (a line per picture and name), predictions.json, and predictions.png with the first ones.
+
+    Args:
+        predictions: see `predict`.
+        out: folder.
+        title: of the picture.
+        truth: true names by path where they are known; mistakes then stand out in the picture.
 
     Raises:
         UserError: there are no predictions.
@@ -135,9 +143,13 @@ def write_predictions(predictions: Sequence[Prediction], out: Path | str, *, tit
         [_caption(prediction) for prediction in shown],
         out / "predictions.png",
         title=(title or "Predictions") + more,
-        colours=[COLOURS[1] if prediction.error else INK for prediction in shown],
+        colours=[COLOURS[1] if prediction.error or _wrong(prediction, truth) else INK for prediction in shown],
     )
     return out
+
+
+def _wrong(prediction: Prediction, truth: Mapping[Path, str] | None) -> bool:
+    return truth is not None and prediction.labels[:1] != (truth.get(prediction.path),)
 
 
 def _caption(prediction: Prediction) -> str:

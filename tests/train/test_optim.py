@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from conftest import TINY
+from phonecv import create_model
 from phonecv.errors import UserError
-from phonecv.models import create_model
 from phonecv.models.base import VisionModel
 from phonecv.train.config import EmaConfig, OptimizerConfig
 from phonecv.train.ema import Ema

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conftest import TINY
+from phonecv import create_model
 from phonecv.data.folder import read_split
 from phonecv.data.loader import Batch, ClassificationDataset
 from phonecv.data.transforms import eval_transform
 from phonecv.errors import UserError
-from phonecv.models import create_model
 from phonecv.preprocessing import Preprocessing
 from phonecv.train.config import DistillConfig, LossConfig
 from phonecv.train.task import ClassifyTask, DistillTask, distillation_loss

@@ -119,8 +119,11 @@ def _join_torchrun(work: str, config: TrainConfig) -> None:
 
 def _spawn(work: str, config: TrainConfig, devices: int) -> None:
     # The processes meet at a file: no port is opened for it, so nothing on the network can be in the way or listen.
+    method = mp.get_start_method()
     with tempfile.TemporaryDirectory(prefix="phonecv-") as folder:
-        context = mp.start_processes(_child, (work, config, devices, folder), devices, join=False, start_method="spawn")
+        context = mp.start_processes(
+            _child, (work, config, devices, folder, method), devices, join=False, start_method="spawn"
+        )
         assert isinstance(context, ProcessContext)
         try:
             with Interrupts() as interrupts:
@@ -144,8 +147,10 @@ def _wait(context: ProcessContext, interrupts: Interrupts) -> None:
                     os.kill(process.pid, signal.SIGTERM)  # a terminal sends Ctrl-C to them itself; this adds up to once
 
 
-def _child(local_rank: int, work: str, config: TrainConfig, devices: int, folder: str) -> None:
+def _child(local_rank: int, work: str, config: TrainConfig, devices: int, folder: str, method: str) -> None:
     _die_with_parent()
+    # A spawned process spawns its own, too: every loader process would load torch anew, 8 s at each epoch's start.
+    mp.set_start_method(method, force=True)
     # One machine: nothing needs to be reachable from outside.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     try:

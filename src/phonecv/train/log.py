@@ -44,7 +44,7 @@ class LossMeter:
         *sums, count = world.sum(self.sums).tolist()
         row = {name: value / count for name, value in zip(self.names, sums, strict=True)}
         self.reset()
-        return {"loss": sum(row.values())} | row if len(row) > 1 else {"loss": next(iter(row.values()))}
+        return {"loss": sum(row.values())} | row
 
     def reset(self) -> None:
         """Forget everything."""

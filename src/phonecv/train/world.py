@@ -68,13 +68,18 @@ def share_buffers(modules: Iterable[nn.Module], world: World, how: str) -> None:
     """
     if world.size == 1:
         return
-    for module in modules:
-        for buffer in module.buffers():
-            if how == "average" and buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer /= world.size
-            else:
-                dist.broadcast(buffer, src=0)
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    for dtype in sorted({buffer.dtype for buffer in buffers}, key=str):
+        group = [buffer for buffer in buffers if buffer.dtype == dtype]
+        # One message for all of them: on a busy machine each costs a change of process.
+        flat = torch.cat([buffer.reshape(-1) for buffer in group])
+        if how == "average" and dtype.is_floating_point:
+            dist.all_reduce(flat)
+            flat /= world.size
+        else:
+            dist.broadcast(flat, src=0)
+        for buffer, part in zip(group, flat.split([buffer.numel() for buffer in group]), strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 class Agreement:
