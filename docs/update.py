@@ -1,4 +1,6 @@
-"""Fill the generated tables of this folder and of the README: ``python docs/update.py``, or ``--check`` to see whether they are current.
+"""Fill the generated tables of this folder and of the README.
+
+``python docs/update.py``, or with ``--check`` only see whether they are current.
 
 A table stands between ``<!-- phonecv ARGUMENTS -->`` and ``<!-- end -->``; the command's output goes in between.
 """

@@ -12,15 +12,19 @@ from phonecv.files import atomic_path, write_json, write_text
 
 def test_a_file_appears_only_when_whole(tmp_path: Path) -> None:
     target = tmp_path / "made" / "result.txt"
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as path:
-        path.write_text("half")
-        raise RuntimeError("half way")
+
+    def write_and_fail(text: str) -> None:
+        with atomic_path(target) as path:
+            path.write_text(text)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_and_fail("half")
     assert list(target.parent.iterdir()) == []
 
     write_text(target, "first")
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.write_text("second")
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="half way"):
+        write_and_fail("second")
     assert target.read_text() == "first"
     write_json(target, {"größe": 1})
     assert target.read_text(encoding="utf-8") == '{\n  "größe": 1\n}\n'

@@ -198,7 +198,7 @@ def compare_forms(network: VisionModel, listing: Listing, folder: Path) -> dict[
             "parameters": count_parameters(model),
             "bytes": path.stat().st_size,
             "macs": count_cost(model, size).macs,
-            "modules": sum(1 for module in model.modules() if not any(module.children())),
+            "layers": sum(not any(m.children()) and not isinstance(m, torch.nn.Identity) for m in model.modules()),
         }
     forms = {"size": size, "forms": rows, "difference": form_difference(network, fused, images)}
     write_json(folder / "forms.json", forms)

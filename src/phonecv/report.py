@@ -127,7 +127,7 @@ def _forms(forms: dict[str, Any]) -> str:
     if not forms:
         return ""
     rows = [
-        (form, f"{row['parameters']:,}", f"{row['bytes'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", f"{row['modules']:,}")
+        (form, f"{row['parameters']:,}", f"{row['bytes'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", f"{row['layers']:,}")
         for form, row in forms["forms"].items()
     ]
     header = ("form", "parameters", "file, MB", "million multiply-adds", "layers")

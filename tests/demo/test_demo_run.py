@@ -50,7 +50,7 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
     assert result.same == result.evaluation.count == 40
     assert result.forms["difference"] < 1e-5
     deploy, training = (result.forms["forms"][form] for form in ("deploy", "training"))
-    assert deploy["modules"] < training["modules"]
+    assert deploy["layers"] < training["layers"]
     assert deploy["parameters"] <= training["parameters"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert page.count("<img") == 4

@@ -63,7 +63,7 @@ def full_run(folder: Path) -> Path:
         encoding="utf-8",
     )
     (folder / "evaluation" / "skipped.csv").write_text("path,reason\nx.jpg,empty file\n")
-    form = {"parameters": 1234567, "bytes": 5_000_000, "macs": 25_000_000, "modules": 80}
+    form = {"parameters": 1234567, "bytes": 5_000_000, "macs": 25_000_000, "layers": 80}
     forms = {"size": 64, "difference": 1.2e-7, "forms": {"training": form, "deploy": form}}
     (folder / "forms.json").write_text(json.dumps(forms))
     exported = {

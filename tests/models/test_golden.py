@@ -14,10 +14,13 @@ LOGIT_TOLERANCE = 1e-4  # two float32 implementations differ by at most 1.2e-5, 
 CLASSIFIERS = [file for file in FILES if "backbone" not in file and not file.endswith("_train")]
 BACKBONES = [file for file in FILES if "backbone" in file]
 TRAINED = [file for file in FILES if file.endswith("_train")]
+
+
 def marked(files: list[str]) -> list[object]:
     """The small members, and every variant of the architecture, in the fast subset."""
     fast = ("1M", "abl", "s0", "s4")
-    return [file if any(word in file for word in fast) else pytest.param(file, marks=pytest.mark.slow) for file in files]
+    slow = pytest.mark.slow
+    return [file if any(word in file for word in fast) else pytest.param(file, marks=slow) for file in files]
 
 
 def sizes_of(file: str) -> list[str]:
