@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
+from conftest import extract
 
 VERBS = {
     "info": "info {file}",
@@ -56,7 +57,7 @@ def test_no_verb_runs_what_a_checkpoint_holds(
 def test_odd_names_go_through_predict_and_audit(shared_dir: Path, checkpoints: Path, tmp_path: Path) -> None:
     """In a locale that knows only ASCII, in a process of its own, because the names are bytes."""
     with tarfile.open(shared_dir / "data" / "hostile" / "names" / "odd_names.tar") as archive:
-        archive.extractall(tmp_path, filter="fully_trusted")
+        extract(archive, tmp_path)
     environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     model = checkpoints / "emo_1m.safetensors"
     for argv in (["predict", model, tmp_path, "--out", tmp_path / "out"], ["audit", tmp_path / "data"]):

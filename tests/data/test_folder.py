@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import extract
 from phonecv.data.class_names import read_class_file
 from phonecv.data.folder import Listing, SampleTable, read_split
 from phonecv.data.listfile import read_list
@@ -328,7 +329,7 @@ def test_hostile_lists(shared_dir: Path) -> None:
 
 def test_hostile_names(shared_dir: Path, tmp_path: Path) -> None:
     with tarfile.open(shared_dir / "data/hostile/names/odd_names.tar", errors="surrogateescape") as archive:
-        archive.extractall(tmp_path, filter="tar")
+        extract(archive, tmp_path)
     listing = read_split(tmp_path / "data", "val")
     assert len(listing) == 10
     assert "empty_class" in listing.problems[0]

@@ -59,6 +59,18 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.4f}"
 
 
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)``, around a defect of PyTorch's CPU weight gradient (oneDNN, bfloat16, torch 2.14).
+
+    For a strided convolution on a channels-last map one column wide it leaves kernel taps that only ever meet the
+    padding as whatever was in memory, NaN included. The stride along an axis of length one has no effect, so there
+    it is taken as one.
+    """
+    if conv.stride[1] > 1 and x.shape[3] == 1:
+        return F.conv2d(x, conv.weight, conv.bias, (conv.stride[0], 1), conv.padding, conv.dilation, conv.groups)
+    return conv(x)
+
+
 class ConvNormAct(nn.Module):
     """Convolution, then norm or nothing, then activation or nothing; zero padding keeps ``H / stride``."""
 
@@ -80,7 +92,7 @@ class ConvNormAct(nn.Module):
         self.act = act() if act is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.conv(x)))
+        return self.act(self.norm(convolve(self.conv, x)))
 
 
 class SqueezeExcite(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.models.base import VisionModel
-from phonecv.models.blocks import SqueezeExcite
+from phonecv.models.blocks import SqueezeExcite, convolve
 from phonecv.models.emo import check_stages
 
 
@@ -27,7 +27,7 @@ class ConvBN(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x))
+        return self.bn(convolve(self.conv, x))
 
 
 class MobileOneBlock(nn.Module):
