@@ -1,15 +1,16 @@
-"""`create_model`: a network by name, with weights, in the form one wants."""
+"""Networks from whatever names one: `create_model` by catalog name, `load_network` also from files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, get_args
 
-from phonecv.errors import UserError
+from phonecv.catalog import MODELS
+from phonecv.errors import UserError, did_you_mean
 from phonecv.fuse import fuse
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
-from phonecv.weights import load_public_or_file
+from phonecv.weights import load_checkpoint, load_public_or_file
 
 
 def create_model(
@@ -47,3 +48,25 @@ def create_model(
         # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
         model = fuse(model.eval()).train()
     return model
+
+
+def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel:
+    """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
+
+    Raises:
+        UserError: there is no such file or name.
+    """
+    if isinstance(model, VisionModel):
+        return model
+    path = Path(model)
+    if path.exists():
+        return load_checkpoint(loading.pop("name", None), path, **loading)
+    name, _, tag = str(model).partition(":")
+    if name in MODELS:
+        weights = MODELS[name].weights
+        if not weights:
+            raise UserError(f"{name} has no public weights; give the path of a checkpoint of it")
+        return create_model(name, weights=tag or weights[0].tag)
+    raise UserError(
+        f"{str(model)!r} is neither a file nor a model{did_you_mean(name, MODELS)}; `phonecv models` lists them"
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.class_names import map_classes
+from phonecv.class_mapping import map_classes
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import ClassificationDataset, default_workers, eval_batches, make_loader

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phonecv.class_names import display_names
-from phonecv.errors import UserError, did_you_mean
+from phonecv.class_mapping import display_names
+from phonecv.create import load_network
+from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 
@@ -115,32 +116,6 @@ def torch_runner(model: VisionModel, *, device: str | torch.device | None = None
         num_classes=model.num_classes,
         class_names=model.class_names,
         details={"model": model.name, "form": model.form, "runtime": "pytorch", "device": str(place), "amp": amp},
-    )
-
-
-def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel:
-    """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
-
-    Raises:
-        UserError: there is no such file or name.
-    """
-    if isinstance(model, VisionModel):
-        return model
-    from phonecv.catalog import MODELS
-    from phonecv.create import create_model
-    from phonecv.weights import load_checkpoint
-
-    path = Path(model)
-    if path.exists():
-        return load_checkpoint(loading.pop("name", None), path, **loading)
-    name, _, tag = str(model).partition(":")
-    if name in MODELS:
-        weights = MODELS[name].weights
-        if not weights:
-            raise UserError(f"{name} has no public weights; give the path of a checkpoint of it")
-        return create_model(name, weights=tag or weights[0].tag)
-    raise UserError(
-        f"{str(model)!r} is neither a file nor a model{did_you_mean(name, MODELS)}; `phonecv models` lists them"
     )
 
 

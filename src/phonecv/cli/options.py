@@ -34,7 +34,7 @@ Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 
 def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
-    """Arguments for `phonecv.runner.load_network` beside the source.
+    """Arguments for `phonecv.create.load_network` beside the source.
 
     Raises:
         UserError: the source is a catalog name or an exported file, which leave nothing to choose.
@@ -56,7 +56,7 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
 def load(source: str, model: str | None, ema: bool | None) -> VisionModel:
     """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode."""
     chosen = loading(source, model, ema)
-    from phonecv.runner import load_network
+    from phonecv.create import load_network
 
     return load_network(source, **chosen).eval()
 

@@ -163,8 +163,8 @@ def export(
     if not 0 < max_diff < 1:
         raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
     exporter.require()
+    from phonecv.create import load_network
     from phonecv.fuse import fuse
-    from phonecv.runner import load_network
 
     start = time.perf_counter()
     network = copy.deepcopy(load_network(model)).cpu().float().eval()  # the person's stays as it was
