@@ -281,3 +281,11 @@ def test_summary_is_plain_json(configure: Configure) -> None:
     assert summary["finished"] is True
     assert summary["best_net"] == "net"
     assert (summary["epoch"], summary["step"]) == (1, 6)
+
+
+def test_a_mistake_does_not_occupy_the_run_folder(configure: Configure) -> None:
+    wrong = configure("data.path=nowhere")
+    with pytest.raises(UserError, match="nowhere"):
+        train(wrong)
+    assert not Path(wrong.run.out).exists()
+    assert train(configure("schedule.epochs=1")).finished

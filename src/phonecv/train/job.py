@@ -121,6 +121,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         log=log,
         interrupts=interrupts,
     )
+    if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
+        write_text(folder / "config.yaml", config.to_yaml())
     introduce(run, lr, threads, resumed=found is not None)
     if found:
         restore(run, *found)
@@ -191,7 +193,7 @@ def torch_settings(threads: Threads, config: TrainConfig) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
-    """Keep other runs out of the folder, and leave the configuration there.
+    """Keep other runs out of the folder; a run that leaves nothing there leaves no folder.
 
     Raises:
         UserError: another process trains there, or the folder belongs to a run with another configuration.
@@ -204,12 +206,14 @@ def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
             path = folder / "config.yaml"
             if path.is_file():
                 _same_run(config, path)
-            write_text(path, config.to_yaml())
         world.barrier()
         yield
     finally:
         if lock is not None:
             lock.close()
+            if [entry.name for entry in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                folder.rmdir()
 
 
 def _lock(folder: Path) -> IO[str] | None:
