@@ -21,7 +21,7 @@ from phonecv.data.transforms import AugmentConfig, eval_transform
 from phonecv.evaluate import EvalResult, evaluate
 from phonecv.export import EXPORTERS, ExportResult, export
 from phonecv.files import write_json
-from phonecv.fuse import form_difference, fuse
+from phonecv.fuse import FORM_TOLERANCE, form_difference, fuse
 from phonecv.models import VisionModel
 from phonecv.predict import predict, write_predictions
 from phonecv.report import write_report
@@ -41,9 +41,6 @@ from phonecv.weights import load_checkpoint, save_checkpoint
 #: What the demo promises: top-1 on held-out digits in percent, and how many classes ONNX Runtime may choose otherwise.
 TOP1_PROMISE = 95.0
 TRAIN_IMAGES, VAL_IMAGES, SIZE, EPOCHS = 9000, 1000, 64, 6
-
-#: Fusing must not change an output by more than this share of the largest.
-FORM_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)

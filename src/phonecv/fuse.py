@@ -24,6 +24,9 @@ from phonecv.models.emo import IRMB
 from phonecv.models.emov2 import I2RMB, WindowExpansion
 from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBlock
 
+#: The most by which fusing may change an output, as a share of the largest; see `form_difference`.
+FORM_TOLERANCE = 1e-5
+
 M = TypeVar("M", bound=nn.Module)
 
 

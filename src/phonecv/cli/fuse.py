@@ -8,9 +8,6 @@ from phonecv.cli.options import Ema, Force, Model, Source, destination, load, or
 from phonecv.cli.output import millions, say, say_json, text_table
 from phonecv.errors import UserError
 
-#: Relative output difference above which the two forms do not agree, and nothing is written.
-TOLERANCE = 1e-4
-
 
 def fuse(
     source: Source, target: Path, /, *, model: Model = None, ema: Ema = None, force: Force = False, json: bool = False
@@ -33,7 +30,7 @@ def fuse(
     import torch
 
     from phonecv.bench import count_cost, count_parameters
-    from phonecv.fuse import form_difference
+    from phonecv.fuse import FORM_TOLERANCE, form_difference
     from phonecv.fuse import fuse as run
     from phonecv.weights import save_checkpoint
 
@@ -42,10 +39,10 @@ def fuse(
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     difference = form_difference(network, fused, images)
     # Written so that a difference of NaN fails, too.
-    if not difference <= TOLERANCE:
+    if not difference <= FORM_TOLERANCE:
         raise UserError(
-            f"the forms differ by {difference:.2e} of the largest output, above {TOLERANCE:g}; nothing was written "
-            "(are the BatchNorm statistics of this checkpoint settled, and its weights finite?)"
+            f"the forms differ by {difference:.2e} of the largest output, above {FORM_TOLERANCE:g}; nothing was "
+            "written (are the BatchNorm statistics of this checkpoint settled, and its weights finite?)"
         )
     save_checkpoint(fused, path, **origin(source))
     rows = [
