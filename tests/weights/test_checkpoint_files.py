@@ -128,7 +128,9 @@ def test_timm_agrees_in_both_directions_and_forms(size: str) -> None:
     with torch.no_grad():
         expected = theirs(x)
         assert relative(ours(x), expected) < 1e-5
-        assert relative(deployed(x), folded(x)) < 1e-5
+        # The same tensors run by other kernels: S4 on 32 pixels amplifies their rounding.
+        assert relative(deployed(x), folded(x)) < 1e-4
+        assert relative(deployed.double()(x.double()), folded.double()(x.double())) < 1e-12
         # In float64 only a wrong tensor could make a difference.
         assert relative(ours.double()(x.double()), theirs.double()(x.double())) < 1e-12
 

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.models.depthwise import depthwise, gains
+
 Scheme = Literal["remote", "close"]
+
+#: Whether `Conv2d` may call oneDNN by name; the second attribute tells whether somebody watches the operators.
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch._C, "_len_torch_dispatch_stack")
 
 #: EMO and EMOv2 use this in every norm; PyTorch's defaults differ for BatchNorm (1e-5) and LayerNorm (1e-5).
 EMO_EPS = 1e-6
@@ -26,7 +31,10 @@ class LayerNorm2d(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=eps, elementwise_affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        B, C, H, W = x.shape
+        # Rows of pixels: a permuted map with one reader, which exported runtimes need not copy.
+        x = self.norm(x.permute(0, 2, 3, 1).reshape(-1, C))
+        return x.reshape(B, H, W, C).permute(0, 3, 1, 2)
 
 
 class LayerScale2d(nn.Module):
@@ -59,13 +67,41 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.4f}"
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)``, around a defect of PyTorch's CPU weight gradient (oneDNN, bfloat16, torch 2.14).
+class Conv2d(nn.Conv2d):
+    """PyTorch's convolution, around three weaknesses of its CPU kernels (torch 2.14); same numbers, same state dict.
 
-    For a strided convolution on a channels-last map one column wide it leaves kernel taps that only ever meet the
-    padding as whatever was in memory, NaN included. The stride along an axis of length one has no effect, so there
-    it is taken as one.
+    - The weight gradient of a depthwise convolution with a large kernel is slow: see `phonecv.models.depthwise`.
+    - A strided convolution on a channels-last map one column wide gets a weight gradient (oneDNN, bfloat16) whose
+      taps that only ever meet the padding are whatever was in memory, NaN included. The stride along an axis of
+      length one has no effect, so there it is taken as one.
+    - A 1x1 convolution of fewer than 16 pictures on one thread is sent to MKL's matrix product, which on AMD
+      processors reaches half the speed of oneDNN's convolution. Inference calls the latter by name.
     """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.groups > 1 and gains(self, input):
+            return depthwise(self, input)
+        if self.stride[1] > 1 and input.shape[3] == 1:
+            return F.conv2d(input, weight, bias, (self.stride[0], 1), self.padding, self.dilation, self.groups)
+        if (
+            _ONEDNN
+            # Whoever traces the graph, counts operators or changes their precision expects the ordinary one.
+            and not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"))
+            and torch._C._len_torch_dispatch_stack() == 0
+            and not torch.is_grad_enabled()
+            and self.kernel_size == (1, 1)
+            and torch.get_num_threads() == 1
+            and input.device.type == "cpu"
+            and input.dtype == weight.dtype == torch.float32
+            and input.numel() > 0
+            and type(input) is Tensor
+        ):
+            return torch.mkldnn_convolution(input, weight, bias, (0, 0), self.stride, (1, 1), self.groups)
+        return super()._conv_forward(input, weight, bias)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Kept until MobileOne uses `Conv2d`."""
     if conv.stride[1] > 1 and x.shape[3] == 1:
         return F.conv2d(x, conv.weight, conv.bias, (conv.stride[0], 1), conv.padding, conv.dilation, conv.groups)
     return conv(x)
@@ -87,12 +123,12 @@ class ConvNormAct(nn.Module):
         act: Callable[[], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        self.conv = Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
         self.norm = nn.BatchNorm2d(out_channels, eps=EMO_EPS) if norm else nn.Identity()
         self.act = act() if act is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(convolve(self.conv, x)))
+        return self.act(self.norm(self.conv(x)))
 
 
 class SqueezeExcite(nn.Module):
@@ -143,33 +179,38 @@ class WindowGrid:
         amounts = (0, self.pad_right, 0, self.pad_bottom)
         return F.pad(x, amounts) if value is None else F.pad(x - value, amounts) + value
 
-    def split(self, x: Tensor, scheme: Scheme) -> Tensor:
-        """Padded map ``B C H W`` -> tokens ``B*windows N C``."""
-        x = x.permute(0, 2, 3, 1)  # B H W C
-        if self.single:
-            return x.flatten(1, 2)
-        B, C = x.shape[0], x.shape[3]
+    def split(self, rows: Tensor, scheme: Scheme) -> Tensor:
+        """Padded map as rows of pixels ``B*H*W C`` -> tokens ``B*windows N C``, in a window order of its own."""
+        C = rows.shape[1]
         R, K, h, w = self.rows, self.columns, self.window_h, self.window_w
+        if self.single:
+            return rows.reshape(-1, h * w, C)
         if scheme == "remote":
-            x = x.reshape(B, h, R, K * w, C).transpose(1, 2)  # B R h W C
-            x = x.reshape(B * R, h, w, K, C).permute(0, 3, 1, 2, 4)  # B*R K h w C
+            # h comes before R in a column of the map, so B and h are one axis here, and the windows' order is R K B.
+            x = rows.reshape(-1, R, w, K, C).permute(1, 3, 0, 2, 4)  # R K B*h w C
         else:
-            x = x.reshape(B * R, h, K, w, C).transpose(1, 2)  # B*R K h w C
-        return x.reshape(B * R * K, h * w, C)
+            x = rows.reshape(-1, h, K, w, C).transpose(1, 2)  # B*R K h w C
+        return x.reshape(-1, h * w, C)
 
     def merge(self, x: Tensor, scheme: Scheme) -> Tensor:
-        """Tokens ``B*windows N C`` -> map ``B C H W`` without the appended cells; the inverse of `split`."""
-        R, K, h, w = self.rows, self.columns, self.window_h, self.window_w
+        """Tokens ``B*windows N C`` -> rows of pixels ``B*H*W C``; the inverse of `split`."""
         C = x.shape[2]
+        R, K, h, w = self.rows, self.columns, self.window_h, self.window_w
         if self.single:
-            x = x.reshape(-1, h, w, C)
-        elif scheme == "remote":
-            x = x.reshape(-1, K, h, w, C).permute(0, 2, 3, 1, 4)  # B*R h w K C
-            x = x.reshape(-1, R, h, w * K, C).transpose(1, 2)  # B h R W C
-            x = x.reshape(-1, h * R, w * K, C)
+            return x.reshape(-1, C)
+        if scheme == "remote":
+            x = x.reshape(R, K, -1, w, C).permute(2, 0, 3, 1, 4)  # B*h R w K C
         else:
             x = x.reshape(-1, K, h, w, C).transpose(1, 2)  # B*R h K w C
-            x = x.reshape(-1, R * h, K * w, C)
+        return x.reshape(-1, C)
+
+    def to_rows(self, x: Tensor) -> Tensor:
+        """Padded map ``B C H W`` -> rows of pixels ``B*H*W C``."""
+        return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+    def to_map(self, rows: Tensor) -> Tensor:
+        """Rows of pixels ``B*H*W C`` -> map ``B C H W`` without the appended cells."""
+        x = rows.reshape(-1, self.rows * self.window_h, self.columns * self.window_w, rows.shape[1])
         # Always cut: a cut that depends on the size would be frozen into an exported graph.
         return x[:, : self.height, : self.width].permute(0, 3, 1, 2)
 
@@ -186,10 +227,13 @@ def multi_head_attention(qk: Tensor, v: Tensor, heads: int, scale: float) -> Ten
     Returns:
         ``W N E``.
     """
-    q, k = qk.unflatten(2, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # each W heads N D/heads
+    # Every axis moved by a transpose of its own: the form in which OpenVINO recognises attention and drops the copies.
+    q, k = qk.chunk(2, 2)
+    q = q.unflatten(2, (heads, -1)).transpose(1, 2)  # W heads N D/heads
+    k = k.unflatten(2, (heads, -1)).permute(0, 2, 3, 1)  # W heads D/heads N
     v = v.unflatten(2, (heads, -1)).transpose(1, 2)  # W heads N E/heads
-    # Scaling q, not the product, keeps half precision further from overflow.
-    weights = ((q * scale) @ k.transpose(2, 3)).softmax(-1)
+    # Scaling q, not the product, keeps half precision further from overflow. A fused network has it in its weights.
+    weights = ((q if scale == 1.0 else q * scale) @ k).softmax(-1)
     # Under autocast softmax gives float32 and the product goes back to the lower precision.
     return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
 

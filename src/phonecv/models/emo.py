@@ -76,10 +76,11 @@ class IRMB(nn.Module):
         """Attention in remote windows with the input itself as value, ``B dim_in H W`` to the same."""
         grid = WindowGrid(x.shape[2], x.shape[3], self.window)
         x = grid.pad(x, self.pad_value)
+        queries_keys, values = grid.to_rows(qk(x)), grid.to_rows(x)
         tokens = multi_head_attention(
-            grid.split(qk(x), "remote"), grid.split(x, "remote"), heads=self.heads, scale=self.scale
+            grid.split(queries_keys, "remote"), grid.split(values, "remote"), heads=self.heads, scale=self.scale
         )
-        return grid.merge(tokens, "remote")
+        return grid.to_map(grid.merge(tokens, "remote"))
 
     def forward(self, x: Tensor) -> Tensor:
         t = self.norm(x)

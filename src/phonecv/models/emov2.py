@@ -83,19 +83,18 @@ class WindowExpansion(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grid = WindowGrid(x.shape[2], x.shape[3], self.window)
         x = grid.pad(x, self.pad_value)
-        qk, v = self.qk(x), self.v(x)
-
-        def attend(scheme: Scheme) -> Tensor:
-            tokens = multi_head_attention(
-                grid.split(qk, scheme), grid.split(v, scheme), heads=self.heads, scale=self.scale
+        qk, v = grid.to_rows(self.qk(x)), grid.to_rows(self.v(x))
+        # Under one window all cuts are the same, so is the result.
+        schemes = self.schemes[:1] if grid.single else self.schemes
+        maps = [
+            grid.merge(
+                multi_head_attention(grid.split(qk, scheme), grid.split(v, scheme), heads=self.heads, scale=self.scale),
+                scheme,
             )
-            return grid.merge(tokens, scheme)
-
-        first = attend(self.schemes[0])
-        if len(self.schemes) == 1:
-            return first
-        # Under one window both cuts are the same, so is the result.
-        return first * 2 if grid.single else first + attend(self.schemes[1])
+            for scheme in schemes
+        ]
+        total = maps[0] if len(maps) == 1 else maps[0] + maps[1]
+        return grid.to_map(total if len(schemes) == len(self.schemes) else total * len(self.schemes))
 
 
 class I2RMB(nn.Module):
