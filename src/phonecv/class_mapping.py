@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from phonecv.errors import UserError
 
@@ -15,21 +17,37 @@ IMAGENET_CLASSES = 1000
 @cache
 def imagenet_ids() -> tuple[str, ...]:
     """WordNet ids of ImageNet-1k in class order, such as "n01440764"."""
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo("imagenet-1k").label_names())
+    return tuple(wnid for wnid, _ in _imagenet())
 
 
 @cache
 def imagenet_names() -> tuple[str, ...]:
     """First English name of each ImageNet-1k class; the few that repeat carry their WordNet id."""
+    first = [(wnid, text.split(",")[0].strip()) for wnid, text in _imagenet()]
+    times = Counter(name for _, name in first)
+    return tuple(name if times[name] == 1 else f"{name} ({wnid})" for wnid, name in first)
+
+
+@cache
+def _imagenet() -> tuple[tuple[str, str], ...]:
+    """WordNet id and English names of each class.
+
+    They are in two text files of timm. Importing timm for them would take longer than evaluating a thousand pictures.
+    """
+    spec = importlib.util.find_spec("timm")
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(place) / "data" / "_info"
+        try:
+            ids = (folder / "imagenet_synsets.txt").read_text(encoding="utf-8").splitlines()
+            lines = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
+            names = dict(line.split("\t", 1) for line in lines)
+            return tuple((wnid, names[wnid]) for wnid in ids)
+        except (OSError, KeyError, ValueError):  # a timm that keeps them elsewhere
+            continue
     from timm.data import ImageNetInfo
 
-    first = [text.split(",")[0].strip() for text in ImageNetInfo("imagenet-1k").label_descriptions()]
-    times = Counter(first)
-    return tuple(
-        name if times[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, imagenet_ids(), strict=True)
-    )
+    info = ImageNetInfo("imagenet-1k")
+    return tuple(zip(info.label_names(), info.label_descriptions(), strict=True))
 
 
 def display_names(class_names: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 #: Environment variables that change speed or place of work.
 VARIABLES = (
@@ -121,10 +120,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _machine() -> list[Finding]:
     import torch
 
+    from phonecv.bench.machine import processor_name
     from phonecv.train.threads import usable_cores
 
     findings = [
-        Finding("machine", "processor", f"{_processor()}, {usable_cores()} of {os.cpu_count()} cores usable"),
+        Finding("machine", "processor", f"{processor_name()}, {usable_cores()} of {os.cpu_count()} cores usable"),
         Finding("machine", "threads", f"{torch.get_num_threads()} for one operation of torch"),
     ]
     for index in range(torch.cuda.device_count()):
@@ -137,17 +137,6 @@ def _machine() -> list[Finding]:
         findings.append(Finding("machine", "accelerator", f"none found (torch is built for {built})"))
     findings += [Finding("machine", name, os.environ[name]) for name in VARIABLES if name in os.environ]
     return findings
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        match = re.search(
-            r"^model name\s*:\s*(.+)$", listing.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-        )
-        if match:
-            return match.group(1)
-    return platform.processor() or platform.machine()
 
 
 def _accelerator(device: str, name: str) -> Finding:

@@ -17,7 +17,7 @@ from phonecv.class_mapping import map_classes
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import ClassificationDataset, default_workers, eval_batches, make_loader
-from phonecv.data.transforms import eval_transform
+from phonecv.data.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.metrics import Accuracy, label_rank
@@ -250,7 +250,8 @@ def run_images(
     if workers is None:
         workers = default_workers() if len(listing) >= WORKERS_FROM else 0
     dataset = ClassificationDataset(listing, eval_transform(runner.preprocessing), substitute=False)
-    for batch in make_loader(dataset, eval_batches(len(listing), batch_size), workers):
+    # Channels last is what Pillow gives, and what convolutions on CPUs are faster with.
+    for batch in make_loader(dataset, eval_batches(len(listing), batch_size), workers, channels_last=True):
         yield runner(batch.images), batch.indices, batch.errors
 
 

@@ -10,6 +10,7 @@ import csv
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from phonecv.errors import UserError
@@ -296,6 +297,107 @@ def save_bars(
     return _save(figure, png_path)
 
 
+# ---------------------------------------------------------------------------------------- intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A bar with the range around its end, and what is written beside it; bars of one group share a colour."""
+
+    name: str
+    middle: float
+    low: float
+    high: float
+    note: str = ""
+    group: str = ""
+
+
+def save_intervals(
+    panels: Mapping[str, Sequence[Interval]], png_path: Path | str, *, unit: str, title: str = ""
+) -> Path:
+    """Horizontal bars with their ranges, one panel under the other."""
+    if not any(panels.values()):
+        raise UserError("no values to draw")
+    heights = [0.27 * len(bars) + 0.75 for bars in panels.values()]
+    figure = _figure(8.4, sum(heights) + 0.5)
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
+    groups = list(dict.fromkeys(bar.group for bars in panels.values() for bar in bars))
+    for number, (name, bars) in enumerate(panels.items()):
+        axes = figure.add_subplot(grid[number])
+        places = range(len(bars))
+        colours = [COLOURS[groups.index(bar.group) % len(COLOURS)] for bar in bars]
+        axes.barh(places, [bar.middle for bar in bars], color=colours, height=0.62)
+        axes.hlines(places, [bar.low for bar in bars], [bar.high for bar in bars], color=INK, lw=1.2)
+        for place, bar in zip(places, bars, strict=True):
+            text = f"{bar.middle:.3g}" + (f"   {bar.note}" if bar.note else "")
+            axes.annotate(text, (max(bar.middle, bar.high), place), xytext=(5, 0), textcoords="offset points",
+                          va="center", fontsize=8, color=INK, parse_math=False)  # fmt: skip
+        axes.set_yticks(places, [legible(bar.name, 48) for bar in bars], fontsize=8, parse_math=False)
+        axes.invert_yaxis()
+        axes.margins(x=0.2)
+        axes.set_xlim(left=0)
+        _tidy(axes, grid=False)
+        axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
+    axes.set_xlabel(unit, fontsize=9)
+    figure.suptitle(legible(title, 100), fontsize=10, x=0.01, ha="left", color=INK)
+    return _save(figure, png_path)
+
+
+# ------------------------------------------------------------------------------------------- points
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A dot and its name."""
+
+    x: float
+    y: float
+    name: str
+
+
+def save_points(
+    series: Mapping[str, Sequence[Point]],
+    png_path: Path | str,
+    *,
+    x: str,
+    y: str,
+    joined: Sequence[str] = (),
+    source: str = "",
+) -> Path:
+    """Named dots in colours by series, the first axis logarithmic.
+
+    Args:
+        series: title -> points; empty ones are left out.
+        png_path: the picture.
+        x: title of the logarithmic axis.
+        y: title of the other.
+        joined: series whose points a line connects, from left to right.
+        source: kept in the file as "Source", so that a picture tells what it was drawn from.
+    """
+    if not any(series.values()):
+        raise UserError("no values to draw")
+    figure = _figure(8.4, 5.0)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    for number, (title, points) in enumerate((title, points) for title, points in series.items() if points):
+        colour = COLOURS[number] if title in joined else COLOURS[-1]
+        ordered = sorted(points, key=lambda point: point.x)
+        style = {"ls": "-" if title in joined else "none", "marker": "o" if title in joined else "s"}
+        axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, lw=1.4, ms=5, label=title, **style)
+        for point in ordered:
+            axes.annotate(legible(point.name, 30), (point.x, point.y), xytext=(5, -9), textcoords="offset points",
+                          fontsize=7, color=colour, parse_math=False)  # fmt: skip
+    axes.margins(x=0.12, y=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    _tidy(axes)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return _save(figure, png_path, source)
+
+
 # ------------------------------------------------------------------------------------------ helpers
 
 
@@ -341,9 +443,10 @@ def _grid_lines(axes: Axes, shape: tuple[int, ...]) -> None:
     axes.tick_params(which="both", length=0)
 
 
-def _save(figure: Figure, png_path: Path | str) -> Path:
+def _save(figure: Figure, png_path: Path | str, source: str = "") -> Path:
     path = Path(png_path)
-    options: dict[str, Any] = {"metadata": {"Software": None}}  # same picture, same bytes
+    told = {"Source": source} if source else {}
+    options: dict[str, Any] = {"metadata": {"Software": None, **told}}  # same picture, same bytes
     with atomic_path(path) as temporary:
         figure.savefig(temporary, **options)
     return path

@@ -104,7 +104,7 @@ def test_every_setting_can_be_overridden_with_its_default(name: str) -> None:
         ("run.nothing=1", "run has: out, seed"),
         ("run.seed=-1", "run.seed=-1 is out of range; it must be >= 0"),
         ("data.size=big", "data.size='big' is not a whole number"),
-        ("run.channels_last=1", "is not true or false"),
+        ("run.channels_last=1", "run.channels_last=1 is not one of auto, true, false"),
         ("optimizer.lr=nan", "optimizer.lr='nan' is not a number"),
         ("optimizer.name=adam", "did you mean 'adamw'"),
         ("optimizer.betas=[0.9]", "has 1 values; it needs 2"),

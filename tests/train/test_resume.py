@@ -100,6 +100,29 @@ def test_a_crash_at_any_step(configure: Configure, unbroken: TrainConfig, monkey
 
 
 @pytest.mark.slow
+def test_a_compiled_run_goes_on_with_the_same_bits(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [configure(*LIVELY, "run.compile=true", "schedule.epochs=2", out=name) for name in ("whole", "cut")]
+    torch.compiler.reset()
+    assert train(configs[0]).finished
+    original = engine.train_step
+
+    def step(run: engine.Run, parts: Any, lr: float) -> dict[str, Tensor]:
+        if run.at.step == 4:
+            raise Crash
+        return original(run, parts, lr)
+
+    monkeypatch.setattr(engine, "train_step", step)
+    torch.compiler.reset()
+    with pytest.raises(Crash):
+        train(configs[1])
+    monkeypatch.setattr(engine, "train_step", original)
+    torch.compiler.reset()  # as in a process of its own
+    assert train(configs[1]).finished
+    torch.compiler.reset()
+    assert_same(*configs)
+
+
+@pytest.mark.slow
 def test_a_crash_in_evaluation(configure: Configure, unbroken: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configure(*LIVELY, out="evaluation")
     original, calls = engine.evaluate, []

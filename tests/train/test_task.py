@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from conftest import TINY
 from phonecv import create_model
 from phonecv.data.folder import read_split
-from phonecv.data.loader import Batch, ClassificationDataset
+from phonecv.data.loader import Batch, ClassificationDataset, collate
 from phonecv.data.transforms import eval_transform
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
@@ -183,6 +183,8 @@ def test_a_real_teacher_from_a_registry_package(shared_dir: Path) -> None:
     listing = read_split(shared_dir / "data" / "imagenet-samples", "val")
     dataset = ClassificationDataset(listing, eval_transform(student))
     items = [dataset[i] for i in range(24)]
-    guesses = teacher(torch.stack([item.image for item in items])).argmax(1)
+    batch = collate(items, normalise=dataset.normalise)
+    assert isinstance(batch, Batch)
+    guesses = teacher(batch.images).argmax(1)
     right = sum(int(guess) == item.label for guess, item in zip(guesses, items, strict=True))
     assert right >= 18

@@ -15,6 +15,7 @@ from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownComm
 from phonecv._version import __version__
 from phonecv.cli import (
     audit,
+    bench,
     convert,
     demo,
     distill,
@@ -39,6 +40,7 @@ VERBS = {
     "distill": distill.distill,
     "eval": evaluate.evaluate,
     "predict": predict.predict,
+    "bench": bench.bench,
     "fuse": fuse.fuse,
     "convert": convert.convert,
     "export": export.export,

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from phonecv.errors import UserError
 
@@ -41,8 +41,16 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _BACKGROUND = (255, 255, 255)
 _ORIENTATION = 0x0112  # EXIF tag
 
-# warnings.catch_warnings changes state of the whole process, so two threads must not be inside it at once.
-_WARNINGS_LOCK = threading.Lock()
+#: How the stored picture is turned to stand upright, by EXIF orientation; others stand upright already.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(UserError):
@@ -79,9 +87,8 @@ def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         ImageError: the file can't be read, is damaged, too large or of a kind that is not supported.
     """
     path = Path(path)
-    with _opened(path, max_pixels) as image:
-        image.load()
-        return _to_rgb(_upright(image), path)
+    with opened(path, max_pixels) as image:
+        return decoded(image, path)
 
 
 def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
@@ -90,17 +97,21 @@ def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str,
     Raises:
         ImageError: the header can't be read or announces too large a picture.
     """
-    with _opened(Path(path), max_pixels) as image:
+    with opened(Path(path), max_pixels) as image:
         return image.format or "", image.width, image.height
 
 
+def decoded(image: Image.Image, path: Path) -> Image.Image:
+    """All of an `opened` picture, as RGB and upright."""
+    image.load()
+    turn = turn_of(image)
+    return to_rgb(image if turn is None else image.transpose(turn), path)
+
+
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The file opened and its header checked; everything that goes wrong inside becomes an `ImageError`."""
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        # Pillow warns of damaged metadata, which is harmless here; only its bomb warning is a reason to stop.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _WARNINGS.off():
         try:
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > max_pixels:
@@ -120,26 +131,53 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             raise ImageError(path, f"damaged picture ({_one_line(error)})") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """`image` turned the way its EXIF orientation says; a damaged EXIF block counts as none."""
+class _PillowWarnings:
+    """Switches Pillow's warnings off while any thread is inside `off`.
+
+    Pillow warns of damaged metadata, which is harmless here; only its bomb warning is a reason to stop. As
+    `warnings.catch_warnings` changes the state of the whole process, the first thread enters it and the last one leaves
+    it; between them any number may decode at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught: warnings.catch_warnings[None] | None = None
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside and self._caught is not None:
+                    self._caught.__exit__(None, None, None)
+
+
+_WARNINGS = _PillowWarnings()
+# A thread may be inside at the moment another one forks worker processes, which must not inherit its lock.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WARNINGS.__init__)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What brings the stored picture upright by its EXIF orientation; a damaged EXIF block counts as none."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # the EXIF parser meets arbitrary bytes here, and the pixels are fine without it
-        return image
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    turn = turns.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """`image` as a plain RGB picture that no longer depends on its file."""
     if image.mode == "F":
         raise ImageError(
@@ -152,7 +190,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
         rgb = Image.new("RGB", image.size, _BACKGROUND)
         rgb.paste(rgba, mask=rgba.getchannel("A"))
     else:
-        rgb = image.convert("RGB")
+        rgb = image if image.mode == "RGB" and type(image) is Image.Image else image.convert("RGB")
     # Metadata ends here: with its EXIF block left in, the picture could be turned a second time further on.
     rgb.info.clear()
     return rgb

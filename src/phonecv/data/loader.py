@@ -12,18 +12,22 @@ import random
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
+from phonecv.data import turbo
+from phonecv.data.finish import Erasure, Normalise
 from phonecv.data.folder import Listing
 from phonecv.data.images import ImageError, open_image
-from phonecv.data.transforms import Transform
+from phonecv.data.reading import Pixels, Reader, Transform
+from phonecv.data.slots import Place, Slots, Ticket, find
 from phonecv.errors import UserError
 
 #: Other samples tried in place of one that can't be read; after that it is a black picture.
@@ -47,32 +51,70 @@ class SampleKey(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One sample; `error` is empty, or says why the file could not be used."""
+    """One sample.
+
+    Attributes:
+        image: 3 H W; bytes still to be normalised and erased, or floats to be used as they are.
+        label: the class.
+        index: place in the listing.
+        error: empty, or why the file could not be used.
+        erasures: see `phonecv.data.finish`.
+    """
 
     image: Tensor
     label: int
     index: int
     error: str
+    erasures: tuple[Erasure, ...] = ()
 
 
-@dataclass(slots=True)
+class Finish(NamedTuple):
+    """What a batch of bytes still needs."""
+
+    normalise: Normalise
+    erasures: tuple[tuple[Erasure, ...], ...] = ()
+
+
 class Batch:
     """Samples of one step.
 
+    Pictures may come as bytes together with how to finish them; that happens when `images` is first asked for, on the
+    device the batch was brought to.
+
     Attributes:
-        images: B 3 H W, normalised.
         labels: B, int64.
         indices: B, int64, places in the listing (of the sample asked for, also where another one stands in for it).
         errors: one text per sample, empty where all is well.
     """
 
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    errors: list[str]
+    __slots__ = ("_finish", "_pixels", "_ticket", "errors", "indices", "labels")
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        errors: list[str],
+        *,
+        finish: Finish | None = None,
+        ticket: Ticket | None = None,
+    ) -> None:
+        self._pixels, self._finish, self._ticket = images, finish, ticket
+        self.labels, self.indices, self.errors = labels, indices, errors
 
     def __len__(self) -> int:
         return len(self.errors)
+
+    @property
+    def images(self) -> Tensor:
+        """B 3 H W, normalised."""
+        if self._finish is not None:
+            self.images = self._finish.normalise(self._pixels, self._finish.erasures)
+        return self._pixels
+
+    @images.setter
+    def images(self, images: Tensor) -> None:
+        self._pixels, self._finish, self._ticket = images, None, None
 
     @property
     def good(self) -> Tensor:
@@ -81,12 +123,45 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """For the loader, which calls it when asked for pinned memory."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices, self.errors)
+        return Batch(
+            self._pixels.pin_memory(), self.labels.pin_memory(), self.indices, self.errors, finish=self._finish
+        )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Batch:
         """Images and labels on `device`; the rest stays where it is."""
-        images = self.images.to(device, non_blocking=non_blocking)
-        return Batch(images, self.labels.to(device, non_blocking=non_blocking), self.indices, self.errors)
+        pixels = self._pixels.to(device, non_blocking=non_blocking)
+        labels = self.labels.to(device, non_blocking=non_blocking)
+        return Batch(pixels, labels, self.indices, self.errors, finish=self._finish, ticket=self._ticket)
+
+
+class _Parcel:
+    """What becomes a `Batch` in the main process.
+
+    Every tensor would travel as a file descriptor of its own, which takes longer than plain numbers; the pictures stay
+    in a slot of shared memory where there is one.
+    """
+
+    def __init__(self, pixels: Tensor | Place, *rest: Any) -> None:
+        self._parts = (pixels, *rest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, self._parts
+
+
+def _unpack(
+    pixels: Tensor | Place,
+    channels_last: bool,
+    labels: list[int],
+    indices: list[int],
+    errors: list[str],
+    finish: Finish | None,
+) -> Batch:
+    ticket = None
+    if isinstance(pixels, Place):
+        pixels, ticket = find(pixels)
+    if channels_last:
+        pixels = pixels.permute(0, 3, 1, 2)
+    return Batch(pixels, torch.tensor(labels), torch.tensor(indices), errors, finish=finish, ticket=ticket)
 
 
 class ClassificationDataset(Dataset[Item]):
@@ -114,31 +189,54 @@ class ClassificationDataset(Dataset[Item]):
     def __getitem__(self, index: SampleKey | int) -> Item:
         key = index if isinstance(index, SampleKey) else SampleKey(int(index))
         transform = self.transforms[key.stage]
+        if isinstance(transform, Reader) and not transform.seeded and not self.substitute:
+            return self._item(key, transform)
         with seeded(self.seed, key.epoch, key.index, key.repeat):
-            image, label, error = self._read(key)
-            return Item(transform(image), label, key.index, error)
+            return self._item(key, transform)
 
-    def _read(self, key: SampleKey) -> tuple[Image.Image, int, str]:
+    @property
+    def normalise(self) -> Normalise | None:
+        """What pictures that come as bytes still need; None if none do."""
+        return next((one.normalise for one in self.transforms if isinstance(one, Reader)), None)
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of the largest pictures that come as bytes."""
+        return max((3 * one.side**2 for one in self.transforms if isinstance(one, Reader)), default=0)
+
+    def _item(self, key: SampleKey, transform: Transform | Reader) -> Item:
         wanted = self.listing.samples[key.index]
         try:
-            return open_image(wanted.path), wanted.label, ""
+            image, erasures = _read(transform, wanted.path)
+            return Item(image, wanted.label, key.index, "", erasures)
         except ImageError as error:
             first_error = str(error)
         for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
             other = self.listing.samples[random.randrange(len(self))]
             try:
-                return open_image(other.path), other.label, first_error
+                image, erasures = _read(transform, other.path)
+                return Item(image, other.label, key.index, first_error, erasures)
             except ImageError:  # it will be reported when its own turn comes
                 continue
         # Not an exception: from a worker process it would reach the person as a traceback. Whoever reads the errors
         # of the batches ends a run that has too many of them.
-        return Image.new("RGB", (64, 64)), wanted.label, first_error
+        black = transform.blank() if isinstance(transform, Reader) else Pixels(transform(Image.new("RGB", (64, 64))))
+        return Item(black.image, wanted.label, key.index, first_error)
+
+
+def _read(transform: Transform | Reader, path: Path) -> Pixels:
+    return transform.read(path) if isinstance(transform, Reader) else Pixels(transform(open_image(path)))
 
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Python's, NumPy's and torch's CPU generators seeded by `numbers` inside, and as they were before outside."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    """Python's, NumPy's and torch's CPU generators seeded by `numbers` inside, and as they were before outside.
+
+    A loader's worker process has nobody who would miss the state before, so there it is not restored.
+    """
+    states = None
+    if get_worker_info() is None:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     words = np.random.SeedSequence(numbers).generate_state(6)
     random.seed(int(words[0]) << 32 | int(words[1]))
     np.random.seed(words[2:4])  # noqa: NPY002  (timm's transforms draw from the global generator)
@@ -147,15 +245,41 @@ def seeded(*numbers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+        if states is not None:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Stack samples."""
-    images, labels, indices, errors = zip(*items, strict=True)
-    return Batch(torch.stack(images), torch.tensor(labels), torch.tensor(indices), list(errors))
+def collate(
+    items: Sequence[Item],
+    *,
+    normalise: Normalise | None = None,
+    channels_last: bool = False,
+    slots: Slots | None = None,
+) -> Batch | _Parcel:
+    """Stack samples.
+
+    Args:
+        items: what a data set gives.
+        normalise: for pictures that come as bytes.
+        channels_last: memory layout of the pictures.
+        slots: of this loader's workers.
+
+    Returns:
+        A batch; in a worker, what becomes one in the main process.
+    """
+    given = [Item(*item) for item in items]
+    labels, indices = [item.label for item in given], [item.index for item in given]
+    errors, erasures = [item.error for item in given], tuple(item.erasures for item in given)
+    images = [item.image.permute(1, 2, 0) if channels_last else item.image for item in given]
+    raw = images[0].dtype == torch.uint8
+    finish = Finish(normalise, erasures if any(erasures) else ()) if raw and normalise is not None else None
+    pixels = slots.fill(images) if slots is not None and finish is not None else None
+    if pixels is None:
+        pixels = default_collate(images)
+    parts = pixels, channels_last, labels, indices, errors, finish
+    return _unpack(*parts) if get_worker_info() is None else _Parcel(*parts)
 
 
 class Batches(Protocol):
@@ -177,6 +301,11 @@ class EpochBatches:
         if not 0 <= start_batch <= len(self._batches):
             raise UserError(f"start batch {start_batch} of an epoch of {len(self._batches)} batches")
         self._epoch, self._start, self._stage = epoch, start_batch, stage
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch, at most."""
+        return self._batches.batch_size
 
     def __len__(self) -> int:
         return len(self._batches) - self._start
@@ -280,6 +409,7 @@ def make_loader(
     pin_memory: bool = False,
     prefetch: int = 2,
     persistent: bool = False,
+    channels_last: bool = False,
 ) -> DataLoader[Item]:
     """A loader that yields `Batch` objects and touches no global generator.
 
@@ -290,12 +420,21 @@ def make_loader(
         pin_memory: for copies to a GPU that overlap with its work.
         prefetch: batches each worker holds ready.
         persistent: keep the workers from one iteration to the next; `EpochBatches.move_to` changes the epoch.
+        channels_last: memory layout of the pictures.
     """
+    turbo.load()  # found once, here, and not by every worker
+    slots = None
+    if workers:
+        largest = batches.batch_size if isinstance(batches, EpochBatches) else max(map(len, batches), default=0)
+        # One that is being filled, and those that wait for the main process or are in its hands.
+        slots = Slots(workers, prefetch + 1, largest * getattr(dataset, "picture_bytes", 0))
     return DataLoader(
         dataset,
         batch_sampler=batches,  # pyrefly: ignore[bad-argument-type]
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(
+            collate, normalise=getattr(dataset, "normalise", None), channels_last=channels_last, slots=slots
+        ),
         pin_memory=pin_memory,
         # Without a generator of its own, starting an iteration draws from torch's global one.
         generator=torch.Generator().manual_seed(0),

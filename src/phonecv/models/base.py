@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from phonecv.errors import UserError
+from phonecv.models.recompute import recomputed
 from phonecv.preprocessing import Preprocessing
 
 Form = Literal["training", "deploy"]
@@ -28,6 +29,8 @@ class VisionModel(nn.Module):
         form: "training", or "deploy" after `phonecv.fuse`.
         preprocessing: how a picture becomes the input at evaluation.
         class_names: one per class, or None when unknown.
+        checkpoint_activations: in training keep only what goes into each block, and compute the rest again in the
+            backward pass; see `phonecv.models.recompute`.
         feature_info: per stage a dict of `num_chs`, `reduction` (stride) and `module` (timm's convention).
     """
 
@@ -59,6 +62,7 @@ class VisionModel(nn.Module):
         self.form: Form = "training"
         self.preprocessing = Preprocessing()
         self.class_names: tuple[str, ...] | None = None
+        self.checkpoint_activations = False
         self.num_features = widths[-1]
         self.feature_info: list[dict[str, Any]] = [
             {"num_chs": width, "reduction": 2 ** (i + 1), "module": f"stage{i}"} for i, width in enumerate(widths)
@@ -121,8 +125,17 @@ class VisionModel(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map after the final norm, ``B C H/32 W/32``."""
         for stage in self.stages():
-            x = stage(x)
+            x = self._through(stage, x)
         return self.norm(x)
+
+    def _through(self, stage: nn.Module, x: Tensor) -> Tensor:
+        if not (self.checkpoint_activations and torch.is_grad_enabled()):
+            return stage(x)
+        # The stem is one piece: its parts keep little of their own.
+        pieces = stage if isinstance(stage, nn.Sequential) and stage is not self.stage0 else (stage,)
+        for piece in pieces:
+            x = recomputed(piece, x)
+        return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Average over the map, then the classifier unless `pre_logits`."""
@@ -167,7 +180,7 @@ class VisionModel(nn.Module):
         for i, stage in enumerate(self.stages()):
             if i > max(wanted) and (stop_early or intermediates_only):
                 break
-            x = stage(x)
+            x = self._through(stage, x)
             if i in wanted:
                 maps.append(self.norm(x) if norm and i == len(self.feature_info) - 1 else x)
         return maps if intermediates_only else (self.norm(x), maps)

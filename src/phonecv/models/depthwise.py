@@ -1,28 +1,34 @@
-"""Depthwise convolution with large kernels, trained on the CPU: the same numbers, a faster backward pass.
+"""Depthwise convolutions trained on the CPU: the same numbers, a faster backward pass.
 
-PyTorch hands convolutions on x86 to oneDNN. Its weight gradient of a depthwise convolution is quick for 3x3 kernels and
-slow for larger ones: ten times as long as the forward pass for EMOv2's 5x5, up to half of a whole training step. It
-need not be: the weight gradient is itself a depthwise convolution, of the input with the output's gradient as its
-kernel, and oneDNN is quick at those. In bfloat16 the gradient of the input is treated likewise where a stride makes
-oneDNN slow. `docs/performance.md` has the figures.
+PyTorch hands convolutions on x86 to oneDNN, whose gradients of depthwise convolutions have two slow spots:
+
+- The weight gradient is quick for 3x3 kernels, but for 5x5 takes ten times as long as the forward pass, up to half of a
+  whole training step of EMOv2. It need not: it is itself a depthwise convolution, of the input with the output's
+  gradient as its kernel, and oneDNN is quick at those.
+- The input's gradient takes up to twice as long as the forward pass, although for stride 1 it is the same convolution
+  with the kernel turned round; and with a stride in bfloat16 it takes ten to fifty times as long as in float32.
+
+`docs/performance.md` has the figures.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Smallest kernel that gains; oneDNN has a quick way of its own for 3x3.
+#: Smallest kernel whose weight gradient is computed here.
 LEAST_KERNEL = 5
 
 #: Elements of the input that one call takes: as many as stay in a core's cache. Larger calls were measured slower.
 CHUNK = 2**18
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
+#: Other processors have other libraries, and were not measured.
+_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine().lower() in ("x86_64", "amd64")
 
 
 def gains(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -34,18 +40,19 @@ def gains(conv: nn.Conv2d, x: Tensor) -> bool:
         and conv.weight.requires_grad
         and x.device.type == "cpu"
         and conv.groups == conv.in_channels == conv.out_channels > 1
-        and height == width >= LEAST_KERNEL
+        and height == width
+        and height in (3, 5, 7)
+        # oneDNN's weight gradient of a map one column wide needs the care that `Conv2d` takes.
+        and (height >= LEAST_KERNEL or x.shape[3] > 1)
         and padding == (height // 2, height // 2)
-        and height % 2 == 1
         and conv.stride[0] == conv.stride[1]
         and conv.dilation == (1, 1)
         and conv.padding_mode == "zeros"
         and x.ndim == 4
         and x.dtype in (torch.float32, torch.bfloat16)
         and conv.weight.dtype in (torch.float32, torch.bfloat16)
-        and _X86
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+        and _ONEDNN
+        and (torch.compiler.is_compiling() or bool(torch.backends.mkldnn.enabled))
         # Who writes the graph down expects the plain convolution in it.
         and not (torch.jit.is_tracing() or torch.compiler.is_exporting())
     )
@@ -78,7 +85,7 @@ class _Depthwise(torch.autograd.Function):
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         return (
             input_gradient(grad, weight, ctx.stride, x.shape) if wants_x else None,
-            weight_gradient(grad, x, weight.shape[-1], ctx.stride) if wants_weight else None,
+            _weight_gradient(grad, x, weight, ctx.stride) if wants_weight else None,
             grad.sum((0, 2, 3)) if wants_bias else None,
             None,
         )
@@ -89,9 +96,27 @@ def input_gradient(grad: Tensor, weight: Tensor, stride: int, shape: torch.Size)
     channels, side = weight.shape[0], weight.shape[-1]
     if stride == 1:
         return F.conv2d(grad, weight.flip(2, 3), None, 1, side // 2, 1, channels)
-    # In bfloat16 oneDNN takes 20 to 100 times as long for this one.
     wide, kernel = grad.float(), weight.float()
-    return torch.nn.grad.conv2d_input(shape, kernel, wide, stride, side // 2, 1, channels).to(grad.dtype)
+    # Only its shape and its layout are looked at.
+    x = torch.empty(shape, dtype=torch.float32, memory_format=_layout(grad))
+    return _convolution_backward(wide, x, kernel, stride, (True, False, False))[0].to(grad.dtype)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    if weight.shape[-1] >= LEAST_KERNEL:
+        gradient = weight_gradient(grad, x, weight.shape[-1], stride)
+        # The axis of length one may have any stride; distributed training wants the weight's own.
+        return gradient.as_strided(weight.shape, weight.stride()) if _dense(weight) else gradient
+    return _convolution_backward(grad, x, weight, stride, (False, True, False))[1]
+
+
+def _convolution_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    side = weight.shape[-1] // 2
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, (stride, stride), (side, side), (1, 1), False, (0, 0), weight.shape[0], wanted
+    )
 
 
 @torch.library.custom_op("phonecv::depthwise_weight_gradient", mutates_args=())
@@ -100,21 +125,16 @@ def weight_gradient(grad: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor
 
     A single operator for `torch.compile`, which would else compile every call in the loop.
     """
-    B, C, H, W = x.shape
-    h, w = grad.shape[2:]
+    C = x.shape[1]
     if not x.numel():
         return x.new_zeros((C, 1, kernel, kernel))
-    x = x.contiguous(memory_format=torch.channels_last) if _channels_last(grad) else x.contiguous()
-    # Channels-last pictures one by one: several would have to be copied to become the channels of one.
-    count = 1 if _channels_last(grad) else max(1, CHUNK // (C * H * W))
+    x = x.contiguous(memory_format=_layout(grad))
     total = x.new_zeros((C, kernel, kernel), dtype=torch.float32)
-    for x_part, grad_part in zip(x.split(count), grad.split(count), strict=True):
-        n = x_part.shape[0]
-        y = F.conv2d(
-            x_part.reshape(1, n * C, H, W), grad_part.reshape(n * C, 1, h, w), None, 1, kernel // 2, stride, n * C
-        )
+    for x_part, grad_part in _parts(x, grad):
+        channels = x_part.shape[1]
+        y = F.conv2d(x_part, grad_part, None, 1, kernel // 2, stride, channels)
         # Where the stride does not divide the side, taps beyond the kernel come out, too.
-        total += y[0, :, :kernel, :kernel].unflatten(0, (n, C)).sum(0, dtype=torch.float32)
+        total += y[0, :, :kernel, :kernel].unflatten(0, (-1, C)).sum(0, dtype=torch.float32)
     return total.to(x.dtype).unsqueeze(1)
 
 
@@ -138,5 +158,27 @@ def _weight_gradient_backward(ctx: Any, direction: Tensor) -> tuple[Tensor, Tens
 weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_weight_gradient_context)
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def _parts(x: Tensor, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batch as single pictures ``1 n*C H W`` and kernels ``n*C 1 h w``, without a copy."""
+    B, C, H, W = x.shape
+    if _layout(grad) == torch.channels_last:
+        for b in range(B):
+            yield x[b : b + 1], grad[b].unsqueeze(1)
+    else:
+        grad, count = grad.contiguous(), max(1, CHUNK // (C * H * W))
+        for start in range(0, B, count):
+            yield (
+                x[start : start + count].view(1, -1, H, W),
+                grad[start : start + count].view(-1, 1, *grad.shape[2:]),
+            )
+
+
+def _dense(weight: Tensor) -> bool:
+    """Whether the weights lie one after the other, in the order of a contiguous tensor."""
+    side = weight.shape[-1]
+    return (weight.stride(0), weight.stride(2), weight.stride(3)) == (side * side, side, 1)
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

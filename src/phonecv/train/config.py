@@ -23,11 +23,24 @@ Share = Annotated[float, Range(0, 1)]
 BelowOne = Annotated[float, Range(0, below=1)]
 Triple = tuple[float, float, float]
 Interpolation = Literal["bilinear", "bicubic"]
+#: "auto" lets `phonecv.train.speed` choose, which says what it chose and why.
+Switch = Literal["auto", True, False]
 
 #: Settings that do not change any number of a run: a run may be resumed with other values of these.
 FREE = frozenset(
     f"run.{name}"
-    for name in ("out", "save_every", "save_minutes", "keep_every", "threads", "progress", "log_every", "audit")
+    for name in (
+        "out",
+        "save_every",
+        "save_minutes",
+        "keep_every",
+        "threads",
+        "progress",
+        "log_every",
+        "audit",
+        "checkpoint_activations",
+        "keep_memory",
+    )
 ) | {"data.workers", "data.eval_batch_size"}
 
 
@@ -162,6 +175,7 @@ class OptimizerConfig:
             normalisation layers; "none": all decay.
         clip: largest global L2 norm of the gradient; null for no clipping.
         accumulate: parts that a step's batch is computed in, to save memory.
+        fused: one kernel for the whole update; rounds differently. "auto": where PyTorch has it.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -175,6 +189,7 @@ class OptimizerConfig:
     no_decay: Literal["emo", "norm", "none"] = "emo"
     clip: Positive | None = 5.0
     accumulate: Count = 1
+    fused: Switch = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +266,13 @@ class RunConfig:
         out: run folder. The same command with the same folder goes on where it stopped.
         seed: of everything.
         device: "auto" is the first accelerator, else the CPU.
-        amp: autocast in training: "none", "bf16" or "fp16" (with loss scaling). Evaluation is float32.
-        channels_last: memory layout of images and weights.
+        amp: autocast in training: "none", "bf16" or "fp16" (with loss scaling); "auto": bf16 where the device computes
+            in it and gains, else fp16 on a GPU that does. Evaluation is float32.
+        channels_last: memory layout of images and weights; rounds differently. "auto": where it is faster.
+        compile: torch.compile; takes minutes and rounds differently. "auto": where a long run earns it back.
+        checkpoint_activations: keep only what goes into each block and compute the rest again in the backward pass
+            (activation checkpointing): less memory, a third more time, the same numbers.
+        keep_memory: keep freed memory for the next step instead of giving it back to the system; "auto": on the CPU.
         deterministic: only bit-reproducible kernels, slower on a GPU; the CPU is reproducible without.
         bn: BatchNorm statistics over processes: "none": those of the first; "average": their mean at the end of each
             epoch; "sync": one batch over all processes (accelerators only).
@@ -270,8 +290,11 @@ class RunConfig:
     out: str = ""
     seed: Natural = 42
     device: str = "auto"
-    amp: Literal["none", "bf16", "fp16"] = "none"
-    channels_last: bool = False
+    amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
+    channels_last: Switch = "auto"
+    compile: Switch = "auto"
+    checkpoint_activations: bool = False
+    keep_memory: Switch = "auto"
     deterministic: bool = False
     bn: Literal["none", "average", "sync"] = "none"
     eval_every: Count = 1

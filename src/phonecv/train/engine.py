@@ -30,6 +30,7 @@ from phonecv.train.log import LossMeter, RunLog
 from phonecv.train.optim import train_mode
 from phonecv.train.schedule import Schedule
 from phonecv.train.settings import to_plain
+from phonecv.train.speed import Speed
 from phonecv.train.state import Progress, write_state
 from phonecv.train.task import Task
 from phonecv.train.world import Agreement, World, share_buffers
@@ -48,11 +49,12 @@ class Run:
         folder: where it writes.
         task: turns batches into losses and figures.
         net: the network.
-        model: the same, wrapped for several processes where there are several.
+        model: the same, compiled where that pays, and wrapped for several processes where there are several.
         ema: the moving average, or None.
         optimizer: over the trained parameters of `net`.
         schedule: sets its rates.
         scaler: loss scaling; does nothing unless fp16 is on.
+        speed: precision, layout and the like, as chosen.
         data: loaders of both splits.
         log: records.
         interrupts: tells whether somebody wants the run to stop.
@@ -69,6 +71,7 @@ class Run:
     optimizer: Optimizer
     schedule: Schedule
     scaler: torch.amp.GradScaler
+    speed: Speed
     data: Data
     log: RunLog
     interrupts: Interrupts
@@ -143,7 +146,7 @@ def train_step(run: Run, parts: Iterable[Batch], lr: float) -> dict[str, Tensor]
         seed_step(config.run.seed, run.at.step, part, world.rank)
         # Gradients travel between processes with the last part only.
         with no_sync(run.model) if part + 1 < accumulate else nullcontext():
-            with autocast(world.device, config.run.amp):
+            with autocast(world.device, run.speed.amp):
                 losses = run.task.losses(run.model, batch)
             run.guard.watch(run.at.step + 1, lr, losses, batch.images)
             run.scaler.scale(torch.stack(list(losses.values())).sum() / accumulate).backward()
@@ -251,6 +254,7 @@ def save(run: Run) -> None:
         return
     state = {
         "threads": torch.get_num_threads(),
+        "speed": run.speed.to_plain(),
         "net": run.net.state_dict(),
         "ema": run.ema.module.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
@@ -305,13 +309,13 @@ def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
 def on_device(run: Run, batch: Batch) -> Batch:
     """The batch where the network is, in the layout it wants."""
     batch = batch.to(run.world.device)
-    if run.config.run.channels_last:
+    if run.speed.channels_last:
         batch.images = batch.images.contiguous(memory_format=torch.channels_last)
     return batch
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
-    """Autocast as `run.amp` asks."""
+    """Autocast to "bf16" or "fp16", or none."""
     return torch.autocast(device.type, dtype=AMP[amp]) if amp in AMP else nullcontext()
 
 

@@ -13,9 +13,11 @@ from typing import IO, Any
 import torch
 from torch import nn
 
+from phonecv.catalog import get_record
 from phonecv.data.folder import Listing
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
+from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel, build_model
 from phonecv.train.config import TrainConfig
 from phonecv.train.ema import Ema
@@ -27,6 +29,7 @@ from phonecv.train.optim import freeze, make_optimizer
 from phonecv.train.run import SUMMARY
 from phonecv.train.schedule import Schedule, scaled_lr
 from phonecv.train.settings import flatten
+from phonecv.train.speed import choose_speed, compiled, lay_out
 from phonecv.train.state import FILE, Progress, read_state
 from phonecv.train.task import ClassifyTask, DistillTask, Task
 from phonecv.train.teacher import load_teacher
@@ -47,6 +50,8 @@ def work(config: TrainConfig, world: World) -> None:
         threads=config.run.threads,
         workers=config.data.workers,
     )
+    if config.run.keep_memory is True or (config.run.keep_memory == "auto" and world.device.type == "cpu"):
+        keep_freed_memory()
     with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
         run = prepare(config, world, threads, interrupts)
         if run.at.epoch >= config.schedule.epochs:
@@ -85,19 +90,25 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
 
     torch.manual_seed(config.run.seed)
     net = make_network(config, train_listing).to(world.device)
-    if config.run.channels_last:
-        # Convolutions only: a layer scale of (1, C, 1, 1) would get strides that its gradients do not have.
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+    data = Data(config, train_listing, val_listing, net.preprocessing, world, threads.workers)
+    speed = choose_speed(
+        config,
+        world.device,
+        family=get_record(net.name).family,
+        steps=config.schedule.epochs * data.steps_per_epoch,
+        before=found[0].get("speed") if found else None,
+    )
+    data.channels_last = speed.channels_last
+    if speed.channels_last:
+        lay_out(net)
     if config.run.bn == "sync" and world.size > 1:
         if world.device.type != "cuda":
             raise UserError("run.bn=sync works on GPUs only; use run.bn=average or none on the CPU")
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    data = Data(config, train_listing, val_listing, net.preprocessing, world, threads.workers)
+    net.checkpoint_activations = config.run.checkpoint_activations
     task = make_task(config, net, world)
     lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
-    optimizer = make_optimizer(net, config.optimizer, lr)
+    optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
     schedule = Schedule(
         optimizer,
         config.schedule,
@@ -111,12 +122,13 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         folder=folder,
         task=task,
         net=net,
-        model=wrap(net, world),
+        model=wrap(compiled(net, sizes=len(config.stages())) if speed.compile else net, world),
         # After the wrapping: from there on every process holds the same parameters.
         ema=Ema(net, config.ema) if config.ema.enabled else None,
         optimizer=optimizer,
         schedule=schedule,
-        scaler=torch.amp.GradScaler(world.device.type, enabled=config.run.amp == "fp16"),
+        scaler=torch.amp.GradScaler(world.device.type, enabled=speed.amp == "fp16"),
+        speed=speed,
         data=data,
         log=log,
         interrupts=interrupts,
@@ -278,6 +290,8 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
         f"{run.world.size} process{'es' if run.world.size > 1 else ''} on {run.world.device.type},"
         f" {threads.torch} threads and {threads.workers} loader workers each"
     )
+    for line in run.speed.lines():
+        say(line)
     say("settings other than the defaults: " + " ".join(changed))
     say(f"all of them: {run.folder / 'config.yaml'}")
     if resumed:

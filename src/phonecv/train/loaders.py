@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.loader import Batch, ClassificationDataset, TrainBatches, eval_batches, make_loader
@@ -25,6 +26,7 @@ class Data:
         val: listing of the validation split.
         steps_per_epoch: optimizer steps; an incomplete last one is left out.
         eval_steps: batches this process evaluates.
+        channels_last: layout in which the pictures come.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Data:
         workers: int,
     ) -> None:
         self.config, self.train, self.val, self.world, self.workers = config, train, val, world, workers
+        self.channels_last = False
         accumulate = config.optimizer.accumulate
         self.batches = TrainBatches(
             len(train),
@@ -69,15 +72,17 @@ class Data:
     def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""
         batches = self.batches.epoch(epoch, start, self.config.stage(epoch))
-        return make_loader(self.train_set, batches, self.workers, pin_memory=self._pinned)  # type: ignore[return-value]
+        return self._loader(self.train_set, batches)
 
     def eval_loader(self) -> Iterable[Batch]:
         """This process's share of the validation split."""
-        return make_loader(self.val_set, self.val_batches, self.workers, pin_memory=self._pinned)  # type: ignore[return-value]
+        return self._loader(self.val_set, self.val_batches)
 
-    @property
-    def _pinned(self) -> bool:
-        return self.world.device.type == "cuda"
+    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
+        pinned = self.world.device.type == "cuda"
+        return make_loader(  # type: ignore[return-value]
+            dataset, batches, self.workers, pin_memory=pinned, channels_last=self.channels_last
+        )
 
     def note_errors(self, batch: Batch, bad: dict[str, str], split: str) -> None:
         """Remember the unreadable files of a batch in `bad` (relative path to reason).

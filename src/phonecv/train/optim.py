@@ -39,8 +39,14 @@ def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
     return decay, spared
 
 
-def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> Optimizer:
+def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fused: bool = False) -> Optimizer:
     """The optimizer over all trained parameters, in two groups: with and without weight decay.
+
+    Args:
+        model: the network.
+        config: which optimizer; its `fused` is not looked at, because it may be "auto".
+        lr: learning rate of the first step.
+        fused: one kernel for the whole update; else PyTorch's own choice.
 
     Raises:
         UserError: everything is frozen.
@@ -54,9 +60,10 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> Opti
     ]
     if not groups:
         raise UserError("every parameter is frozen, nothing would be trained; shorten model.freeze")
+    kernel = True if fused else None
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov)
-    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=kernel)
+    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps, fused=kernel)
 
 
 def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:

@@ -123,10 +123,11 @@ def _coerce_plain(value: Any, hint: Any, where: str) -> Any:
         return value
     if get_origin(hint) is Literal:
         options = get_args(hint)
-        if value not in options:
-            near = did_you_mean(str(value), [str(option) for option in options])
-            raise UserError(f"{where}={value!r} is not one of {', '.join(map(str, options))}{near}")
-        return value
+        for option in options:
+            if value == option and isinstance(value, bool) == isinstance(option, bool):  # 1 == True
+                return option
+        names = [str(option).lower() if isinstance(option, bool) else str(option) for option in options]
+        raise UserError(f"{where}={value!r} is not one of {', '.join(names)}{did_you_mean(str(value), names)}")
     if get_origin(hint) is tuple:
         return _coerce_tuple(value, get_args(hint), where)
     if get_origin(hint) is dict or hint is dict:

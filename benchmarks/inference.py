@@ -1,0 +1,264 @@
+"""Inference against rivals, everything compared in one run where the candidates take turns.
+
+    python benchmarks/inference.py                    all of it, about ten minutes; writes results/inference.json
+    python benchmarks/inference.py --quick            fewer rounds, nothing compiled, prints and writes nothing
+    python benchmarks/inference.py --only emo         one part: mobileone, emo or matched
+    python benchmarks/inference.py --out FILE         write there instead
+
+Parts:
+
+- mobileone: S0 to S4 in deploy form against timm's network with the same weights, as timm makes it and as its
+  `reparameterize_model` leaves it (the baseline), in PyTorch's default layout.
+- emo: EMO-5M and EMOv2-5M in deploy form against `reference_style.py` with the same weights, run eagerly.
+- matched: ours beside networks of other families by published accuracy.
+
+Weights are random with settled statistics, which changes no time. Every number of threads has a process of its own,
+the process of one thread is bound to one core, and outputs are compared before anything is timed. Run it with nothing
+else on the machine; `python benchmarks/tables.py` then makes the tables and the picture of the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from timm.utils import reparameterize_model
+from torch import nn
+
+import phonecv
+import reference_style
+from phonecv.bench.fresh import settle
+from phonecv.bench.machine import describe_machine, disturbances
+from phonecv.bench.plan import Entry
+from phonecv.bench.run import measure
+from phonecv.bench.subject import Subject, network_subject
+from phonecv.catalog import get_record
+from phonecv.files import write_json
+from phonecv.train.threads import usable_cores
+from phonecv.weights.translate import from_phonecv
+
+RESULTS = Path(__file__).parent / "results" / "inference.json"
+
+#: Runtimes and precisions of our networks; eager first.
+OURS = (
+    ("eager", "float32"), ("compiled", "float32"), ("onnxruntime", "float32"), ("openvino", "float32"),
+    ("openvino", "bf16"), ("onnxruntime", "int8"), ("openvino", "int8"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A network of another family.
+
+    Attributes:
+        name: in tables.
+        make: builds it.
+        size: input side its accuracy was published for.
+        top1: published, in percent, of one crop.
+        source: of that figure.
+    """
+
+    name: str
+    library: str
+    size: int
+    top1: float
+    source: str
+
+    def build(self) -> nn.Module:
+        """In the form it would be deployed in."""
+        if self.library == "torchvision":
+            return settle(torchvision.models.get_model(self.name), size=self.size)
+        return reparameterize_model(settle(timm.create_model(self.name), size=self.size)).eval()
+
+
+_TIMM = "timm results/results-imagenet.csv"
+RIVALS = (
+    Rival("mobilenet_v3_small", "torchvision", 224, 67.668, "torchvision IMAGENET1K_V1"),
+    Rival("mobilenet_v3_large", "torchvision", 224, 75.274, "torchvision IMAGENET1K_V2"),
+    Rival("efficientvit_b0", "timm", 224, 71.404, f"{_TIMM}, r224_in1k"),
+    Rival("starnet_s1", "timm", 224, 73.5, "arXiv 2403.19967"),
+    Rival("mobilenetv4_conv_small", "timm", 224, 73.730, f"{_TIMM}, e2400_r224_in1k"),
+    Rival("fastvit_t8", "timm", 256, 76.184, f"{_TIMM}, apple_in1k"),
+    Rival("repvit_m0_9", "timm", 224, 78.654, f"{_TIMM}, dist_300e_in1k (distilled)"),
+)
+MATCHED = ("mobileone_s0", "mobileone_s1", "mobileone_s2", "emo_1m", "emo_5m", "emov2_1m", "emov2_2m", "emov2_5m")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Candidates that take turns.
+
+    Attributes:
+        name: such as "mobileone_s0".
+        entries: what is timed.
+        baseline: label of what ratios refer to.
+        batches: pictures at once.
+        threads: numbers of threads.
+        seconds: of rounds for each batch size and number of threads.
+        notes: facts that belong to the figures.
+    """
+
+    name: str
+    entries: Sequence[Entry]
+    baseline: str
+    batches: Sequence[int]
+    threads: Sequence[int]
+    notes: dict[str, Any]
+    seconds: float = 8
+
+
+def same_outputs(ours: nn.Module, theirs: nn.Module, size: int = 224) -> float:
+    """Largest relative difference of two networks in double precision, so that only mistakes show."""
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        a, b = (net.double().eval()(x) for net in (ours, theirs))
+    ours.float(), theirs.float()
+    difference = ((a - b).abs().max() / a.abs().max()).item()
+    if difference > 1e-6:
+        sys.exit(f"the rival with our weights gives other outputs ({difference:.1e}); this is no comparison")
+    return difference
+
+
+def fresh(name: str) -> Any:
+    """A network of ours with random weights worth timing."""
+    torch.manual_seed(0)
+    return settle(phonecv.create_model(name), size=224)
+
+
+def mobileone(quick: bool) -> Iterator[Part]:
+    """MobileOne against timm's."""
+    for size in range(5):
+        name = f"mobileone_s{size}"
+        ours = fresh(name)
+        theirs = timm.create_model(name)
+        theirs.load_state_dict(from_phonecv(ours.state_dict(), "timm"))
+        notes = {"difference_to_timm": same_outputs(ours, theirs)}
+        reparameterised = network_subject(
+            reparameterize_model(theirs.eval()), name=f"timm {name} reparameterised", form="deploy", size=224
+        )
+        as_made = network_subject(theirs.eval(), name=f"timm {name} as made", form="training", size=224)
+        mine = network_subject(phonecv.fuse(ours), name=name, form="deploy")
+        entries = [
+            Entry(reparameterised, "eager", "float32", "nchw"),
+            Entry(as_made, "eager", "float32", "nchw"),
+            *_ours(mine, quick),
+        ]
+        batches = (1, 16) if size == 0 else (1,)
+        yield Part(name, entries, entries[0].label, batches, _threads(), notes)
+
+
+def emo(quick: bool) -> Iterator[Part]:
+    """EMO and EMOv2 against a plain transcription."""
+    for name in ("emo_5m", "emov2_5m"):
+        ours = fresh(name)
+        plain = reference_style.build(name)
+        plain.load_state_dict(ours.state_dict())
+        notes = {"difference_to_reference_style": same_outputs(ours, plain)}
+        reference = network_subject(plain.eval(), name=f"reference-style {name}", form="training", size=224)
+        mine = network_subject(phonecv.fuse(ours), name=name, form="deploy")
+        entries = [Entry(reference, "eager", "float32", "nchw"), *_ours(mine, quick)]
+        yield Part(name, entries, entries[0].label, (1, 16), (1,), notes)
+
+
+def matched(quick: bool) -> Iterator[Part]:
+    """All families by published accuracy."""
+    subjects: list[Subject] = []
+    accuracies = {}
+    for rival in RIVALS:
+        subjects.append(network_subject(rival.build(), name=rival.name, form="deploy", size=rival.size))
+        accuracies[rival.name] = {"top1": rival.top1, "source": rival.source, "ours": False}
+    for name in MATCHED:
+        weights = get_record(name).weights[0]
+        subjects.append(network_subject(phonecv.fuse(fresh(name)), name=name, form="deploy"))
+        accuracies[name] = {"top1": weights.top1, "source": weights.source, "ours": True}
+    entries = [
+        Entry(subject, runtime, "float32") for subject in subjects for runtime in ("eager", "onnxruntime", "openvino")
+    ]
+    yield Part("matched", entries, entries[0].label, (1,), (1,), {"accuracies": accuracies}, seconds=45)
+
+
+PARTS = {"mobileone": mobileone, "emo": emo, "matched": matched}
+
+
+def _ours(subject: Subject, quick: bool) -> list[Entry]:
+    return [Entry(subject, *kind) for kind in OURS if not (quick and kind[0] == "compiled")]
+
+
+def _threads() -> tuple[int, ...]:
+    return tuple(sorted({1, min(2, usable_cores())}))
+
+
+def run(part: Part, quick: bool) -> dict[str, Any]:
+    """Time a part; its rows without the single rounds."""
+    rows, peaks = measure(
+        part.entries,
+        baseline=part.baseline,
+        batches=part.batches,
+        threads=part.threads,
+        rounds=8 if quick else 40,
+        seconds=3 if quick else part.seconds,
+    )
+    return {
+        "part": part.name,
+        "baseline": part.baseline,
+        **part.notes,
+        "peaks": [asdict(peak) for peak in peaks],
+        "rows": [{key: value for key, value in asdict(row).items() if key != "times_ms"} for row in rows],
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print a part's rows."""
+    for row in found["rows"]:
+        print(
+            f"{row['threads']} threads, batch {row['batch']:2}  {row['label']:52} {row['median_ms']:9.3f} ms "
+            f"[{row['p10_ms']:.3f} {row['p90_ms']:.3f}]  {row['ratio']:6.2f}x  "
+            f"of peak {row['share_of_peak'] or 0:4.0%}  difference {row['difference']:.0e}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run the parts, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a trial: fewer rounds, nothing compiled, nothing written")
+    parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be repeated")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
+    chosen = parser.parse_args()
+    start, warnings = time.perf_counter(), disturbances()
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    found = []
+    for name in chosen.only or PARTS:
+        for part in PARTS[name](chosen.quick):
+            found.append(run(part, chosen.quick))
+            show(found[-1])
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.0f} s")
+    if chosen.quick:
+        return
+    write_json(
+        chosen.out,
+        {
+            "date": time.strftime("%Y-%m-%d"),
+            "command": "python benchmarks/inference.py",
+            "seconds": round(seconds),
+            "method": " ".join((__doc__ or "").split("Weights are")[1].split(";")[0].join(["Weights are", ""]).split()),
+            "machine": describe_machine(),
+            "warnings": warnings,
+            "parts": found,
+        },
+    )
+    print(f"written: {chosen.out}")
+
+
+if __name__ == "__main__":
+    main()

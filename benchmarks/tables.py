@@ -1,0 +1,204 @@
+"""Tables and pictures of the documentation, made from the committed results.
+
+`python docs/update.py` fills each block ``<!-- results NAME -->`` of the pages with ``TABLES[NAME]`` and draws
+``PICTURES``. Nothing here measures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from phonecv.cli.output import markdown_table
+
+RESULTS = Path(__file__).parent / "results"
+
+#: Column of our networks in the tables of inference -> runtime and precision.
+COLUMNS = {
+    "eager": ("eager", "float32"),
+    "compiled": ("compiled", "float32"),
+    "ONNX Runtime": ("onnxruntime", "float32"),
+    "OpenVINO": ("openvino", "float32"),
+    "OpenVINO bf16": ("openvino", "bf16"),
+    "ONNX Runtime int8": ("onnxruntime", "int8"),
+    "OpenVINO int8": ("openvino", "int8"),
+}
+
+
+@cache
+def results(name: str) -> dict[str, Any]:
+    """A committed result file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _parts(start: str) -> list[dict[str, Any]]:
+    return [part for part in results("inference")["parts"] if part["part"].startswith(start)]
+
+
+def _row(part: dict[str, Any], batch: int, threads: int, **wanted: str) -> dict[str, Any] | None:
+    for row in part["rows"]:
+        if (row["batch"], row["threads"]) == (batch, threads) and all(row[key] == wanted[key] for key in wanted):
+            return row
+    return None
+
+
+def against_baseline(start: str, batches: Sequence[int], threads: int, shown: str) -> str:
+    """A row per network and batch size: the baseline's time, then how many times as fast we are.
+
+    Args:
+        start: of the parts' names.
+        batches: batch sizes, in order.
+        threads: number of threads.
+        shown: title of the baseline's column.
+    """
+    rows = []
+    for part in _parts(start):
+        for batch in batches:
+            base = _row(part, batch, threads, label=part["baseline"])
+            if base is None:
+                continue
+            cells = [part["part"], batch, f"{base['median_ms']:.1f} ms"]
+            for runtime, precision in COLUMNS.values():
+                row = _row(part, batch, threads, network=part["part"], runtime=runtime, precision=precision)
+                cells.append("" if row is None else f"{row['ratio']:.2f}")
+            rows.append(cells)
+    return markdown_table(["network", "batch", shown, *COLUMNS], rows, right=range(1, 3 + len(COLUMNS)))
+
+
+def detail(start: str, batches: Sequence[int], threads: int) -> str:
+    """Every figure: times with their spread, ratios with theirs, share of the machine's peak."""
+    rows = [
+        [
+            row["network"], f"{row['runtime']} {row['precision']}", row["layout"], row["batch"],
+            f"{row['median_ms']:.2f}", f"{row['p10_ms']:.2f} to {row['p90_ms']:.2f}", f"{row['ratio']:.2f}",
+            f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
+            "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+        ]
+        for part in _parts(start)
+        for row in part["rows"]
+        if row["batch"] in batches and row["threads"] == threads
+    ]  # fmt: skip
+    header = ["network", "runtime", "layout", "batch", "ms", "p10 to p90", "ratio", "p10 to p90", "of peak"]
+    return markdown_table(header, rows, right=range(3, 9))
+
+
+def matched() -> str:
+    """All families by published accuracy: latency in three runtimes."""
+    (part,) = _parts("matched")
+    rows = []
+    for name, known in sorted(part["accuracies"].items(), key=lambda item: item[1]["top1"]):
+        times = [_row(part, 1, 1, network=name, runtime=runtime) for runtime in ("eager", "onnxruntime", "openvino")]
+        title = f"**{name}**" if known["ours"] else name
+        size = times[0]["height"] if times[0] else ""
+        shown = ("" if row is None else f"{row['median_ms']:.1f}" for row in times)
+        rows.append([title, f"{known['top1']:.1f}", size, *shown, known["source"]])
+    header = ["network", "top-1 %", "input", "eager ms", "ONNX Runtime ms", "OpenVINO ms", "source of the accuracy"]
+    return markdown_table(header, rows, right=range(1, 6))
+
+
+def machine(name: str) -> str:
+    """What the figures of a result file belong to."""
+    found = results(name)
+    held, versions = found["machine"], found["machine"]["versions"]
+    packages = ", ".join(
+        f"{key} {versions[key]}" for key in ("torch", "timm", "onnxruntime", "openvino") if key in versions
+    )
+    flags = ", ".join(held["flags"])
+    return f"{found['date']}, {held['cpu']}, {held['cores']} cores ({flags}), Python {held['python']}, {packages}."
+
+
+def operators() -> str:
+    """Milliseconds by group of PyTorch's operators, before and after, per model."""
+    found = results("profiles")["operators"]
+    groups = list(dict.fromkeys(group for model in found.values() for side in ("before_ms", "after_ms")
+                                for group in model[side]))  # fmt: skip
+    rows = []
+    for group in [*groups, "all"]:
+        cells = [group]
+        for model in found.values():
+            for side in ("before_ms", "after_ms"):
+                spent = sum(model[side].values()) if group == "all" else model[side].get(group)
+                cells.append("" if spent is None else f"{spent:.2f}")
+        rows.append(cells)
+    header = ["ms", *(f"{name}, {when}" for name in found for when in ("before", "after"))]
+    return markdown_table(header, rows, right=range(1, len(header)))
+
+
+def layers(precision: str) -> str:
+    """Share of peak of EMOv2-5M in its fastest runtime, by kind of layer."""
+    (run,) = (run for run in results("profiles")["layers"] if run["precision"] == precision)
+    rows = [
+        [kind, item["layers"], f"{item['ms']:.1f}", f"{item['share_of_time']:.0%}", f"{item['gflop']:.2f}",
+         f"{item['share_of_peak']:.0%}" if item["gflop"] else ""]
+        for kind, item in sorted(run["kinds"].items(), key=lambda entry: -entry[1]["ms"])
+    ]  # fmt: skip
+    total = [f"**all, peak {run['peak_gflops']:.0f} GFLOP/s**", sum(item["layers"] for item in run["kinds"].values())]
+    total += [f"{run['ms']:.1f}", "100%", f"{sum(item['gflop'] for item in run['kinds'].values()):.2f}"]
+    rows.append([*total, f"{run['share_of_peak']:.0%}"])
+    return markdown_table(["layers", "number", "ms", "of time", "GFLOP", "of peak"], rows, right=range(1, 6))
+
+
+def tried() -> str:
+    """Ideas against what is done: how many times as fast."""
+    rows = []
+    for part in results("tried")["parts"]:
+        what, _, on = part["name"].partition(":")
+        found = part["candidates"]
+        if what == "compiled":  # one idea a part, all on the same network
+            found, on = {on: found}, "emov2_5m"
+        for idea, item in found.items():
+            if not idea.startswith("ours"):
+                spread = f"{item['low']:.2f} to {item['high']:.2f}"
+                rows.append([what, on, idea, part["threads"], f"{item['ratio']:.2f}", spread])
+    header = ["what", "on", "idea", "threads", "times as fast", "p10 to p90"]
+    return markdown_table(header, rows, right=range(3, 6))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "operators": operators,
+    "layers": lambda: layers("float32"),
+    "layers-bf16": lambda: layers("bf16"),
+    "tried": tried,
+    "inference-machine": lambda: machine("inference"),
+    "inference-mobileone": lambda: against_baseline("mobileone", (1,), 1, "timm"),
+    "inference-mobileone-2-threads": lambda: against_baseline("mobileone", (1,), 2, "timm"),
+    "inference-mobileone-detail": lambda: detail("mobileone", (1, 16), 1),
+    "inference-mobileone-detail-2-threads": lambda: detail("mobileone", (1, 16), 2),
+    "inference-emo": lambda: against_baseline("emo", (1, 16), 1, "reference style"),
+    "inference-emo-detail": lambda: detail("emo", (1, 16), 1),
+    "inference-matched": matched,
+}
+
+
+def draw_matched(path: Path) -> None:
+    """Published accuracy against latency in the fastest of the float32 runtimes."""
+    from phonecv.plots import Point, save_points
+
+    (part,) = _parts("matched")
+    families = {"mobileone": "MobileOne", "emov2": "EMOv2", "emo": "EMO"}
+    series: dict[str, list[Point]] = {title: [] for title in (*families.values(), "others")}
+    for name, known in part["accuracies"].items():
+        rows = [row for row in part["rows"] if row["network"] == name and row["runtime"] != "eager"]
+        family = families[name.partition("_")[0]] if known["ours"] else "others"
+        series[family].append(Point(min(row["median_ms"] for row in rows), known["top1"], name))
+    save_points(
+        series,
+        path,
+        x="ms per picture (batch 1, one thread, float32, the faster of ONNX Runtime and OpenVINO)",
+        y="published ImageNet-1k top-1 %",
+        joined=[title for title in series if title != "others"],
+        source=digest("inference"),
+    )
+
+
+#: Picture, relative to docs/, -> the result file it shows and what draws it.
+PICTURES: dict[str, tuple[str, Callable[[Path], None]]] = {"images/inference.png": ("inference", draw_matched)}
+
+
+def digest(name: str) -> str:
+    """Marks a picture with the results it was drawn from."""
+    return hashlib.sha256((RESULTS / f"{name}.json").read_bytes()).hexdigest()

@@ -1,0 +1,146 @@
+"""ONNX files made for timing, and what can be read from any."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from phonecv.errors import UserError
+
+#: Operators that are there only in quantized files.
+_QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QGemm"})
+
+
+def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None:
+    """Export a network with a free batch size; what comes out is compared later, by whoever times it.
+
+    Raises:
+        UserError: the exporter failed.
+    """
+    from phonecv.export.onnx import captured, write_graph
+
+    with captured():
+        try:
+            with torch.inference_mode():
+                outputs = network(torch.from_numpy(images[:1]))
+            names = ["logits"] if isinstance(outputs, torch.Tensor) else [f"map{i}" for i in range(len(outputs))]
+            write_graph(network, torch.from_numpy(images[:2]), path, names)
+        except Exception as error:  # whatever the exporter's many layers raise is its failure
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"ONNX export failed: {reason}; leave onnxruntime and openvino out with --runtime"
+            ) from error
+
+
+def quantize_for_timing(source: Path, images: np.ndarray, path: Path) -> None:
+    """int8 weights per channel and int8 activations, with ranges from the probe pictures: for speed alone.
+
+    Weights are symmetric; activations are unsigned, because ONNX Runtime's kernels for x86 are made for that: with
+    signed ones MobileOne-S4 took 1.7 times as long. Convolutions and what can be merged into them are all that is
+    quantized: with everything that could be, OpenVINO took 1.5 times as long for EMOv2-5M, changing to and fro.
+    Accuracy needs real pictures and usually more than ranges.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name, batch = _input(source)
+    step = batch or 1
+
+    class Probe(CalibrationDataReader):
+        def __init__(self) -> None:
+            rounded = images[np.arange(math.ceil(len(images) / step) * step) % len(images)]
+            self.left: Iterator[np.ndarray] = iter(np.split(rounded, len(rounded) // step))
+
+        def get_next(self) -> Any:
+            part = next(self.left, None)
+            return None if part is None else {name: part}
+
+    with tempfile.TemporaryDirectory() as folder, _silenced():
+        prepared = Path(folder) / "prepared.onnx"
+        # Symbolic shape inference fails on graphs with window attention, and the batch is free all the same.
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            path,
+            Probe(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "Relu", "Clip"],
+        )
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file holds int8 arithmetic already."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(node.op_type in _QUANTIZED for node in graph.node)
+
+
+def count_macs(path: Path, size: tuple[int, int]) -> int | None:
+    """Multiply-adds of convolutions and matrix products for one picture; None where a shape cannot be known."""
+    import onnx
+
+    model = onnx.load(path)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    for dimension, value in zip(sides, (1, 3, *size), strict=True):
+        dimension.dim_value = value
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:
+        return None  # a file with its batch size fixed further inside
+    shapes = {value.name: _shape(value) for value in [*graph.value_info, *graph.input, *graph.output]}
+    shapes |= {value.name: list(value.dims) for value in graph.initializer}
+    total = 0
+    for node in graph.node:
+        kind = node.op_type
+        if kind not in ("Conv", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger"):
+            continue
+        weight = shapes.get(node.input[3 if kind == "QLinearConv" else 1])
+        output, first = shapes.get(node.output[0]), shapes.get(node.input[0])
+        if not (weight and output and first):
+            return None
+        if "Conv" in kind:
+            total += math.prod(output) * math.prod(weight[1:])
+        else:
+            turned = kind == "Gemm" and any(item.name == "transA" and item.i for item in node.attribute)
+            total += math.prod(output) * first[0 if turned else -1]
+    return total
+
+
+def _shape(value: Any) -> list[int] | None:
+    sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+    return sides if all(sides) else None
+
+
+def _input(path: Path) -> tuple[str, int | None]:
+    import onnx
+
+    value = onnx.load(path, load_external_data=False).graph.input[0]
+    return value.name, value.type.tensor_type.shape.dim[0].dim_value or None
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """The quantizer logs and warns on the root logger about choices that were made on purpose."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

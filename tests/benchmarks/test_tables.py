@@ -1,0 +1,128 @@
+"""Tables and pictures of the documentation, from made-up results whose answers are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(network: str, runtime: str, precision: str, milliseconds: float, base: float, **changes: Any) -> dict[str, Any]:
+    values = {
+        "network": network, "runtime": runtime, "precision": precision, "label": f"{network}/{runtime}/{precision}",
+        "layout": "nhwc", "batch": 1, "threads": 1, "height": 224, "median_ms": milliseconds,
+        "p10_ms": milliseconds * 0.9, "p90_ms": milliseconds * 1.1, "ratio": base / milliseconds,
+        "ratio_low": 0.9, "ratio_high": 1.1, "share_of_peak": 0.5,
+    }  # fmt: skip
+    return values | changes
+
+
+@pytest.fixture
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    results = {
+        "date": "2026-01-02",
+        "machine": {"cpu": "Some CPU", "cores": 2, "flags": ["avx2"], "python": "3.12.1", "versions": {"torch": "9.8"}},
+        "parts": [
+            {
+                "part": "mobileone_s0",
+                "baseline": "timm/eager/float32",
+                "rows": [
+                    row("timm", "eager", "float32", 10.0, 10.0),
+                    row("mobileone_s0", "eager", "float32", 5.0, 10.0),
+                    row("mobileone_s0", "openvino", "int8", 1.0, 10.0),
+                    row("mobileone_s0", "eager", "float32", 2.5, 10.0, threads=2),
+                ],
+            },
+            {
+                "part": "matched",
+                "baseline": "rival/eager/float32",
+                "accuracies": {
+                    "rival": {"top1": 70.0, "source": "their paper", "ours": False},
+                    "emo_1m": {"top1": 71.5, "source": "our catalog", "ours": True},
+                },
+                "rows": [
+                    row(name, runtime, "float32", milliseconds, 9.0)
+                    for name, milliseconds in (("rival", 9.0), ("emo_1m", 6.0))
+                    for runtime in ("eager", "onnxruntime", "openvino")
+                ],
+            },
+        ],
+    }
+    (tmp_path / "inference.json").write_text(json.dumps(results))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    tables.results.cache_clear()
+    yield tmp_path
+    tables.results.cache_clear()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_ratios_stand_under_their_runtime_and_gaps_stay_empty(made_up: Path) -> None:
+    header, _, line = tables.TABLES["inference-mobileone"]().splitlines()
+    shown = dict(zip(cells(header), cells(line), strict=True))
+    assert (shown["network"], shown["batch"], shown["timm"]) == ("mobileone_s0", "1", "10.0 ms")
+    assert (shown["eager"], shown["OpenVINO int8"], shown["compiled"]) == ("2.00", "10.00", "")
+
+
+def test_threads_are_not_mixed(made_up: Path) -> None:
+    # With two threads the baseline was not timed, so there is nothing to show.
+    assert len(tables.TABLES["inference-mobileone-2-threads"]().splitlines()) == 2
+    assert len(tables.TABLES["inference-mobileone-detail"]().splitlines()) == 2 + 3
+    assert len(tables.TABLES["inference-mobileone-detail-2-threads"]().splitlines()) == 2 + 1
+
+
+def test_families_are_ordered_by_accuracy_and_name_their_source(made_up: Path) -> None:
+    lines = [cells(line) for line in tables.TABLES["inference-matched"]().splitlines()[2:]]
+    assert [line[0] for line in lines] == ["rival", "**emo_1m**"]
+    assert lines[1] == ["**emo_1m**", "71.5", "224", "6.0", "6.0", "6.0", "our catalog"]
+
+
+def test_the_machine_is_named(made_up: Path) -> None:
+    assert tables.TABLES["inference-machine"]() == "2026-01-02, Some CPU, 2 cores (avx2), Python 3.12.1, torch 9.8."
+
+
+@pytest.fixture(scope="module")
+def update() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_update_tables", ROOT / "docs" / "update.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_blocks_are_filled_from_results(made_up: Path, update: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "benchmarks", lambda: tables)
+    text = "a\n<!-- results inference-machine -->\nold\n<!-- end -->\nb\n"
+    assert update.filled(text).splitlines()[2].startswith("2026-01-02, Some CPU")
+    with pytest.raises(SystemExit, match="there is no table 'nothing'"):
+        update.filled("<!-- results nothing -->\n<!-- end -->")
+
+
+def test_a_picture_of_other_results_is_out_of_date(
+    made_up: Path, update: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "benchmarks", lambda: tables)
+    monkeypatch.setattr(update, "DOCS", made_up)
+    (name,) = tables.PICTURES
+    assert update.old_pictures() == [name]
+    tables.PICTURES[name][1](made_up / name)
+    assert update.old_pictures() == []
+    results = made_up / "inference.json"
+    results.write_text(results.read_text().replace("2026-01-02", "2026-01-03"))
+    assert update.old_pictures() == [name]
+
+
+def test_committed_pictures_are_current(update: ModuleType) -> None:
+    assert update.old_pictures() == [], "run: python docs/update.py"

@@ -1,0 +1,88 @@
+"""`phonecv bench` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import phonecv.bench.run
+from bench.test_run import result, row
+from cli.conftest import Run
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the command line asked for, in the place of timing it."""
+    seen: dict[str, Any] = {}
+
+    def pretend(models: Any, **choices: Any) -> Any:
+        seen.update(choices, models=list(models))
+        return result(row(), row(batch=16), warnings=("the machine is busy",))
+
+    monkeypatch.setattr(phonecv.bench.run, "bench", pretend)
+    return seen
+
+
+def test_defaults_and_table(run: Run, asked: dict[str, Any]) -> None:
+    done = run("bench", "emov2_5m")
+    assert done.status == 0
+    assert asked["models"] == ["emov2_5m"]
+    assert (asked["batches"], asked["threads"], asked["form"], asked["runtimes"]) == ([1, 16], None, "deploy", None)
+    assert done.out.count("eager") == 2 + 1
+    assert "warning: the machine is busy" in done.out
+    assert "ratio: times as fast as net/eager/float32" in done.out
+
+
+def test_every_option_arrives(run: Run, asked: dict[str, Any], tmp_path: Path) -> None:
+    done = run(
+        "bench", "a.onnx", "emo_1m", "--batch", "1,4,32", "--threads", "2", "--precision", "float32, int8",
+        "--runtime", "onnxruntime,openvino", "--size", "256x192", "--form", "training", "--layout", "nchw",
+        "--baseline", "emo_1m", "--rounds", "7", "--seconds", "2.5", "--no-memory", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["baseline"] == "net/eager/float32"
+    assert asked == {
+        "models": ["a.onnx", "emo_1m"], "batches": [1, 4, 32], "threads": [2], "precisions": ["float32", "int8"],
+        "runtimes": ["onnxruntime", "openvino"], "device": "cpu", "size": (256, 192), "form": "training",
+        "layout": "nchw", "baseline": "emo_1m", "rounds": 7, "seconds": 2.5, "memory": False, "out": tmp_path,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name at least one network"),
+        (["emo_1"], "did you mean 'emo_1m'"),
+        (["emo_1m", "--batch", "two"], "--batch 'two' is not a whole number"),
+        (["emo_1m", "--batch", "0"], "batch 0"),
+        (["emo_1m", "--threads", ""], "--threads '' is not a whole number"),
+        (["emo_1m", "--threads", "5000"], "threads 5000"),
+        (["emo_1m", "--size", "big"], "size 'big'"),
+        (["missing.onnx"], "there is no file 'missing.onnx'"),
+    ],
+)
+def test_mistakes(arguments: list[str], words: str, run: Run) -> None:
+    done = run("bench", *arguments)
+    assert done.status == 2
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_for_real(run: Run, checkpoints: Path, tmp_path: Path) -> None:
+    done = run(
+        "bench", checkpoints / "mobileone_s0.safetensors", "--batch", "2", "--threads", "1", "--runtime", "eager",
+        "--precision", "float32", "--rounds", "3", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert "was in training form; its deploy form is timed" in done.out
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"bench.csv", "bench.json", "bench.png"}
+    done = run(
+        "bench", checkpoints / "mobileone_s0.safetensors", "--form", "training", "--batch", "1", "--threads", "1",
+        "--runtime", "eager", "--precision", "float32", "--rounds", "3", "--no-memory",
+    )  # fmt: skip
+    assert "training  eager" in done.out
+    assert "rows of training form" in done.out
