@@ -282,7 +282,7 @@ def frozen_norm(block: MobileOneBlock) -> None:
 
 
 def synchronised(block: MobileOneBlock) -> None:
-    block.linear_branches()[1].bn = nn.SyncBatchNorm(block.linear_branches()[1].bn.num_features).double()
+    block.linear_branches()[1].bn = nn.SyncBatchNorm(block.linear_branches()[1].bn.num_features).double()  # pyrefly: ignore[bad-assignment]
 
 
 def without_statistics(block: MobileOneBlock) -> None:
