@@ -1,6 +1,6 @@
 """Inference against rivals, everything compared in one run where the candidates take turns.
 
-    python benchmarks/inference.py                    all of it, about ten minutes; writes results/inference.json
+    python benchmarks/inference.py                    all of it; writes results/inference.json
     python benchmarks/inference.py --quick            fewer rounds, nothing compiled, prints and writes nothing
     python benchmarks/inference.py --only emo         one part: mobileone, emo or matched
     python benchmarks/inference.py --out FILE         write there instead
@@ -12,9 +12,8 @@ Parts:
 - emo: EMO-5M and EMOv2-5M in deploy form against `reference_style.py` with the same weights, run eagerly.
 - matched: ours beside networks of other families by published accuracy.
 
-Weights are random with settled statistics, which changes no time. Every number of threads has a process of its own,
-the process of one thread is bound to one core, and outputs are compared before anything is timed. Run it with nothing
-else on the machine; `python benchmarks/tables.py` then makes the tables and the picture of the README.
+Run it with nothing else on the machine; `python docs/update.py` then makes the tables and the picture anew. Exporting
+and compiling take most of its time.
 """
 
 from __future__ import annotations
@@ -46,6 +45,15 @@ from phonecv.train.threads import usable_cores
 from phonecv.weights.translate import from_phonecv
 
 RESULTS = Path(__file__).parent / "results" / "inference.json"
+
+#: Goes into the result file.
+METHOD = (
+    "Candidates of a part, batch size and number of threads take turns in one process, round by round in changing "
+    "order, after a warm-up; times are medians of the rounds with p10 and p90, ratios are taken round by round. "
+    "Every number of threads has a process of its own, with one thread bound to one core. Weights are random with "
+    "settled statistics. Outputs are compared with PyTorch's float32 before anything is timed. int8 is calibrated on "
+    "synthetic pictures, for speed alone."
+)
 
 #: Runtimes and precisions of our networks; eager first.
 OURS = (
@@ -251,7 +259,7 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"),
             "command": "python benchmarks/inference.py",
             "seconds": round(seconds),
-            "method": " ".join((__doc__ or "").split("Weights are")[1].split(";")[0].join(["Weights are", ""]).split()),
+            "method": METHOD,
             "machine": describe_machine(),
             "warnings": warnings,
             "parts": found,
