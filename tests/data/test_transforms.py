@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +10,23 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import AugmentOp
 from timm.data.auto_augment import posterize as timm_posterize
+from timm.data.transforms import RandomResizedCropAndInterpolation
 from timm.data.transforms_factory import create_transform
 
+import phonecv.data.transforms as transforms_module
 from phonecv.data.augment import AugmentConfig
+from phonecv.data.images import open_image
 from phonecv.data.loader import seeded
-from phonecv.data.transforms import LimitAspect, eval_transform, posterize, train_transform
+from phonecv.data.reading import Reader
+from phonecv.data.transforms import (
+    LimitAspect,
+    TrainTransform,
+    eval_transform,
+    from_planes,
+    posterize,
+    to_planes,
+    train_transform,
+)
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
 
@@ -94,6 +108,76 @@ def test_training_transform_equals_timm(augment: AugmentConfig, timm_arguments: 
             expected = reference(image)  # type: ignore
         with seeded(number):
             assert torch.equal(ours(image), expected)  # type: ignore
+
+
+def photo(path: Path, size: tuple[int, int] = (260, 200), seed: int = 0) -> Path:
+    noise(size, seed).save(path, "JPEG", quality=90)
+    return path
+
+
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.9, 1.0)])
+def test_crops_are_those_of_timm(tmp_path: Path, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same random state gives the same boxes, also of pictures so long that no box fits."""
+    seen: list[tuple[int, int, int, int]] = []
+    original = transforms_module.open_part
+
+    def spy(path: Path, choose: Any, *, side: int) -> Any:
+        def noted(size: tuple[int, int]) -> tuple[int, int, int, int]:
+            seen.append(choose(size))
+            return seen[-1]
+
+        return original(path, noted, side=side)
+
+    monkeypatch.setattr(transforms_module, "open_part", spy)
+    transform = train_transform(AugmentConfig(scale=scale), 48, Preprocessing())
+    assert isinstance(transform, TrainTransform)
+    for number, size in enumerate([(260, 200), (200, 260), (97, 53), (400, 40)] * 10):
+        path = photo(tmp_path / f"{number}.jpg", size)
+        with seeded(number):
+            transform.read(path)
+        with seeded(number):
+            top, left, height, width = RandomResizedCropAndInterpolation.get_params(
+                open_image(path), scale, (3 / 4, 4 / 3)
+            )
+        assert seen[-1] == (left, top, left + width, top + height)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "random"])
+@pytest.mark.parametrize("policy", [None, "rand-m9-mstd0.5-inc1", "original-mstd0.5", "augmix-m5-w4-d2"])
+def test_fast_reading_decides_like_timm_and_gives_nearly_its_pixels(
+    tmp_path: Path, policy: str | None, interpolation: str
+) -> None:
+    plain = Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))
+    config = AugmentConfig(auto_augment=policy, interpolation=interpolation, vflip=0.3)
+    transform = train_transform(config, 48, plain)
+    assert isinstance(transform, TrainTransform)
+    differences = []
+    for number in range(24):
+        path = photo(tmp_path / f"{number}.jpg", seed=number)
+        with seeded(number):
+            fast = transform.read(path).image.float()
+        with seeded(number):
+            exact = transform(open_image(path)) * 255
+        differences.append(float((fast - exact).abs().mean()))
+    # Operations such as posterize make a step of many levels out of one level.
+    assert sorted(differences)[len(differences) // 2] < 0.5
+    assert max(differences) < 12
+    if policy is None:
+        assert max(differences) < 0.5
+
+
+def test_exact_reading_is_not_a_reader() -> None:
+    exact = train_transform(AugmentConfig(reading="exact"), 48, Preprocessing())
+    assert not isinstance(exact, Reader)
+    with pytest.raises(UserError, match="reading"):
+        AugmentConfig(reading="quick")
+
+
+def test_planes_and_pictures() -> None:
+    image = noise((40, 30))
+    planes = to_planes(image)
+    assert torch.equal(planes, torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    assert np.array_equal(np.asarray(from_planes(planes.contiguous())), np.asarray(image))
 
 
 def test_tiny_pictures_are_shifted_not_scaled() -> None:
