@@ -6,7 +6,7 @@
 All networks here are linear in pixels: convolutions are, and so is attention within windows of a fixed side (7 in the
 catalog). An exponent fitted to the measurements says how far that holds: 1 is linear, 2 what attention over the whole
 map would cost in the end. All sizes of a network take turns in one process; memory is measured in a process for each.
-Writes benchmarks/results/growth.json and docs/images/growth.png.
+Writes benchmarks/results/growth.json; `python docs/update.py` draws docs/images/growth.png from it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "growth.json"
-PICTURE = ROOT / "docs" / "images" / "growth.png"
 MODELS = ("emo_5m", "emov2_5m", "mobileone_s1")
 SIZES = (160, 224, 320, 448, 640, 1024)
 BATCHES = (1, 2, 4, 8, 16)
@@ -126,44 +125,8 @@ def grow(model: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def draw(tables: Mapping[str, Mapping[str, Any]]) -> None:
-    """The four pictures, the law beside the measurements."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from phonecv.files import atomic_path
-
-    figure = Figure(figsize=(9.5, 6.8), dpi=110, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = (
-        ("by_size", "size", "milliseconds", "latency, ms (batch 1)"),
-        ("by_size", "size", "memory_mib", "memory, MiB (batch 1)"),
-        ("by_batch", "batch", "milliseconds", "latency, ms (224 px)"),
-        ("by_batch", "batch", "memory_mib", "memory, MiB (224 px)"),
-    )
-    for axes, (table, kind, value, title) in zip(figure.subplots(2, 2).flat, panels, strict=True):
-        for number, (model, found) in enumerate(tables.items()):
-            amounts = [row[kind] for row in found[table]]
-            law = [amount**2 for amount in amounts] if kind == "size" else amounts
-            values = [row[value] for row in found[table]]
-            axes.plot(amounts, values, "o-", ms=4, lw=1.4, color=f"C{number}", label=model)
-            # The law through the largest point: what is fixed weighs least there.
-            axes.plot(amounts, [values[-1] * x / law[-1] for x in law], ":", lw=1.0, color=f"C{number}")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xticks(amounts, [str(amount) for amount in amounts])
-        axes.minorticks_off()
-        axes.set_xlabel("input side, pixels" if kind == "size" else "batch", fontsize=9)
-        axes.set_ylabel(title, fontsize=9)
-        axes.grid(True, color="#dddddd", lw=0.6)
-        axes.legend(fontsize=8, frameon=False, title="dotted: linear in pixels" if kind == "size" else "dotted: linear")
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(PICTURE) as path:
-        figure.savefig(path, format="png")
-
-
 def main() -> None:
-    """Measure, fit, draw, and write the results."""
+    """Measure, fit, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=7)
@@ -186,8 +149,7 @@ def main() -> None:
     if not chosen.dry:
         about = {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), "disturbances": disturbances()}
         write_json(RESULTS, about | {"method": __doc__, "tables": tables})
-        draw(tables)
-        print(f"written: {RESULTS} and {PICTURE}")
+        print(f"written: {RESULTS}")
 
 
 if __name__ == "__main__":

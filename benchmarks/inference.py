@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py                    all of it; writes results/inference.json
     python benchmarks/inference.py --quick            fewer rounds, nothing compiled, prints and writes nothing
-    python benchmarks/inference.py --only emo         one part: mobileone, emo or matched
+    python benchmarks/inference.py --only emo         one part (mobileone, emo or matched), renewed in the file
     python benchmarks/inference.py --out FILE         write there instead
 
 Parts:
@@ -19,6 +19,7 @@ and compiling take most of its time.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -216,6 +217,7 @@ def run(part: Part, quick: bool) -> dict[str, Any]:
     )
     return {
         "part": part.name,
+        "date": time.strftime("%Y-%m-%d"),
         "baseline": part.baseline,
         **part.notes,
         "peaks": [asdict(peak) for peak in peaks],
@@ -241,7 +243,12 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be repeated")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
     chosen = parser.parse_args()
-    start, warnings = time.perf_counter(), disturbances()
+    start, warnings, machine = time.perf_counter(), disturbances(), describe_machine()
+    before = None
+    if chosen.only and not chosen.quick and chosen.out.is_file():
+        before = json.loads(chosen.out.read_text(encoding="utf-8"))
+        if (before["machine"]["cpu"], before["machine"]["versions"]) != (machine["cpu"], machine["versions"]):
+            sys.exit(f"{chosen.out} is from another machine or other versions; run all parts, or choose another --out")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     found = []
@@ -253,6 +260,10 @@ def main() -> None:
     print(f"{seconds:.0f} s")
     if chosen.quick:
         return
+    if before is not None:
+        renewed = {part["part"]: part for part in found}
+        found = [renewed.pop(part["part"], part) for part in before["parts"]] + list(renewed.values())
+        seconds = before["seconds"]
     write_json(
         chosen.out,
         {
@@ -260,7 +271,7 @@ def main() -> None:
             "command": "python benchmarks/inference.py",
             "seconds": round(seconds),
             "method": METHOD,
-            "machine": describe_machine(),
+            "machine": machine,
             "warnings": warnings,
             "parts": found,
         },

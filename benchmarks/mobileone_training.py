@@ -20,7 +20,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -68,14 +68,14 @@ FEW = (BASELINE, "ours", "ours, freed memory kept")
 class PlainBlock(nn.Module):
     """A layer of MobileOne in training as one would write it down; parameter names are ours."""
 
-    def __init__(self, like: nn.Module) -> None:
+    def __init__(self, like: nn.Module, *, channels_last: bool) -> None:
         super().__init__()
         self.rbr_conv, self.rbr_scale, self.rbr_skip = like.rbr_conv, like.rbr_scale, like.rbr_skip
         self.se, self.act = like.se, nn.ReLU()
         for branch in self.rbr_conv:
             branch.conv = plain_convolution(branch.conv, branch.conv.stride[0])
         if self.rbr_scale is not None:
-            self.rbr_scale.conv = plain_convolution(self.rbr_scale.conv, int(like.stride))
+            self.rbr_scale.conv = plain_convolution(self.rbr_scale.conv, int(like.stride), sliced=channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.zeros(())
@@ -86,10 +86,17 @@ class PlainBlock(nn.Module):
         return self.act(self.se(y))
 
 
-def plain_convolution(conv: nn.Conv2d, stride: int) -> nn.Conv2d:
+class Sliced(nn.Conv2d):
+    """A strided 1x1 convolution of the pixels it needs; PyTorch's own corrupts memory on channels-last pictures."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input[:, :, :: self.stride[0], :: self.stride[1]], self.weight, self.bias, groups=self.groups)
+
+
+def plain_convolution(conv: nn.Conv2d, stride: int, *, sliced: bool = False) -> nn.Conv2d:
     """PyTorch's own class with these weights."""
     kernel = conv.kernel_size[0]
-    plain = nn.Conv2d(
+    plain = (Sliced if sliced else nn.Conv2d)(
         conv.in_channels, conv.out_channels, kernel, stride, kernel // 2, groups=conv.groups, bias=conv.bias is not None
     )
     plain.load_state_dict(conv.state_dict())
@@ -112,10 +119,14 @@ def make_network(model: str, candidate: Candidate) -> nn.Module:
             for stage in ("stage0", "stage1", "stage2", "stage3", "stage4"):
                 layers = net.get_submodule(stage)
                 if isinstance(layers, MobileOneBlock):
-                    net.stage0 = PlainBlock(layers)
+                    net.stage0 = PlainBlock(layers, channels_last=candidate.channels_last)
                 else:
                     assert isinstance(layers, nn.Sequential)
-                    setattr(net, stage, nn.Sequential(*(PlainBlock(layer) for layer in layers)))
+                    setattr(
+                        net,
+                        stage,
+                        nn.Sequential(*(PlainBlock(layer, channels_last=candidate.channels_last) for layer in layers)),
+                    )
     if candidate.channels_last:
         net = net.to(memory_format=LAST)
     return net.train()
@@ -200,7 +211,8 @@ class Child:
 
     def close(self) -> None:
         """End the process."""
-        self.pipe.send(False)
+        with suppress(BrokenPipeError):  # it has died, and whoever waited for its answer says so
+            self.pipe.send(False)
         self.process.join()
 
 

@@ -35,7 +35,7 @@ def results(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _parts(start: str) -> list[dict[str, Any]]:
+def _parts(start: str | tuple[str, ...]) -> list[dict[str, Any]]:
     return [part for part in results("inference")["parts"] if part["part"].startswith(start)]
 
 
@@ -46,11 +46,11 @@ def _row(part: dict[str, Any], batch: int, threads: int, **wanted: str) -> dict[
     return None
 
 
-def against_baseline(start: str, batches: Sequence[int], threads: int, shown: str) -> str:
+def against_baseline(start: str | tuple[str, ...], batches: Sequence[int], threads: int, shown: str) -> str:
     """A row per network and batch size: the baseline's time, then how many times as fast we are.
 
     Args:
-        start: of the parts' names.
+        start: of the parts' names, one or several.
         batches: batch sizes, in order.
         threads: number of threads.
         shown: title of the baseline's column.
@@ -158,11 +158,101 @@ def tried() -> str:
     return markdown_table(header, rows, right=range(3, 6))
 
 
+def steps(name: str) -> str:
+    """Training steps: every candidate of a result file, in milliseconds and as a multiple of the baseline's speed."""
+    rows = []
+    for what, table in results(name)["tables"].items():
+        for candidate, row in table["rows"].items():
+            spread = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+            rows.append([what, candidate, f"{row['milliseconds']:.0f}", f"{row['ratio']:.2f}", spread])
+    header = ["network", "candidate", "ms per step", "times as fast", "p10 to p90"]
+    return markdown_table(header, rows, right=range(2, 5))
+
+
+def memory() -> str:
+    """What a training step keeps and needs per picture."""
+    rows = [
+        [model, way, f"{found['kept_mib_per_picture']:.1f}", f"{found['peak_mib_per_picture']:.1f}",
+         f"{found['seconds']:.2f}"]
+        for model, ways in results("memory")["tables"].items()
+        for way, found in ways.items()
+    ]  # fmt: skip
+    header = ["network", "way", "kept, MiB per picture", "peak, MiB per picture", "s per step"]
+    return markdown_table(header, rows, right=range(2, 5))
+
+
+def kept() -> str:
+    """What MobileOne keeps of a picture for the backward pass."""
+    found = results("mobileone_training")["kept_mib_per_picture"]
+    names = list(next(iter(found.values())))
+    rows = [[model, *(f"{kept[name]:.1f}" for name in names)] for model, kept in found.items()]
+    return markdown_table(["MiB per picture", *names], rows, right=range(1, 1 + len(names)))
+
+
+def growth() -> str:
+    """Exponents fitted to cost against the number of pixels and of pictures: 1 is linear."""
+    columns = {
+        "latency by pixels": "milliseconds_by_pixels", "from 320 px": "milliseconds_by_pixels_from_320",
+        "MACs by pixels": "macs_by_pixels", "memory by pixels, from 320 px": "memory_mib_by_pixels_from_320",
+        "latency by batch": "milliseconds_by_batch", "memory by batch": "memory_mib_by_batch",
+    }  # fmt: skip
+    rows = [
+        [model, *(f"{found['exponents'][key]:.2f}" for key in columns.values())]
+        for model, found in results("growth")["tables"].items()
+    ]
+    return markdown_table(["exponent", *columns], rows, right=range(1, 1 + len(columns)))
+
+
+def reading() -> str:
+    """The loaders on real pictures: processor time per picture."""
+    found = results("input_pipeline")
+    rows = []
+    for setting in ("plain", "quiet"):
+        for recipe, candidates in found[setting].items():
+            if not isinstance(candidates, dict):
+                continue
+            for name, row in candidates.items():
+                spread = f"{row['ratio']['low']:.2f} to {row['ratio']['high']:.2f}"
+                rows.append([setting, recipe, name, f"{row['cpu_ms']:.2f}", row["images_per_core_second"],
+                             f"{row['ratio']['median']:.2f}", spread, f"{row['wall_ratio']:.2f}"])  # fmt: skip
+    header = [
+        "setting",
+        "recipe",
+        "loader",
+        "processor ms",
+        "images/s per core",
+        "times as fast",
+        "p10 to p90",
+        "by the clock",
+    ]
+    return markdown_table(header, rows, right=range(3, 8))
+
+
+def evaluation() -> str:
+    """Evaluating a folder, whole processes."""
+    found = results("evaluation")
+    rows = [
+        [name, f"{found['wall'][name]['seconds']:.1f}", f"{found['wall'][name]['ratio']['median']:.2f}",
+         f"{found['processor'][name]['seconds']:.1f}", f"{found['processor'][name]['ratio']['median']:.2f}"]
+        for name in found["wall"]
+    ]  # fmt: skip
+    header = ["candidate", "seconds", "times as fast", "processor seconds", "times as fast (processor)"]
+    return markdown_table(header, rows, right=range(1, 5))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "operators": operators,
     "layers": lambda: layers("float32"),
     "layers-bf16": lambda: layers("bf16"),
     "tried": tried,
+    "training": lambda: steps("training"),
+    "mobileone-training": lambda: steps("mobileone_training"),
+    "mobileone-kept": kept,
+    "memory": memory,
+    "growth": growth,
+    "input": reading,
+    "evaluation": evaluation,
+    "inference": lambda: against_baseline(("mobileone", "emo"), (1,), 1, "as one gets it today"),
     "inference-machine": lambda: machine("inference"),
     "inference-mobileone": lambda: against_baseline("mobileone", (1,), 1, "timm"),
     "inference-mobileone-2-threads": lambda: against_baseline("mobileone", (1,), 2, "timm"),
@@ -195,8 +285,47 @@ def draw_matched(path: Path) -> None:
     )
 
 
+def draw_growth(path: Path) -> None:
+    """Latency and memory against input side and batch, linear growth dotted beside them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from phonecv.files import atomic_path
+
+    figure = Figure(figsize=(9.5, 6.8), dpi=110, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (
+        ("by_size", "size", "milliseconds", "latency, ms (batch 1)"),
+        ("by_size", "size", "memory_mib", "memory, MiB (batch 1)"),
+        ("by_batch", "batch", "milliseconds", "latency, ms (224 px)"),
+        ("by_batch", "batch", "memory_mib", "memory, MiB (224 px)"),
+    )
+    for axes, (table, kind, value, title) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        for number, (model, found) in enumerate(results("growth")["tables"].items()):
+            amounts = [row[kind] for row in found[table]]
+            law = [amount**2 for amount in amounts] if kind == "size" else amounts
+            values = [row[value] for row in found[table]]
+            axes.plot(amounts, values, "o-", ms=4, lw=1.4, color=f"C{number}", label=model)
+            # The law through the largest point: what is fixed weighs least there.
+            axes.plot(amounts, [values[-1] * x / law[-1] for x in law], ":", lw=1.0, color=f"C{number}")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(amounts, [str(amount) for amount in amounts])
+        axes.minorticks_off()
+        axes.set_xlabel("input side, pixels" if kind == "size" else "batch", fontsize=9)
+        axes.set_ylabel(title, fontsize=9)
+        axes.grid(True, color="#dddddd", lw=0.6)
+        axes.legend(fontsize=8, frameon=False, title="dotted: linear in pixels" if kind == "size" else "dotted: linear")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Source": digest("growth")})
+
+
 #: Picture, relative to docs/, -> the result file it shows and what draws it.
-PICTURES: dict[str, tuple[str, Callable[[Path], None]]] = {"images/inference.png": ("inference", draw_matched)}
+PICTURES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "images/inference.png": ("inference", draw_matched),
+    "images/growth.png": ("growth", draw_growth),
+}
 
 
 def digest(name: str) -> str:

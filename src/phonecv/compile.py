@@ -31,6 +31,9 @@ def compile_for_inference(
     if example.device.type == "cuda":
         # A small network is over before Python has started its next kernel; a recorded graph starts them all at once.
         settings["triton.cudagraphs"] = True
+    else:
+        # The same for a processor: kernels are called from compiled code instead of from Python.
+        settings["cpp_wrapper"] = True
     # Freezing handed over as `options` of `torch.compile` does nothing: it is looked up before they apply (torch 2.14).
     with config.patch(settings), torch.inference_mode():
         compiled = torch.compile(network, dynamic=False)

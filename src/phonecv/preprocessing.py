@@ -41,11 +41,7 @@ class Preprocessing:
             raise UserError(f"crop {self.crop!r} is not in (0, 1]; the usual value is 0.875")
         if self.interpolation not in INTERPOLATIONS:
             raise UserError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) != 3:
-                raise UserError(f"{name} {getattr(self, name)!r} needs three values, one per RGB channel")
-        if min(self.std) <= 0:
-            raise UserError(f"std {self.std!r} holds a value that is not positive")
+        _check_normalisation(self.mean, self.std)
 
     @property
     def resize(self) -> int:
@@ -63,14 +59,75 @@ class Preprocessing:
         Raises:
             UserError: an unknown key, or a value out of range.
         """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UserError(
-                    f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})"
-                )
-        plain = dict(values)
-        for key in ("mean", "std"):
-            if key in plain:
-                plain[key] = tuple(float(value) for value in plain[key])
-        return cls(**plain)
+        return cls(**_plain_fields(cls, values))
+
+
+@dataclass(frozen=True, slots=True)
+class DensePreprocessing:
+    """Preprocessing of detectors and segmenters: resize the whole picture, scale to 0..1, normalise, pad with zeros.
+
+    Attributes:
+        size: side of the square that pictures are stretched to; with `longest` the length of the short side, pixels.
+        longest: None for a square; otherwise the aspect is kept, and the long side is at most this, pixels.
+        multiple: height and width are padded at the bottom and right to multiples of this; 1 for no padding.
+        mean: per RGB channel, of values in 0..1.
+        std: per RGB channel, of values in 0..1.
+
+    Raises:
+        UserError: a field is out of range.
+    """
+
+    size: int = 320
+    longest: int | None = None
+    multiple: int = 1
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name in ("size", "multiple", "longest"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1) and not (name == "longest" and value is None):
+                raise UserError(f"{name} {value!r} is not a positive whole number of pixels")
+        if self.longest is not None and self.longest < self.size:
+            raise UserError(f"longest {self.longest} is less than the short side's size {self.size}")
+        _check_normalisation(self.mean, self.std)
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing a picture of `height` x `width`, before padding."""
+        if self.longest is None:
+            return self.size, self.size
+        factor = min(self.longest / max(height, width), self.size / min(height, width))
+        return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DensePreprocessing:
+        """The record written by `to_dict`.
+
+        Raises:
+            UserError: an unknown key, or a value out of range.
+        """
+        return cls(**_plain_fields(cls, values))
+
+
+def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != 3:
+            raise UserError(f"{name} {values!r} needs three values, one per RGB channel")
+    if min(std) <= 0:
+        raise UserError(f"std {std!r} holds a value that is not positive")
+
+
+def _plain_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = [field.name for field in fields(cls)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})")
+    plain = dict(values)
+    for key in ("mean", "std"):
+        if key in plain:
+            plain[key] = tuple(float(value) for value in plain[key])
+    return plain

@@ -100,13 +100,6 @@ class Conv2d(nn.Conv2d):
         return super()._conv_forward(input, weight, bias)
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Kept until MobileOne uses `Conv2d`."""
-    if conv.stride[1] > 1 and x.shape[3] == 1:
-        return F.conv2d(x, conv.weight, conv.bias, (conv.stride[0], 1), conv.padding, conv.dilation, conv.groups)
-    return conv(x)
-
-
 class ConvNormAct(nn.Module):
     """Convolution, then norm or nothing, then activation or nothing; zero padding keeps ``H / stride``."""
 
