@@ -6,20 +6,30 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from phonecv.bench.fresh import M
-from phonecv.bench.fresh import settle as settle_statistics
+from phonecv.models import VisionModel
+from phonecv.models.blocks import LayerScale2d
 
 
-def settle(model: M, *, size: int = 64, seed: int = 0) -> M:
-    """Random affine values in every norm, then real statistics and layer scales near one; evaluation mode.
+def settle(model: VisionModel, *, size: int = 64, seed: int = 0) -> VisionModel:
+    """Random layer scales near one, random affine values and real statistics in every norm; evaluation mode.
 
     A fresh MobileOne in evaluation mode has activations near 1e14, and a fresh EMOv2 ignores its input:
     comparing those would test nothing.
     """
     generator = torch.Generator().manual_seed(seed)
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, _BatchNorm | nn.LayerNorm) and module.weight is not None:
+            if isinstance(module, LayerScale2d):
+                module.gamma.uniform_(0.5, 1.0, generator=generator)
+            elif isinstance(module, _BatchNorm | nn.LayerNorm) and module.weight is not None:
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.normal_(std=0.1, generator=generator)
-    return settle_statistics(model, size=size, seed=seed)
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()
+        model(torch.randn(8, 3, size, size, generator=generator))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return model.eval()
