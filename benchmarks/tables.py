@@ -69,6 +69,29 @@ def against_baseline(start: str | tuple[str, ...], batches: Sequence[int], threa
     return markdown_table(["network", "batch", shown, *COLUMNS], rows, right=range(1, 3 + len(COLUMNS)))
 
 
+def limits(threads: int) -> str:
+    """How far float32 can go at all: a product at the machine's measured peak against what was reached."""
+    rows = []
+    for part in _parts(("mobileone", "emo")):
+        for batch in (1, 16):
+            base = _row(part, batch, threads, label=part["baseline"])
+            own = [
+                row
+                for row in part["rows"]
+                if (row["network"], row["precision"]) == (part["part"], "float32")
+                and (row["batch"], row["threads"]) == (batch, threads)
+            ]
+            if base is None or not own:
+                continue
+            best = max(own, key=lambda row: row["ratio"])
+            rows.append([
+                part["part"], batch, f"{base['share_of_peak']:.0%}", best["runtime"], f"{best['share_of_peak']:.0%}",
+                f"{best['ratio']:.2f}", f"{best['ratio'] / best['share_of_peak']:.1f}",
+            ])  # fmt: skip
+    header = ["network", "batch", "baseline, of peak", "fastest float32", "of peak", "times as fast", "at the peak"]
+    return markdown_table(header, rows, right=(1, 2, 4, 5, 6))
+
+
 def detail(start: str, batches: Sequence[int], threads: int) -> str:
     """Every figure: times with their spread, ratios with theirs, share of the machine's peak."""
     rows = [
@@ -261,6 +284,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "inference-emo": lambda: against_baseline("emo", (1, 16), 1, "reference style"),
     "inference-emo-detail": lambda: detail("emo", (1, 16), 1),
     "inference-matched": matched,
+    "inference-limits": lambda: limits(1),
 }
 
 

@@ -18,20 +18,28 @@ from phonecv.timm_bridge import install as _install_timm_names
 if TYPE_CHECKING:
     from phonecv.catalog import list_models
     from phonecv.create import create_model
+    from phonecv.detect.architectures import list_detectors
+    from phonecv.detect.create import create_detector
     from phonecv.evaluate import evaluate
     from phonecv.export import export
     from phonecv.fuse import fuse
     from phonecv.predict import predict
+    from phonecv.segment.architectures import list_segmenters
+    from phonecv.segment.create import create_segmenter
     from phonecv.train import train
     from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
 
 #: Public name -> module that defines it.
 _LAZY = {
+    "create_detector": "phonecv.detect.create",
     "create_model": "phonecv.create",
+    "create_segmenter": "phonecv.segment.create",
     "evaluate": "phonecv.evaluate",
     "export": "phonecv.export",
     "fuse": "phonecv.fuse",
+    "list_detectors": "phonecv.detect.architectures",
     "list_models": "phonecv.catalog",
+    "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",
     "predict": "phonecv.predict",
     "read_checkpoint": "phonecv.weights",
@@ -42,11 +50,15 @@ _LAZY = {
 __all__ = [
     "UserError",
     "__version__",
+    "create_detector",
     "create_model",
+    "create_segmenter",
     "evaluate",
     "export",
     "fuse",
+    "list_detectors",
     "list_models",
+    "list_segmenters",
     "load_checkpoint",
     "predict",
     "read_checkpoint",

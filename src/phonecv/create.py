@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+
+from torch import nn
 
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError, did_you_mean
@@ -11,6 +13,9 @@ from phonecv.fuse import fuse
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.weights import load_checkpoint, load_public_or_file
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
 
 
 def create_model(
@@ -50,14 +55,30 @@ def create_model(
     return model
 
 
-def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel:
+@overload
+def load_network(model: VisionModel | Path | str, *, dense: Literal[False] = ..., **loading: Any) -> VisionModel: ...
+@overload
+def load_network(model: VisionModel | DenseModel | Path | str, *, dense: bool, **loading: Any) -> Any: ...
+def load_network(model: VisionModel | DenseModel | Path | str, *, dense: bool = False, **loading: Any) -> Any:
     """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
 
+    Args:
+        model: what names it.
+        dense: whether it may be a detector or segmenter.
+        **loading: arguments of `load_checkpoint`; `name` for its first.
+
     Raises:
-        UserError: there is no such file or name.
+        UserError: there is no such file or name, or it is a detector or segmenter and that is of no use here.
     """
-    if isinstance(model, VisionModel):
-        return model
+    network = model if isinstance(model, nn.Module) else _load_named(model, **loading)
+    if not dense and not isinstance(network, VisionModel):
+        kinds = {"detect": "a detector", "segment": "a segmenter"}
+        what = kinds.get(getattr(network, "task", ""), f"a {type(network).__name__}")
+        raise UserError(f"{getattr(network, 'name', 'the network')} is {what}; this needs a classifier of ours")
+    return network
+
+
+def _load_named(model: Path | str, **loading: Any) -> VisionModel | DenseModel:
     path = Path(model)
     if path.exists():
         return load_checkpoint(loading.pop("name", None), path, **loading)

@@ -1,4 +1,4 @@
-"""Evaluating a classifier, whatever runs it: counts, tables and pictures of what goes wrong."""
+"""Evaluating whatever a file holds; for classifiers counts, tables and pictures of what goes wrong are here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -23,6 +23,19 @@ from phonecv.files import atomic_path, write_json
 from phonecv.metrics import Accuracy, label_rank
 from phonecv.models import VisionModel
 from phonecv.runner import Runner, open_runner
+from phonecv.tasks import check_options, task_of
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+    from phonecv.detect.runner import DetectRunner
+    from phonecv.segment.runner import SegmentRunner
+
+#: Options that only some tasks have.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "classify": ("list_file",),
+    "detect": ("annotations", "images", "threshold"),
+    "segment": ("threshold", "reduce_zero_label", "slide", "scales", "flip"),
+}
 
 #: Below this many pictures, starting loader processes costs more than it gives.
 WORKERS_FROM = 256
@@ -152,7 +165,83 @@ class EvalResult:
         return "\n".join(lines)
 
 
+@overload
+def evaluate(model: VisionModel | Runner, data: Listing | Path | str, **options: Any) -> EvalResult: ...
+
+
+@overload
+def evaluate(model: DenseModel | DetectRunner | SegmentRunner | Path | str, data: Any, **options: Any) -> Any: ...
+
+
 def evaluate(
+    model: Any,
+    data: Any,
+    *,
+    split: str = "val",
+    out: Path | str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    limit: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Any:
+    """Evaluate a classifier, detector or segmenter on a data set; the model decides which.
+
+    Classifiers give top-1 and top-5 on a folder per class or a list, detectors COCO's average precision on a data set
+    in COCO's format, segmenters IoU on label maps.
+
+    Args:
+        model: a network, a checkpoint path of any layout, a catalog name (its public weights), the path of an
+            exported file, or a runner. A ``.json`` file of COCO results stands for the detector that wrote it.
+        data: a data folder, or a split that was read already.
+        split: of a data folder.
+        out: folder for tables and pictures.
+        batch_size: pictures per step; None chooses. No result depends on it.
+        workers: of the loader; None chooses.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        limit: only the first pictures.
+        on_progress: called with (done, all) after every batch.
+        **options: more arguments of `evaluate_classifier` (list_file), `phonecv.detect.evaluation.evaluate_detector`
+            (annotations, images, threshold) or `phonecv.segment.evaluate.evaluate_segmenter` (threshold,
+            reduce_zero_label, slide, scales, flip), and those of `load_checkpoint`, such as ``ema=True``.
+
+    Returns:
+        An `EvalResult`, a `phonecv.detect.evaluation.DetectionResult`, or what `evaluate_segmenter` returns. Each
+        prints its figures and has `summary()`.
+
+    Raises:
+        UserError: unusable model or data, classes that do not fit, or no readable picture.
+    """
+    results_file = isinstance(model, Path | str) and Path(model).suffix.lower() == ".json"
+    task = "detect" if results_file else task_of(model)
+    check_options(model, task, options, OPTIONS)
+    if results_file:
+        from phonecv.detect.evaluation import evaluate_results
+
+        if limit is not None:
+            raise UserError("a file of results is evaluated as a whole; leave out the limit")
+        return evaluate_results(data, model, split=split, out=out, **options)
+    common: dict[str, Any] = {"split": split, "out": out, "workers": workers, "device": device, "amp": amp}
+    common |= {"limit": limit, "on_progress": on_progress, **options}
+    if batch_size is not None:
+        common["batch_size"] = batch_size
+    if task == "detect":
+        from phonecv.detect.evaluation import evaluate_detector
+
+        return evaluate_detector(model, data, **common)
+    if task == "segment":
+        from phonecv.segment.evaluate import evaluate_segmenter
+
+        if options.get("threshold") is not None:
+            common["threshold"] = round(options["threshold"])  # a value of bytes, not a score
+        return evaluate_segmenter(model, data, **common)
+    return evaluate_classifier(model, data, **common)
+
+
+def evaluate_classifier(
     model: VisionModel | Runner | Path | str,
     data: Listing | Path | str,
     *,
@@ -167,7 +256,7 @@ def evaluate(
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
 ) -> EvalResult:
-    """Count right answers over a data set.
+    """Count right answers of a classifier over a data set.
 
     Args:
         model: a network, a checkpoint path of any layout, a catalog name (its public weights), the path of an

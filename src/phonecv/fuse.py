@@ -10,8 +10,8 @@ The LayerNorm before the classifier keeps its affine part: features taken there 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBl
 
 #: The most by which fusing may change an output, as a share of the largest; see `form_difference`.
 FORM_TOLERANCE = 1e-5
+
+#: Activations that can overwrite their input.
+_INPLACE = (nn.SiLU, nn.ReLU, nn.ReLU6)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -57,14 +60,15 @@ def fuse(module: M) -> M:
     fused = copy.deepcopy(module)
     with torch.no_grad():
         replaced = _replace(fused)
-    for child in replaced.modules():
-        if isinstance(child, VisionModel):
+    for child in cast(Iterator[Any], replaced.modules()):
+        # A network, and the detector or segmenter that holds one: whatever says which form it is in.
+        if isinstance(getattr(child, "form", None), str):
             child.form = "deploy"
             _prepare_for_inference(child)
     return cast(M, replaced)
 
 
-def _prepare_for_inference(network: VisionModel) -> None:
+def _prepare_for_inference(network: nn.Module) -> None:
     """Choose what runs fastest where it changes no number.
 
     A convolution whose weights lie channels-last makes its output so, whatever the input; that is the layout of
@@ -74,8 +78,11 @@ def _prepare_for_inference(network: VisionModel) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-        elif isinstance(module, nn.SiLU | nn.ReLU):
+        elif isinstance(module, _INPLACE) and isinstance(network, VisionModel):
             module.inplace = True
+        elif isinstance(module, ConvNormAct) and isinstance(module.act, _INPLACE):
+            # In heads only here: elsewhere an activation may follow something that is still needed.
+            module.act.inplace = True
 
 
 def form_difference(model: nn.Module, fused: nn.Module, x: Tensor) -> float:
@@ -119,6 +126,7 @@ def _conv(like: nn.Conv2d, weight: Tensor, bias: Tensor) -> Conv2d:
         (like.kernel_size[0], like.kernel_size[1]),
         (like.stride[0], like.stride[1]),
         like.padding if isinstance(like.padding, str) else (like.padding[0], like.padding[1]),
+        (like.dilation[0], like.dilation[1]),
         groups=like.groups,
         device=like.weight.device,
         dtype=like.weight.dtype,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from phonecv.catalog import MODELS, ModelRecord
 from phonecv.errors import UserError, did_you_mean
-from phonecv.preprocessing import Preprocessing
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 if TYPE_CHECKING:
     from phonecv.models import VisionModel
@@ -106,6 +106,8 @@ def describe(text: str, *, form: str | None = None, size: int | None = None) -> 
     from phonecv.weights import read_checkpoint
 
     file = read_checkpoint(path)
+    if file.task != "classify":
+        return Description(MODELS.get(file.model or ""), file, None)
     if file.model is None or file.problems:
         return Description(None, file, None)
     kept = file.record or {}
@@ -156,7 +158,11 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
     return [
         ("file", f"{file.path} ({file.bytes / 2**20:.2f} MiB, {file.container})"),
         ("layout", file.layout + (f", under {file.wrapper!r}" if file.wrapper else "")),
-        ("network", file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog")),
+        ("task", _TASKS[file.task] + (f", {file.architecture}" if file.architecture else "")),
+        (
+            "backbone" if file.architecture else "network",
+            file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog"),
+        ),
         ("tensors", f"{file.tensors} with {file.parameters:,} values"),
         ("form", file.form),
         (
@@ -164,11 +170,34 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
             f"{file.num_classes}" + (f" ({', '.join(names[:10])}{' ...' if len(names) > 10 else ''})" if names else ""),
         ),
         ("averaged", "live and averaged weights are both in it: --live or --ema" if file.ema_available else None),
+        ("options", ", ".join(f"{key}={value}" for key, value in record.get("options", {}).items())),
+        ("input", _dense_text(record["preprocessing"]) if file.architecture else None),
         ("source", record.get("source")),
-        ("trained", ", ".join(f"{key} {value}" for key, value in record.get("training", {}).items())),
+        ("trained", _trained_text(record.get("training", {}))),
         ("notes", "; ".join(file.notes)),
         ("problems", "; ".join(file.problems)),
     ]
+
+
+_TASKS = {"classify": "classifier", "detect": "detector", "segment": "segmenter"}
+
+
+def _trained_text(training: Mapping[str, Any]) -> str:
+    """Without the configuration, which is longer than all the rest; `phonecv info --json` has it."""
+    parts = []
+    for key, value in training.items():
+        if isinstance(value, Mapping):
+            parts += [f"{name} {number:g}" for name, number in value.items() if isinstance(number, int | float)]
+        else:
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _dense_text(values: Mapping[str, Any]) -> str:
+    record = DensePreprocessing.from_dict(values)
+    if record.longest is None:
+        return f"stretched to {record.size} x {record.size} px"
+    return f"short side to {record.size} px, long side at most {record.longest} px"
 
 
 def _preprocessing_text(record: Preprocessing) -> str:

@@ -120,16 +120,32 @@ def _number(text: object) -> float | None:
 
 
 def save_confusion(
-    matrix: np.ndarray, classes: Sequence[str], png_path: Path | str, *, title: str = "Confusion matrix"
+    matrix: np.ndarray,
+    classes: Sequence[str],
+    png_path: Path | str,
+    *,
+    title: str = "Confusion matrix",
+    keep: Sequence[int] = (),
+    percent: bool = False,
 ) -> Path:
     """Draw counts, true classes in rows and predicted ones in columns.
 
     Rows without images and columns without predictions are left out, so that ten classes judged by a
     thousand-class model stay readable: predictions outside the rows' classes share the column "other".
     Up to 30 classes show names and numbers, up to 80 names, more only indices and the most frequent mistakes.
+
+    Args:
+        matrix: counts.
+        classes: a name for each row.
+        png_path: the picture.
+        title: above it.
+        keep: rows shown also without counts, such as a detector's background.
+        percent: write the share of each row instead of counts, and mistakes as shares of all (for pixels).
     """
     matrix = np.asarray(matrix)
     rows = np.flatnonzero(matrix.sum(1))
+    if len(rows):
+        rows = np.union1d(rows, np.asarray(keep, dtype=rows.dtype))
     if len(rows) == 0:
         raise UserError("no images were counted, so there is no confusion matrix to draw")
     inside = matrix[np.ix_(rows, rows)]
@@ -137,8 +153,10 @@ def save_confusion(
     names = [legible(classes[int(row)], 22) for row in rows]
     shown = np.hstack([inside, outside[:, None]]) if outside.any() else inside
     columns = [*names, "other"] if outside.any() else names
+    if percent:
+        shown = np.rint(100 * shown / np.maximum(shown.sum(1, keepdims=True), 1)).astype(int)
     draw = _confusion_cells if len(rows) <= 80 else _confusion_map
-    return _save(draw(shown, names, columns, _mistakes(matrix, classes), title), png_path)
+    return _save(draw(shown, names, columns, _mistakes(matrix, classes, percent), title), png_path)
 
 
 def _confusion_cells(
@@ -204,15 +222,17 @@ def _spread(share: np.ndarray, pixels: int) -> np.ndarray:
     return share
 
 
-def _mistakes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
+def _mistakes(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> list[str]:
     wrong = np.array(matrix)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:26]
-    pairs = [np.unravel_index(flat, wrong.shape) for flat in order]
+    pairs = [tuple(map(int, np.unravel_index(flat, wrong.shape))) for flat in order]
+    total = max(1, matrix.sum())
     return [
-        f"{wrong[true, guess]} × {legible(classes[int(true)], 24)} → {legible(classes[int(guess)], 24)}"
+        (f"{count / total:.1%}: " if percent else f"{count} × ")
+        + f"{legible(classes[true], 24)} → {legible(classes[guess], 24)}"
         for true, guess in pairs
-        if wrong[true, guess]
+        if (count := wrong[true, guess])
     ]
 
 
@@ -227,24 +247,26 @@ def save_image_grid(
     title: str = "",
     colours: Sequence[str] | None = None,
     columns: int | None = None,
+    cell: tuple[float, float] = (1.65, 1.65),
 ) -> Path:
     """Pictures in rows with a caption of one to three lines under each; None leaves a grey field.
 
-    `colours` gives each caption's colour, so that right and wrong answers differ at a glance.
+    `colours` gives each caption's colour, so that right and wrong answers differ at a glance; `cell` is the room for a
+    picture, width and height in inches.
     """
     if not images:
         raise UserError("no images to draw")
     columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.4))))
     rows = math.ceil(len(images) / columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
-    side, gap, text, head = 1.65, 0.12, 0.155 * lines + 0.08, 0.45 if title else 0.1
-    width, height = columns * (side + gap) + gap, rows * (side + text + gap) + head + gap
+    (side, tall), gap, text, head = cell, 0.12, 0.155 * lines + 0.08, 0.45 if title else 0.1
+    width, height = columns * (side + gap) + gap, rows * (tall + text + gap) + head + gap
     figure = _figure(width, height, tight=False)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
         left = gap + column * (side + gap)
-        top = height - head - row * (side + text + gap)
-        axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height))
+        top = height - head - row * (tall + text + gap)
+        axes = figure.add_axes((left / width, (top - tall) / height, side / width, tall / height))
         axes.set_axis_off()
         if image is None:
             axes.set_xlim(0, 1)
@@ -254,17 +276,88 @@ def save_image_grid(
         else:
             # Small pictures are shown with their pixels; large ones are shrunk once, well.
             shown = image.convert("RGB")
-            shown.thumbnail((360, 360), Image.Resampling.LANCZOS)
+            shown.thumbnail((round(218 * side), round(218 * tall)), Image.Resampling.LANCZOS)
             smooth = "nearest" if max(shown.size) < 100 else "antialiased"
             axes.imshow(np.asarray(shown), interpolation=smooth)
         colour = colours[index] if colours else INK
-        lines_of_caption = "\n".join(legible(line, 27) for line in caption.split("\n"))
-        figure.text(left / width, (top - side - 0.045) / height, lines_of_caption, va="top", fontsize=7.5,
+        lines_of_caption = "\n".join(legible(line, round(16.4 * side)) for line in caption.split("\n"))
+        figure.text(left / width, (top - tall - 0.045) / height, lines_of_caption, va="top", fontsize=7.5,
                     color=colour, linespacing=1.3, parse_math=False)  # fmt: skip
     if title:
         figure.text(gap / width, 1 - 0.12 / height, legible(title, 100), va="top", fontsize=11, color=INK,
                     parse_math=False)  # fmt: skip
     return _save(figure, png_path)
+
+
+# ------------------------------------------------------------------------------ precision and recall
+
+
+def save_precision_recall(
+    rows: Mapping[str, np.ndarray],
+    ious: Sequence[float],
+    classes: Sequence[str],
+    png_path: Path | str,
+    *,
+    title: str = "",
+) -> Path:
+    """Precision over recall: on the left the mean of the classes at some IoU, on the right each class at the first.
+
+    Up to six classes have names and colours; more are thin lines behind their mean.
+
+    Args:
+        rows: what is evaluated, such as "boxes" -> precision ``T R K`` at every IoU, at recalls from 0 to 1, of every
+            class; NaN for a class without objects.
+        ious: T thresholds, rising.
+        classes: K names.
+        png_path: the picture.
+        title: above it.
+
+    Raises:
+        UserError: no class has an object.
+    """
+    defined = {name: ~np.isnan(values).any((0, 1)) for name, values in rows.items()}
+    drawn = [name for name in rows if defined[name].any()]
+    if not drawn:
+        raise UserError("there is no true object, so there is no precision to draw")
+    figure = _figure(9.6, 3.9 * len(drawn) + 0.3)
+    for number, name in enumerate(drawn):
+        names = [legible(classes[label], 24) for label in np.flatnonzero(defined[name]).tolist()]
+        values = rows[name][:, :, defined[name]]
+        left, right = (figure.add_subplot(len(drawn), 2, 2 * number + side) for side in (1, 2))
+        _precision_at_ious(left, values, ious)
+        heading = name if len(names) == 1 else f"{name}, mean of {len(names)} classes"
+        left.set_title(heading, fontsize=10, loc="left", color=INK)
+        _precision_of_classes(right, values[0], names)
+        right.set_title(f"{name}, each class at IoU {ious[0]:.2f}", fontsize=10, loc="left", color=INK)
+        for axes in (left, right):
+            _tidy(axes)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1.02)
+            axes.set_xlabel("recall", fontsize=9)
+            axes.set_ylabel("precision", fontsize=9)
+            for text in axes.legend(fontsize=8, frameon=False).get_texts():
+                text.set_parse_math(False)
+    if title:
+        figure.suptitle(legible(title, 110), fontsize=10, x=0.01, ha="left", color=INK, parse_math=False)
+    return _save(figure, png_path)
+
+
+def _precision_at_ious(axes: Axes, values: np.ndarray, ious: Sequence[float]) -> None:
+    recall, last = np.linspace(0, 1, values.shape[1]), len(ious) - 1
+    for place in sorted({0, last // 2 + 1, last - 1, last} if last > 2 else range(last + 1)):
+        label = f"IoU {ious[place]:.2f}: AP {100 * values[place].mean():.1f}"
+        alpha = 1 - 0.75 * place / max(1, last)
+        axes.plot(recall, values[place].mean(1), color=COLOURS[0], alpha=alpha, lw=1.8, label=label)
+
+
+def _precision_of_classes(axes: Axes, values: np.ndarray, names: Sequence[str]) -> None:
+    recall = np.linspace(0, 1, len(values))
+    if len(names) > 6:
+        axes.plot(recall, values, color="#9A9A9A", lw=0.6)
+        axes.plot(recall, values.mean(1), color=COLOURS[0], lw=2.2, label=f"mean: AP {100 * values.mean():.1f}")
+        return
+    for column, name, colour in zip(values.T, names, COLOURS, strict=False):
+        axes.plot(recall, column, color=colour, lw=1.6, label=f"{name}: AP {100 * column.mean():.1f}")
 
 
 # --------------------------------------------------------------------------------------------- bars
@@ -384,9 +477,11 @@ def save_points(
         ordered = sorted(points, key=lambda point: point.x)
         style = {"ls": "-" if title in joined else "none", "marker": "o" if title in joined else "s"}
         axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, lw=1.4, ms=5, label=title, **style)
+        # Series take turns above and below their points, so that neighbours of two series stay legible.
+        place: Any = ((-5, 5), "right") if number % 2 == 0 else ((5, -10), "left")
         for point in ordered:
-            axes.annotate(legible(point.name, 30), (point.x, point.y), xytext=(5, -9), textcoords="offset points",
-                          fontsize=7, color=colour, parse_math=False)  # fmt: skip
+            axes.annotate(legible(point.name, 30), (point.x, point.y), xytext=place[0], textcoords="offset points",
+                          ha=place[1], fontsize=7, color=colour, parse_math=False)  # fmt: skip
     axes.margins(x=0.12, y=0.1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -1,11 +1,11 @@
-"""Names and probabilities for pictures: a file, a folder, a pattern, or a list of them."""
+"""Predictions for pictures: a file, a folder, a pattern, or a list of them; those of classifiers are made here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
@@ -16,6 +16,19 @@ from phonecv.evaluate import reason_of, reopen, run_images, write_csv
 from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.runner import Runner, open_runner
+from phonecv.tasks import check_options, task_of
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+    from phonecv.detect.runner import DetectRunner
+    from phonecv.segment.runner import SegmentRunner
+
+#: Options that only some tasks have.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "classify": ("topk",),
+    "detect": ("threshold",),
+    "segment": ("slide", "scales", "flip"),
+}
 
 #: Pictures in the grid; the tables hold all of them.
 GRID = 36
@@ -54,7 +67,78 @@ class Prediction:
         return {"path": printable(self.path), "predictions": guesses, "error": self.error}
 
 
+@overload
 def predict(
+    model: VisionModel | Runner, images: Path | str | Sequence[Path | str], **options: Any
+) -> list[Prediction]: ...
+
+
+@overload
+def predict(
+    model: DenseModel | DetectRunner | SegmentRunner | Path | str,
+    images: Path | str | Sequence[Path | str],
+    **options: Any,
+) -> list[Any]: ...
+
+
+def predict(
+    model: Any,
+    images: Path | str | Sequence[Path | str],
+    *,
+    out: Path | str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    **options: Any,
+) -> list[Any]:
+    """What a classifier, detector or segmenter says about pictures; the model decides which.
+
+    A picture that cannot be read gets an error and the others go on.
+
+    Args:
+        model: a network, a checkpoint path of any layout, a catalog name (its public weights), the path of an
+            exported file, or a runner.
+        images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
+        out: folder for tables and pictures of the predictions.
+        batch_size: pictures per step; None chooses. A segmenter's step is fixed.
+        workers: of the loader; None chooses.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        **options: more arguments of `predict_classifier` (topk), `phonecv.detect.predict.predict_detector`
+            (threshold) or `phonecv.segment.predict.predict_segmenter` (slide, scales, flip), and those of
+            `load_checkpoint`, such as ``ema=True``.
+
+    Returns:
+        One entry per picture, in the order found: `Prediction`, `phonecv.detect.predict.PictureDetections`, or what
+        `predict_segmenter` returns. Each prints itself, and has `path`, `error` and `to_dict()`.
+
+    Raises:
+        UserError: unusable model, no pictures, a number out of range.
+    """
+    task = task_of(model)
+    check_options(model, task, options, OPTIONS)
+    common: dict[str, Any] = {"workers": workers, "device": device, "amp": amp, **options}
+    if task == "segment":
+        from phonecv.segment.predict import predict_segmenter
+
+        return list(predict_segmenter(model, images, out=out, **common))
+    if batch_size is not None:
+        common["batch_size"] = batch_size
+    if task == "detect":
+        from phonecv.detect.predict import predict_detector, write_detections
+
+        found = predict_detector(model, images, **common)
+        if out is not None:
+            write_detections(found, out)
+        return list(found)
+    predictions = predict_classifier(model, images, **common)
+    if out is not None:
+        write_predictions(predictions, out)
+    return list(predictions)
+
+
+def predict_classifier(
     model: VisionModel | Runner | Path | str,
     images: Path | str | Sequence[Path | str],
     *,
@@ -107,6 +191,41 @@ def predict(
             labels = tuple(names[output] for output in row_order)
             predictions.append(Prediction(path, labels, tuple(row_shares), tuple(row_order)))
     return predictions
+
+
+def predict_all(
+    model: Path | str,
+    images: Sequence[Path | str],
+    *,
+    camera: str | None = None,
+    out: Path | str | None = None,
+    on_frame: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
+) -> list[Any]:
+    """What `phonecv predict` does: `predict`, for detectors also videos and a camera, and the files of it all.
+
+    Args:
+        model: as for `predict`.
+        images: pictures, folders and patterns, for detectors also videos.
+        camera: number or device of a camera, for detectors.
+        out: folder for tables and pictures of the predictions.
+        on_frame: called with {"frame", "time", "detections"} of each frame of a video or camera.
+        **options: arguments of `predict`.
+
+    Returns:
+        One entry per picture, then one per video or camera (`phonecv.detect.video.VideoDetections`).
+
+    Raises:
+        UserError: as `predict`, or a camera for something else than a detector.
+    """
+    task = task_of(model)
+    if task != "detect":
+        check_options(model, task, {} if camera is None else {"camera": camera}, {"detect": ("camera",)})
+        return predict(model, images, out=out, **options)
+    from phonecv.detect.sources import detect_all
+
+    check_options(model, task, options, OPTIONS)
+    return detect_all(model, images, camera=camera, out=out, on_frame=on_frame, **options)
 
 
 def write_predictions(

@@ -125,7 +125,9 @@ def _plain_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     known = [field.name for field in fields(cls)]
     for key in values:
         if key not in known:
-            raise UserError(f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})")
+            raise UserError(
+                f"unknown preprocessing field {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})"
+            )
     plain = dict(values)
     for key in ("mean", "std"):
         if key in plain:

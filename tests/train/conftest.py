@@ -1,4 +1,4 @@
-"""A tiny picture folder, and the configuration of a training that takes about a second."""
+"""Tiny pictures, scenes of digits, and configurations of trainings that take about a second."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import TINY
+from phonecv.data.samples import write_scenes
 from phonecv.train import TrainConfig, load_config
 
 CLASSES = ("blue", "green", "red")
@@ -42,6 +43,39 @@ SMALL = (
     "run.amp=none",
     "run.audit=false",
 )
+
+#: The same for detectors and segmenters: 8 scenes in steps of 4, two epochs.
+SMALL_DENSE = (
+    "model.name=emov2_1m",
+    tiny_overrides("emov2_1m"),
+    "model.weights=null",
+    "data.batch_size=4",
+    "data.eval_batch_size=3",
+    "data.workers=0",
+    "optimizer.lr=0.002",
+    "optimizer.lr_batch=0",
+    "optimizer.clip=1",
+    "schedule.epochs=2",
+    "schedule.warmup_epochs=0.5",
+    "schedule.scale_ends=false",
+    "run.eval_every=1",
+    "run.threads=1",
+    "run.log_every=1",
+    "run.amp=none",
+)
+
+#: Architectures at sizes that take little time, by name.
+DENSE = {
+    "ssdlite320": ("data.size=64",),
+    "retinanet_fpn": ("data.size=48", "detect.options={channels: 16}"),
+    "mask_rcnn_fpn": (
+        "data.size=48",
+        "detect.options={channels: 16, hidden: 16, proposals: 40, candidates: 40, train_candidates: 40}",
+    ),
+    "deeplabv3": ("data.size=48", "segment.options={channels: 16, aux_channels: 16}"),
+    "segformer": ("data.size=48", "segment.options={channels: 16}"),
+}
+SEGMENTERS = ("deeplabv3", "segformer")
 
 #: What a test starts as a process of its own: this file with a YAML file and a number of devices.
 SCRIPT = """
@@ -78,6 +112,26 @@ def configure(pictures: Path, tmp_path: Path) -> Configure:
     def make(*overrides: str, out: str = "run", recipe: str = "from_scratch_small") -> TrainConfig:
         paths = (f"data.path={pictures}", f"run.out={tmp_path / out}")
         return load_config(recipe, [*SMALL, *paths, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and five validation scenes with digits, some with boxes, masks and label maps."""
+    root = tmp_path_factory.mktemp("scenes") / "scenes"
+    return write_scenes(root, train=8, val=5, width=80, height=60, most_digits=3)
+
+
+@pytest.fixture
+def configure_dense(scenes: Path, tmp_path: Path) -> Configure:
+    """A function from an architecture and overrides to a tiny configuration; it writes below the test's folder."""
+
+    def make(architecture: str, *overrides: str, out: str = "run") -> TrainConfig:
+        task = "segment" if architecture in SEGMENTERS else "detect"
+        own = (f"{task}.architecture={architecture}", *DENSE[architecture])
+        paths = (f"data.path={scenes}", f"run.out={tmp_path / out}")
+        return load_config(f"{task}_small", [*SMALL_DENSE, *own, *paths, *overrides])
 
     return make
 

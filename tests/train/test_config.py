@@ -22,7 +22,8 @@ def test_every_recipe_is_valid_and_states_its_promise(name: str) -> None:
     text = find_recipe(name).read_text(encoding="utf-8")
     assert all(f"\n# {promise} " in text for promise in PROMISES)
     assert f"train {name} " in text
-    assert config.model.name in catalog.MODELS
+    # One architecture brings a network of its own.
+    assert config.model.name in catalog.MODELS or config.segment.architecture == "unet_hrf"
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -66,6 +67,7 @@ def test_overrides_reach_every_field() -> None:
             "schedule.epochs=30",
             "optimizer.lr=1e-3",
             "model.name=mobileone_s4",
+            "model.overrides={branches: 3, depths: [1, 1, 2, 1]}",
             "model.overrides.branches=2",
             "model.weights=007.pth",
             "augment.scale=0.2,0.9",
@@ -78,7 +80,7 @@ def test_overrides_reach_every_field() -> None:
     )
     assert config.schedule.epochs == 30
     assert config.optimizer.lr == 1e-3
-    assert config.model.overrides == {"branches": 2}
+    assert config.model.overrides == {"branches": 2, "depths": [1, 1, 2, 1]}
     assert (config.model.weights, config.run.out) == ("007.pth", "001")  # text stays as typed
     assert (config.augment.scale, config.schedule.noise) == ((0.2, 0.9), (0.1, 0.5))
     assert config.optimizer.clip is None
@@ -119,6 +121,14 @@ def test_every_setting_can_be_overridden_with_its_default(name: str) -> None:
         ("augment.hflip=2", "hflip"),
         ("model.overrides=3", "not a table"),
         ("run.out=[", ""),
+        ("schedule.warmup_step=3", "did you mean 'schedule.warmup_steps'"),
+        ("detect.hflip=0", "detect.hflip is set, but detect.architecture is not"),
+        ("segment.crop=3", "segment.crop is set, but segment.architecture is not"),
+        ("data.longest=800", "data.longest belongs to detectors and segmenters"),
+        ("detect.architecture=ssdlite320", "augment.auto_augment is for classifiers, a detector has no use for it"),
+        ("detect.filter=1", "did you mean 'detect.filter_empty'"),
+        ("data.passes=0", "must be >= 1"),
+        ("optimizer.no_decay=norms", "did you mean 'norm'"),
     ],
 )
 def test_mistakes_are_explained(override: str, message: str) -> None:
@@ -128,6 +138,37 @@ def test_mistakes_are_explained(override: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load_config("emov2_224", [override])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        ("detect_small", "segment.architecture=segformer", "a training has one task"),
+        ("detect_small", "augment.hflip=0", "augment.hflip is for classifiers"),
+        ("detect_small", "loss.mixup=0.2", "loss.mixup is for classifiers"),
+        ("detect_small", "distill.teacher=x.safetensors", "distill.teacher is for classifiers"),
+        ("segment_small", "data.crop=0.9", "data.crop is for classifiers, a segmenter has no use for it"),
+        ("segment_small", "curriculum=[{}]", "curriculum is for classifiers"),
+        ("segment_small", "model.mode=eval", "a segmenter offers model.mode=norm_eval"),
+        ("segment_small", "run.compile=true", "run.compile=true is for classifiers"),
+        ("segment_small", "segment.ratio=2,1", "segment.ratio=[2.0, 1.0] must rise"),
+        ("emov2_segformer", "data.passes=2", "both say how long an epoch is"),
+        ("emov2_segformer", "schedule.cosine=after_warmup", "both say where the decay starts"),
+        ("emov2_224", "data.repeats=2 data.passes=2", "set one of them"),
+    ],
+)
+def test_settings_that_contradict_each_other(recipe: str, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(recipe, override.split(" "))
+    assert message in str(caught.value)
+
+
+def test_the_task_follows_from_the_architecture() -> None:
+    tasks = {name: load_config(name).task for name in recipe_names()}
+    assert tasks["finetune"] == tasks["emov2_224"] == "classify"
+    assert tasks["detect_small"] == tasks["emov2_mask_rcnn"] == "detect"
+    assert tasks["segment_small"] == tasks["emov2_unet_hrf"] == "segment"
+    assert list(tasks.values()).count("classify") == 14
 
 
 def test_mistakes_in_python_are_found_as_well() -> None:

@@ -26,6 +26,7 @@ from phonecv.cli import (
     info,
     models,
     predict,
+    samples,
     train,
 )
 from phonecv.cli.output import printable
@@ -45,6 +46,7 @@ VERBS = {
     "convert": convert.convert,
     "export": export.export,
     "audit": audit.audit,
+    "samples": samples.samples,
     "doctor": doctor.doctor,
     "demo": demo.demo,
 }

@@ -11,16 +11,18 @@ def audit(data: Path, /, *, quick: bool = False, json: bool = False) -> int:
     """Look a data set over before training on it.
 
     Finds unreadable and misnamed files, duplicates and leaks between splits, unequal class lists, errors in list
-    files. The exit status is 1 when there are errors; warnings alone leave it 0.
+    files and in COCO annotations. The exit status is 1 when there are errors; warnings alone leave it 0.
 
     For example:
 
     - `phonecv audit photos`
     - `phonecv audit photos --json`
+    - `phonecv audit coco/annotations/instances_val2017.json`
 
     Args:
-        data: Folder with train/ and val/.
-        quick: Only what training checks before it starts: lists and folders, not every picture.
+        data: Folder with train/<class>/<picture> and val/<class>/<picture> or list files (classification), or with
+            annotations/instances_train.json and the like (COCO); or one COCO annotation file.
+        quick: Only what training checks before it starts: lists, folders and annotations, not every picture.
         json: Print JSON.
     """
     from phonecv.data.audit import audit as run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,7 @@ def models(
     pattern: str = "*",
     *,
     weights: bool = False,
+    heads: Literal["detect", "segment"] | None = None,
     json: bool = False,
     markdown: Annotated[bool, Parameter(show=False)] = False,
     brief: Annotated[bool, Parameter(show=False)] = False,
@@ -28,16 +29,25 @@ def models(
     - `phonecv models`
     - `phonecv models "emov2_*"`
     - `phonecv models mobileone --weights`
+    - `phonecv models --heads detect`
 
     Args:
         pattern: Shell-style pattern, or part of a name.
         weights: One row per public weight file instead of one per network.
+        heads: Detectors or segmenters with their published rows, instead of networks.
         json: Everything the catalog knows, as JSON.
         markdown: A Markdown table, as in docs/models.md.
         brief: Only networks with public weights, and only numbers, as in the README.
     """
-    from phonecv.cli.tables import model_rows, select, weight_rows
+    from phonecv.cli.tables import detector_rows, model_rows, segmenter_rows, select, weight_rows
 
+    if heads is not None:
+        header, rows, right = {"detect": detector_rows, "segment": segmenter_rows}[heads]()
+        if json:
+            say_json([dict(zip(header, row, strict=True)) for row in rows])
+        else:
+            say((markdown_table if markdown else text_table)(header, rows, right=right))
+        return
     records = [record for record in select(pattern) if record.weights or not brief]
     if json:
         say_json([asdict(record) for record in records])

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
 Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}")]
 Classifier = Annotated[str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}")]
+Evaluated = Annotated[
+    str,
+    Parameter(help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, or {_NAMES}"),
+]
 Model = Annotated[
     str | None,
     Parameter(
@@ -30,6 +34,15 @@ Ema = Annotated[
     ),
 ]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one.")]
+Slide = Annotated[
+    tuple[int, int] | None,
+    Parameter(help="Side and stride of sliding windows, such as `--slide 512 341` (segmenters)."),
+]
+Scales = Annotated[
+    list[float] | None,
+    Parameter(help="Average over the input scaled by these factors, such as `--scales 0.75 --scales 1` (segmenters)."),
+]
+Flip = Annotated[bool | None, Parameter(help="Average over mirrored pictures too (segmenters).")]
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 

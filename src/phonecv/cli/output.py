@@ -38,6 +38,16 @@ def say_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
+def say_line(value: Any) -> None:
+    """Print a value as JSON on one line, at once, so that a stream can be followed by another program."""
+    print(json.dumps(value), flush=True)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def progress(what: str) -> Callable[[int, int], None] | None:
     """A counter on one line of stderr, called with (done, all); None where stderr is no terminal."""
     if not sys.stderr.isatty():

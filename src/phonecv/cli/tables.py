@@ -67,12 +67,57 @@ def weight_rows(records: Sequence[ModelRecord]) -> Table:
     return ("name", "weights", "form", "layout", "top-1 %", "top-5 %", "licence", "source"), rows, (4, 5)
 
 
+def detector_rows() -> Table:
+    """One row per published detector, then those without published figures."""
+    from phonecv.detect.architectures import ARCHITECTURES
+    from phonecv.detect.published import PUBLISHED
+
+    rows: list[tuple[Any, ...]] = [
+        (
+            row.architecture,
+            row.backbone,
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.giga_exact:.2f}",
+            f"{row.input_size[0]} x {row.input_size[1]}",
+            f"{row.box.all:.1f}",
+            f"{row.box.at50:.1f}",
+            _shown(row.mask, 1),
+        )
+        for row in PUBLISHED
+    ]
+    there = {row[0] for row in rows}
+    rows += [(name, "any", *[""] * 6) for name in ARCHITECTURES if name not in there]
+    return ("heads", "backbone", "params M", "GFLOPs", "at", "AP", "AP50", "mask AP"), rows, range(2, 8)
+
+
+def segmenter_rows() -> Table:
+    """One row per published segmenter, then those without published figures."""
+    from phonecv.segment.architectures import SEGMENTERS
+    from phonecv.segment.published import PUBLISHED
+
+    rows: list[tuple[Any, ...]] = [
+        (
+            row.architecture,
+            row.backbone,
+            f"{row.parameters / 1e6:.2f}",
+            _shown(row.hook_gflops if row.flops is None else row.flops / 1e9, 2),
+            _shown(row.miou, 1),
+            _shown(row.pixel_accuracy, 1),
+        )
+        for row in PUBLISHED.values()
+    ]
+    there = {row[0] for row in rows}
+    rows += [(name, "any", *[""] * 4) for name in SEGMENTERS if name not in there]
+    return ("heads", "backbone", "params M", "GFLOPs", "mIoU %", "pixel accuracy %"), rows, range(2, 6)
+
+
 def recipe_rows() -> Table:
-    """One row per shipped recipe: its first line, and the score and time it promises."""
-    from phonecv.train.config import find_recipe, recipe_names
+    """One row per shipped recipe: its task, its first line, and the score and time it promises."""
+    from phonecv.train.config import find_recipe, load_config, recipe_names
 
     rows = []
-    for name in recipe_names():
+    tasks = {name: load_config(name).task for name in recipe_names()}
+    for name in sorted(tasks, key=lambda name: (tasks[name], name)):
         title, promises = "", dict[str, str]()
         for line in find_recipe(name).read_text(encoding="utf-8").splitlines():
             if not line.startswith("#"):
@@ -82,5 +127,9 @@ def recipe_rows() -> Table:
                 title = line.lstrip("# ")
             elif found:
                 promises.setdefault(key.lower(), value)
-        rows.append((name, title, promises.get("score", ""), promises.get("time", "")))
-    return ("recipe", "what", "score", "time"), rows, ()
+        rows.append((name, tasks[name], title, promises.get("score", ""), promises.get("time", "")))
+    return ("recipe", "task", "what", "score", "time"), rows, ()
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

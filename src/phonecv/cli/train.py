@@ -18,7 +18,10 @@ Overrides = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    Parameter(help="Folder with train/ and val/, each with a folder per class or a list file (`data.path`)."),
+    Parameter(
+        help="Folder of the data set (`data.path`): train/ and val/ with a folder per class or a list file; with COCO"
+        " annotations for detectors; pictures and label maps for segmenters."
+    ),
 ]
 Out = Annotated[Path | None, Parameter(help="Run folder (`run.out`).")]
 Devices = Annotated[int, Parameter(help="Processes to train with on this machine, one per GPU where there are any.")]
@@ -35,7 +38,7 @@ def train(
     show: Show = False,
     markdown: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
-    """Train a classifier by a recipe.
+    """Train a classifier, detector or segmenter by a recipe.
 
     A recipe is a shipped one by name, or a YAML file of yours. The run folder gets the full configuration, metrics,
     curves and the last and best checkpoints. The same command goes on where a stopped or killed run left off. On
@@ -44,6 +47,8 @@ def train(
     For example:
 
     - `phonecv train finetune --data photos --out runs/photos schedule.epochs=20`
+    - `phonecv train detect_small --data cells --out runs/cells`
+    - `phonecv train segment_small --data streets --out runs/streets model.name=emov2_2m`
     - `phonecv train runs/photos/config.yaml` (go on)
     - `phonecv train finetune --show`
     """
@@ -62,7 +67,7 @@ def list_recipes(markdown: bool = False) -> None:
         say(markdown_table(header, rows, right=right))
     else:
         # The promises are sentences: too long for a line of a terminal.
-        say(text_table(header[:2], [row[:2] for row in rows]))
+        say(text_table(header[:3], [row[:3] for row in rows]))
         say("\n`phonecv train RECIPE --show` prints one in full")
 
 

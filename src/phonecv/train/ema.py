@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from phonecv.models import VisionModel
 from phonecv.train.config import EmaConfig
 
 
@@ -21,7 +18,7 @@ class Ema:
         module: the averaged network, in evaluation mode.
     """
 
-    def __init__(self, model: VisionModel, config: EmaConfig) -> None:
+    def __init__(self, model: nn.Module, config: EmaConfig) -> None:
         self.constant = config.start == "reference"
         self.average = ModelEmaV3(
             model, decay=config.decay, use_warmup=config.start == "warmup", exclude_buffers=not config.buffers
@@ -29,9 +26,9 @@ class Ema:
         self.average.module.requires_grad_(False)
 
     @property
-    def module(self) -> VisionModel:
+    def module(self) -> nn.Module:
         """The averaged network."""
-        return cast(VisionModel, self.average.module)
+        return self.average.module
 
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after the step number `step`, counted from 1."""

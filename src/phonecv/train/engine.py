@@ -1,10 +1,11 @@
 """The training loop: `fit`, `train_one_epoch`, `evaluate`.
 
-Read top to bottom. Everything is prepared by `phonecv.train.run`; what a batch means is the task's business.
+Read top to bottom. Everything is prepared by `phonecv.train.job`; what a batch means is the task's business.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -12,27 +13,25 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from phonecv.data.loader import Batch
-from phonecv.models import VisionModel
 from phonecv.train.config import TrainConfig
 from phonecv.train.ema import Ema
 from phonecv.train.guard import FiniteGuard
 from phonecv.train.interrupt import Interrupted, Interrupts
-from phonecv.train.loaders import Data
+from phonecv.train.loaders import TaskBatch, TaskData
 from phonecv.train.log import LossMeter, RunLog
 from phonecv.train.optim import train_mode
 from phonecv.train.schedule import Schedule
 from phonecv.train.settings import to_plain
 from phonecv.train.speed import Speed
 from phonecv.train.state import Progress, write_state
-from phonecv.train.task import Task
+from phonecv.train.task import Network, Task
 from phonecv.train.world import Agreement, World, share_buffers
 from phonecv.weights import save_checkpoint
 
@@ -65,14 +64,14 @@ class Run:
     world: World
     folder: Path
     task: Task
-    net: VisionModel
+    net: Network
     model: nn.Module
     ema: Ema | None
     optimizer: Optimizer
     schedule: Schedule
     scaler: torch.amp.GradScaler
     speed: Speed
-    data: Data
+    data: TaskData
     log: RunLog
     interrupts: Interrupts
     at: Progress = field(default_factory=Progress)
@@ -86,9 +85,9 @@ class Run:
         self.guard = FiniteGuard()
         self.agreement = Agreement(self.world)
 
-    def nets(self) -> dict[str, VisionModel]:
+    def nets(self) -> dict[str, Network]:
         """The networks to evaluate: "net", and "ema" where there is one."""
-        return {"net": self.net} | ({"ema": self.ema.module} if self.ema else {})
+        return {"net": self.net} | ({"ema": cast("Network", self.ema.module)} if self.ema else {})
 
 
 def fit(run: Run) -> None:
@@ -133,7 +132,7 @@ def train_one_epoch(run: Run) -> None:
         save_or_stop(run)
 
 
-def train_step(run: Run, parts: Iterable[Batch], lr: float) -> dict[str, Tensor]:
+def train_step(run: Run, parts: Iterable[TaskBatch], lr: float) -> dict[str, Tensor]:
     """One optimizer step over its `accumulate` parts; returns the mean of each loss."""
     config, world = run.config, run.world
     accumulate = config.optimizer.accumulate
@@ -142,7 +141,7 @@ def train_step(run: Run, parts: Iterable[Batch], lr: float) -> dict[str, Tensor]
     for part, cpu_batch in enumerate(parts):
         count += 1
         run.data.note_errors(cpu_batch, run.at.bad, "train")
-        batch = on_device(run, cpu_batch)
+        batch = run.data.placed(cpu_batch)
         seed_step(config.run.seed, run.at.step, part, world.rank)
         # Gradients travel between processes with the last part only.
         with no_sync(run.model) if part + 1 < accumulate else nullcontext():
@@ -180,11 +179,13 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
             save(run)
             raise Interrupted
         run.data.note_errors(cpu_batch, run.at.bad, "val")
-        batch = on_device(run, cpu_batch)
+        batch = run.data.placed(cpu_batch)
         for name, net in nets.items():
-            meters[name].update(net(batch.images), batch)
+            meters[name].update(run.task.predict(net, batch), batch)
         show(count)
-    return {name: meter.result(run.world) for name, meter in meters.items()}
+    figures = {name: meter.result(run.world) for name, meter in meters.items()}
+    # Not a number: nothing there that it could be a figure of, such as small objects.
+    return {name: {key: value for key, value in row.items() if not math.isnan(value)} for name, row in figures.items()}
 
 
 def evaluation_due(config: TrainConfig, epoch: int) -> bool:
@@ -207,8 +208,9 @@ def finish_epoch(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
         row = {f"{net}_{name}": value for net, figures in scores.items() for name, value in figures.items()}
         run.log.write(at.step, at.epoch, row)
         # The first of equals: the live network, the earlier epoch.
-        best = max(scores, key=lambda net: scores[net][run.task.score])
-        if at.best is None or scores[best][run.task.score] > at.best:
+        counted = [net for net in scores if run.task.score in scores[net]]
+        best = max(counted, key=lambda net: scores[net][run.task.score], default=None)
+        if best is not None and (at.best is None or scores[best][run.task.score] > at.best):
             at.best, at.best_epoch, at.best_net = scores[best][run.task.score], at.epoch, best
             save_network(run, best, "best", scores)
     keep = run.config.run.keep_every
@@ -300,18 +302,10 @@ def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
     last = next((row for row in reversed(run.log.rows) if row.get("loss")), {})
     text = f"epoch {run.at.epoch}/{run.config.schedule.epochs}  loss {float(last.get('loss') or 'nan'):.4f}"
     for name, figures in scores.items():
-        text += f"  {name} {run.task.score} {figures[run.task.score]:.2f}"
+        text += f"  {name} {run.task.score} {figures.get(run.task.score, math.nan):.2f}"
     if run.at.best is not None:
         text += f"  best {run.at.best:.2f} ({run.at.best_net}, epoch {run.at.best_epoch})"
     return f"{text}  {run.log.seconds:.0f} s"
-
-
-def on_device(run: Run, batch: Batch) -> Batch:
-    """The batch where the network is, in the layout it wants."""
-    batch = batch.to(run.world.device)
-    if run.speed.channels_last:
-        batch.images = batch.images.contiguous(memory_format=torch.channels_last)
-    return batch
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:

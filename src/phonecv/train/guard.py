@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ class _Seen:
     step: int
     lr: float
     names: tuple[str, ...]
-    values: Tensor  # the losses, then the smallest and largest input value
+    values: Tensor  # the losses; of stacked pictures also the smallest and largest value
+    images: Sequence[Tensor]  # pictures of different sizes, still to be looked through if it comes to that
     ready: Any  # an event of the accelerator, or None
 
 
@@ -34,20 +36,31 @@ class FiniteGuard:
     def __init__(self) -> None:
         self.pending: _Seen | None = None
 
-    def watch(self, step: int, lr: float, losses: dict[str, Tensor], images: Tensor) -> None:
+    def watch(self, step: int, lr: float, losses: dict[str, Tensor], images: Tensor | Sequence[Tensor]) -> None:
         """Look at the losses of the step under way (number `step`, from 1).
+
+        Args:
+            step: its number.
+            lr: its learning rate, for the message.
+            losses: what to look at.
+            images: the inputs, stacked or of different sizes; their range is told when a loss is not finite.
 
         Raises:
             NonFiniteLoss: a loss of this step, or on an accelerator of the one before, is not finite.
         """
-        low, high = images.detach().aminmax()
-        values = torch.stack([*(loss.detach().float() for loss in losses.values()), low.float(), high.float()])
+        looked = [loss.detach().float() for loss in losses.values()]
+        kept: Sequence[Tensor] = ()
+        if isinstance(images, Tensor):
+            looked += [bound.float() for bound in images.detach().aminmax()]
+        else:  # two operations for each picture would be many
+            kept = images
+        values = torch.stack(looked)
         ready = None
         if values.device.type == "cuda":
             values = values.to("cpu", non_blocking=True)
             ready = torch.cuda.Event()
             ready.record()
-        seen = _Seen(step, lr, tuple(losses), values, ready)
+        seen = _Seen(step, lr, tuple(losses), values, kept, ready)
         if ready is None:
             self._judge(seen)
         else:
@@ -74,13 +87,16 @@ class FiniteGuard:
             raise NonFiniteLoss(f"the weights of {name} are no longer finite after step {step}. {_ADVICE}")
 
     def _judge(self, seen: _Seen) -> None:
-        *losses, low, high = seen.values.tolist()
+        values = seen.values.tolist()
+        losses = values[: len(seen.names)]
         if all(abs(value) < float("inf") for value in losses):  # NaN fails the comparison
             return
+        bounds = values[len(seen.names) :] or [bound.item() for image in seen.images for bound in image.aminmax()]
+        low, high = min(bounds), max(bounds)
         shown = ", ".join(f"{name}={value:g}" for name, value in zip(seen.names, losses, strict=True))
         inputs = (
             f"the inputs hold values from {low:.3g} to {high:.3g}"
-            if abs(low) < float("inf") and abs(high) < float("inf")
+            if all(abs(bound) < float("inf") for bound in bounds)
             else "the inputs themselves hold values that are not finite"
         )
         raise NonFiniteLoss(

@@ -13,29 +13,26 @@ from typing import IO, Any
 import torch
 from torch import nn
 
-from phonecv.catalog import get_record
-from phonecv.data.folder import Listing
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
 from phonecv.memory import keep_freed_memory
-from phonecv.models import VisionModel, build_model
+from phonecv.models import VisionModel
 from phonecv.train.config import TrainConfig
 from phonecv.train.ema import Ema
 from phonecv.train.engine import Run, fit, restore
 from phonecv.train.interrupt import Interrupted, Interrupts
-from phonecv.train.loaders import Data, class_count, part_size, preprocessing_for, read_data, write_bad_images
+from phonecv.train.loaders import part_size, write_bad_images
 from phonecv.train.log import RunLog
-from phonecv.train.optim import freeze, make_optimizer
+from phonecv.train.optim import make_optimizer
 from phonecv.train.run import SUMMARY
 from phonecv.train.schedule import Schedule, scaled_lr
 from phonecv.train.settings import flatten
+from phonecv.train.setup import Setup, open_setup
 from phonecv.train.speed import choose_speed, compiled, lay_out
 from phonecv.train.state import FILE, Progress, read_state
-from phonecv.train.task import ClassifyTask, DistillTask, Task
-from phonecv.train.teacher import load_teacher
+from phonecv.train.task import Network, Task
 from phonecv.train.threads import Threads, choose_threads
 from phonecv.train.world import World
-from phonecv.weights import load_checkpoint, load_public_or_file
 
 #: Findings of the audit that are shown before training.
 AUDIT_LINES = 8
@@ -77,10 +74,10 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     """Everything a run needs, put where its last saved state was."""
     folder = Path(config.run.out)
     part_size(config, world.size)
-    train_listing, val_listing = read_data(config)
-    log = RunLog(folder, columns(config), world, progress=config.run.progress)
+    setup = open_setup(config)
+    log = RunLog(folder, world, progress=config.run.progress)
     if config.run.audit and world.first:
-        look_over(log, train_listing.root)
+        look_over(log, setup)
     found = read_state(folder)
     at = found[1] if found else Progress()
     if found and config.run.threads is None:
@@ -89,24 +86,22 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         torch.set_num_threads(threads.torch)
 
     torch.manual_seed(config.run.seed)
-    net = make_network(config, train_listing).to(world.device)
-    data = Data(config, train_listing, val_listing, net.preprocessing, world, threads.workers)
+    net = setup.network().to(world.device)
+    data = setup.data(net, world, threads.workers)
     speed = choose_speed(
         config,
         world.device,
-        family=get_record(net.name).family,
+        family=setup.family(),
         steps=config.schedule.epochs * data.steps_per_epoch,
         before=found[0].get("speed") if found else None,
     )
     data.channels_last = speed.channels_last
     if speed.channels_last:
         lay_out(net)
-    if config.run.bn == "sync" and world.size > 1:
-        if world.device.type != "cuda":
-            raise UserError("run.bn=sync works on GPUs only; use run.bn=average or none on the CPU")
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    net.checkpoint_activations = config.run.checkpoint_activations
-    task = make_task(config, net, world)
+    net = with_shared_batches(net, config.run.bn, world)
+    if config.run.checkpoint_activations:
+        checkpoint_activations(net)
+    task = setup.task(net, world)
     lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
     optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
     schedule = Schedule(
@@ -138,33 +133,9 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     introduce(run, lr, threads, resumed=found is not None)
     if found:
         restore(run, *found)
-    log.open(found[0]["rows"] if found else 0, found[0]["seconds"] if found else 0.0, at.step)
+    rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else (0, 0.0)
+    log.open(columns(config, task), rows, seconds, at.step)
     return run
-
-
-def make_network(config: TrainConfig, listing: Listing) -> VisionModel:
-    """The network with its starting weights, class names and preprocessing; frozen parts marked."""
-    wanted, overrides = config.model, dict(config.model.overrides)
-    if wanted.drop_path is not None:
-        overrides["drop_path"] = wanted.drop_path
-    classes = class_count(config, listing)
-    net = build_model(wanted.name, num_classes=classes, **overrides)
-    if wanted.weights is not None and Path(wanted.weights).is_file():
-        net = load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto", form="training")
-    elif wanted.weights is not None:
-        net = load_public_or_file(net, wanted.weights, form="training")
-    net.class_names = tuple(listing.classes) if len(listing.classes) == classes else None
-    net.preprocessing = preprocessing_for(config, net.preprocessing)
-    freeze(net, wanted.freeze, net.get_classifier())
-    return net
-
-
-def make_task(config: TrainConfig, net: VisionModel, world: World) -> Task:
-    """Classification, with a teacher where one is named."""
-    if config.distill.teacher is None:
-        return ClassifyTask(net.num_classes, config.loss)
-    teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
-    return DistillTask(net.num_classes, config.loss, config.distill, teacher)
 
 
 def wrap(net: nn.Module, world: World) -> nn.Module:
@@ -179,12 +150,43 @@ def wrap(net: nn.Module, world: World) -> nn.Module:
     return ddp(net, device_ids=ids, gradient_as_bucket_view=True, **switch)
 
 
-def columns(config: TrainConfig) -> list[str]:
+def with_shared_batches(net: Network, how: str, world: World) -> Network:
+    """The network with BatchNorm that takes its statistics from all processes, where `how` says so.
+
+    Raises:
+        UserError: the processes are not on GPUs.
+    """
+    if how not in ("sync", "sync_heads") or world.size == 1:
+        return net
+    if world.device.type != "cuda":
+        raise UserError(f"run.bn={how} works on GPUs only; use run.bn=average or none on the CPU")
+    if how == "sync":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    if isinstance(net, VisionModel):
+        raise UserError("run.bn=sync_heads is for detectors and segmenters; a classifier's head has no BatchNorm")
+    for name, part in net.named_children():
+        if name != "backbone":
+            setattr(net, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
+    return net
+
+
+def checkpoint_activations(net: Network) -> None:
+    """Make the network, or its backbone, compute its activations again in the backward pass.
+
+    Raises:
+        UserError: the backbone is none of ours.
+    """
+    part = net if isinstance(net, VisionModel) else net.backbone
+    if not isinstance(part, VisionModel):
+        raise UserError(f"run.checkpoint_activations works with our own networks, not with a {type(part).__name__}")
+    part.checkpoint_activations = True
+
+
+def columns(config: TrainConfig, task: Task) -> list[str]:
     """Columns of metrics.csv."""
-    losses = ["loss", "ce"] + (["kd"] if config.distill.teacher else [])
-    figures = ("top1", "top5", "loss", "correct1", "correct5", "images")
     nets = ("net", "ema") if config.ema.enabled else ("net",)
-    return ["lr", *losses, "images_per_second", *(f"{net}_{name}" for net in nets for name in figures)]
+    figures = [f"{net}_{name}" for net in nets for name in task.figures]
+    return ["lr", "loss", *task.loss_names, "images_per_second", *figures]
 
 
 @contextmanager
@@ -234,8 +236,8 @@ def _lock(folder: Path) -> IO[str] | None:
     except ImportError:  # not a POSIX system
         return None
     lock = (folder / ".lock").open("w")
-    # A run that was killed a moment ago may still be on its way out.
-    for _ in range(50):
+    # Loader processes of a run that was killed a moment ago notice it within five seconds, or somewhat later.
+    for _ in range(120):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock
@@ -262,15 +264,13 @@ def _same_run(config: TrainConfig, path: Path) -> None:
         )
 
 
-def look_over(log: RunLog, root: Path) -> None:
-    """The quick audit before training: what it finds is said, and left to the person."""
-    from phonecv.data.audit import audit
-
-    findings = [finding for finding in audit(root, quick=True).findings if finding.severity != "note"]
+def look_over(log: RunLog, setup: Setup) -> None:
+    """What a quick look over the data finds is said, and left to the person."""
+    findings = setup.findings()
     for finding in findings[:AUDIT_LINES]:
-        log.say(f"{finding.severity}: {finding.path}: {finding.message}")
+        log.say(finding)
     if len(findings) > AUDIT_LINES:
-        log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {root}` lists them")
+        log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {setup.root}` lists them")
 
 
 def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
@@ -280,8 +280,8 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
     changed = [f"{name}={value}" for name, value in flatten(config).items() if value != default[name]]
     parameters = sum(parameter.numel() for parameter in run.net.parameters())
     trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
-    say(f"{config.model.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
-    say(f"{len(data.train):,} training and {len(data.val):,} validation pictures from {config.data.path}")
+    say(f"{run.net.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
+    say(f"{data.train_size:,} training and {data.val_size:,} validation pictures from {config.data.path}")
     say(
         f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} images,"
         f" {run.net.preprocessing.size} px, peak learning rate {lr:.3g}"
@@ -305,6 +305,7 @@ def conclude(run: Run, outcome: str) -> None:
         "finished": outcome == "finished",
         "epoch": at.epoch,
         "step": at.step,
+        "score": run.task.score,
         "best_score": at.best,
         "best_epoch": at.best_epoch,
         "best_net": at.best_net,

@@ -1,102 +1,143 @@
-"""The two splits of a training: listings, transforms, loaders, and a tally of unreadable files."""
+"""What the data of every task have in common: which samples make a step, and a tally of unreadable files."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
-from phonecv.data.folder import Listing, read_split
-from phonecv.data.loader import Batch, ClassificationDataset, TrainBatches, eval_batches, make_loader
-from phonecv.data.transforms import eval_transform, train_transform
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonecv.data.loader import TrainBatches, eval_batches
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
-from phonecv.preprocessing import Preprocessing
+from phonecv.train.batches import StreamBatches
 from phonecv.train.config import TrainConfig
 from phonecv.train.world import World
 
 
-class Data:
+class TaskBatch(Protocol):
+    """What the engine knows of a batch.
+
+    Attributes:
+        indices: places in the split.
+        errors: one text for each picture, empty where all is well.
+    """
+
+    indices: Tensor
+    errors: list[str]
+
+    @property
+    def images(self) -> Tensor | Sequence[Tensor]:
+        """Stacked pictures, or pictures of different sizes."""
+        ...
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
+        """The batch on another device."""
+        ...
+
+
+class TaskData(Protocol):
     """Loaders for training and validation.
 
     Attributes:
-        train: listing of the training split.
-        val: listing of the validation split.
+        train_size: pictures to train on.
+        val_size: pictures to evaluate on.
         steps_per_epoch: optimizer steps; an incomplete last one is left out.
         eval_steps: batches this process evaluates.
-        channels_last: layout in which the pictures come.
+        channels_last: layout in which stacked pictures should come.
+        batches: which samples this process takes in which step.
+        val_batches: which ones it evaluates.
+    """
+
+    train_size: int
+    val_size: int
+    steps_per_epoch: int
+    eval_steps: int
+    channels_last: bool
+    batches: TrainBatches
+    val_batches: Any
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[Any]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        ...
+
+    def eval_loader(self) -> Iterable[Any]:
+        """This process's share of the validation split."""
+        ...
+
+    def placed(self, batch: Any) -> Any:
+        """The batch where the network is, in the layout it wants."""
+        ...
+
+    def note_errors(self, batch: Any, bad: dict[str, str], split: str) -> None:
+        """Remember the unreadable files of a batch in `bad` (path to reason); raise when they are too many."""
+        ...
+
+
+class SplitData:
+    """The part of `TaskData` that does not depend on what the samples are; a task adds its loaders.
+
+    Args:
+        config: the training.
+        world: the processes.
+        workers: loader processes of each.
+        train: files of the training split, in its order.
+        val: files of the validation split.
+        kinds: per training sample a number; batches hold samples of one kind where they can.
+
+    Raises:
+        UserError: the training split does not fill one batch.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        train: Listing,
-        val: Listing,
-        preprocessing: Preprocessing,
         world: World,
         workers: int,
+        *,
+        train: Sequence[Path],
+        val: Sequence[Path],
+        kinds: np.ndarray | None = None,
     ) -> None:
-        self.config, self.train, self.val, self.world, self.workers = config, train, val, world, workers
+        self.config, self.world, self.workers = config, world, workers
+        self.files = {"train": train, "val": val}
+        self.train_size, self.val_size = len(train), len(val)
         self.channels_last = False
-        accumulate = config.optimizer.accumulate
-        self.batches = TrainBatches(
-            len(train),
-            part_size(config, world.size),
-            seed=config.run.seed,
-            rank=world.rank,
-            world=world.size,
-            repeats=config.data.repeats,
-        )
-        self.steps_per_epoch = len(self.batches) // accumulate
+        self.batches = make_batches(config, world, len(train), kinds)
+        self.steps_per_epoch = len(self.batches) // config.optimizer.accumulate
         if not self.steps_per_epoch:
             raise UserError(
                 f"{len(train)} training pictures do not fill one batch of data.batch_size={config.data.batch_size};"
                 f" set data.batch_size={max(1, 2 ** (len(train) // 4).bit_length() // 2)} or less"
             )
-        size = preprocessing.size
-        stages = [
-            train_transform(
-                replace(config.augment, magnitude_scale=config.augment.magnitude_scale * stage.magnitude),
-                stage.size or size,
-                preprocessing,
-            )
-            for stage in config.stages()
-        ]
-        self.train_set = ClassificationDataset(train, stages, config.run.seed)
-        self.val_set = ClassificationDataset(val, eval_transform(preprocessing), substitute=False)
         self.val_batches = eval_batches(len(val), config.data.eval_batch_size, world.rank, world.size)
         self.eval_steps = len(self.val_batches)
 
-    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
-        """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        batches = self.batches.epoch(epoch, start, self.config.stage(epoch))
-        return self._loader(self.train_set, batches)
+    @property
+    def pinned(self) -> bool:
+        """Whether batches should come in pinned memory."""
+        return self.world.device.type == "cuda"
 
-    def eval_loader(self) -> Iterable[Batch]:
-        """This process's share of the validation split."""
-        return self._loader(self.val_set, self.val_batches)
+    def placed(self, batch: Any) -> Any:
+        """The batch where the network is."""
+        return batch.to(self.world.device)
 
-    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
-        pinned = self.world.device.type == "cuda"
-        return make_loader(  # type: ignore[return-value]
-            dataset, batches, self.workers, pin_memory=pinned, channels_last=self.channels_last
-        )
-
-    def note_errors(self, batch: Batch, bad: dict[str, str], split: str) -> None:
-        """Remember the unreadable files of a batch in `bad` (relative path to reason).
+    def note_errors(self, batch: TaskBatch, bad: dict[str, str], split: str) -> None:
+        """Remember the unreadable files of a batch in `bad` (path to reason).
 
         Raises:
-            UserError: they are more than data.max_bad of the split.
+            UserError: they are more than data.max_bad of all files.
         """
         if not any(batch.errors):
             return
-        listing = self.train if split == "train" else self.val
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
             if error:
-                bad[str(listing.samples[index].path)] = error
-        images, folder = len(self.train) + len(self.val), Path(self.config.run.out)
+                bad[str(self.files[split][index])] = error
+        images, folder = self.train_size + self.val_size, Path(self.config.run.out)
         if len(bad) > self.config.data.max_bad * images:
             write_bad_images(folder, bad)
             shown = "\n  ".join(list(bad.values())[:3])
@@ -106,6 +147,17 @@ class Data:
                 f"all of them are in {folder / 'bad_images.csv'}; mend or remove them"
                 " (`phonecv audit` finds more), or raise data.max_bad"
             )
+
+
+def make_batches(config: TrainConfig, world: World, samples: int, kinds: np.ndarray | None = None) -> TrainBatches:
+    """Which samples this process takes in which step."""
+    data, steps = config.data, config.schedule.epoch_steps
+    common: dict[str, Any] = {"seed": config.run.seed, "rank": world.rank, "world": world.size}
+    part = part_size(config, world.size)
+    if steps is None and data.passes == 1 and kinds is None:
+        return TrainBatches(samples, part, repeats=data.repeats, **common)
+    parts = None if steps is None else steps * config.optimizer.accumulate
+    return StreamBatches(samples, part, passes=data.passes, steps=parts, kinds=kinds, **common)
 
 
 def part_size(config: TrainConfig, processes: int) -> int:
@@ -124,40 +176,6 @@ def part_size(config: TrainConfig, processes: int) -> int:
     if size % 2 and (config.loss.mixup or config.loss.cutmix):
         raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {size}")
     return size
-
-
-def read_data(config: TrainConfig) -> tuple[Listing, Listing]:
-    """Both splits, with the same classes.
-
-    Raises:
-        UserError: no data folder was given, or it cannot be used.
-    """
-    if not config.data.path:
-        raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
-    train = read_split(config.data.path, "train", list_file=config.data.train_list)
-    val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
-    return train, val
-
-
-def class_count(config: TrainConfig, train: Listing) -> int:
-    """Classes of the network: as set, else as many as the data has.
-
-    Raises:
-        UserError: fewer are set than the data has.
-    """
-    wanted, there = config.model.num_classes, len(train.classes)
-    if wanted is not None and wanted < there:
-        raise UserError(
-            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
-        )
-    return wanted or there
-
-
-def preprocessing_for(config: TrainConfig, own: Preprocessing) -> Preprocessing:
-    """The network's preprocessing with what the configuration sets."""
-    names = ("size", "crop", "interpolation", "mean", "std")
-    chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
-    return replace(own, **chosen)
 
 
 def write_bad_images(folder: Path, bad: dict[str, str]) -> None:

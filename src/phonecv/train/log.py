@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,12 @@ class RunLog:
     """Writes the records of a run; only the first process has one that does anything.
 
     metrics.csv has a row per `log_every` steps (columns lr, loss and its parts, images_per_second) and one per
-    evaluation (net_top1, ema_top1, ...); `epoch` is the number of epochs done, with a fraction.
+    evaluation (net_top1, ema_top1, or what the task counts); `epoch` is the number of epochs done, with a fraction.
     """
 
-    def __init__(self, folder: Path, columns: list[str], world: World, *, progress: bool = True) -> None:
-        self.folder, self.columns, self.active = folder, ["step", "epoch", "seconds", *columns], world.first
+    def __init__(self, folder: Path, world: World, *, progress: bool = True) -> None:
+        self.folder, self.active = folder, world.first
+        self.columns: list[str] = []
         self.path = folder / "metrics.csv"
         self.rows: list[dict[str, str]] = []
         self.seconds_before = 0.0
@@ -83,8 +84,16 @@ class RunLog:
         """Time spent in this run, earlier parts included."""
         return self.seconds_before + time.monotonic() - self.started
 
-    def open(self, rows: int = 0, seconds: float = 0.0, step: int = 0) -> None:
-        """Start writing after the first `rows` rows of an earlier part; what it wrote later is cut off."""
+    def open(self, columns: Sequence[str], rows: int = 0, seconds: float = 0.0, step: int = 0) -> None:
+        """Start writing after the first `rows` rows of an earlier part; what it wrote later is cut off.
+
+        Args:
+            columns: of metrics.csv, beside step, epoch and seconds.
+            rows: to keep.
+            seconds: spent before.
+            step: that TensorBoard goes on from.
+        """
+        self.columns = ["step", "epoch", "seconds", *columns]
         self.seconds_before = seconds
         if not self.active:
             return

@@ -28,7 +28,7 @@ class RunResult:
         finished: False when it was stopped; the same call goes on.
         best: checkpoint of the best network, live or averaged, or None before the first evaluation.
         last: checkpoint of the live network after the last whole epoch, or None before that.
-        best_score: its top-1 in percent.
+        best_score: its top-1, AP or mIoU in percent.
         best_epoch: the epoch it is from, counted from 1.
         best_net: "net" (live) or "ema".
         history: rows of metrics.csv, empty cells left out.

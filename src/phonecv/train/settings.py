@@ -196,6 +196,8 @@ def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:
         node[place] = value
         return
     child = node.get(place) if isinstance(node, dict) else node[place]
+    if isinstance(child, Raw):  # an earlier override of the whole
+        child = node[place] = _parse(child, path)
     if not isinstance(child, (dict, list)):
         if dataclasses.is_dataclass(kind) and get_origin(_hints(kind).get(key)) is tuple:
             raise UserError(f"override {path}: the list is empty; write {path}=[...] in the place of {path}.{rest[0]}")

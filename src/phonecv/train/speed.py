@@ -83,10 +83,15 @@ def choose_speed(
         "compile": config.run.compile,
         "fused": config.optimizer.fused,
     }
+    dense = config.task != "classify"
     rules = {
-        "amp": lambda: _amp(device, family),
+        "amp": lambda: _amp(device, "" if dense else family),
         "channels_last": lambda: _channels_last(device, family),
-        "compile": lambda: _compile(device, steps, {stage.size for stage in config.stages()}),
+        "compile": lambda: (
+            (False, "pictures vary from step to step")
+            if dense
+            else _compile(device, steps, {stage.size for stage in config.stages()})
+        ),
         "fused": lambda: (device.type in FUSED_ON, f"PyTorch has it on {device.type}"),
     }
     values, reasons, notes = {}, {}, []
@@ -126,7 +131,8 @@ def _amp(device: torch.device, family: str) -> tuple[str, str]:
         if computes_bf16():
             return "bf16", "this processor computes in it"
         return "none", "this processor does not compute in bf16"
-    return "none", f"lower precision was not found to be faster for {family} on {device.type}"
+    what = family or "detectors and segmenters"
+    return "none", f"lower precision was not found to be faster for {what} on {device.type}"
 
 
 #: Families whose training step is clearly faster in bfloat16 on a processor that computes in it.

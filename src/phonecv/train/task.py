@@ -1,11 +1,12 @@
 """What a batch means: named losses for training, counted figures for evaluation.
 
-The engine knows only `Task` and `Meter`; detection and segmentation will be further tasks beside these.
+The engine knows only `Task` and `Meter`. Classification is here; `phonecv.train.detect` and `phonecv.train.segment` are
+further tasks.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +14,23 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
 from phonecv.data.loader import Batch
+from phonecv.dense import DenseModel
 from phonecv.errors import UserError
 from phonecv.metrics import TopK
+from phonecv.models import VisionModel
 from phonecv.train.config import DistillConfig, LossConfig
 from phonecv.train.teacher import Teacher
 from phonecv.train.world import World
+
+#: What can be trained.
+Network = VisionModel | DenseModel
 
 
 class Meter(Protocol):
     """Collects figures of one network over an evaluation."""
 
-    def update(self, output: Tensor, batch: Batch) -> None:
-        """Take in one batch."""
+    def update(self, output: Any, batch: Any, /) -> None:
+        """Take in one batch and what `Task.predict` made of it."""
         ...
 
     def result(self, world: World) -> dict[str, float]:
@@ -37,12 +43,20 @@ class Task(Protocol):
 
     Attributes:
         score: name of the meter's figure that picks the best checkpoint; higher is better.
+        loss_names: what `losses` gives.
+        figures: what the meter gives.
     """
 
     score: str
+    loss_names: tuple[str, ...]
+    figures: tuple[str, ...]
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar losses, weights included; their sum is what is minimised."""
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Named scalar losses, weights included, the same names each time; their sum is what is minimised."""
+        ...
+
+    def predict(self, net: nn.Module, batch: Any) -> Any:
+        """What the meter takes in; the network is in evaluation mode."""
         ...
 
     def meter(self, device: torch.device) -> Meter:
@@ -57,6 +71,8 @@ class ClassifyTask:
     """
 
     score = "top1"
+    loss_names: tuple[str, ...] = ("ce",)
+    figures: tuple[str, ...] = ("top1", "top5", "loss", "correct1", "correct5", "images")
 
     def __init__(self, num_classes: int, loss: LossConfig) -> None:
         self.num_classes, self.smoothing = num_classes, loss.smoothing
@@ -78,6 +94,10 @@ class ClassifyTask:
         """{"ce": cross entropy}."""
         images, target = self.mixed(batch)
         return {"ce": self.cross_entropy(model(images), target)}
+
+    def predict(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Logits."""
+        return net(batch.images)
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images and targets of the step: class indices, or shares per class where images are mixed."""
@@ -129,6 +149,8 @@ class ClassifyMeter:
 
 class DistillTask(ClassifyTask):
     """`ClassifyTask` plus the teacher's opinion on the same, possibly mixed, images."""
+
+    loss_names = ("ce", "kd")
 
     def __init__(self, num_classes: int, loss: LossConfig, distill: DistillConfig, teacher: Teacher) -> None:
         super().__init__(num_classes, loss)

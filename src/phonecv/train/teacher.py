@@ -105,11 +105,10 @@ def load_teacher(config: DistillConfig, student: Preprocessing) -> Teacher:
 
 def _from_phonecv(name: str, weights: str | None) -> _Source:
     from phonecv.catalog import list_models
-    from phonecv.create import create_model
-    from phonecv.weights import load_checkpoint
+    from phonecv.create import create_model, load_network
 
     if Path(name).is_file():
-        model = load_checkpoint(None, name)
+        model = load_network(name)
     elif name in list_models():
         if weights is None:
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from safetensors.torch import save_file
@@ -18,12 +18,16 @@ from phonecv.fuse import fuse
 from phonecv.models import VisionModel
 from phonecv.models.base import Form
 from phonecv.weights.compare import not_finite
+from phonecv.weights.dense import fill_dense, load_dense, tensors_of
 from phonecv.weights.download import fetch
-from phonecv.weights.fill import NO_WAY_BACK, Head, Source, build, fill, not_finite_text, open_source
-from phonecv.weights.reader import read_file
+from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, Source, build, fill, not_finite_text, open_source
+from phonecv.weights.reader import RawFile, read_file
 from phonecv.weights.recognise import choose_weights, recognise
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, from_phonecv
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 
@@ -36,8 +40,8 @@ class CheckpointInfo:
         path: the file.
         container: "torch-zip", "torch-legacy", "safetensors" or "pickle" (Paddle).
         layout: whose parameter names it uses; "unknown" if nobody's.
-        family: "emo", "emov2", "mobileone" or None.
-        model: catalog name, None when the file leaves a choice (see `candidates`) or is unknown.
+        family: "emo", "emov2", "mobileone" or None; of a detector or segmenter that of its backbone.
+        model: catalog name, likewise; None when the file leaves a choice (see `candidates`) or is unknown.
         candidates: catalog models of this shape.
         form: "training" or "deploy".
         num_classes: rows of the classifier, None without one.
@@ -49,6 +53,8 @@ class CheckpointInfo:
         record: our own record, None in foreign files.
         notes: remarks.
         problems: what stands against using it.
+        task: "classify", "detect" or "segment".
+        architecture: name of a detector's or segmenter's heads, else empty.
     """
 
     path: Path
@@ -67,6 +73,8 @@ class CheckpointInfo:
     record: dict[str, Any] | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    task: str = "classify"
+    architecture: str = ""
 
 
 def read_checkpoint(path: Path | str) -> CheckpointInfo:
@@ -78,14 +86,17 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     raw = read_file(path)
     name = str(path)
     record = Record.from_json(raw.metadata[KEY], name) if KEY in raw.metadata else None
-    found = recognise(raw.content, source=name)
+    dense = record is not None and record.dense
+    found = recognise(_backbone(raw) if dense else raw.content, source=name)
     weights = choose_weights(raw.content, False if found.ema_available else None, name)
     problems = []
     if record is None and found.layout == "unknown":
         some = ", ".join(list(weights.state)[:3])
         problems.append(f"no known layout (names such as {some}; known layouts: {', '.join(LAYOUTS)})")
-    if record is not None and (
-        record.form != found.form or (found.num_classes is not None and record.num_classes != found.num_classes)
+    if (
+        record is not None
+        and found.family is not None
+        and (record.form != found.form or (found.num_classes is not None and record.num_classes != found.num_classes))
     ):
         problems.append(
             f"its record says {record.form} form and {record.num_classes} classes, its tensors say {found.form} form "
@@ -103,8 +114,8 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         family=found.family,
         model=model or None,
         candidates=(model,) if record and model else candidates,
-        form=found.form,
-        num_classes=found.num_classes,
+        form=record.form if record is not None and dense else found.form,
+        num_classes=record.num_classes if record is not None and dense else found.num_classes,
         ema_available=found.ema_available,
         wrapper=found.wrapper,
         tensors=len(weights.state),
@@ -113,11 +124,53 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         record=record.to_dict() if record else None,
         notes=found.notes,
         problems=tuple(problems),
+        task=record.task if record else "classify",
+        architecture=record.architecture if record else "",
     )
 
 
+def _backbone(raw: RawFile) -> Mapping[str, Any]:
+    """The backbone's part of a detector's or segmenter's file; the whole where there is none."""
+    own = {name.removeprefix(BACKBONE): value for name, value in raw.content.items() if name.startswith(BACKBONE)}
+    return own or raw.content
+
+
+@overload
 def load_checkpoint(
-    model_or_name: VisionModel | str | None,
+    model_or_name: VisionModel | str,
+    path_or_state_dict: Source,
+    *,
+    ema: bool | None = ...,
+    strict: bool = ...,
+    head: Head = ...,
+    num_classes: int | None = ...,
+    form: Form | None = ...,
+    **overrides: Any,
+) -> VisionModel: ...
+@overload
+def load_checkpoint(
+    model_or_name: DenseModel,
+    path_or_state_dict: Source,
+    *,
+    ema: bool | None = ...,
+    strict: bool = ...,
+    head: Head = ...,
+    form: Form | None = ...,
+) -> DenseModel: ...
+@overload
+def load_checkpoint(
+    model_or_name: None,
+    path_or_state_dict: Source,
+    *,
+    ema: bool | None = ...,
+    strict: bool = ...,
+    head: Head = ...,
+    num_classes: int | None = ...,
+    form: Form | None = ...,
+    **overrides: Any,
+) -> Any: ...
+def load_checkpoint(
+    model_or_name: VisionModel | DenseModel | str | None,
     path_or_state_dict: Source,
     *,
     ema: bool | None = None,
@@ -126,17 +179,18 @@ def load_checkpoint(
     num_classes: int | None = None,
     form: Form | None = None,
     **overrides: Any,
-) -> VisionModel:
+) -> VisionModel | DenseModel:
     """Read weights of any known layout into a network.
 
     Args:
         model_or_name: a network, which is filled in place; a catalog name; or None to take the name from the file,
-            which works if it is one of ours or fits a single catalog model.
+            which works if it is one of ours or fits a single catalog model. A detector or segmenter of ours comes back
+            as what it is. Classification weights go into the backbone of a detector or segmenter given.
         path_or_state_dict: a file, or a mapping of names to tensors, wrapped as training programs do or bare.
         ema: where a file holds both, True for the moving average and False for the live weights.
         strict: False loads what agrees in name and shape, and logs the rest.
-        head: "keep" loads the classifier; "drop" leaves it fresh (fine-tuning); "auto" does so only if the class
-            count differs.
+        head: "keep" loads the classifier or heads; "drop" leaves them fresh (fine-tuning); "auto" does so only if the
+            class count differs, for the tensors that depend on it.
         num_classes: classes of a network made here; the file's without it.
         form: "deploy" fuses a training-form file after loading; "training" insists on that form. None follows the file,
             or the network given.
@@ -148,7 +202,6 @@ def load_checkpoint(
     Raises:
         UserError: the file cannot be read, is ambiguous, does not fit, or has values that are not finite.
     """
-    loaded = open_source(path_or_state_dict, ema)
     if head not in ("keep", "drop", "auto"):
         raise UserError(f"head {head!r} is not one of keep, drop, auto")
     if isinstance(model_or_name, nn.Module):
@@ -159,6 +212,23 @@ def load_checkpoint(
             raise UserError(
                 f"the network given is in {model_or_name.form} form, {form} form was asked for; pass its name"
             )
+    source: Source | RawFile = path_or_state_dict
+    record = None
+    if not isinstance(path_or_state_dict, Mapping):
+        source = raw = read_file(path_or_state_dict)
+        record = Record.from_json(raw.metadata[KEY], str(raw.path)) if KEY in raw.metadata else None
+    if isinstance(model_or_name, nn.Module) and not isinstance(model_or_name, VisionModel):
+        return _into_dense(model_or_name, source, record, ema, strict=strict, head=head)
+    if model_or_name is None and record is not None and record.dense and isinstance(source, RawFile):
+        if overrides or num_classes is not None:
+            what = "detector" if record.task == "detect" else "segmenter"
+            raise UserError(
+                f"{source.path} holds a {what}, which is rebuilt as it was; build another one and pass it in the place"
+                " of None"
+            )
+        return load_dense(source, record, strict=strict, form=form)
+    loaded = open_source(source, ema)
+    if isinstance(model_or_name, VisionModel):
         return fill(model_or_name, loaded, strict, head)
     if form == "training" and loaded.form == "deploy":
         raise UserError(f"{loaded.source} {NO_WAY_BACK}")
@@ -167,6 +237,21 @@ def load_checkpoint(
         model = fuse(model.eval())
     model = fill(model.eval(), loaded, strict, head)
     return fuse(model) if form == "deploy" else model
+
+
+def _into_dense(
+    model: DenseModel, source: Source | RawFile, record: Record | None, ema: bool | None, *, strict: bool, head: Head
+) -> DenseModel:
+    """Fill a detector or segmenter with the tensors of one, or its backbone with those of a classifier."""
+    if isinstance(source, RawFile) and record is not None and record.dense:
+        return fill_dense(model, tensors_of(source), record, str(source.path), strict=strict, head=head)
+    if isinstance(source, Mapping) and any(str(name).startswith(BACKBONE) for name in source):
+        state = choose_weights(source, ema, "the mapping given").state
+        return fill_dense(model, state, None, "the mapping given", strict=strict, head=head)
+    if not isinstance(model.backbone, VisionModel):
+        raise UserError(f"classification weights go into our own backbones, not into a {type(model.backbone).__name__}")
+    fill(model.backbone, open_source(source, ema), strict, "auto")
+    return model
 
 
 def load_public_or_file(model: VisionModel, weights: str | Path, *, form: Form | None = None) -> VisionModel:
@@ -205,7 +290,7 @@ def load_public_or_file(model: VisionModel, weights: str | Path, *, form: Form |
 
 
 def save_checkpoint(
-    model: VisionModel,
+    model: VisionModel | DenseModel,
     path: Path | str,
     *,
     training: Mapping[str, Any] | None = None,
@@ -218,10 +303,10 @@ def save_checkpoint(
     layout holds tensors alone, bare, for the program it belongs to (``.pth`` or ``.safetensors``).
 
     Args:
-        model: the network, in either form.
+        model: the network, a detector or segmenter included, in either form.
         path: where to; appears whole or not at all.
         training: how it was trained, JSON values, for the record.
-        layout: "phonecv", "emo", "emov2", "apple" or "timm".
+        layout: "phonecv", "emo", "emov2", "apple" or "timm"; detectors and segmenters have "phonecv" alone.
         source: where the weights came from, for the record.
 
     Raises:
@@ -233,6 +318,8 @@ def save_checkpoint(
         raise UserError(
             f"{path}: the suffix {path.suffix!r} is not one of {', '.join(suffixes)} for the layout {layout!r}"
         )
+    if layout != "phonecv" and not isinstance(model, VisionModel):
+        raise UserError(f"layout {layout!r} knows classifiers only; a {type(model).__name__} is written as 'phonecv'")
     # Clones are contiguous and share nothing, as safetensors demands.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)

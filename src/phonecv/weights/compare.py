@@ -51,8 +51,8 @@ def compare(state: Mapping[str, Tensor], model: Mapping[str, Tensor], exempt: It
     )
 
 
-def describe(difference: Difference, found: Recognised, model_name: str) -> str:
-    """The difference as a few lines: groups with an example each, then the likely cause."""
+def describe(difference: Difference, found: Recognised | None, model_name: str) -> str:
+    """The difference as a few lines: groups with an example each, then the likely cause for a file recognised."""
     lines = []
     for title, names in (("missing", difference.missing), ("unexpected", difference.unexpected)):
         if names:
@@ -63,7 +63,7 @@ def describe(difference: Difference, found: Recognised, model_name: str) -> str:
         )
         rest = len(difference.shapes) - 3
         lines.append(f"other shape ({len(difference.shapes)}): {shown}" + (f"; and {rest} more" if rest > 0 else ""))
-    cause = likely_cause(difference, found, model_name)
+    cause = "" if found is None else likely_cause(difference, found, model_name)
     return "\n".join("  " + line for line in [*lines, *([f"likely cause: {cause}"] if cause else [])])
 
 

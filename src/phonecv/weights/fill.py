@@ -17,14 +17,18 @@ from phonecv.fuse import fuse
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
+from phonecv.preprocessing import Preprocessing
 from phonecv.weights.compare import compare, describe, not_finite
-from phonecv.weights.reader import as_mapping, read_file
-from phonecv.weights.recognise import Recognised, choose_weights, layout_of, recognise_ours
+from phonecv.weights.reader import RawFile, as_mapping, read_file
+from phonecv.weights.recognise import Recognised, Weights, choose_weights, layout_of, recognise_ours
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, to_phonecv
 
 Source = Path | str | Mapping[str, Any]
 Head = Literal["keep", "drop", "auto"]
+
+#: Names of a backbone within a detector or segmenter begin so.
+BACKBONE = "backbone."
 
 _log = logging.getLogger("phonecv")
 
@@ -49,20 +53,22 @@ class Loaded:
         return "deploy" if self.found.form == "deploy" else "training"
 
 
-def open_source(source: Source, ema: bool | None) -> Loaded:
-    """Tensors under our names from a file or mapping, checked for NaN."""
+def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
+    """Tensors under our names from a file or mapping, checked for NaN; of a detector or segmenter its backbone's."""
     record = None
     if isinstance(source, Mapping):
         name = "the mapping given"
         content = as_mapping(source, name)
     else:
-        name = str(source)
-        raw = read_file(source)
+        raw = source if isinstance(source, RawFile) else read_file(source)
+        name = str(raw.path)
         content = raw.content
         if KEY in raw.metadata:
             record = Record.from_json(raw.metadata[KEY], name)
     weights = choose_weights(content, ema, name)
-    layout = "phonecv" if record else layout_of(weights.state)
+    if record is not None and record.dense:
+        record, weights = None, _backbone_of(weights)
+    layout = "phonecv" if record or weights.wrapper == BACKBONE else layout_of(weights.state)
     if layout == "unknown":
         some = ", ".join(list(weights.state)[:3])
         raise UserError(
@@ -73,6 +79,11 @@ def open_source(source: Source, ema: bool | None) -> Loaded:
     if bad:
         raise UserError(f"{name} has {not_finite_text(bad)}; use an earlier checkpoint of that training")
     return Loaded(name, state, recognise_ours(state, layout, weights), record)
+
+
+def _backbone_of(weights: Weights) -> Weights:
+    state = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.state.items() if name.startswith(BACKBONE)}
+    return Weights(state, BACKBONE, weights.ema_available, weights.notes)
 
 
 def not_finite_text(bad: Mapping[str, int]) -> str:
@@ -139,14 +150,14 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
         classifier = model.get_classifier().state_dict()
         twin.get_classifier().load_state_dict(classifier)
         fused = fuse(fill(twin.eval(), loaded, strict, head))
-        _match_structure(model, fused.state_dict())
+        match_structure(model, fused.state_dict())
         model.load_state_dict(fused.state_dict())
         model.class_names, model.preprocessing = fused.class_names, fused.preprocessing
         return model
     state = dict(loaded.state)
     exempt = _settle_classifier(model, state, loaded, head)
     if loaded.form == "deploy":
-        _match_structure(model, state)
+        match_structure(model, state)
     own = model.state_dict()
     difference = compare(state, own, exempt)
     if difference:
@@ -159,6 +170,7 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     record = loaded.record
     if record is not None:
         if record.model == model.name:  # asked for as another member, its own input size counts
+            assert isinstance(record.preprocessing, Preprocessing)
             model.preprocessing = record.preprocessing
         if record.classes is not None and len(record.classes) == model.num_classes and not exempt:
             model.class_names = record.classes
@@ -203,7 +215,7 @@ def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loa
     return set()
 
 
-def _match_structure(model: VisionModel, state: Mapping[str, Tensor]) -> None:
+def match_structure(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a deploy-form network the few optional parts that folding left in this file, or left out.
 
     Folding depends on the values: a LayerNorm before padded windows keeps its affine part if a channel of it is

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.models.base import Form, VisionModel
-from phonecv.preprocessing import Preprocessing
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
 
 #: Key of the record in a safetensors header.
 KEY = "phonecv"
-FORMAT = 1
+
+#: What a record describes, and the format of the record: versions that know classifiers only refuse 2.
+FORMATS = {"classify": 1, "detect": 2, "segment": 2}
 
 #: Largest value a record may ask for, so that a damaged or hostile one cannot make a network that fills the memory.
 _LIMITS = {"branches": 64, "exp_ratios": 64, "kernels": 63, "in_chans": 1024, "depths": 256}
 _LIMIT = 16384
+_MOST_CLASSES = 1_000_000
+_LONGEST_LIST = 256
 
 #: Arguments of `create_model` that are not part of a network's shape.
 _FORBIDDEN = ("weights", "num_classes", "form", "name")
@@ -29,15 +36,18 @@ class Record:
     """What our file says of itself.
 
     Attributes:
-        model: catalog name.
+        model: catalog name; of a detector or segmenter that of its backbone, or what else `make_backbone` takes.
         overrides: constructor arguments that differ from the catalog's.
-        num_classes: rows of the classifier.
+        num_classes: rows of the classifier; without background.
         form: "training" or "deploy".
         classes: class names, or None.
         preprocessing: evaluation preprocessing.
         training: how it was trained, free.
         source: where the weights came from, free text or None.
         phonecv_version: version that wrote the file.
+        task: "classify", "detect" or "segment".
+        architecture: name of the heads; empty for a classifier.
+        options: arguments of the heads that differ from the architecture's.
     """
 
     model: str
@@ -45,31 +55,49 @@ class Record:
     num_classes: int
     form: Form
     classes: tuple[str, ...] | None
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | DensePreprocessing
     training: dict[str, Any] = field(default_factory=dict)
     source: str | None = None
     phonecv_version: str = __version__
+    task: str = "classify"
+    architecture: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it describes a detector or segmenter."""
+        return self.task != "classify"
 
     @classmethod
-    def of(cls, model: VisionModel, training: Mapping[str, Any] | None, source: str | None) -> Record:
+    def of(cls, model: VisionModel | DenseModel, training: Mapping[str, Any] | None, source: str | None) -> Record:
         """The record of a network."""
+        more: dict[str, Any] = {}
+        if isinstance(model, VisionModel):
+            name, overrides = model.name, dict(model.overrides)
+        else:
+            name, overrides = model.backbone_name, dict(model.backbone_overrides)
+            overrides.pop("out_indices", None)  # follows from the heads
+            more = {"task": model.task, "architecture": model.architecture, "options": dict(model.options)}
         return cls(
-            model.name,
-            dict(model.overrides),
+            name,
+            overrides,
             model.num_classes,
             model.form,
             model.class_names,
             model.preprocessing,
             dict(training or {}),
             source,
+            **more,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        more = {"task": self.task, "architecture": self.architecture, "options": _listed(self.options)}
         return {
-            "format": FORMAT,
+            "format": FORMATS[self.task],
+            **(more if self.dense else {}),
             "model": self.model,
-            "overrides": {key: _listed(value) for key, value in self.overrides.items()},
+            "overrides": _listed(self.overrides),
             "num_classes": self.num_classes,
             "form": self.form,
             "classes": None if self.classes is None else list(self.classes),
@@ -101,17 +129,25 @@ class Record:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}: its record is not JSON ({error})") from error
-        if not isinstance(values, dict):
+        try:
+            return cls._from_values(values, source)
+        except RecursionError as error:
+            raise UserError(f"{source}: its record is nested too deeply") from error
+
+    @classmethod
+    def _from_values(cls, given: Any, source: str) -> Record:
+        if not isinstance(given, dict):
             raise UserError(f"{source}: its record is not a mapping")
-        if values.get("format") != FORMAT:
+        values: dict[str, Any] = {"task": "classify", "architecture": "", "options": {}, **given}
+        task, format_ = values["task"], values.get("format")
+        wanted = FORMATS.get(task) if isinstance(task, str) else None
+        if format_ != wanted and (wanted is not None or format_ not in FORMATS.values()):
             raise UserError(
-                f"{source}: its record has format {values.get('format')!r}, this version reads {FORMAT}; "
+                f"{source}: its record has format {format_!r}, this version reads {wanted or max(FORMATS.values())}; "
                 f"it was written by phonecv {values.get('phonecv_version', '?')}, this is {__version__}"
             )
-        known = [name for name in cls.__dataclass_fields__ if name != "format"]
-        for name in known:
-            if name not in values:
-                raise UserError(f"{source}: its record lacks {name!r}")
+        if wanted is None:
+            raise UserError(f"{source}: task {task!r:.80} in its record is not one of {', '.join(FORMATS)}")
         expected: dict[str, type | tuple[type, ...]] = {
             "model": str,
             "overrides": dict,
@@ -122,10 +158,17 @@ class Record:
             "training": dict,
             "source": (str, type(None)),
             "phonecv_version": str,
+            "architecture": str,
+            "options": dict,
         }
+        for name in expected:
+            if name not in values:
+                raise UserError(f"{source}: its record lacks {name!r}")
         for name, kind in expected.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise UserError(f"{source}: {name!r} in its record is {values[name]!r:.80}")
+        if not 0 <= values["num_classes"] <= _MOST_CLASSES:
+            raise UserError(f"{source}: its record asks for {values['num_classes']} classes")
         classes = values["classes"]
         if classes is not None and (
             not all(isinstance(entry, str) for entry in classes) or len(classes) != values["num_classes"]
@@ -134,8 +177,9 @@ class Record:
         form = values["form"]
         if form not in ("training", "deploy"):
             raise UserError(f"{source}: form {form!r} in its record is not 'training' or 'deploy'")
+        kind = Preprocessing if task == "classify" else DensePreprocessing
         try:
-            preprocessing = Preprocessing.from_dict(values["preprocessing"])
+            preprocessing = kind.from_dict(values["preprocessing"])
         except (TypeError, ValueError) as error:
             raise UserError(f"{source}: preprocessing in its record is damaged ({error})") from error
         return cls(
@@ -148,10 +192,15 @@ class Record:
             values["training"],
             values["source"],
             values["phonecv_version"],
+            task,
+            values["architecture"],
+            {key: _checked_option(key, value, source) for key, value in values["options"].items()},
         )
 
 
 def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -166,3 +215,14 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if not isinstance(value, int | float | str | None):
         raise UserError(f"{source}: its record asks for {key}={value!r:.80}")
     return value
+
+
+def _checked_option(key: str, value: Any, source: str) -> Any:
+    """An argument of the heads, within sense; lists stay lists, and one may be a mapping."""
+    if isinstance(value, Mapping):
+        return {name: _checked_option(f"{key}.{name}", item, source) for name, item in value.items()}
+    if isinstance(value, list):
+        if len(value) > _LONGEST_LIST:
+            raise UserError(f"{source}: its record has {len(value)} values of {key}, more than any network has")
+        return [_checked_option(key, item, source) for item in value]
+    return _checked(key, value, source)

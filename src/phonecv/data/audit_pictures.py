@@ -1,0 +1,81 @@
+"""Looking at the picture files of a data set, whatever the data set is for."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonecv.data.findings import Look, Notes
+from phonecv.data.images import ImageError, open_image, printable, probe_image
+
+#: Headers that the quick audit reads, spread evenly over the files.
+QUICK_HEADERS = 1000
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+
+
+def check_header(notes: Notes, path: Path) -> None:
+    """Report what the header of a picture tells."""
+    try:
+        kind, _, _ = probe_image(path)
+    except ImageError as error:
+        notes.add("unreadable", "error", path, error.reason)
+        return
+    check_suffix(notes, path, kind)
+
+
+def check_suffix(notes: Notes, path: Path, kind: str) -> None:
+    """Report an extension that does not belong to the content."""
+    if path.suffix.lower() not in SUFFIXES.get(kind, ()):
+        notes.add("extension", "warning", path, f"{kind} data under the extension {printable(path.suffix) or '(none)'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """One file: why it can't be read, or its format, its width and height, and a digest of its upright RGB pixels."""
+
+    error: str
+    kind: str = ""
+    digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
+
+
+def inspect(path: Path) -> Inspected:
+    """Decode one file."""
+    try:
+        kind, _, _ = probe_image(path)
+        image = open_image(path)
+    except ImageError as error:
+        return Inspected(error.reason)
+    # Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture.
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size)
+    return Inspected("", kind, digest.digest(), image.size)
+
+
+def inspect_all(paths: Sequence[Path], look: Look) -> Iterator[Inspected]:
+    """Decode all files, in order."""
+    pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
+    with pool as running:
+        results = running.imap(inspect, paths, chunksize=32) if running else map(inspect, paths)
+        for done, result in enumerate(results, 1):
+            yield result
+            if look.progress:
+                look.progress(done, len(paths))
+
+
+def sampled(count: int) -> range:
+    """The places that the quick audit looks at, of `count`."""
+    return range(0, count, max(1, count // QUICK_HEADERS))

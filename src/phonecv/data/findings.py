@@ -1,0 +1,179 @@
+"""What an audit says: findings, each with its place and what to do about it, and the report made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from phonecv.data.images import printable
+
+SEVERITIES = ("error", "warning", "note")
+
+#: Kind of finding -> what to do about it.
+FIXES = {
+    "structure": "mend what is named; `phonecv audit --help` shows the layouts that are read",
+    "list": "mend or remove the line",
+    "repeated-line": "remove the line, unless the picture shall count twice",
+    "unlisted": "add the pictures to the list, or leave them out on purpose",
+    "class-drift": "give both splits the same classes; for class folders, classes.txt may name them",
+    "empty-class": "add pictures or remove the class",
+    "imbalance": "collect more of the rare classes, or read the table per class rather than one figure",
+    "unreadable": "replace or remove the file; training would put another picture in its place",
+    "extension": "rename the file; it is read by its content here, but other programs may go by the name",
+    "duplicate": "keep one of them",
+    "label-conflict": "keep the picture under the right class only",
+    "split-leak": "remove it from one of the splits; as it is, the validation score is too high",
+    "link": "restore what the link points to, or remove it",
+    "ignored": "nothing, if that is meant",
+    # Of COCO files
+    "record": "mend the record; as it is, the file can't be used",
+    "missing-file": "add the picture, remove it from the annotations, or name the right folder",
+    "orphan": "list its picture, or remove the annotation; it is left out",
+    "category": "list its category, or remove the annotation; it is left out",
+    "bad-box": "mend or remove the annotation; it is left out",
+    "empty-box": "mend or remove the annotation; it is left out",
+    "outside-box": "mend or remove the annotation; it is left out",
+    "clipped-box": "nothing, if the object goes on beyond the border; the part inside is used",
+    "bad-mask": "mend or remove the mask; its object is left out where masks are trained",
+    "no-mask": "add a mask, or train boxes only; its object is left out where masks are trained",
+    "annotation-id": "give every annotation an id of its own",
+    "category-name": "give every category a name of its own",
+    "picture-size": "write the size of the picture as it is shown, and check its boxes",
+    "repeated-file": "list the picture once, unless it shall count twice",
+    "background": "nothing, if they are meant as background",
+    "partner": "add the missing file, or remove the one that is left over",
+    "label-format": "save label maps as gray or palette PNG: one channel whose values are class numbers",
+    "label-size": "make the label map anew at the size of its picture (nearest neighbour)",
+    "label-value": "mend the label map, or name all classes in the class file",
+    "anti-aliased": "draw and resize label maps without smoothing (nearest neighbour), and save them as PNG",
+    "off-by-one": "choose reduce_zero_label accordingly, or renumber the label maps",
+    "zero-label": "choose reduce_zero_label accordingly",
+    "unlabelled": "nothing, if that is meant; such pictures teach nothing",
+    "unseen-class": "add pictures with these classes, or leave them out of the class file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong or worth knowing.
+
+    Attributes:
+        kind: a key of `FIXES`.
+        severity: "error" (results would be wrong), "warning" or "note".
+        path: the file or folder, relative to the data folder, printable.
+        line: line of a list file, or 0.
+        message: what is wrong, and for COCO files with which record.
+        fix: what to do.
+    """
+
+    kind: str
+    severity: str
+    path: str
+    line: int
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        root: the data folder, printable.
+        quick: whether only structure and some headers were looked at.
+        findings: errors first.
+        splits: per split the number of pictures and classes, smallest and largest class; of COCO data also of
+            objects and crowds.
+        checked: files opened.
+        seconds: time taken.
+    """
+
+    root: str
+    quick: bool
+    findings: tuple[Finding, ...]
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    checked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings that would make results wrong."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Kind of finding -> how many."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    def table(self, most: int = 20) -> str:
+        """Plain text for people; at most `most` findings of each kind."""
+        lines = [
+            f"{self.root}: {'quick ' if self.quick else ''}audit, {self.checked} files opened in {self.seconds:.1f} s"
+        ]
+        for split, numbers in self.splits.items():
+            objects = f"{numbers['objects']} objects, " if "objects" in numbers else ""
+            lines.append(
+                f"  {split}: {numbers['images']} pictures, {objects}{numbers['classes']} classes"
+                f" ({numbers['smallest']} to {numbers['largest']} {'objects' if objects else 'pictures'} per class)"
+            )
+        if not self.findings:
+            lines.append("  nothing to complain about")
+        shown: Counter[str] = Counter()
+        for finding in self.findings:
+            shown[finding.kind] += 1
+            if shown[finding.kind] > most:
+                continue
+            where = f"{finding.path}:{finding.line}" if finding.line else finding.path
+            lines.append(f"  {finding.severity:7} {finding.kind:14} {where}: {finding.message}")
+        for kind, count in shown.items():
+            if count > most:
+                lines.append(f"  ... and {count - most} more of kind {kind}")
+        lines += [f"  {kind}: {FIXES[kind]}" for kind in shown]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"findings": [asdict(finding) for finding in self.findings], "counts": self.counts}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an audit looks.
+
+    Attributes:
+        quick: at structure and some headers only, not at every pixel.
+        workers: processes that decode; 0 does it in this one.
+        progress: called with the number of files done and their total.
+    """
+
+    quick: bool = False
+    workers: int = 0
+    progress: Callable[[int, int], None] | None = None
+
+
+#: What an audit of one kind of data gives: the numbers of `AuditReport.splits`, and how many files it opened.
+Numbers = tuple[dict[str, dict[str, int]], int]
+
+
+class Notes:
+    """Collects findings.
+
+    Attributes:
+        root: the data folder.
+        findings: so far.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.findings: list[Finding] = []
+
+    def name(self, path: Path) -> str:
+        """How the report calls a file."""
+        return printable(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    def add(self, kind: str, severity: str, path: Path, message: str, line: int = 0) -> None:
+        """Take up a finding; `kind` is a key of `FIXES`."""
+        self.findings.append(Finding(kind, severity, self.name(path), line, message, FIXES[kind]))

@@ -1,0 +1,86 @@
+"""Pictures of any size -> one normalised batch, and what undoes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch ready for a network.
+
+    Attributes:
+        batch: ``B 3 H W``, normalised; zeros where pictures end before the others do.
+        sizes: height and width of every picture within the batch.
+        originals: height and width as given.
+    """
+
+    batch: Tensor
+    sizes: tuple[tuple[int, int], ...]
+    originals: tuple[tuple[int, int], ...]
+
+    @property
+    def scales(self) -> Tensor:
+        """``B 2``, float32 on the batch's device: factors of x and y from given to prepared pictures."""
+        return torch.tensor(
+            [(w / w0, h / h0) for (h, w), (h0, w0) in zip(self.sizes, self.originals, strict=True)],
+            device=self.batch.device,
+        )
+
+    def padded(self, multiple: int) -> tuple[tuple[int, int], ...]:
+        """Height and width of every picture with the padding to multiples of its own, without that of the batch."""
+        return tuple((-(-h // multiple) * multiple, -(-w // multiple) * multiple) for h, w in self.sizes)
+
+
+def prepare(images: Sequence[Tensor] | Tensor, spec: DensePreprocessing) -> Prepared:
+    """Resize (bilinear, without antialiasing, as the published systems do), normalise, pad and stack.
+
+    A picture that has its target size already is not resampled, so a loader may resize beforehand.
+
+    Args:
+        images: RGB, ``3 H W`` each and of any sizes, or ``B 3 H W``; bytes, or floats in 0..1.
+        spec: how.
+
+    Raises:
+        UserError: not pictures.
+    """
+    if not len(images):
+        raise UserError("no pictures were given")
+    for image in images:
+        if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+            raise UserError(f"a picture has shape {tuple(image.shape)}; 3 x height x width is expected (RGB)")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise UserError(f"a picture holds {image.dtype}; bytes (uint8) or floats in 0..1 are expected")
+    originals = tuple((int(image.shape[1]), int(image.shape[2])) for image in images)
+    sizes = tuple(spec.target(*size) for size in originals)
+    tall, wide = (-(-max(size[axis] for size in sizes) // spec.multiple) * spec.multiple for axis in (0, 1))
+    first = images[0]
+    dtype = first.dtype if first.is_floating_point() else torch.float32
+    mean = torch.tensor(spec.mean, dtype=dtype, device=first.device)[:, None, None]
+    std = torch.tensor(spec.std, dtype=dtype, device=first.device)[:, None, None]
+    even = len(set(originals)) == 1 and sizes[0] == (tall, wide)
+    if even:  # one operation for all
+        stacked = images if isinstance(images, Tensor) else torch.stack(list(images))
+        return Prepared((_resized(_unit(stacked, dtype), sizes[0]) - mean) / std, sizes, originals)
+    batch = torch.zeros(len(images), 3, tall, wide, dtype=dtype, device=first.device)
+    for place, image, (h, w) in zip(batch, images, sizes, strict=True):
+        place[:, :h, :w] = (_resized(_unit(image, dtype)[None], (h, w))[0] - mean) / std
+    return Prepared(batch, sizes, originals)
+
+
+def _unit(image: Tensor, dtype: torch.dtype) -> Tensor:
+    return image.to(dtype) / 255 if image.dtype == torch.uint8 else image.to(dtype)
+
+
+def _resized(batch: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(batch.shape[-2:]) == size:
+        return batch
+    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,55 @@
+"""What every detector and segmenter is, whatever its heads: the contract of `DenseModel`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from phonecv.models.base import Form
+from phonecv.preprocessing import DensePreprocessing
+
+
+class DenseModel(nn.Module):
+    """A backbone with heads.
+
+    Attributes:
+        task: "detect" or "segment".
+        architecture: name of the heads, such as "ssdlite320".
+        options: arguments of the heads that differ from the architecture's, JSON values.
+        backbone: the network, with `out_indices`.
+        backbone_name: what `phonecv.dense.make_backbone` takes, or "" for a module of the person's own.
+        backbone_overrides: constructor arguments that differ from the catalog's, JSON values. These five together
+            rebuild the model.
+        form: "training", or "deploy" after `phonecv.fuse`, which takes heads and backbone together.
+        num_classes: without background.
+        class_names: one per class, or None when unknown.
+        preprocessing: how pictures are brought to the network.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        architecture: str,
+        backbone: nn.Module,
+        num_classes: int,
+        preprocessing: DensePreprocessing,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.options: dict[str, Any] = {}
+        self.backbone = backbone
+        self.backbone_name: str = getattr(backbone, "name", "")
+        # Which maps are needed follows from the architecture.
+        overrides = {key: value for key, value in getattr(backbone, "overrides", {}).items() if key != "out_indices"}
+        self.backbone_overrides: dict[str, Any] = overrides
+        self.form: Form = "training"
+        self.num_classes = num_classes
+        self.class_names: tuple[str, ...] | None = None
+        self.preprocessing = preprocessing
+
+    @property
+    def name(self) -> str:
+        """For people: heads and backbone."""
+        return f"{self.architecture} on {self.backbone_name or type(self.backbone).__name__}"

@@ -1,0 +1,149 @@
+"""What every detector does, whatever its heads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.dense import DenseModel, Prepared, prepare
+from phonecv.detect.assign import pad_targets
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+
+Targets = Sequence[Mapping[str, Tensor]]
+
+#: Sets of anchors that a detector remembers; pictures of unequal shapes need one per shape of batch.
+_REMEMBERED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Objects of a batch in the pixels of the prepared pictures.
+
+    Attributes:
+        boxes: ``B G 4``, float32, zeros where there is no object.
+        labels: ``B G``, int64.
+        valid: ``B G``, bool: an object to learn from.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    valid: Tensor
+
+
+class Detector(DenseModel):
+    """A backbone with heads that find objects.
+
+    Pictures are resized, normalised and padded inside, as `preprocessing` says; boxes are always in pixels of the
+    pictures given.
+
+    Attributes:
+        masks: whether predictions hold masks.
+        box_options: how many boxes are considered and kept.
+    """
+
+    task = "detect"
+    masks: ClassVar[bool] = False
+
+    def __init__(
+        self, architecture: str, backbone: nn.Module, num_classes: int, preprocessing: DensePreprocessing
+    ) -> None:
+        super().__init__(architecture, backbone, num_classes, preprocessing)
+        self._remembered: OrderedDict[Any, tuple[Tensor, ...]] = OrderedDict()
+
+    def forward(self, images: Sequence[Tensor] | Tensor, targets: Targets | None = None) -> Any:
+        """Losses in train mode, predictions in evaluation mode.
+
+        Args:
+            images: RGB ``3 H W`` of any sizes (or ``B 3 H W``), bytes or floats in 0..1.
+            targets: per picture "boxes" (``N 4``, x1 y1 x2 y2 in its pixels), "labels" (``N``, from 0, without
+                background), "masks" (``N H W``) where the detector has masks, and perhaps "crowd" (``N``, bool).
+
+        Returns:
+            Train mode: a dict of named scalar losses. Evaluation mode: per picture a dict of "boxes", "scores",
+            "labels" and perhaps "masks" (``M 1 H W``, 0..1), best first.
+
+        Raises:
+            UserError: train mode without targets, or unusable pictures or targets.
+        """
+        if self.training:
+            if targets is None:
+                raise UserError("a detector in train mode needs targets; call .eval() first for predictions")
+            return self.losses(images, targets)
+        with torch.no_grad():
+            prepared = self.prepare(images)
+            return self.postprocess(self.network(prepared.batch), prepared)
+
+    @abstractmethod
+    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Named scalar losses, in whatever mode the detector is."""
+
+    @abstractmethod
+    def network(self, batch: Tensor) -> Any:
+        """Raw outputs for a normalised and padded ``B 3 H W``: tensors alone, so that it can be exported."""
+
+    @abstractmethod
+    def postprocess(self, outputs: Any, prepared: Prepared) -> list[dict[str, Tensor]]:
+        """Predictions from what `network` returned, in pixels of the pictures given."""
+
+    @abstractmethod
+    def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Anchors of maps of these heights and widths, per level; `anchors` remembers them."""
+
+    def anchors(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, ...]:
+        """Anchors per level, ``N 4`` each, on a device; made once per set of sizes."""
+        key = (tuple(sizes), device)
+        if key in self._remembered:
+            self._remembered.move_to_end(key)
+        else:
+            # Tensors made under inference mode could never take part in a training afterwards.
+            with torch.inference_mode(False):
+                self._remembered[key] = tuple(level.to(device) for level in self.make_anchors(sizes))
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return self._remembered[key]
+
+    def prepare(self, images: Sequence[Tensor] | Tensor) -> Prepared:
+        """Resized, normalised and padded pictures, in the number format of the weights."""
+        prepared = prepare(images, self.preprocessing)
+        dtype = next(self.parameters()).dtype
+        if prepared.batch.dtype == dtype:
+            return prepared
+        return Prepared(prepared.batch.to(dtype), prepared.sizes, prepared.originals)
+
+    def truth(self, targets: Targets, prepared: Prepared) -> Truth:
+        """Targets as padded tensors, their boxes scaled along with the pictures.
+
+        Raises:
+            UserError: not one target per picture, wrong shapes, or a label that is no class.
+        """
+        if len(targets) != len(prepared.sizes):
+            raise UserError(f"{len(prepared.sizes)} pictures came with {len(targets)} targets; one each is expected")
+        for number, target in enumerate(targets):
+            label = target.get("labels")
+            # On a GPU this look would make the training wait; there the loader has checked.
+            if label is not None and not label.is_cuda and label.numel():
+                low, high = int(label.min()), int(label.max())
+                if low < 0 or high >= self.num_classes:
+                    raise UserError(
+                        f"target {number} has label {low if low < 0 else high}; labels are 0..{self.num_classes - 1}"
+                        " (background has none)"
+                    )
+        boxes, labels, valid = pad_targets(targets, prepared.batch.device)
+        return Truth(boxes * prepared.scales.repeat(1, 2)[:, None], labels, valid)
+
+
+def flatten_level(level: Tensor, values: int) -> Tensor:
+    """``B A*values H W`` -> ``B H*W*A values``, in the order of the anchors."""
+    return level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, values)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Float32 where `x` is of a lower precision: scores, box codes and losses need it."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,97 @@
+"""Masks between pictures and the small squares that a head learns and predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torchvision
+from torch import Tensor
+
+from phonecv.detect.base import Targets
+from phonecv.errors import UserError
+
+
+def target_masks(targets: Targets, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Per picture the masks of its objects, ``N H W``.
+
+    Args:
+        targets: of a batch, checked otherwise.
+        sizes: height and width of each picture as given.
+
+    Raises:
+        UserError: there are none, or not one per object in the size of its picture.
+    """
+    masks = []
+    for number, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+        expected = (len(target["labels"]), *size)
+        if "masks" not in target:
+            raise UserError(
+                f"target {number} has no 'masks'; Mask R-CNN learns from one per object (N x height x width);"
+                " for boxes alone choose retinanet_fpn"
+            )
+        mask = target["masks"]
+        if tuple(mask.shape) != expected and (mask.numel() or expected[0]):
+            raise UserError(
+                f"target {number} has masks of shape {tuple(mask.shape)}; {expected} is expected"
+                " (objects, height and width of its picture)"
+            )
+        masks.append(mask.reshape(expected))
+    return masks
+
+
+@torch.no_grad()
+def crop_masks(masks: Sequence[Tensor], boxes: Tensor, picture: Tensor, number: Tensor, side: int) -> Tensor:
+    """What lies of an object in a box, as a square: RoIAlign of its mask, set where at least half.
+
+    Args:
+        masks: per picture ``N H W``, bool or 0 and 1.
+        boxes: ``R 4`` in pixels of the masks, sorted by picture.
+        picture: ``R``, int64.
+        number: ``R``, int64: which of the picture's objects.
+        side: pixels of the square.
+
+    Returns:
+        ``R side side``, bool.
+    """
+    counts = torch.bincount(picture, minlength=len(masks)).tolist()
+    squares = []
+    # Picture by picture: masks differ in size, and only those that are needed become floats, one picture at a time.
+    for mask, box, which in zip(masks, boxes.split(counts), number.split(counts), strict=True):
+        if not len(box):
+            continue
+        used, index = which.unique(return_inverse=True)
+        layers = mask.to(box.device)[used][:, None].to(box.dtype)
+        rois = torch.cat([index.to(box.dtype)[:, None], box], 1)
+        squares.append(torchvision.ops.roi_align(layers, rois, side, 1.0, 0, aligned=True)[:, 0] >= 0.5)
+    return torch.cat(squares) if squares else boxes.new_zeros((0, side, side), dtype=torch.bool)
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+    """Stretch each square over its box, bilinearly, zero outside.
+
+    Bilinear sampling works along one axis at a time, so two small matrix products do what a lookup per pixel of
+    `grid_sample` would, several times faster on a processor.
+
+    Args:
+        masks: ``M side side``, 0..1.
+        boxes: ``M 4`` in pixels of the picture, with area.
+        height: of the picture.
+        width: of the picture.
+
+    Returns:
+        ``M 1 height width``, 0..1.
+    """
+    side = masks.shape[-1]
+    with torch.autocast(masks.device.type, enabled=False):
+        rows = _weights(boxes[:, 1], boxes[:, 3], height, side)
+        columns = _weights(boxes[:, 0], boxes[:, 2], width, side)
+        return (rows @ masks.to(rows.dtype) @ columns.mT).clamp_(0, 1)[:, None]
+
+
+def _weights(start: Tensor, end: Tensor, length: int, side: int) -> Tensor:
+    """Share of each cell of a mask in each pixel along one axis, ``M length side``."""
+    centres = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
+    place = (centres - start[:, None]) / (end - start)[:, None] * side - 0.5
+    cells = torch.arange(side, device=start.device, dtype=start.dtype)
+    return (1 - (place[..., None] - cells).abs()).clamp_(min=0)

@@ -1,0 +1,121 @@
+"""From scores of all anchors to the few boxes that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torchvision
+from torch import Tensor
+
+from phonecv.dense import Prepared
+from phonecv.detect.boxes import UNIT_STDS, decode
+
+
+def dense_detections(
+    scores: Sequence[Tensor],
+    codes: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    prepared: Prepared,
+    *,
+    threshold: float,
+    candidates: int,
+    overlap: float,
+    keep: int,
+    stds: Sequence[float] = UNIT_STDS,
+    logits: bool = False,
+) -> list[dict[str, Tensor]]:
+    """Final boxes of one-stage detectors.
+
+    Pairs of an anchor and a class above the threshold; of these the best per level; decoded and cut to the picture;
+    those without area dropped; non-maximum suppression within each class.
+
+    Args:
+        scores: per level ``B N classes``, without background.
+        codes: per level ``B N 4``.
+        anchors: per level ``N 4``.
+        prepared: the pictures.
+        threshold: scores above it count.
+        candidates: pairs per level and picture before suppression.
+        overlap: intersection over union above which the weaker of two boxes goes.
+        keep: boxes per picture.
+        stds: of the codes.
+        logits: whether `scores` are still to go through a sigmoid, which is then spared for most of them.
+
+    Returns:
+        Per picture "boxes" (in pixels of the picture as given), "scores", "labels", best first.
+    """
+    bar = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item() if logits else threshold
+    found = []
+    for score, code, anchor in zip(scores, codes, anchors, strict=True):
+        image, place, label, value = best_pairs(score, bar, candidates)
+        found.append((image, anchor[place], code[image, place], label, value))
+    image, anchor, code, label, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+    sizes = torch.tensor(prepared.sizes, device=image.device)
+    boxes = decode(anchor.to(code.dtype), code, stds, clip=sizes[image])
+    return suppressed(
+        boxes, value.sigmoid() if logits else value, label, image, prepared.scales, overlap=overlap, keep=keep
+    )
+
+
+def suppressed(
+    boxes: Tensor, scores: Tensor, labels: Tensor, image: Tensor, scales: Tensor, *, overlap: float, keep: int
+) -> list[dict[str, Tensor]]:
+    """Class-wise non-maximum suppression of a batch, and back to pixels of the pictures as given.
+
+    Args:
+        boxes: ``P 4`` of all pictures, in pixels of the prepared ones.
+        scores: ``P``.
+        labels: ``P``.
+        image: ``P``, which picture of the batch.
+        scales: ``B 2``, see `Prepared.scales`.
+        overlap: intersection over union above which the weaker of two boxes goes.
+        keep: boxes per picture.
+
+    Returns:
+        Per picture "boxes", "scores", "labels", best first.
+    """
+    real = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    # Pictures one after the other, each its own suppression: it compares every box with every other.
+    order = image[real].argsort(stable=True)
+    boxes, scores, labels, image = (x[real][order] for x in (boxes, scores, labels, image))
+    counts = torch.bincount(image, minlength=len(scales)).tolist()
+    original = boxes / scales.to(boxes.dtype).repeat(1, 2)[image]
+    results = []
+    for box, shown, score, label in zip(
+        *(x.split(counts) for x in (boxes, original, scores, labels)),
+        strict=True,
+    ):
+        kept = class_nms(box, score, label, overlap)[:keep]
+        results.append({"boxes": shown[kept], "scores": score[kept], "labels": label[kept]})
+    return results
+
+
+def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    """Indices of the boxes that stay, best first; boxes of different labels leave each other alone.
+
+    In float64: torchvision moves the classes' boxes apart by many picture widths, and float32 would round them.
+    """
+    return torchvision.ops.batched_nms(boxes.double(), scores.double(), labels, overlap)
+
+
+def best_pairs(scores: Tensor, bar: float, top: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pairs of an anchor and a class above a bar, at most so many of each picture.
+
+    Args:
+        scores: ``B N classes``.
+        bar: scores above it count.
+        top: of each picture the best so many.
+
+    Returns:
+        Picture, anchor, class and score of each pair.
+    """
+    above = scores > bar
+    # Mostly there are few, and picking them out is many times faster than sorting everything.
+    if int(above.flatten(1).sum(1).max()) <= top:
+        image, place, label = above.nonzero(as_tuple=True)
+        return image, place, label, scores[image, place, label]
+    value, where = scores.flatten(1).topk(top, 1)
+    image, rank = (value > bar).nonzero(as_tuple=True)
+    where = where[image, rank]
+    return image, where // scores.shape[2], where % scores.shape[2], value[image, rank]

@@ -1,0 +1,151 @@
+"""RetinaNet (Lin et al. 2017) as EMO and EMOv2 publish it.
+
+A feature pyramid of five levels (strides 8 to 128) over the backbone's last three maps, and one head for all levels:
+two towers of four convolutions without norms. The two coarsest levels come from the backbone's last map by two
+convolutions without an activation between them, unlike torchvision's; anchors keep the nominal strides and exact sizes,
+again unlike torchvision's; the loss is normalised over the batch, not per picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.dense import Prepared, feature_channels
+from phonecv.detect.anchors import grid_anchors, usable_anchors
+from phonecv.detect.assign import assign
+from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
+from phonecv.detect.boxes import UNIT_STDS
+from phonecv.detect.fpn import FPN
+from phonecv.detect.losses import box_targets, focal_sum, normaliser
+from phonecv.detect.options import check_boxes
+from phonecv.detect.postprocess import dense_detections
+from phonecv.errors import UserError
+from phonecv.models.blocks import Conv2d, ConvNormAct
+from phonecv.preprocessing import DensePreprocessing
+
+_STRIDES = (8, 16, 32, 64, 128)
+#: Sizes of the anchors in strides, and their height / width.
+_SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))
+_RATIOS = (0.5, 1.0, 2.0)
+_PER_CELL = len(_SCALES) * len(_RATIOS)
+#: Pictures are padded to a multiple of the backbone's coarsest stride.
+_MULTIPLE = 32
+#: First score of every class: almost all anchors are background.
+_PRIOR = 0.01
+
+Outputs = tuple[list[Tensor], list[Tensor]]
+
+
+class RetinaNet(Detector):
+    """The detector; pictures keep their aspect.
+
+    Args:
+        architecture: its name.
+        backbone: with maps at strides 8, 16 and 32.
+        num_classes: without background.
+        size: length of the short side, pixels.
+        longest: most of the long side; None stretches pictures to a square of `size`.
+        channels: of the pyramid and of the towers.
+        score_threshold: predictions have a higher score.
+        candidates: pairs of anchor and class per level that enter the suppression of doubles.
+        nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
+        max_detections: boxes per picture.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        backbone: nn.Module,
+        num_classes: int,
+        *,
+        size: int = 800,
+        longest: int | None = 1333,
+        channels: int = 256,
+        score_threshold: float = 0.05,
+        candidates: int = 1000,
+        nms_overlap: float = 0.5,
+        max_detections: int = 100,
+    ) -> None:
+        preprocessing = DensePreprocessing(size=size, longest=longest, multiple=_MULTIPLE)
+        super().__init__(architecture, backbone, num_classes, preprocessing)
+        check_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        if not (isinstance(channels, int) and channels >= 1):
+            raise UserError(f"channels {channels!r} is not a whole number >= 1; published are 256")
+        self.score_threshold, self.candidates = score_threshold, candidates
+        self.nms_overlap, self.max_detections = nms_overlap, max_detections
+        self.neck = FPN(feature_channels(backbone, (8, 16, 32)), channels, extra="p6p7")
+        self.class_tower, self.box_tower = _tower(channels), _tower(channels)
+        self.class_head = Conv2d(channels, _PER_CELL * num_classes, 3, padding=1)
+        self.box_head = Conv2d(channels, _PER_CELL * 4, 3, padding=1)
+        for part in (self.class_tower, self.box_tower, self.class_head, self.box_head):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight, std=0.01)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+        assert self.class_head.bias is not None
+        nn.init.constant_(self.class_head.bias, -math.log(1 / _PRIOR - 1))
+
+    def network(self, batch: Tensor) -> Outputs:
+        """Class logits ``B 9*classes H W`` and box codes ``B 36 H W`` of the five levels."""
+        levels = self.neck(self.backbone(batch))
+        logits = [self.class_head(self.class_tower(x)) for x in levels]
+        codes = [self.box_head(self.box_tower(x)) for x in levels]
+        return logits, codes
+
+    def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Nine per cell and level."""
+        return grid_anchors(sizes, strides=_STRIDES, scales=_SCALES, ratios=_RATIOS)
+
+    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
+        """ "cls" and "box", both per positive anchor.
+
+        Raises:
+            UserError: unusable pictures or targets.
+        """
+        prepared = self.prepare(images)
+        truth = self.truth(targets, prepared)
+        logits, codes = self.network(prepared.batch)
+        sizes = [(x.shape[2], x.shape[3]) for x in logits]
+        anchors = torch.cat(self.anchors(sizes, prepared.batch.device))
+        usable = usable_anchors(
+            sizes,
+            pictures=prepared.padded(self.preprocessing.multiple),
+            strides=_STRIDES,
+            per_cell=_PER_CELL,
+            device=anchors.device,
+        )
+        found = assign(anchors, truth.boxes, truth.valid, positive=0.5, negative=0.4, least=0.0, usable=usable)
+
+        parts = found.index.split([height * width * _PER_CELL for height, width in sizes], 1)
+        focal = [
+            focal_sum(level, part, truth.labels, classes=self.num_classes)
+            for level, part in zip(logits, parts, strict=True)
+        ]
+        where, wanted = box_targets(found, anchors, truth, UNIT_STDS)
+        given = full_precision(torch.cat([flatten_level(x, 4) for x in codes], 1)[where])
+        count = normaliser(found)
+        return {"cls": torch.stack(focal).sum() / count, "box": (given - wanted).abs().sum() / count}
+
+    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Tensor]]:
+        """Predictions from what `network` returned."""
+        logits, codes = outputs
+        return dense_detections(
+            [full_precision(flatten_level(x, self.num_classes)) for x in logits],
+            [full_precision(flatten_level(x, 4)) for x in codes],
+            self.anchors([(x.shape[2], x.shape[3]) for x in logits], logits[0].device),
+            prepared,
+            threshold=self.score_threshold,
+            candidates=self.candidates,
+            overlap=self.nms_overlap,
+            keep=self.max_detections,
+            logits=True,
+        )
+
+
+def _tower(channels: int) -> nn.Sequential:
+    return nn.Sequential(*[ConvNormAct(channels, channels, 3, bias=True, act=nn.ReLU) for _ in range(4)])

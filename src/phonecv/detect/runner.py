@@ -1,0 +1,236 @@
+"""One face for everything that detects: networks of ours, checkpoints, and whatever else maps pictures to boxes."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phonecv.data.images import ImageError, open_image, printable
+from phonecv.data.loader import default_workers
+from phonecv.dense.model import DenseModel
+from phonecv.detect.judging import THRESHOLD
+from phonecv.errors import UserError
+from phonecv.models import VisionModel
+from phonecv.runner import AMP_TYPES, CPU_PIXELS, pick_device
+
+#: Pictures that an accelerator takes at once.
+ACCELERATOR_BATCH = 8
+
+#: Masks of one picture for each detection, in floats: a batch of large pictures would fill the memory.
+MASK_BATCH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRunner:
+    """A detector ready to run, whatever runs it.
+
+    Attributes:
+        description: for people, such as "ssdlite320 on emov2_5m, deploy form, PyTorch on cpu".
+        run: pictures (``3 H W`` bytes each, any sizes, in main memory) -> dictionaries of boxes, scores, labels and
+            maybe masks, in pixels of the pictures, best first.
+        classes: a name for every label.
+        named: whether the names are the file's own; otherwise they are numbers.
+        masks: whether it finds masks.
+        batch: pictures at once that suit it.
+        details: whatever else is known, for reports.
+    """
+
+    task: ClassVar[str] = "detect"
+
+    description: str
+    run: Callable[[Sequence[Tensor]], Sequence[Mapping[str, Tensor]]]
+    classes: tuple[str, ...]
+    named: bool = True
+    masks: bool = False
+    batch: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Tensor]]:
+        """Predictions for each of the pictures."""
+        return self.run(pictures)
+
+
+def open_detector(
+    model: DenseModel | DetectRunner | Path | str,
+    *,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    threshold: float = 0.0,
+    **loading: Any,
+) -> DetectRunner:
+    """Whatever names a detector -> a `DetectRunner`.
+
+    Args:
+        model: a detector, the path of a checkpoint of one, or a runner.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        threshold: detections with lower scores are not wanted; a network then spends nothing on them.
+        **loading: arguments of `load_checkpoint`.
+
+    Raises:
+        UserError: it detects nothing, or cannot be used.
+    """
+    if isinstance(model, DetectRunner):
+        return model
+    if amp not in AMP_TYPES:
+        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
+    network: Any = model
+    if isinstance(model, Path | str):
+        from phonecv.weights import load_checkpoint
+
+        if not Path(model).exists():
+            raise UserError(f"{str(model)!r}: no such file; give the path of a detector's checkpoint")
+        network = load_checkpoint(loading.pop("name", None), model, **loading)
+    if not isinstance(network, DenseModel) or network.task != "detect":
+        kind = "a classifier" if isinstance(network, VisionModel) else f"a {type(network).__name__}"
+        raise UserError(f"{network.name if kind == 'a classifier' else str(model):.80} is {kind}, not a detector")
+    return torch_detector(network, device=device, amp=amp, threshold=threshold)
+
+
+def torch_detector(
+    model: DenseModel, *, device: str | torch.device | None = None, amp: str = "none", threshold: float = 0.0
+) -> DetectRunner:
+    """A detector of ours as a runner, in float32 unless `amp` says otherwise; the one given stays as it was.
+
+    A higher threshold than the detector's own changes nothing above it: weak boxes never suppress strong ones. But with
+    masks, those of the weak would be most of the work and of the memory.
+    """
+    place = pick_device(device)
+    low = AMP_TYPES[amp]
+    network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
+    if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
+        network.score_threshold = max(network.score_threshold, threshold - 1e-6)
+
+    @torch.inference_mode()
+    def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Tensor]]:
+        with torch.autocast(place.type, dtype=low, enabled=low is not None):
+            return network([picture.to(place) for picture in pictures])
+
+    masks = bool(getattr(model, "masks", False))
+    names = model.class_names
+    return DetectRunner(
+        description=f"{model.name}, {model.form} form, PyTorch on {place}",
+        run=run,
+        classes=tuple(names) if names is not None else tuple(str(label) for label in range(model.num_classes)),
+        named=names is not None,
+        masks=masks,
+        batch=_batch(model, place, masks=masks),
+        details={
+            "architecture": model.architecture,
+            "backbone": model.backbone_name,
+            "form": model.form,
+            "runtime": "pytorch",
+            "device": str(place),
+            "amp": amp,
+            "preprocessing": model.preprocessing.to_dict(),
+        },
+    )
+
+
+def _batch(model: DenseModel, place: torch.device, *, masks: bool) -> int:
+    """How many pictures at once suit the device."""
+    if masks:
+        return MASK_BATCH if place.type != "cpu" else 1
+    if place.type != "cpu":
+        return ACCELERATOR_BATCH
+    spec = model.preprocessing
+    return max(1, CPU_PIXELS // (spec.size * (spec.longest or spec.size)))
+
+
+def check_numbers(**values: float | None) -> None:
+    """Check batch_size, limit and threshold where they are given.
+
+    Raises:
+        UserError: one is out of range.
+    """
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name == "threshold" and not 0 <= value <= 1:
+            raise UserError(f"threshold {value} is not a score between 0 and 1; {THRESHOLD} is usual")
+        if name != "threshold" and value < 1:
+            raise UserError(f"{name.replace('_', ' ')} {value:g} is not positive; leave it out for the default")
+
+
+# ----------------------------------------------------------------------------------------- pictures
+
+
+class Pictures(NamedTuple):
+    """Pictures of one step; those that could not be read are left out of `tensors` but not of the other columns.
+
+    Attributes:
+        indices: places in the list of paths.
+        errors: why a picture could not be read, empty where all is well.
+        tensors: ``3 H W`` bytes of each readable one.
+    """
+
+    indices: Tensor
+    errors: list[str]
+    tensors: list[Tensor]
+
+
+def read_pictures(
+    paths: Sequence[Path], batch_size: int, workers: int | None = None
+) -> Generator[Pictures, None, None]:
+    """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile).
+
+    Never more than three batches are in memory.
+
+    Args:
+        paths: of the files.
+        batch_size: pictures at once.
+        workers: threads; None chooses, 0 decodes without any.
+    """
+    workers = max(1, default_workers()) if workers is None else workers
+    steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
+    if not workers:
+        for step in steps:
+            yield _gathered(step, [_read(paths[index]) for index in step])
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
+
+        def order(step: range) -> tuple[range, list[Future[Tensor | str]]]:
+            return step, [pool.submit(_read, paths[index]) for index in step]
+
+        waiting = iter(steps)
+        ordered = deque(order(step) for step in islice(waiting, 2))
+        try:
+            while ordered:
+                step, futures = ordered.popleft()
+                following = next(waiting, None)
+                if following is not None:
+                    ordered.append(order(following))
+                yield _gathered(step, [future.result() for future in futures])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """An RGB picture as ``3 H W`` bytes."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _read(path: Path) -> Tensor | str:
+    try:
+        return to_tensor(open_image(path))
+    except ImageError as error:
+        return error.reason or printable(path)
+
+
+def _gathered(step: range, read: Sequence[Tensor | str]) -> Pictures:
+    return Pictures(
+        torch.tensor(list(step), dtype=torch.int64),
+        [item if isinstance(item, str) else "" for item in read],
+        [item for item in read if isinstance(item, Tensor)],
+    )

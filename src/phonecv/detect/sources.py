@@ -1,0 +1,77 @@
+"""Pictures, videos and a camera, through one detector and into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phonecv.dense.model import DenseModel
+from phonecv.detect.judging import THRESHOLD
+from phonecv.detect.predict import PictureDetections, predict_detector, write_detections
+from phonecv.detect.runner import DetectRunner, check_numbers, open_detector
+from phonecv.detect.video import VideoDetections, is_video, predict_video
+from phonecv.errors import UserError
+
+
+def detect_all(
+    model: DenseModel | DetectRunner | Path | str,
+    sources: Sequence[Path | str],
+    *,
+    camera: str | None = None,
+    out: Path | str | None = None,
+    threshold: float | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    on_frame: Callable[[dict[str, Any]], None] | None = None,
+    **loading: Any,
+) -> list[PictureDetections | VideoDetections]:
+    """Find objects in everything that is named.
+
+    Args:
+        model: a detector, the path of a checkpoint of one, or a `DetectRunner`.
+        sources: pictures, folders of pictures, patterns, and videos.
+        camera: number or device of a camera.
+        out: folder for tables, drawn pictures and videos, see `write_detections` and `predict_video`.
+        threshold: least score, 0.3 if None.
+        batch_size: pictures per step; None chooses.
+        workers: threads that decode pictures; None chooses.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        on_frame: called with {"frame", "time", "detections"} of each frame of a video or camera.
+        **loading: arguments of `load_checkpoint`.
+
+    Returns:
+        One entry per picture, then one per video, then the camera's.
+
+    Raises:
+        UserError: unusable model or source, or a number out of range.
+    """
+    streams = [(str(source), False) for source in sources if is_video(source)]
+    pictures = [source for source in sources if not is_video(source)]
+    if camera is not None:
+        streams.append((camera, True))
+    missing = [name for name, live in streams if not live and not Path(name).is_file()]
+    if missing:
+        raise UserError(f"{missing[0]!r}: no such file")
+    check_numbers(threshold=threshold)
+    least = THRESHOLD if threshold is None else threshold
+    runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
+    done: list[PictureDetections | VideoDetections] = []
+    if pictures:
+        found = predict_detector(runner, pictures, threshold=threshold, batch_size=batch_size, workers=workers)
+        if out is not None:
+            write_detections(found, out)
+        done += found
+
+    def tell(number: int, moment: float, entries: list[dict[str, Any]]) -> None:
+        if on_frame is not None:
+            on_frame({"frame": number, "time": round(moment, 4), "detections": entries})
+
+    for name, live in streams:
+        done.append(predict_video(runner, name, camera=live, out=out, threshold=threshold, on_frame=tell))
+    return done

@@ -1,0 +1,252 @@
+"""`create_segmenter`: an architecture by name, on any backbone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import nn
+
+from phonecv.dense import feature_channels, make_backbone
+from phonecv.dense.backbone import TIMM
+from phonecv.detect.fpn import FPN
+from phonecv.errors import UserError, did_you_mean
+from phonecv.fuse import fuse
+from phonecv.models.base import Form, VisionModel
+from phonecv.preprocessing import DensePreprocessing
+from phonecv.segment.architectures import SEGMENTERS
+from phonecv.segment.aspp import ASPPHead
+from phonecv.segment.base import Segmenter
+from phonecv.segment.fcn import FCNHead
+from phonecv.segment.inference import Windows
+from phonecv.segment.options import check_known, check_options
+from phonecv.segment.psp import PSPHead
+from phonecv.segment.segformer import SegFormerHead
+from phonecv.segment.semantic_fpn import SemanticFPNHead
+from phonecv.segment.unet import UNetHead
+from phonecv.segment.unet_hrf import EMOv2UNet
+
+#: Evaluation of all ADE20K rows.
+ADE20K = DensePreprocessing(size=512, longest=2048)
+
+#: Neck or None, and head.
+Decoder = tuple[nn.Module | None, nn.Module]
+
+
+def _deeplabv3(
+    maps: list[int],
+    num_classes: int,
+    *,
+    channels: int = 256,
+    dilations: Sequence[int] = (12, 24, 36),
+    dropout: float = 0.1,
+) -> Decoder:
+    return None, ASPPHead(maps[-1], num_classes, channels=channels, dilations=dilations, dropout=dropout)
+
+
+def _pspnet(
+    maps: list[int], num_classes: int, *, channels: int = 256, pools: Sequence[int] = (1, 2, 3, 6), dropout: float = 0.1
+) -> Decoder:
+    return None, PSPHead(maps[-1], num_classes, channels=channels, pools=pools, dropout=dropout)
+
+
+def _semantic_fpn(
+    maps: list[int], num_classes: int, *, neck_channels: int = 256, channels: int = 128, dropout: float = 0.1
+) -> Decoder:
+    neck = FPN(maps, neck_channels, extra=None)
+    return neck, SemanticFPNHead(neck_channels, num_classes, levels=len(maps), channels=channels, dropout=dropout)
+
+
+def _segformer(maps: list[int], num_classes: int, *, channels: int | None = None, dropout: float = 0.1) -> Decoder:
+    if channels is None:
+        # Published: 180 for 1M, 288 for 2M, 5M and 20M.
+        channels = 180 if maps[-1] <= 180 else 288
+    return None, SegFormerHead(maps, num_classes, channels=channels, dropout=dropout)
+
+
+def _unet(maps: list[int], num_classes: int, *, widths: Sequence[int] | None = None, dropout: float = 0.1) -> Decoder:
+    if widths is None:
+        widths = (256, 128, 64, 32)[: len(maps) - 1]
+    return None, UNetHead(maps, num_classes, widths=widths, dropout=dropout)
+
+
+def _unet_hrf(
+    maps: list[int],
+    num_classes: int,
+    *,
+    channels: int = 16,
+    dilations: Sequence[int] = (12, 24, 36),
+    dropout: float = 0.1,
+) -> Decoder:
+    return _deeplabv3(maps, num_classes, channels=channels, dilations=dilations, dropout=dropout)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A decode head and what belongs to it; the published choices.
+
+    Attributes:
+        build: channels of the maps, number of classes and options -> neck or None, and head.
+        strides: of the maps that it takes from the backbone.
+        auxiliary: whether it is trained with an auxiliary head, unless the person says otherwise.
+        aux_stride: of the map that the auxiliary head takes.
+        aux_channels: of the auxiliary head.
+        backbone: of its own, or None for any.
+        preprocessing: of evaluation.
+        windows: of evaluation, or None for the whole picture.
+    """
+
+    build: Callable[..., Decoder]
+    strides: tuple[int, ...]
+    auxiliary: bool = False
+    aux_stride: int = 16
+    aux_channels: int = 256
+    backbone: type[EMOv2UNet] | None = None
+    preprocessing: DensePreprocessing = ADE20K
+    windows: Windows | None = None
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv3": Architecture(_deeplabv3, (32,), auxiliary=True),
+    "pspnet": Architecture(_pspnet, (32,), auxiliary=True),
+    "semantic_fpn": Architecture(_semantic_fpn, (4, 8, 16, 32)),
+    "segformer": Architecture(_segformer, (4, 8, 16, 32)),
+    "unet": Architecture(_unet, (2, 4, 8, 16, 32)),
+    "unet_hrf": Architecture(
+        _unet_hrf,
+        (16, 8, 4, 2, 1),
+        auxiliary=True,
+        aux_stride=2,
+        aux_channels=64,
+        backbone=EMOv2UNet,
+        # HRF pictures, 2336 x 3504, as they are.
+        preprocessing=DensePreprocessing(size=2336, longest=3504),
+        windows=Windows(crop=256, stride=170),
+    ),
+}
+
+DEFAULT_BACKBONE = "emov2_5m"
+
+
+def create_segmenter(
+    architecture: str,
+    backbone: str | nn.Module = DEFAULT_BACKBONE,
+    *,
+    num_classes: int = 150,
+    weights: str | Path | None = None,
+    form: Form | None = None,
+    options: Mapping[str, Any] | None = None,
+    **overrides: Any,
+) -> Segmenter:
+    """Build a segmenter with fresh heads.
+
+    Args:
+        architecture: "deeplabv3", "pspnet", "semantic_fpn", "segformer", "unet" on any backbone; "unet_hrf", the
+            published EMOv2 UNet, brings its own.
+        backbone: a catalog name, "timm:NAME", or a module; see `phonecv.dense.make_backbone`.
+        num_classes: 2..255; label 255 marks ignored pixels.
+        weights: of the backbone: a tag of the catalog or a classification checkpoint; "pretrained" for timm's.
+        form: "deploy" for the fused network, backbone and heads; None or "training" for the one to train.
+        options: of the heads, where they differ from the published ones: `channels`, `dilations` (deeplabv3), `pools`
+            (pspnet), `neck_channels` (semantic_fpn), `widths` and `finest` (unet: the finest stride it takes from the
+            backbone, 2 or 4), `dropout`, `aux` (bool), `aux_channels`, `aux_weight`, and `slide` to evaluate by
+            windows: ``{"crop": 512, "stride": 341}``, or None for whole pictures.
+        **overrides: constructor arguments of the backbone, such as ``window=10``, ``drop_path=0.1``.
+
+    Returns:
+        The segmenter in training mode, as PyTorch makes modules.
+
+    Raises:
+        UserError: an unknown name or option, or a value out of range.
+    """
+    if architecture not in SEGMENTERS:
+        raise UserError(
+            f"unknown architecture {architecture!r}{did_you_mean(architecture, SEGMENTERS)}"
+            f" (known: {', '.join(SEGMENTERS)})"
+        )
+    if form is not None and form not in get_args(Form):
+        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    if not (isinstance(num_classes, int) and 2 <= num_classes <= 255):
+        raise UserError(f"num_classes {num_classes!r} is not 2..255 (label 255 marks ignored pixels)")
+    entry = ARCHITECTURES[architecture]
+    given = dict(options or {})
+    own = [key for key in inspect.signature(entry.build).parameters if key not in ("maps", "num_classes")]
+    check_options(architecture, given, own)
+
+    aux = given.get("aux", entry.auxiliary)
+    finest = given.get("finest", 1)
+    strides = [stride for stride in entry.strides if stride >= finest]
+    if aux and entry.aux_stride not in strides:
+        strides = sorted([*strides, entry.aux_stride])
+    network = _backbone(architecture, entry, backbone, strides, weights, form, overrides)
+    maps = feature_channels(network, strides)
+    neck, head = entry.build(maps, num_classes, **{key: given[key] for key in own if key in given})
+    aux_head = None
+    if aux:
+        index = strides.index(entry.aux_stride)
+        width = given.get("aux_channels", entry.aux_channels)
+        dropout = given.get("dropout", 0.1)
+        aux_head = FCNHead(maps[index], num_classes, index=index, channels=width, dropout=dropout)
+    slide = given.get("slide", entry.windows)
+    model = Segmenter(
+        architecture,
+        network,
+        num_classes,
+        _normalised_for(entry.preprocessing, network, backbone, weights),
+        head=head,
+        neck=neck,
+        aux_head=aux_head,
+        aux_weight=given.get("aux_weight", 0.4),
+        windows=Windows(**slide) if isinstance(slide, Mapping) else slide,
+    )
+    model.options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+    if isinstance(backbone, str) and backbone.startswith(TIMM):
+        model.backbone_name, model.backbone_overrides = backbone, dict(overrides)
+    # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
+    return fuse(model.eval()).train() if form == "deploy" else model
+
+
+def _backbone(
+    architecture: str,
+    entry: Architecture,
+    backbone: str | nn.Module,
+    strides: list[int],
+    weights: str | Path | None,
+    form: Form | None,
+    overrides: dict[str, Any],
+) -> nn.Module:
+    if entry.backbone is not None:
+        own = entry.backbone.name
+        if backbone not in (DEFAULT_BACKBONE, own) or weights is not None:
+            raise UserError(f"{architecture} is a network of its own without public weights; leave out the backbone")
+        check_known(own, overrides, list(inspect.signature(entry.backbone).parameters))
+        network = entry.backbone(**overrides)
+        network.overrides = dict(overrides)
+        return network
+    if isinstance(backbone, nn.Module):
+        if isinstance(backbone, VisionModel) and backbone.form == "deploy" and form != "deploy":
+            raise UserError(
+                "the backbone is in deploy form, the heads are to be trained: take the backbone's training form,"
+                " or ask for form='deploy' of the whole"
+            )
+        return make_backbone(backbone, strides, weights=weights, **overrides)
+    # Deploy form follows at the end, for the whole; a file in deploy form cannot be trained on and is refused.
+    return make_backbone(backbone, strides, weights=weights, form=None if form == "deploy" else "training", **overrides)
+
+
+def _normalised_for(
+    spec: DensePreprocessing, network: nn.Module, backbone: str | nn.Module, weights: str | Path | None
+) -> DensePreprocessing:
+    """The mean and standard deviation that the backbone's weights were trained with."""
+    if isinstance(network, VisionModel):
+        return replace(spec, mean=network.preprocessing.mean, std=network.preprocessing.std)
+    if isinstance(backbone, str) and backbone.startswith(TIMM) and weights is not None:
+        import timm
+
+        config = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
+        if config is not None:
+            return DensePreprocessing.from_dict(spec.to_dict() | {"mean": config.mean, "std": config.std})
+    return spec

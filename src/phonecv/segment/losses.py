@@ -1,0 +1,50 @@
+"""The loss of segmentation: cross entropy per pixel."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from phonecv.errors import UserError
+from phonecv.segment.parts import at_least_float32, resize
+
+#: Label of pixels that count for nothing.
+IGNORE = 255
+
+
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy, averaged over **all** pixels, those ignored included.
+
+    So the published systems are trained: a picture with many ignored pixels weighs less. PyTorch's own
+    ``ignore_index`` averages over the others alone.
+
+    Args:
+        logits: ``B classes h w``; resized to the labels' size first, in float32 at least.
+        labels: ``B H W``, int64, 0..classes-1 or 255 for ignored.
+
+    Raises:
+        UserError: a label that is neither, as far as the labels are on the CPU. On a GPU this check would stop the
+            stream in every step, and PyTorch aborts with a device-side assertion instead.
+    """
+    if labels.device.type == "cpu":
+        check_labels(labels, logits.shape[1])
+    size = (labels.shape[-2], labels.shape[-1])
+    large = resize(at_least_float32(logits), size)
+    total = F.cross_entropy(large, labels, ignore_index=IGNORE, reduction="sum")
+    return total / labels.numel()
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Every label is a class or ignored.
+
+    Raises:
+        UserError: one is not.
+    """
+    wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != IGNORE)]
+    if wrong.numel():
+        values = sorted(set(wrong.unique().tolist()))
+        some = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        raise UserError(
+            f"label maps hold {some}; with {num_classes} classes they may hold 0..{num_classes - 1} and {IGNORE} for"
+            f" ignored pixels. `phonecv audit` finds out whether labels start at 1 or classes are missing"
+        )

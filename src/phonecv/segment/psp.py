@@ -1,0 +1,52 @@
+"""PSPNet's head: pooling to a pyramid of grids.
+
+Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, arXiv 1612.01105, section 3.2; here every level keeps the full
+channel count, as in the published EMO and EMOv2 rows, which put it on the map of stride 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.segment.parts import PixelClassifier, check_batch_of_one, conv_bn_relu, resize
+
+
+class PSPHead(nn.Module):
+    """The map beside its averages over n x n grids, joined by a 3x3 convolution.
+
+    Args:
+        in_channels: of the last map.
+        num_classes: outputs per pixel.
+        channels: of every level and of the joining convolution.
+        pools: cells along a side, per level.
+        dropout: share of channels dropped before the classifier.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        pools: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(side) for side in pools)
+        self.levels = nn.ModuleList(conv_bn_relu(in_channels, channels) for _ in pools)
+        self.sides = tuple(pools)
+        self.join = conv_bn_relu(in_channels + len(pools) * channels, channels, 3)
+        self.classify = PixelClassifier(channels, num_classes, dropout)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """The last of `maps`, ``B in_channels H W``, to logits ``B num_classes H W``."""
+        x = maps[-1]
+        parts = [x]
+        for side, pool, level in zip(self.sides, self.pools, self.levels, strict=True):
+            if side == 1:
+                check_batch_of_one(level, x)
+            parts.append(resize(level(pool(x)), x.shape[-2:]))
+        return self.classify(self.join(torch.cat(parts, 1)))

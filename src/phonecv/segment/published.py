@@ -1,0 +1,185 @@
+"""The published segmentation rows, each with what rebuilds its network. Data, not code.
+
+EMO's table counts the auxiliary head's parameters, EMOv2's does not. Their FLOPs columns cannot be compared: EMO's
+counts modules by hooks (convolutions with bias, LayerNorm, ReLU, pooling; neither attention products nor BatchNorm),
+EMOv2's traces operators (convolutions without bias, attention products, both norms, pooling and resizing, up to the
+logits at the head's resolution). Tables cut numbers to one decimal. Input 512 x 512, ADE20K. Tests recompute them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from phonecv.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from phonecv.segment.base import Segmenter
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One row of a published table.
+
+    Attributes:
+        architecture: see `phonecv.create_segmenter`.
+        backbone: catalog name.
+        overrides: of the backbone.
+        num_classes: of the data set.
+        parameters: without the auxiliary head.
+        auxiliary_parameters: of the auxiliary head.
+        table_parameters: millions as printed.
+        table_gflops: as printed.
+        flops: recomputed by tracing, EMOv2's method; None where only `hook_gflops` was published.
+        hook_gflops: recomputed by hooks, EMO's method.
+        miou: mean intersection over union, percent, single scale.
+        pixel_accuracy: percent of pixels (aAcc).
+        class_accuracy: mean over classes, percent (mAcc).
+        dice: mean Dice, percent, where the log gives that.
+        note: what a person should know.
+    """
+
+    architecture: str
+    backbone: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    num_classes: int = 150
+    parameters: int = 0
+    auxiliary_parameters: int = 0
+    table_parameters: float | None = None
+    table_gflops: float | None = None
+    flops: int | None = None
+    hook_gflops: float | None = None
+    miou: float | None = None
+    pixel_accuracy: float | None = None
+    class_accuracy: float | None = None
+    dice: float | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Key in `PUBLISHED`."""
+        return f"{self.architecture}_{self.backbone}"
+
+
+def _emo(
+    architecture: str,
+    size: str,
+    scores: tuple[float, float, float],
+    parameters: tuple[int, int],
+    table: tuple[float, float],
+    hook_gflops: float,
+    window: int = 7,
+) -> PublishedRow:
+    return PublishedRow(
+        architecture,
+        f"emo_{size}",
+        {"window": window},
+        parameters=parameters[0],
+        auxiliary_parameters=parameters[1],
+        table_parameters=table[0],
+        table_gflops=table[1],
+        hook_gflops=hook_gflops,
+        miou=scores[0],
+        pixel_accuracy=scores[1],
+        class_accuracy=scores[2],
+    )
+
+
+def _emov2(
+    architecture: str,
+    size: str,
+    scores: tuple[float, float, float],
+    parameters: tuple[int, int],
+    table: tuple[float, float],
+    flops: int,
+    note: str = "",
+) -> PublishedRow:
+    return PublishedRow(
+        architecture,
+        f"emov2_{size}",
+        {"window": 10},
+        parameters=parameters[0],
+        auxiliary_parameters=parameters[1],
+        table_parameters=table[0],
+        table_gflops=table[1],
+        flops=flops,
+        miou=scores[0],
+        pixel_accuracy=scores[1],
+        class_accuracy=scores[2],
+        note=note,
+    )
+
+
+_ROWS = (
+    _emo("deeplabv3", "1m", (33.5, 75.0, 44.2), (5_429_806, 223_382), (5.6, 2.4), 2.4639),
+    _emo("deeplabv3", "2m", (35.3, 75.6, 46.0), (6_651_614, 315_542), (6.9, 3.5), 3.5038),
+    _emo("deeplabv3", "5m", (37.8, 77.6, 48.2), (9_948_126, 407_702), (10.3, 5.8), 5.8446, window=16),
+    _emo("pspnet", "1m", (33.2, 74.8, 43.4), (4_151_342, 223_382), (4.3, 2.1), 2.1057),
+    _emo("pspnet", "2m", (34.5, 75.5, 44.9), (5_242_078, 315_542), (5.5, 3.1), 3.1062),
+    _emo("pspnet", "5m", (38.2, 77.6, 49.0), (8_178_142, 407_702), (8.5, 5.3), 5.3385, window=16),
+    _emov2("deeplabv3", "1m", (34.6, 75.9, 45.5), (5_606_546, 223_382), (5.6, 3.3), 3_343_969_024),
+    _emov2("deeplabv3", "2m", (36.8, 77.1, 48.6), (6_658_454, 315_542), (6.6, 5.0), 5_015_654_912),
+    _emov2("deeplabv3", "5m", (39.8, 78.3, 51.5), (9_965_718, 407_702), (9.9, 9.1), 9_117_311_488),
+    _emov2("deeplabv3", "20m", (43.3, 79.6, 56.0), (26_062_006, 776_342), (26.0, 31.6), 31_629_558_272),
+    _emov2("semantic_fpn", "1m", (37.1, 78.2, 47.6), (5_371_026, 0), (5.3, 23.4), 23_459_037_440),
+    _emov2("semantic_fpn", "2m", (39.9, 79.3, 51.1), (6_289_814, 0), (6.2, 25.1), 25_105_809_408),
+    _emov2(
+        "semantic_fpn",
+        "5m",
+        (42.4, 80.8, 53.4),
+        (8_986_774, 0),
+        (8.9, 29.1),
+        29_154_467_840,
+        note="the log ends at 42.26, its best and last; the table says 42.4",
+    ),
+    _emov2("semantic_fpn", "20m", (46.8, 82.2, 58.3), (23_995_574, 0), (23.9, 51.5), 51_551_289_344),
+    _emov2("segformer", "1m", (37.0, 77.7, 47.5), (1_499_234, 0), (1.4, 5.0), 5_027_305_728),
+    _emov2("segformer", "2m", (40.2, 79.0, 51.1), (2_676_118, 0), (2.6, 10.3), 10_381_656_064),
+    _emov2("segformer", "5m", (43.0, 80.5, 53.9), (5_378_454, 0), (5.3, 14.4), 14_443_880_448),
+    _emov2(
+        "segformer",
+        "20m",
+        (47.3, 82.1, 58.7),
+        (20_399_798, 0),
+        (20.4, 36.8),
+        36_862_984_192,
+        note="the parameters are rounded in the table, not cut",
+    ),
+    _emov2("pspnet", "1m", (33.6, 75.8, 44.8), (4_278_930, 223_382), (4.2, 2.9), 2_971_524_352),
+    _emov2("pspnet", "2m", (35.7, 76.7, 47.0), (5_248_918, 315_542), (5.2, 4.6), 4_618_572_800),
+    _emov2("pspnet", "5m", (39.1, 78.2, 51.0), (8_195_734, 407_702), (8.1, 8.6), 8_611_824_640),
+    _emov2("pspnet", "20m", (43.4, 79.6, 55.7), (23_636_662, 776_342), (23.6, 30.9), 30_926_971_904),
+    PublishedRow(
+        "unet_hrf",
+        "emov2_unet",
+        num_classes=2,
+        parameters=21_323_170,
+        auxiliary_parameters=73_986,
+        pixel_accuracy=97.0,
+        dice=89.19,
+        note="HRF vessels, sliding windows; from the training log, no table has it. 71.674 GFLOPs at 256 x 256",
+    ),
+)
+
+#: Every published row by architecture and backbone, such as "segformer_emov2_5m".
+PUBLISHED: dict[str, PublishedRow] = {row.name: row for row in _ROWS}
+
+
+def create_published(name: str, **changes: Any) -> Segmenter:
+    """The network of a published row.
+
+    Args:
+        name: key of `PUBLISHED`.
+        **changes: arguments of `phonecv.create_segmenter` that replace or add to the row's.
+
+    Raises:
+        UserError: no such row.
+    """
+    from phonecv.segment.create import create_segmenter
+
+    if name not in PUBLISHED:
+        raise UserError(f"no published row {name!r}{did_you_mean(name, PUBLISHED)} (known: {', '.join(PUBLISHED)})")
+    row = PUBLISHED[name]
+    arguments: dict[str, Any] = {"num_classes": row.num_classes, **row.overrides} | changes
+    return create_segmenter(row.architecture, row.backbone, **arguments)

@@ -1,0 +1,148 @@
+"""The folder of a segmenter's evaluation: tables for programs, pictures for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from phonecv.data.images import ImageError, printable
+from phonecv.data.label_files import read_pair
+from phonecv.evaluate import write_csv
+from phonecv.files import write_json
+from phonecv.segment.evaluate import PictureScore, SegmentResult
+from phonecv.segment.overlay import legend, overlay, shares
+
+#: Bars of the per-class picture; of more classes the best and the worst are drawn.
+BARS = 50
+#: Longer side of each of the three pictures that stand side by side, in pixels.
+SIDE = 400
+#: Room for them, in inches.
+_CELL = (6.3, 2.0)
+
+
+def write_evaluation(result: SegmentResult, out: Path | str) -> Path:
+    """Write summary.json, per_class.csv, per_image.csv, per_class.png, confusion.png, best.png and worst.png.
+
+    skipped.csv is there if any file was skipped. What an earlier evaluation left without a successor goes.
+    """
+    out = Path(out)
+    write_json(out / "summary.json", result.summary())
+    scores = result.scores
+    columns = (result.classes, scores.labelled, scores.predicted, scores.intersect, scores.iou, scores.accuracy)
+    write_csv(
+        out / "per_class.csv",
+        ("class", "pixels", "predicted_pixels", "right_pixels", "iou_percent", "accuracy_percent"),
+        ((*row[:4], _percent(row[4]), _percent(row[5])) for row in zip(*columns, strict=True)),
+    )
+    write_csv(
+        out / "per_image.csv",
+        ("path", "label_path", "pixels", "miou_percent", "pixel_accuracy_percent"),
+        (
+            (one.path, one.label_path, one.pixels, *(_percent(value if one.pixels else math.nan) for value in shown))
+            for one in result.pictures
+            for shown in [(one.miou, one.aacc)]
+        ),
+    )
+    for name in ("skipped.csv", "best.png", "worst.png"):
+        (out / name).unlink(missing_ok=True)
+    if result.skipped:
+        write_csv(out / "skipped.csv", ("path", "reason"), result.skipped)
+    save_class_bars(result, out / "per_class.png")
+    save_confusion_picture(result, out / "confusion.png")
+    for name, chosen in (("best", result.best), ("worst", result.worst)):
+        if chosen:
+            save_grid(result, chosen, out / f"{name}.png", title=name.capitalize())
+    return out
+
+
+def _percent(share: float) -> str:
+    """A figure in a table; empty where it is not defined."""
+    return "" if math.isnan(share) else f"{100 * share:.2f}"
+
+
+def save_class_bars(result: SegmentResult, png_path: Path) -> Path:
+    """IoU of every class that is or was found somewhere, the best first."""
+    from phonecv.plots import save_bars
+
+    iou = result.scores.iou
+    order = sorted(np.flatnonzero(~np.isnan(iou)).tolist(), key=lambda label: -iou[label])
+    title = f"IoU per class, mean {100 * result.scores.miou:.2f} %"
+    if len(order) > BARS:
+        title += f" (the best and the worst {BARS // 2} of {len(order)})"
+        order = [*order[: BARS // 2], *order[-(BARS // 2) :]]
+    return save_bars(
+        {_unique(result.classes, label): 100 * float(iou[label]) for label in order},
+        png_path,
+        title=title,
+        unit="IoU, %",
+        form="{:.1f}".format,
+    )
+
+
+def _unique(classes: Sequence[str], label: int) -> str:
+    name = classes[label]
+    return name if classes.count(name) == 1 else f"{name} ({label})"
+
+
+def save_confusion_picture(result: SegmentResult, png_path: Path) -> Path:
+    """Which share of every class's pixels was found as which class."""
+    from phonecv.plots import save_confusion
+
+    return save_confusion(
+        result.matrix[:, : len(result.classes)],
+        result.classes,
+        png_path,
+        title="Pixels, % of each true class",
+        percent=True,
+    )
+
+
+def save_grid(result: SegmentResult, chosen: Sequence[PictureScore], png_path: Path, *, title: str) -> Path:
+    """Picture, truth and what was found, side by side, with the names of their colours below."""
+    from phonecv.plots import save_image_grid
+
+    return save_image_grid(
+        [_triple(result, score) for score in chosen],
+        [
+            f"{printable(score.path.name)}\nmIoU {100 * score.miou:.1f} %, {100 * score.aacc:.1f} % of the pixels right"
+            for score in chosen
+        ],
+        png_path,
+        title=f"{title} by mIoU: picture, truth, found",
+        columns=min(2, len(chosen)),
+        cell=_CELL,
+    )
+
+
+def _triple(result: SegmentResult, score: PictureScore) -> Image.Image | None:
+    """Three pictures side by side and a legend; None if the files cannot be read (any more)."""
+    try:
+        picture, raw = read_pair(score.path, score.label_path)
+        truth = result.outputs[result.split.values(raw, score.label_path)]
+    except ImageError:
+        return None
+    found = score.found
+    assert found is not None
+    scale = SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    small = picture.resize(size)
+    shown = [small]
+    for labels in (truth, found):
+        shown.append(
+            overlay(small, np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)), result.palette)
+        )
+    classes = len(result.classes)
+    weight = shares(truth, classes) + shares(found, classes)
+    gap = max(4, SIDE // 60)
+    width = 3 * size[0] + 2 * gap
+    order = [int(label) for label in np.argsort(-weight, kind="stable") if weight[label]]
+    strip = legend(width, order, result.classes, result.palette)
+    sheet = Image.new("RGB", (width, size[1] + strip.height), "white")
+    for place, part in enumerate(shown):
+        sheet.paste(part, (place * (size[0] + gap), 0))
+    sheet.paste(strip, (0, size[1]))
+    return sheet

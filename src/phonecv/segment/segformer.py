@@ -1,0 +1,40 @@
+"""SegFormer's head: every level brought to one width and one size, then mixed pixel by pixel.
+
+Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers", NeurIPS 2021, arXiv
+2105.15203, section 3.2. As in the published EMOv2 rows the levels are concatenated finest first, and every linear
+layer of the paper is a 1x1 convolution with BatchNorm and ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.segment.parts import PixelClassifier, conv_bn_relu, resize
+
+
+class SegFormerHead(nn.Module):
+    """One 1x1 convolution per level, bilinear to the first level's size, one 1x1 convolution over all.
+
+    Args:
+        in_channels: per level, finest first.
+        num_classes: outputs per pixel.
+        channels: of the convolutions.
+        dropout: share of channels dropped before the classifier.
+    """
+
+    def __init__(
+        self, in_channels: Sequence[int], num_classes: int, *, channels: int = 288, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(conv_bn_relu(width, channels) for width in in_channels)
+        self.join = conv_bn_relu(len(in_channels) * channels, channels)
+        self.classify = PixelClassifier(channels, num_classes, dropout)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps of falling size to logits ``B num_classes H W`` of the first one's size."""
+        size = maps[0].shape[-2:]
+        levels = [resize(level(x), size) for level, x in zip(self.levels, maps, strict=True)]
+        return self.classify(self.join(torch.cat(levels, 1)))

@@ -1,0 +1,102 @@
+"""Which samples make which step, where an epoch is not one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from phonecv.data.loader import EpochBatches, SampleKey, TrainBatches
+from phonecv.errors import UserError
+
+
+class StreamBatches(TrainBatches):
+    """Batches cut from an endless row of passes, each shuffled by itself.
+
+    An epoch is some passes, or some steps wherever they end: the next epoch goes on from there, so over time every
+    sample is seen equally often. As with `TrainBatches` an epoch's batches follow from its number alone, and the
+    processes together take the samples that one process with a batch `world` times larger would take.
+
+    Args:
+        n: number of samples.
+        batch_size: per process.
+        seed: of the order.
+        rank: number of this process.
+        world: number of processes.
+        passes: over the samples, per epoch; a last, smaller batch is left out.
+        steps: batches per epoch, in the place of `passes`.
+        kinds: per sample a number; samples of a batch, over all processes, are of one kind where there are enough.
+
+    Raises:
+        UserError: not even one batch.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        passes: int = 1,
+        steps: int | None = None,
+        kinds: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(n, batch_size, seed=seed, rank=rank, world=world, drop_last=False)
+        self.whole = batch_size * world
+        self.span = passes * n if steps is None else steps * self.whole
+        self.steps, self.kinds = self.span // self.whole, kinds
+        if not self.steps:
+            raise UserError(
+                f"{n} training pictures in {passes} pass{'es' if passes > 1 else ''} do not fill one batch of"
+                f" {self.whole}; use a batch size of at most {self.span}, or more data.passes"
+            )
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def epoch(self, epoch: int, start_batch: int = 0, stage: int = 0) -> EpochBatches:
+        """The batches of one epoch (counted from 0), from `start_batch` on."""
+        return _StreamEpoch(self, epoch, start_batch, stage)
+
+    def rows(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sample numbers and their passes, `steps` rows of one batch over all processes."""
+        begin = epoch * self.span
+        count = self.steps * self.whole
+        first, last = begin // self.n, (begin + count - 1) // self.n
+        samples = np.concatenate([self.order(number) for number in range(first, last + 1)])
+        samples = samples[begin - first * self.n :][:count]
+        passes = (begin + np.arange(count)) // self.n
+        places = self._together(samples)
+        return samples[places], passes[places]
+
+    def _together(self, samples: np.ndarray) -> np.ndarray:
+        """Places in `samples` as rows of one batch each, of one kind where there are enough of it.
+
+        A batch comes when the last of its samples has come; what is left of all kinds fills the last batches.
+        """
+        places = np.arange(len(samples))
+        if self.kinds is None:
+            return places.reshape(self.steps, self.whole)
+        kinds = self.kinds[samples]
+        full, left = [], []
+        for kind in np.unique(kinds):
+            own = places[kinds == kind]
+            used = len(own) // self.whole * self.whole
+            full.append(own[:used].reshape(-1, self.whole))
+            left.append(own[used:])
+        even = np.concatenate(full)
+        rest = np.sort(np.concatenate(left))[: (self.steps - len(even)) * self.whole]
+        return np.concatenate([even[np.argsort(even[:, -1])], rest.reshape(-1, self.whole)])
+
+
+class _StreamEpoch(EpochBatches):
+    """The batches of one epoch of a `StreamBatches`, for one process."""
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        stream = cast("StreamBatches", self._batches)
+        samples, passes = (part[self._start :, stream.rank :: stream.world] for part in stream.rows(self._epoch))
+        for batch, numbers in zip(samples.tolist(), passes.tolist(), strict=True):
+            yield [SampleKey(index, number, self._stage) for index, number in zip(batch, numbers, strict=True)]

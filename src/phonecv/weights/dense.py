@@ -1,0 +1,149 @@
+"""Detectors and segmenters in our own files: rebuilt from the record in the file, and filled with its tensors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from phonecv.errors import UserError
+from phonecv.fuse import fuse
+from phonecv.models.base import Form
+from phonecv.weights.compare import compare, describe, not_finite
+from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
+from phonecv.weights.reader import RawFile
+from phonecv.weights.recognise import choose_weights
+from phonecv.weights.record import Record
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+
+#: A training form has at most so many times the parameters of its deploy form (2.6 for MobileOne-S0).
+MOST_BRANCHES = 8
+
+_log = logging.getLogger("phonecv")
+
+
+def tensors_of(raw: RawFile) -> dict[str, Tensor]:
+    """The tensors of a file, checked for NaN.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    state = choose_weights(raw.content, None, str(raw.path)).state
+    bad = not_finite(state)
+    if bad:
+        raise UserError(f"{raw.path} has {not_finite_text(bad)}; use an earlier checkpoint of that training")
+    return state
+
+
+def build_dense(record: Record, source: str, values: int, *, form: Form | None = None) -> DenseModel:
+    """The detector or segmenter that a record describes, with fresh values.
+
+    Args:
+        record: from a file, so it may lie.
+        source: for messages.
+        values: how many numbers the file holds; a network that is far larger is not made.
+        form: None for the record's.
+
+    Raises:
+        UserError: no network can be built from the record, or it is larger than the file can fill.
+    """
+    from phonecv.detect.create import create_detector
+    from phonecv.segment.create import create_segmenter
+
+    if not record.model:
+        raise UserError(
+            f"{source}: its backbone was a module of the person's own, which a file cannot rebuild; build the same"
+            " network and pass it in the place of None"
+        )
+    create: Any = create_detector if record.task == "detect" else create_segmenter
+    arguments = {"num_classes": record.num_classes, "options": record.options, **record.overrides}
+
+    def made(**more: Any) -> DenseModel:
+        try:
+            return create(record.architecture, record.model, **arguments, **more)
+        except (UserError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            what = f"{record.architecture!r:.80} on {record.model!r:.80}"
+            raise UserError(f"{source}: no network can be built from its record, {what} ({error})") from error
+
+    # Shapes first, without memory.
+    with torch.device("meta"):
+        needed = sum(parameter.numel() for parameter in made().parameters())
+    if needed > MOST_BRANCHES * values:
+        raise UserError(f"{source}: its record asks for {needed:,} parameters, the file holds only {values:,} values")
+    return made(form=form or record.form)
+
+
+def load_dense(raw: RawFile, record: Record, *, strict: bool = True, form: Form | None = None) -> DenseModel:
+    """The detector or segmenter in a file, in evaluation mode.
+
+    Raises:
+        UserError: the record cannot be believed, or does not fit the tensors.
+    """
+    source, state = str(raw.path), tensors_of(raw)
+    if form == "training" and record.form == "deploy":
+        raise UserError(f"{source} {NO_WAY_BACK}")
+    model = build_dense(record, source, sum(tensor.numel() for tensor in state.values()))
+    fill_dense(model.eval(), state, record, source, strict=strict, head="keep")
+    return fuse(model) if form == "deploy" and record.form == "training" else model
+
+
+def fill_dense(
+    model: DenseModel, state: Mapping[str, Tensor], record: Record | None, source: str, *, strict: bool, head: Head
+) -> DenseModel:
+    """Put tensors into a detector or segmenter of their own kind.
+
+    Args:
+        model: in the form of the tensors.
+        state: tensors under its names.
+        record: of the file, or None.
+        source: for messages.
+        strict: False loads what agrees in name and shape, and logs the rest.
+        head: "keep" wants all of the heads; "auto" leaves fresh what has another shape, such as the rows of other
+            classes; "drop" leaves all heads fresh.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if record is not None and record.form != model.form:
+        raise UserError(
+            f"{source} is in {record.form} form and the network given in {model.form} form; load it with None in its"
+            " place, and form='deploy' where that is wanted"
+        )
+    if model.form == "deploy":
+        match_structure(model, state)
+    own = model.state_dict()
+    fresh: set[str] = set()
+    if head != "keep":
+        fresh = {
+            name
+            for name, tensor in own.items()
+            if not name.startswith(BACKBONE)
+            and (head == "drop" or name not in state or state[name].shape != tensor.shape)
+        }
+        if fresh and head == "auto":
+            _log.warning(
+                "%s does not fit %d tensors of the heads, which stay fresh: %s", source, len(fresh), _some(fresh)
+            )
+    given = {name: tensor for name, tensor in state.items() if name not in fresh and (name in own or head == "keep")}
+    difference = compare(given, own, fresh)
+    if difference:
+        text = describe(difference, None, model.name)
+        if strict or not difference.matching:
+            raise UserError(f"{source} does not fit {model.name}:\n{text}")
+        _log.warning("%s was loaded in part, %d tensors:\n%s", source, difference.matching, text)
+    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict(fitting, strict=False)
+    if record is not None and record.architecture == model.architecture and not fresh:
+        model.preprocessing = record.preprocessing  # type: ignore[assignment]
+        if record.classes is not None and len(record.classes) == model.num_classes:
+            model.class_names = record.classes
+    return model
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,273 @@
+"""What training does to pictures and label maps, against plain loops and other libraries."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from phonecv.data.labelmaps import IGNORE
+from phonecv.data.loader import seeded
+from phonecv.data.segmentation_transforms import (
+    ByteDistortion,
+    PadTo,
+    RandomResize,
+    VariedCrop,
+    light_transform,
+    saturated,
+    train_transform,
+)
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+
+from .label_folders import squares
+
+ADE = DensePreprocessing(size=512, longest=2048)
+SMALL = DensePreprocessing(size=24, longest=96)
+
+
+def picture(height: int = 24, width: int = 32, seed: int = 0) -> tv_tensors.Image:
+    generator = torch.Generator().manual_seed(seed)
+    return tv_tensors.Image(torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator))
+
+
+def mask(labels: np.ndarray | Tensor) -> tv_tensors.Mask:
+    return tv_tensors.Mask(torch.as_tensor(labels))
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 683), (300, 1600), (96, 64)])
+def test_resized_to_a_random_ratio_of_the_networks_size(height: int, width: int) -> None:
+    resize = RandomResize(ADE, (0.5, 2.0))
+    shape = tv_tensors.Image(torch.empty(0, dtype=torch.uint8).new_empty(3, height, width))
+    sizes = []
+    for seed in range(200):
+        with seeded(seed):
+            sizes.append(resize.make_params([shape])["size"])
+    # Short side 512 unless the long one would pass 2048, times the ratio.
+    factor = min(512 / min(height, width), 2048 / max(height, width))
+    low, high = (np.array([height, width]) * factor * ratio for ratio in (0.5, 2.0))
+    measured = np.array(sizes)
+    assert (measured.min(0) >= low - 2).all()
+    assert (measured.max(0) <= high + 2).all()
+    assert (measured.min(0) < 1.1 * low).all()
+    assert (measured.max(0) > 0.95 * high).all()
+    assert np.abs(measured[:, 1] / measured[:, 0] / (width / height) - 1).max() < 0.02
+
+
+def test_labels_are_taken_from_the_nearest_pixel() -> None:
+    labels = squares(values=(3, 90, 200))
+    resize = RandomResize(SMALL, (0.5, 2.0))
+    for seed in range(10):
+        with seeded(seed):
+            image, resized = resize(picture(), mask(labels))
+        height, width = resized.shape
+        assert image.shape == (3, height, width)
+        rows, columns = (np.arange(new) * old // new for new, old in ((height, 24), (width, 32)))
+        np.testing.assert_array_equal(resized, labels[np.ix_(rows, columns)])
+
+
+def test_pictures_are_resized_as_the_networks_do_it() -> None:
+    resize = RandomResize(SMALL, (1.5, 1.5))
+    image, _ = resize(picture(), mask(squares()))
+    expected = torch.nn.functional.interpolate(
+        picture().as_subclass(Tensor).float()[None], size=(36, 48), mode="bilinear", align_corners=False
+    )[0]
+    assert float((image.as_subclass(Tensor).float() - expected).abs().max()) < 1.001
+
+
+def by_hand(labels: np.ndarray) -> bool:
+    """The rule of the varied crop."""
+    values, counts = np.unique(labels[labels != IGNORE], return_counts=True)
+    return len(values) >= 2 and counts.max() / counts.sum() < 0.75
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_variety(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet([0.4] * 3)
+    labels = random.choice([0, 7, IGNORE], (8, 8), p=shares).astype(np.uint8)
+    assert VariedCrop(8).varied(torch.from_numpy(labels)) == by_hand(labels)
+
+
+def test_variety_at_its_limit() -> None:
+    crop = VariedCrop(8)
+    quarter = torch.tensor([0, 0, 0, 1], dtype=torch.uint8)
+    assert not crop.varied(quarter.view(2, 2))  # exactly .75
+    assert crop.varied(torch.tensor([[0, 0, 0, 1, 1]], dtype=torch.uint8))
+    assert not crop.varied(torch.zeros(2, 2, dtype=torch.uint8))
+    assert not crop.varied(torch.full((2, 2), IGNORE, dtype=torch.uint8))
+
+
+def test_crops_are_drawn_again_for_variety() -> None:
+    """One object in a wide picture: a crop shows it far more often than chance would have it."""
+    labels = np.zeros((20, 200), dtype=np.uint8)
+    labels[:, 100:107] = 1
+    varied, plain = VariedCrop(20), VariedCrop(20, tries=0)
+    hits = dict.fromkeys((varied, plain), 0)
+    for seed in range(100):
+        for crop in hits:
+            with seeded(seed):
+                _, part = crop(picture(20, 200), mask(labels))
+            assert part.shape == (20, 20)
+            hits[crop] += by_hand(np.asarray(part))
+    assert hits[plain] < 20
+    assert hits[varied] > 45
+    # The rule can't be met: the eleventh crop is taken as it is.
+    with seeded(1):
+        _, part = varied(picture(20, 200), mask(np.zeros((20, 200), dtype=np.uint8)))
+    assert part.shape == (20, 20)
+
+
+def test_crops_reach_every_corner_and_belong_together() -> None:
+    image = picture(12, 10)
+    where = torch.arange(120, dtype=torch.uint8).view(12, 10)
+    tops = set()
+    for seed in range(100):
+        with seeded(seed):
+            part, labels = VariedCrop(8, tries=0)(image, mask(where))
+        top, left = divmod(int(labels[0, 0]), 10)
+        tops.add((top, left))
+        assert torch.equal(part.as_subclass(Tensor), image.as_subclass(Tensor)[:, top : top + 8, left : left + 8])
+    assert tops == {(top, left) for top in range(5) for left in range(3)}
+
+
+def test_pad() -> None:
+    mean = (0.485, 0.456, 0.406)
+    image, labels = PadTo(40, mean)(picture(), mask(squares()))
+    assert image.shape == (3, 40, 40)
+    assert torch.equal(image.as_subclass(Tensor)[:, :24, :32], picture().as_subclass(Tensor))
+    np.testing.assert_array_equal(labels[:24, :32], squares())
+    for outside in (labels[24:], labels[:, 32:]):
+        assert (outside == IGNORE).all()
+    # Normalised it is nothing, to within half a gray level.
+    rest = image.as_subclass(Tensor)[:, 24:].double() / 255 - torch.tensor(mean).view(3, 1, 1)
+    assert float(rest.abs().max()) <= 0.5 / 255 + 1e-6
+    same, _ = PadTo(10, mean)(picture(), mask(squares()))
+    assert torch.equal(same, picture())
+
+
+def test_brightness_and_contrast_on_bytes() -> None:
+    image = picture()
+    values = np.asarray(image).astype(np.float32)
+    params = {"brightness": 31.5, "contrast": 1.4, "saturation": None, "hue": None}
+    first = ByteDistortion().transform(image, {**params, "contrast_first": True})
+    last = ByteDistortion().transform(image, {**params, "contrast_first": False})
+    expected = np.clip(np.floor(np.clip(np.floor(values + 31.5), 0, 255) * np.float32(1.4)), 0, 255)
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(last, expected)
+    darker = ByteDistortion().transform(
+        image, {**params, "brightness": -31.5, "contrast": None, "contrast_first": True}
+    )
+    np.testing.assert_array_equal(darker, np.clip(np.trunc(values - 31.5), 0, 255))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
+def test_saturation_is_that_of_hsv(factor: float) -> None:
+    image = picture(6, 7)
+    image[:, 0, 0], image[:, 0, 1], image[:, 0, 2] = 0, 255, 90
+    found = saturated(image.as_subclass(Tensor), factor)
+    for row in range(6):
+        for column in range(7):
+            hue, saturation, value = colorsys.rgb_to_hsv(*(int(part) / 255 for part in image[:, row, column]))
+            wanted = colorsys.hsv_to_rgb(hue, min(1, factor * saturation), value)
+            difference = np.abs(np.array(wanted) * 255 - found[:, row, column].numpy())
+            assert difference.max() <= 1.001
+
+
+@pytest.mark.parametrize("turn", [-18, 5, 17])
+def test_hue_turns_the_wheel_of_180_steps(turn: int) -> None:
+    image = picture(6, 7)
+    params = {"brightness": None, "contrast": None, "saturation": None, "hue": turn, "contrast_first": True}
+    found = np.asarray(ByteDistortion().transform(image, params))
+    for row in range(6):
+        for column in range(7):
+            hue, saturation, value = colorsys.rgb_to_hsv(*(int(part) / 255 for part in image[:, row, column]))
+            wanted = colorsys.hsv_to_rgb((hue + turn / 180) % 1, saturation, value)
+            assert np.abs(np.array(wanted) * 255 - found[:, row, column]).max() <= 1.001
+
+
+def test_distortions_are_drawn_by_the_published_chances() -> None:
+    distortion = ByteDistortion()
+    drawn = []
+    for seed in range(400):
+        with seeded(seed):
+            drawn.append(distortion.make_params([]))
+    ranges = {"brightness": (-32, 32), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-18, 17)}
+    for name, (low, high) in ranges.items():
+        values = [one[name] for one in drawn if one[name] is not None]
+        assert 160 < len(values) < 240
+        assert low <= min(values) < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < max(values) <= high
+    assert 160 < sum(one["contrast_first"] for one in drawn) < 240
+
+
+def test_gray_stays_gray_and_channels_stay_in_place() -> None:
+    gray = tv_tensors.Image(torch.arange(256, dtype=torch.uint8).view(1, 16, 16).expand(3, 16, 16).contiguous())
+    red = gray.clone()
+    red[1:] = 0
+    for seed in range(40):
+        with seeded(seed):
+            image, _ = ByteDistortion()(tv_tensors.wrap(gray, like=picture()), mask(squares()))
+        assert int((image.amax(0).int() - image.amin(0).int()).max()) == 0
+    for seed in range(40):
+        with seeded(seed):
+            params = ByteDistortion().make_params([])
+        image = ByteDistortion().transform(
+            tv_tensors.wrap(red, like=picture()), {**params, "brightness": None, "hue": None}
+        )
+        assert int(image[1:].max()) <= 128  # washed out at most by half, never moved
+
+
+@pytest.mark.parametrize("make", [train_transform, light_transform])
+def test_picture_and_labels_stay_together(make: type) -> None:
+    """A picture that shows its own labels still does after everything but the colours."""
+    labels = squares(3, values=(0, 1, 2, 3), size=(60, 80))
+    shown = np.repeat((60 * labels)[None], 3, 0)
+    for seed in range(20):
+        with seeded(seed):
+            transform = make(40, DensePreprocessing(size=60, longest=240), ratio=(0.5, 2.0))
+            kept = [step for step in transform.transforms if not isinstance(step, ByteDistortion)]
+            image, found = tv_tensors.Image(torch.from_numpy(shown)), mask(labels)
+            for step in kept:
+                if "Jitter" not in type(step).__name__:
+                    image, found = step(image, found)
+        assert image.shape[1:] == found.shape == (40, 40)
+        values, pixels = np.asarray(found).astype(int), np.asarray(image)[0].astype(int)
+        inside = values != IGNORE
+        # Away from edges, where bilinear and nearest may differ.
+        assert (np.abs(pixels - 60 * values)[inside] <= 1).mean() > 0.75
+
+
+def test_whole_transforms_give_what_is_promised() -> None:
+    for make in (train_transform, light_transform):
+        transform = make(32, SMALL)
+        outputs = []
+        for seed in range(6):
+            with seeded(seed):
+                image, labels = transform(picture(), mask(squares(values=(0, 9, 200))))
+            assert (image.dtype, image.shape) == (torch.uint8, (3, 32, 32))
+            assert set(np.unique(labels)) <= {0, 9, 200, IGNORE}
+            outputs.append(image)
+        assert all(not torch.equal(outputs[0], other) for other in outputs[1:])
+
+
+def test_flips_are_drawn_and_can_be_left_out() -> None:
+    labels = np.zeros((24, 24), dtype=np.uint8)
+    labels[:, :12] = 1
+    one = DensePreprocessing(size=24, longest=24)
+    for probability in (0.0, 1.0):
+        for make in (train_transform, light_transform):
+            with seeded(0):
+                _, found = make(24, one, ratio=(1.0, 1.0), hflip=probability)(picture(24, 24), mask(labels))
+            np.testing.assert_array_equal(found, labels if probability == 0 else labels[:, ::-1])
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(UserError, match="ratio"):
+        train_transform(32, SMALL, ratio=(2.0, 0.5))
+    with pytest.raises(UserError, match="crop 0"):
+        light_transform(0, SMALL)

@@ -1,0 +1,63 @@
+"""The pixel loss against PyTorch's and against a loop."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from phonecv.errors import UserError
+from phonecv.segment.losses import pixel_cross_entropy
+
+
+def test_ignored_pixels_count_in_the_mean() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 4, 6, 5), torch.randint(0, 4, (2, 6, 5))
+    assert pixel_cross_entropy(logits, labels).item() == pytest.approx(F.cross_entropy(logits, labels).item())
+    labels[:, :2] = 255
+    expected = 0.0
+    for b in range(2):
+        for y in range(6):
+            for x in range(5):
+                if labels[b, y, x] != 255:
+                    expected -= logits[b, :, y, x].log_softmax(0)[labels[b, y, x]].item() / 60
+    assert pixel_cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    plain = F.cross_entropy(logits, labels, ignore_index=255).item()
+    assert plain * 40 / 60 == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_are_resized_to_the_labels() -> None:
+    logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 9, 7))
+    large = F.interpolate(logits, (9, 7), mode="bilinear", align_corners=False)
+    assert pixel_cross_entropy(logits, labels).item() == pytest.approx(F.cross_entropy(large, labels).item())
+
+
+def test_fresh_logits_cost_the_logarithm_of_the_classes() -> None:
+    labels = torch.randint(0, 150, (1, 8, 8))
+    assert pixel_cross_entropy(torch.zeros(1, 150, 8, 8), labels).item() == pytest.approx(math.log(150))
+
+
+def test_nothing_labelled_costs_nothing() -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = pixel_cross_entropy(logits, torch.full((1, 4, 4), 255))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    logits, labels = torch.randn(1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
+    low = pixel_cross_entropy(logits.bfloat16(), labels)
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(pixel_cross_entropy(logits, labels).item(), rel=0.01)
+
+
+@pytest.mark.parametrize("value", [3, 254, -1, 256])
+def test_labels_out_of_range_are_named(value: int) -> None:
+    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
+    labels[0, 1, 2] = value
+    with pytest.raises(UserError, match=f"hold {value};"):
+        pixel_cross_entropy(torch.randn(1, 3, 4, 4), labels)

@@ -1,0 +1,107 @@
+"""Every published row: the network, its parameters and its cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from phonecv.bench.count import count_parameters
+from phonecv.errors import UserError
+from phonecv.segment.architectures import SEGMENTERS
+from phonecv.segment.base import Segmenter
+from phonecv.segment.create import ARCHITECTURES
+from phonecv.segment.published import PUBLISHED, create_published
+from segment.costs import hooked_flops, traced_flops
+
+
+def shapes_of(row: str) -> Segmenter:
+    """The network without numbers: shapes are all that counting needs."""
+    with torch.device("meta"):
+        return create_published(row)
+
+
+def cut(value: float) -> float:
+    return int(value * 10 + 1e-9) / 10
+
+
+def test_tables_agree() -> None:
+    assert list(SEGMENTERS) == list(ARCHITECTURES)
+    assert len(PUBLISHED) == 23
+    with pytest.raises(UserError, match="did you mean 'segformer_emov2_5m'"):
+        create_published("segformer_emov2_5")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters(name: str) -> None:
+    row, model = PUBLISHED[name], shapes_of(name)
+    auxiliary = count_parameters(model.aux_head) if model.aux_head is not None else 0
+    assert auxiliary == row.auxiliary_parameters
+    assert count_parameters(model) - auxiliary == row.parameters
+    assert count_parameters(create_without_auxiliary(name)) == row.parameters
+    if row.table_parameters is not None:
+        counted = row.parameters + (auxiliary if row.backbone.startswith("emo_") else 0)
+        rounded = name == "segformer_emov2_20m"
+        assert (round(counted / 1e6, 1) if rounded else cut(counted / 1e6)) == row.table_parameters
+
+
+def create_without_auxiliary(name: str) -> Segmenter:
+    with torch.device("meta"):
+        return create_published(name, options={"aux": False})
+
+
+@pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if row.flops is not None])
+def test_traced_flops(name: str) -> None:
+    row = PUBLISHED[name]
+    assert row.flops is not None
+    assert traced_flops(shapes_of(name), 512) == row.flops
+    assert cut(row.flops / 1e9) == row.table_gflops
+
+
+@pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if row.hook_gflops is not None])
+def test_hooked_flops(name: str) -> None:
+    row = PUBLISHED[name]
+    assert row.hook_gflops is not None
+    assert hooked_flops(shapes_of(name), 512) / 1e9 == pytest.approx(row.hook_gflops, abs=5.1e-5)
+    assert cut(row.hook_gflops) == row.table_gflops
+
+
+@pytest.mark.parametrize(
+    ("name", "giga"),
+    [
+        ("deeplabv3_emo_1m", 2.7142),
+        ("deeplabv3_emo_2m", 3.8092),
+        ("deeplabv3_emo_5m", 6.7706),
+        ("pspnet_emo_1m", 2.3565),
+        ("pspnet_emo_2m", 3.4121),
+        ("pspnet_emo_5m", 6.2651),
+    ],
+)
+def test_emo_traced_up_to_the_input_s_size(name: str, giga: float) -> None:
+    upsampling = 4 * 150 * 512 * 512
+    assert (traced_flops(shapes_of(name), 512) + upsampling) / 1e9 == pytest.approx(giga, abs=5.1e-5)
+
+
+def test_unet_flops() -> None:
+    assert traced_flops(shapes_of("unet_hrf_emov2_unet"), 256) / 1e9 == pytest.approx(71.674, abs=5.1e-4)
+
+
+def test_rows_are_those_of_the_counted_list(shared_dir: Path) -> None:
+    names = {"fpn": "semantic_fpn"}
+    listed = json.loads((shared_dir / "golden" / "detseg_counts.json").read_text())
+    seen = 0
+    for entry in listed:
+        head = names.get(entry["model"], entry["model"])
+        if head not in SEGMENTERS:
+            continue
+        seen += 1
+        family = {"v1": "emo", "v2": "emov2"}[entry["gen"]]
+        row = PUBLISHED[f"{head}_{family}_{entry['size'].lower()}"]
+        assert row.parameters == entry["params_without_aux"]
+        assert row.parameters + row.auxiliary_parameters == entry["params"]["total"]
+        assert (row.table_parameters, row.table_gflops) == tuple(entry["published"].values())
+        assert row.flops == entry["reproduces"].get("flops")
+        assert row.hook_gflops == (entry["reproduces"]["flops_G"] if family == "emo" else None)
+    assert seen == 22
