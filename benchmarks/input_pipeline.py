@@ -8,10 +8,10 @@ bilinear or bicubic filters, flip, augment as the recipe says, and end in normal
 batch size and as many workers. They take turns, epoch by epoch, in one process; what counts is processor time of that
 process and its workers together, per picture, because wall time depends on what else the machine does.
 
-It runs twice: "plain" as a script that sets nothing, and "quiet" with one torch thread in the main process, which is
-kinder to timm: no OpenMP threads then spin while they wait.
+It runs as a script that sets nothing ("plain"); with one torch thread in the main process, which is kinder to timm: no
+OpenMP threads then spin while they wait ("quiet"); and so without TurboJPEG, which the extra "jpeg" brings.
 
-Writes benchmarks/results/input_pipeline.json. Takes about three minutes on two cores.
+Writes benchmarks/results/input_pipeline.json. Takes about six minutes on two cores.
 """
 
 from __future__ import annotations
@@ -38,17 +38,21 @@ SIDE, BATCH, EPOCHS = 224, 32, 2
 #: Name -> RandAugment. The first are crops and flips only, as MobileOne's plain recipe; the second is EMO's recipe.
 RECIPES = {"crop and flip": None, "emo_224": "rand-m9-mstd0.5-inc1"}
 
-#: Environment of the two settings; see above.
-SETTINGS: dict[str, dict[str, str]] = {"plain": {}, "quiet": {"OMP_NUM_THREADS": "1"}}
+#: Environment of the settings; see above.
+SETTINGS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "quiet": {"OMP_NUM_THREADS": "1"},
+    "without TurboJPEG": {"OMP_NUM_THREADS": "1", "PHONECV_TURBOJPEG": ""},
+}
 
 
 def main() -> None:
-    """Run both settings, each in a process of its own, and write the results."""
+    """Run all settings, each in a process of its own, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with JPEG files")
     parser.add_argument("--images", type=int, default=1600, help="pictures in an epoch (default 1600)")
     parser.add_argument("--workers", type=int, default=2, help="of both loaders (default 2)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each candidate (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each candidate (default 3)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file")
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()

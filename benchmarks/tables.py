@@ -230,7 +230,7 @@ def reading() -> str:
     """The loaders on real pictures: processor time per picture."""
     found = results("input_pipeline")
     rows = []
-    for setting in ("plain", "quiet"):
+    for setting in ("plain", "quiet", "without TurboJPEG"):
         for recipe, candidates in found[setting].items():
             if not isinstance(candidates, dict):
                 continue
@@ -249,6 +249,12 @@ def reading() -> str:
         "by the clock",
     ]
     return markdown_table(header, rows, right=range(3, 8))
+
+
+def reading_parts() -> str:
+    """Where the time of reading goes, in one process."""
+    rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in results("input_pipeline")["parts"].items()]
+    return markdown_table(["what", "ms per picture"], rows, right=(1,))
 
 
 def evaluation() -> str:
@@ -274,6 +280,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory": memory,
     "growth": growth,
     "input": reading,
+    "input-parts": reading_parts,
     "evaluation": evaluation,
     "inference": lambda: against_baseline(("mobileone", "emo"), (1,), 1, "as one gets it today"),
     "inference-machine": lambda: machine("inference"),

@@ -32,7 +32,7 @@ INK, FAINT = "#222222", "#DDDDDD"
 DPI = 120
 
 _LOSS = re.compile(r"(^|[_/.])(loss|ce|kd|kl)($|[_/.])|loss")
-_ACCURACY = re.compile(r"top_?[15]\b|top[15]_|accuracy")
+_ACCURACY = re.compile(r"top_?[15]\b|top[15]_|accuracy|(^|_)ap(50|75)?$|(^|_)(miou|aacc|macc)$")
 
 
 # ------------------------------------------------------------------------------------------ curves

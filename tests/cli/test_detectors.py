@@ -98,3 +98,19 @@ def test_mistakes(
     assert shown.status == 2
     assert message in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_fuse_and_convert_take_detectors(detector: Path, run: Run, tmp_path: Path) -> None:
+    found = json.loads(run("fuse", detector, tmp_path / "fused.safetensors", "--json").out)
+    assert [form["form"] for form in found["forms"]] == ["training", "deploy"]
+    assert found["forms"][0]["parameters"] > found["forms"][1]["parameters"] > 0
+    assert found["forms"][0]["macs"] > 0
+    fused = phonecv.load_checkpoint(None, tmp_path / "fused.safetensors")
+    assert (fused.form, task_of(fused)) == ("deploy", "detect")
+    assert run("convert", detector, tmp_path / "copy.safetensors").status == 0
+    refused = run("convert", detector, tmp_path / "copy.pth", "--to", "emov2")
+    assert refused.status == 2
+    assert "phonecv" in refused.err
+    refused = run("export", detector, tmp_path / "copy.onnx")
+    assert refused.status == 2
+    assert "detector" in refused.err

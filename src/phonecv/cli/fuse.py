@@ -26,18 +26,22 @@ def fuse(
         json: Print JSON.
     """
     path = destination(target, force=force, source=source, suffix=".safetensors")
-    network = load(source, model, ema)
+    network = load(source, model, ema, dense=True)
     import torch
 
     from phonecv.bench import count_cost, count_parameters
+    from phonecv.dense import RawOutputs
     from phonecv.fuse import FORM_TOLERANCE, form_difference
     from phonecv.fuse import fuse as run
+    from phonecv.models import VisionModel
     from phonecv.weights import save_checkpoint
 
     fused = run(network)
     size = network.preprocessing.size
+    # What detectors and segmenters make of the outputs of their heads is the same in both forms.
+    both = [net if isinstance(net, VisionModel) else RawOutputs(net) for net in (network, fused)]
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    difference = form_difference(network, fused, images)
+    difference = form_difference(both[0], both[1], images)
     # Written so that a difference of NaN fails, too.
     if not difference <= FORM_TOLERANCE:
         raise UserError(
@@ -47,7 +51,7 @@ def fuse(
     save_checkpoint(fused, path, **origin(source))
     rows = [
         (form, count_parameters(net), count_cost(net, size).macs)
-        for form, net in ((network.form, network), ("deploy", fused))
+        for form, net in zip((network.form, "deploy"), both, strict=True)
     ]
     if json:
         forms = [{"form": form, "parameters": parameters, "macs": macs} for form, parameters, macs in rows]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 from cyclopts import Parameter
 
 from phonecv.errors import UserError
 
 if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
     from phonecv.models import VisionModel
 
 _NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
@@ -66,12 +67,23 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
     return chosen
 
 
-def load(source: str, model: str | None, ema: bool | None) -> VisionModel:
-    """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode."""
+@overload
+def load(source: str, model: str | None, ema: bool | None) -> VisionModel: ...
+@overload
+def load(source: str, model: str | None, ema: bool | None, *, dense: bool) -> VisionModel | DenseModel: ...
+def load(source: str, model: str | None, ema: bool | None, *, dense: bool = False) -> VisionModel | DenseModel:
+    """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode.
+
+    Args:
+        source: what the person typed.
+        model: the option of that name.
+        ema: the option of that name.
+        dense: whether it may be a detector or segmenter.
+    """
     chosen = loading(source, model, ema)
     from phonecv.create import load_network
 
-    return load_network(source, **chosen).eval()
+    return load_network(source, dense=dense, **chosen).eval()
 
 
 def origin(source: str) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from phonecv.dense.backbone import backbone_for_heads, feature_channels, make_backbone, normalisation
 from phonecv.dense.inputs import Prepared, prepare
-from phonecv.dense.model import DenseModel
+from phonecv.dense.model import DenseModel, RawOutputs
 
 __all__ = [
     "DenseModel",
     "Prepared",
+    "RawOutputs",
     "backbone_for_heads",
     "feature_channels",
     "make_backbone",

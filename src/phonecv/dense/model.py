@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from phonecv.models.base import Form
 from phonecv.preprocessing import DensePreprocessing
@@ -53,3 +53,24 @@ class DenseModel(nn.Module):
     def name(self) -> str:
         """For people: heads and backbone."""
         return f"{self.architecture} on {self.backbone_name or type(self.backbone).__name__}"
+
+
+class RawOutputs(nn.Module):
+    """A model's ``network`` as its forward pass: a normalised batch in, all tensors of the heads out, in a flat tuple.
+
+    For whatever runs a network without knowing what detectors and segmenters do with its outputs.
+    """
+
+    def __init__(self, model: DenseModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W`` -> whatever the architecture's heads give."""
+        return tuple(_tensors(self.model.network(batch)))
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [tensor for part in outputs or () for tensor in _tensors(part)]
