@@ -49,6 +49,10 @@ class DenseModel(nn.Module):
         self.class_names: tuple[str, ...] | None = None
         self.preprocessing = preprocessing
 
+    def network(self, batch: Tensor) -> Any:
+        """Raw outputs of the heads for a normalised batch ``B 3 H W``: tensors, nested as the architecture says."""
+        raise NotImplementedError
+
     @property
     def name(self) -> str:
         """For people: heads and backbone."""
