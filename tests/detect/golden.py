@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +12,7 @@ from torch import Tensor
 
 import phonecv
 from detect.reference_names import reference_name
+from golden_rules import load_rule
 from phonecv.detect.base import Detector
 from phonecv.detect.published import PUBLISHED
 from phonecv.preprocessing import DensePreprocessing
@@ -32,16 +31,7 @@ OBJECTS = (
 )
 
 
-def _load_rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_detection_fill", GOLDEN / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rule = _load_rule()
+rule = load_rule("detseg_fill")
 
 
 def misc() -> dict[str, Any]:

@@ -6,31 +6,21 @@ their tensors were filled, so no weights are stored.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 import phonecv
+from golden_rules import load_rule
 from phonecv.models import VisionModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def _load_rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_rule", GOLDEN / "rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rule = _load_rule()
+rule = load_rule("rule")
 
 _ABLATION = {
     "depths": (2, 2, 3, 2),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from golden_rules import load_rule
 from phonecv.segment.base import Segmenter
 from phonecv.segment.published import create_published
 from segment.reference_names import reference_name
@@ -37,16 +36,7 @@ FILES: dict[str, str] = {
 }
 
 
-def _load_rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("detseg_fill", GOLDEN / "detseg_fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rule = _load_rule()
+rule = load_rule("detseg_fill")
 
 
 def load_arrays(file: str) -> dict[str, np.ndarray]:

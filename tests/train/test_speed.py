@@ -14,7 +14,7 @@ from conftest import TINY
 from phonecv import create_model
 from phonecv.errors import UserError
 from phonecv.train import TrainConfig, load_config, recipe_names, speed, train
-from phonecv.train.config import OptimizerConfig
+from phonecv.train.config import OptimizerConfig, find_recipe
 from phonecv.train.optim import make_optimizer
 from phonecv.train.speed import Speed, choose_speed, compiled, lay_out
 from train.conftest import Configure
@@ -107,7 +107,7 @@ def test_published_recipes_fix_their_precision(name: str) -> None:
     published = {"emo": "fp16", "mobileone": "none"}
     family = name.partition("_")[0].removesuffix("v2")
     config = load_config(name)
-    ours = name in ("finetune", "from_scratch_small", "detect_small", "segment_small")
+    ours = "# Source: our own choice" in find_recipe(name).read_text(encoding="utf-8")
     expected = "auto" if ours else "none" if config.task != "classify" else published[family]
     assert config.run.amp == expected
 

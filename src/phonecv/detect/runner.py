@@ -19,9 +19,9 @@ from torch import Tensor
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import default_workers
 from phonecv.dense.model import DenseModel
+from phonecv.dense.opening import open_dense
 from phonecv.detect.judging import THRESHOLD
 from phonecv.errors import UserError
-from phonecv.models import VisionModel
 from phonecv.runner import AMP_TYPES, CPU_PIXELS, pick_device
 
 #: Pictures that an accelerator takes at once.
@@ -85,16 +85,7 @@ def open_detector(
         return model
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
-    network: Any = model
-    if isinstance(model, Path | str):
-        from phonecv.weights import load_checkpoint
-
-        if not Path(model).exists():
-            raise UserError(f"{str(model)!r}: no such file; give the path of a detector's checkpoint")
-        network = load_checkpoint(loading.pop("name", None), model, **loading)
-    if not isinstance(network, DenseModel) or network.task != "detect":
-        kind = "a classifier" if isinstance(network, VisionModel) else f"a {type(network).__name__}"
-        raise UserError(f"{network.name if kind == 'a classifier' else str(model):.80} is {kind}, not a detector")
+    network = open_dense(model, "detect", **loading)
     return torch_detector(network, device=device, amp=amp, threshold=threshold)
 
 

@@ -10,12 +10,11 @@ from typing import Any, get_args
 
 from torch import nn
 
-from phonecv.dense import feature_channels, make_backbone
-from phonecv.dense.backbone import TIMM
+from phonecv.dense import backbone_for_heads, feature_channels, normalisation
 from phonecv.detect.fpn import FPN
 from phonecv.errors import UserError, did_you_mean
 from phonecv.fuse import fuse
-from phonecv.models.base import Form, VisionModel
+from phonecv.models.base import Form
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.aspp import ASPPHead
@@ -195,7 +194,7 @@ def create_segmenter(
         architecture,
         network,
         num_classes,
-        _normalised_for(entry.preprocessing, network, backbone, weights),
+        replace(entry.preprocessing, **normalisation(network, pretrained=weights is not None)),
         head=head,
         neck=neck,
         aux_head=aux_head,
@@ -203,8 +202,6 @@ def create_segmenter(
         windows=Windows(**slide) if isinstance(slide, Mapping) else slide,
     )
     model.options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    if isinstance(backbone, str) and backbone.startswith(TIMM):
-        model.backbone_name, model.backbone_overrides = backbone, dict(overrides)
     # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
     return fuse(model.eval()).train() if form == "deploy" else model
 
@@ -226,27 +223,4 @@ def _backbone(
         network = entry.backbone(**overrides)
         network.overrides = dict(overrides)
         return network
-    if isinstance(backbone, nn.Module):
-        if isinstance(backbone, VisionModel) and backbone.form == "deploy" and form != "deploy":
-            raise UserError(
-                "the backbone is in deploy form, the heads are to be trained: take the backbone's training form,"
-                " or ask for form='deploy' of the whole"
-            )
-        return make_backbone(backbone, strides, weights=weights, **overrides)
-    # Deploy form follows at the end, for the whole; a file in deploy form cannot be trained on and is refused.
-    return make_backbone(backbone, strides, weights=weights, form=None if form == "deploy" else "training", **overrides)
-
-
-def _normalised_for(
-    spec: DensePreprocessing, network: nn.Module, backbone: str | nn.Module, weights: str | Path | None
-) -> DensePreprocessing:
-    """The mean and standard deviation that the backbone's weights were trained with."""
-    if isinstance(network, VisionModel):
-        return replace(spec, mean=network.preprocessing.mean, std=network.preprocessing.std)
-    if isinstance(backbone, str) and backbone.startswith(TIMM) and weights is not None:
-        import timm
-
-        config = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
-        if config is not None:
-            return DensePreprocessing.from_dict(spec.to_dict() | {"mean": config.mean, "std": config.std})
-    return spec
+    return backbone_for_heads(backbone, strides, weights=weights, form=form, **overrides)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from phonecv.dense.opening import open_dense
 from phonecv.errors import UserError
-from phonecv.models import VisionModel
 from phonecv.runner import AMP_TYPES, pick_device
 from phonecv.segment.base import Segmenter
 from phonecv.segment.inference import Windows, predict_labels
@@ -78,16 +78,7 @@ def open_segmenter(
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if not scales or any(scale <= 0 for scale in scales):
         raise UserError(f"scales {list(scales)} have to be positive, and at least one; 1 is the model's own size")
-    network: Any = model
-    if isinstance(model, Path | str):
-        from phonecv.weights import load_checkpoint
-
-        if not Path(model).exists():
-            raise UserError(f"{str(model)!r}: no such file; give the path of a segmenter's checkpoint")
-        network = load_checkpoint(loading.pop("name", None), model, **loading)
-    if not isinstance(network, Segmenter):
-        kind = "a classifier" if isinstance(network, VisionModel) else f"a {type(network).__name__}"
-        raise UserError(f"{network.name if kind == 'a classifier' else str(model):.80} is {kind}, not a segmenter")
+    network = open_dense(model, "segment", **loading)
     place, low = pick_device(device), AMP_TYPES[amp]
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()
     broken = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
