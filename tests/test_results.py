@@ -25,3 +25,11 @@ def test_the_small_recipe_promises_what_was_measured() -> None:
     assert f"# Time: {measured['seconds']:.0f} s" in recipe
     assert f"# Score: {measured['best_top1_percent']:.1f} %" in recipe
     assert f"the last one has {measured['last_top1_percent']:.1f};" in recipe
+
+
+def test_the_small_detector_promises_what_was_measured() -> None:
+    recipe = (ROOT / "src" / "phonecv" / "train" / "recipes" / "detect_scratch.yaml").read_text(encoding="utf-8")
+    measured = TRAININGS["cells"]["runs"]
+    assert f"# Time: {measured['seconds']:.0f} s" in recipe
+    assert f"# Score: AP50 {measured['figures']['ap50']:.1f} " in recipe
+    assert f"{measured['test_figures']['ap50']:.1f} on its 72 test pictures" in recipe
