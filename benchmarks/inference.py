@@ -68,22 +68,22 @@ class Rival:
     """A network of another family.
 
     Attributes:
-        name: in tables.
-        make: builds it.
+        name: in its package, and in tables.
+        package: "torchvision" or "timm".
         size: input side its accuracy was published for.
         top1: published, in percent, of one crop.
         source: of that figure.
     """
 
     name: str
-    library: str
+    package: str
     size: int
     top1: float
     source: str
 
     def build(self) -> nn.Module:
         """In the form it would be deployed in."""
-        if self.library == "torchvision":
+        if self.package == "torchvision":
             return settle(torchvision.models.get_model(self.name), size=self.size)
         return reparameterize_model(settle(timm.create_model(self.name), size=self.size)).eval()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from phonecv.models import depthwise
 from phonecv.models.blocks import Conv2d
@@ -136,7 +136,7 @@ def test_what_it_leaves_to_pytorch() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own check causes it
 def test_the_operator_is_well_made() -> None:
     grad, x = torch.randn(2, 6, 4, 4, requires_grad=True), torch.randn(2, 6, 8, 8, requires_grad=True)
-    torch.library.opcheck(weight_gradient, (grad, x, 5, 2))
+    library.opcheck(weight_gradient, (grad, x, 5, 2))
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 #: Smallest kernel whose weight gradient is computed here.
 LEAST_KERNEL = 5
@@ -119,7 +119,7 @@ def _convolution_backward(
     )
 
 
-@torch.library.custom_op("phonecv::depthwise_weight_gradient", mutates_args=())
+@library.custom_op("phonecv::depthwise_weight_gradient", mutates_args=())
 def weight_gradient(grad: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor:
     """Gradient of the weights, ``C 1 K K``, from that of the output and the input.
 
