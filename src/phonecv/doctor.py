@@ -161,8 +161,8 @@ def _exporters() -> list[Finding]:
     for name, exporter in EXPORTERS.items():
         can = [f"{exporter.title} ({exporter.suffix})"]
         can += ["any batch size" if exporter.dynamic_batch else "one batch size"]
-        can += ["int8"] if exporter.int8 else []
-        can += ["run and compared here" if exporter.runs_here else "no runtime for this machine"]
+        can += ["any picture size"] if exporter.dynamic_size else []
+        can += [", ".join(exporter.precisions), f"checked by {exporter.checked_by}"]
         missing = exporter.missing()
         state, fix = ("missing", f"pip install 'phonecv[{exporter.extra}]'") if missing else ("ok", "")
         can += [f"needs {', '.join(missing)}"] if missing else []

@@ -13,7 +13,7 @@ import phonecv
 from conftest import TINY
 from phonecv.bench.onnx_files import quantize_for_timing, write_for_timing
 from phonecv.bench.torch_calls import arrays
-from phonecv.export.onnx import probe_images
+from phonecv.export.pictures import probe_images
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle

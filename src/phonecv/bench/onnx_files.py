@@ -27,7 +27,8 @@ def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None
     Raises:
         UserError: the exporter failed.
     """
-    from phonecv.export.onnx import captured, write_graph
+    from phonecv.export.onnx import write_graph
+    from phonecv.export.perform import captured
 
     with captured():
         try:

@@ -163,7 +163,7 @@ def measure(
 def prepare(entries: Sequence[Entry], folder: Path) -> list[Candidate]:
     """Write the files that the candidates are loaded from: networks, ONNX, int8 ONNX, pictures and expected outputs."""
     from phonecv.bench.onnx_files import quantize_for_timing, write_for_timing
-    from phonecv.export.onnx import probe_images
+    from phonecv.export.pictures import probe_images
 
     files: dict[tuple[int, str], str] = {}
     candidates = []

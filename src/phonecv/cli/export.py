@@ -1,4 +1,4 @@
-"""`phonecv export`: a file for another runtime, checked against the original."""
+"""`phonecv export`: files for other runtimes, checked against the original."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from phonecv.cli.options import Ema, Force, Model, Source, destination, load, loading, pixels
 from phonecv.cli.output import fields, say, say_json
+from phonecv.errors import UserError
 
 
 def export(
@@ -14,54 +15,92 @@ def export(
     target: Path,
     /,
     *,
-    format: str = "onnx",
+    to: str | None = None,
+    precision: Literal["float32", "fp16"] = "float32",
     form: Literal["deploy", "training"] = "deploy",
     size: str | None = None,
+    any_size: bool = False,
+    bake: bool = False,
+    decode: bool = False,
+    images: str | None = None,
     verify: bool = True,
-    max_diff: float = 1e-4,
+    max_diff: float | None = None,
+    min_agreement: float | None = None,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
     json: bool = False,
 ) -> None:
-    """Write a network for another runtime, and compare there.
+    """Write a network for other runtimes, run every file there, and compare.
 
     For example:
 
     - `phonecv export runs/signs/best.safetensors signs.onnx`
+    - `phonecv export runs/signs/best.safetensors phone --to litert,coreml,executorch`
     - `phonecv export mobileone_s0.pth.tar s0.onnx --size 256x192`
+
+    A file whose outputs differ too much from PyTorch's is not written, and the exit status is 2.
 
     Args:
         target: The file to write, or a folder.
-        format: Format to write; `phonecv doctor` lists them.
+        to: Formats, separated by commas; by default the one of the file's suffix. `phonecv doctor` lists them.
+        precision: Arithmetic of the file; `phonecv quantize` makes int8 files.
         form: Deploy fuses the network first.
         size: Input side in pixels, or HEIGHTxWIDTH; by default the network's own.
+        any_size: Leave height and width free, where the format can.
+        bake: The file takes pixel values 0..255 and normalises them itself.
+        decode: Detectors give final boxes, scores and labels; segmenters the class of every pixel.
+        images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
         verify: Run the written file and compare.
-        max_diff: Largest difference of the outputs that passes.
+        max_diff: Largest difference of the outputs that passes, a share of the largest output (float32 1e-4).
+        min_agreement: Least share of pictures whose best class stays the same (float32 1).
         json: Print JSON.
     """
     from phonecv.export import export as run
-    from phonecv.export import get_exporter
+    from phonecv.export import exporter_for, get_exporter
 
-    exporter = get_exporter(format)
-    path = destination(target, force=force, source=source, suffix=exporter.suffix)
+    if to is None:
+        own = exporter_for(target)
+        names = [own.format if own is not None else "onnx"]
+    else:
+        names = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
+    exporters = [get_exporter(name) for name in names]
+    if not exporters:
+        raise UserError(f"--to {to!r} names no format; `phonecv doctor` lists them")
+    if len(exporters) > 1:
+        if target.suffix or target.is_file():
+            raise UserError(f"{str(target)!r} is one file for {len(exporters)} formats; give a folder")
+        target.mkdir(parents=True, exist_ok=True)
+    paths = [destination(target, force=force, source=source, suffix=exporter.suffix) for exporter in exporters]
     shape = pixels(size)
-    exporter.require()
+    for exporter in exporters:
+        exporter.require()
     chosen = loading(source, model, ema)
-    network = load(source, model, ema) if chosen else source
-    result = run(network, path, format=format, form=form, size=shape, verify=verify, max_diff=max_diff)
-    if json:
-        say_json(result.to_dict())
-        return
-    checked = "not run" if result.difference is None else f"{result.difference:.2e} (limit {max_diff:g})"
-    say(
-        fields(
-            (
-                ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {result.operators} operators)"),
-                ("record", result.record),
-                ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
-                ("difference", checked),
-                ("time", f"{result.seconds:.1f} s"),
+    network = load(source, model, ema, dense=True) if chosen or len(exporters) > 1 else source
+    results = []
+    for exporter, path in zip(exporters, paths, strict=True):
+        result = run(
+            network, path, format=exporter.format, precision=precision, form=form, size=shape, dynamic_size=any_size,
+            bake=bake, decode=decode, images=images, verify=verify, max_diff=max_diff, min_agreement=min_agreement,
+        )  # fmt: skip
+        results.append(result)
+        if json:
+            continue
+        checked = "not run"
+        if result.difference is not None:
+            checked = f"{result.difference:.2e} of the largest output, by {result.checked_by}"
+            if result.agreement is not None:
+                checked += f"; same best class for {result.agreement:.1%}"
+        say(
+            fields(
+                (
+                    ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {result.operators} operators)"),
+                    ("record", result.record),
+                    ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
+                    ("difference", checked),
+                    ("time", f"{result.seconds:.1f} s"),
+                )
             )
         )
-    )
+    if json:
+        say_json(results[0].to_dict() if len(results) == 1 else [result.to_dict() for result in results])

@@ -349,6 +349,13 @@ def _photo(name: str) -> Image.Image:
     return open_image(Path(spec.submodule_search_locations[0]) / "data" / name)
 
 
+def photographs() -> dict[str, Image.Image]:
+    """The embedded photographs in colour, by name; none where the extra `samples` is not installed."""
+    if find_spec("skimage") is None:
+        return {}
+    return {name.partition(".")[0]: _photo(name).convert("RGB") for name, gray in PHOTOS.items() if not gray}
+
+
 def _require(module: str) -> Any:
     spec = find_spec(module)
     if spec is None:

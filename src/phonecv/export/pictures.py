@@ -1,0 +1,83 @@
+"""Pictures that exported files are checked and calibrated on: the person's, the embedded ones, or synthetic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from phonecv.data.images import find_images, open_image
+from phonecv.data.samples import photographs
+from phonecv.errors import UserError
+
+#: Pictures a file is compared on.
+COUNT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures as they come, before any preprocessing.
+
+    Attributes:
+        images: RGB.
+        names: of the files, or of the embedded photographs.
+        source: for people.
+    """
+
+    images: tuple[Image.Image, ...]
+    names: tuple[str, ...]
+    source: str
+
+
+def check_pictures(source: Path | str | Sequence[Path] | None, count: int = COUNT) -> Pictures:
+    """Pictures to compare on, evenly picked.
+
+    Args:
+        source: a folder, a file or a pattern, or a list of files; None for the embedded photographs, or synthetic
+            pictures where the extra `samples` is not installed.
+        count: at most.
+
+    Raises:
+        UserError: there are none, or one that is picked cannot be read.
+    """
+    if source is None:
+        return _embedded(count)
+    paths = find_images(source) if isinstance(source, Path | str) else [Path(path) for path in source]
+    if not paths:
+        raise UserError(f"{source}: no pictures there; give a folder of photographs like those the app will see")
+    step = max(1, len(paths) // count)
+    chosen = paths[::step][:count]
+    where = f"{len(chosen)} of {len(paths)} pictures of {source}" if isinstance(source, Path | str) else "given files"
+    return Pictures(tuple(open_image(path) for path in chosen), tuple(path.name for path in chosen), where)
+
+
+def _embedded(count: int) -> Pictures:
+    found = photographs()
+    if found:
+        names = list(found)[:count]
+        return Pictures(tuple(found[name] for name in names), tuple(names), f"{len(names)} embedded photographs")
+    synthetic = [_to_picture(image) for image in probe_images(256, 320)]
+    names = tuple(f"synthetic {number}" for number in range(len(synthetic)))
+    return Pictures(tuple(synthetic), names, "synthetic pictures (the extra `samples` brings photographs)")
+
+
+def _to_picture(image: Tensor) -> Image.Image:
+    pixels = (image * 64 + 128).clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+
+
+def probe_images(height: int, width: int) -> Tensor:
+    """Three normalised inputs: noise, smooth colours, and a step, as different in statistics as pictures are."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, height, width, generator=generator)
+    coarse = torch.randn(1, 3, 4, 4, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    step = torch.where(torch.arange(width) < width / 2, -1.5, 1.5).expand(1, 3, height, width)
+    return torch.cat([noise, smooth, step])
+
+
+__all__ = ["COUNT", "Pictures", "check_pictures", "probe_images"]
