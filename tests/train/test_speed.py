@@ -16,7 +16,7 @@ from phonecv.errors import UserError
 from phonecv.train import TrainConfig, load_config, recipe_names, speed, train
 from phonecv.train.config import OptimizerConfig, find_recipe
 from phonecv.train.optim import make_optimizer
-from phonecv.train.speed import Speed, choose_speed, compiled, lay_out
+from phonecv.train.speed import Speed, choose_speed, compiled, keeps_memory, lay_out
 from train.conftest import Configure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -47,6 +47,17 @@ def test_the_gpu_decides_about_low_precision(
 ) -> None:
     gpu(monkeypatch, capability)
     assert choose(device=CUDA, family="mobileone").amp == amp
+
+
+def test_memory_is_kept_where_that_gains() -> None:
+    def kept(*overrides: str, device: torch.device = CPU) -> bool:
+        return keeps_memory(TrainConfig().replaced(*overrides), device)
+
+    assert kept("model.name=mobileone_s0")
+    assert not kept("model.name=emov2_5m")
+    assert not kept("model.name=mobileone_s0", device=CUDA)
+    assert kept("model.name=emov2_5m", "run.keep_memory=true")
+    assert not kept("model.name=mobileone_s0", "run.keep_memory=false")
 
 
 def test_compiling_must_pay(monkeypatch: pytest.MonkeyPatch) -> None:

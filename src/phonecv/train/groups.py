@@ -272,7 +272,8 @@ class RunConfig:
         compile: torch.compile; takes minutes and rounds differently. "auto": where a long run earns it back.
         checkpoint_activations: keep only what goes into each block and compute the rest again in the backward pass
             (activation checkpointing): less memory, a third more time, the same numbers.
-        keep_memory: keep freed memory for the next step instead of giving it back to the system; "auto": on the CPU.
+        keep_memory: keep freed memory for the next step instead of giving it back to the system; "auto": for MobileOne
+            on the CPU.
         deterministic: only bit-reproducible kernels, slower on a GPU; the CPU is reproducible without.
         bn: BatchNorm statistics over processes: "none": those of the first; "average": their mean at the end of each
             epoch; "sync": one batch over all processes (accelerators only); "sync_heads": so in the heads alone.

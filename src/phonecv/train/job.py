@@ -28,7 +28,7 @@ from phonecv.train.run import SUMMARY
 from phonecv.train.schedule import Schedule, scaled_lr
 from phonecv.train.settings import flatten
 from phonecv.train.setup import Setup, open_setup
-from phonecv.train.speed import choose_speed, compiled, lay_out
+from phonecv.train.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.train.state import FILE, Progress, read_state
 from phonecv.train.task import Network, Task
 from phonecv.train.threads import Threads, choose_threads
@@ -47,7 +47,7 @@ def work(config: TrainConfig, world: World) -> None:
         threads=config.run.threads,
         workers=config.data.workers,
     )
-    if config.run.keep_memory is True or (config.run.keep_memory == "auto" and world.device.type == "cpu"):
+    if keeps_memory(config, world.device):
         keep_freed_memory()
     with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
         run = prepare(config, world, threads, interrupts)
