@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from phonecv.errors import UserError
-from phonecv.segment.losses import pixel_cross_entropy
+from phonecv.segment.losses import balanced_weights, pixel_cross_entropy
 
 
 def test_ignored_pixels_count_in_the_mean() -> None:
@@ -61,3 +61,24 @@ def test_labels_out_of_range_are_named(value: int) -> None:
     labels[0, 1, 2] = value
     with pytest.raises(UserError, match=f"hold {value};"):
         pixel_cross_entropy(torch.randn(1, 3, 4, 4), labels)
+
+
+def test_balanced_weights() -> None:
+    pixels = [900, 90, 10, 0]
+    assert balanced_weights(pixels, 0.0).tolist() == [1, 1, 1, 1]
+    every = balanced_weights(pixels, 1.0)
+    shares = every * torch.tensor(pixels)
+    torch.testing.assert_close(shares[:3], torch.full((3,), 1000 / 3))  # every class the same in all
+    assert every[3] == every[2]  # never seen: as the rarest that was
+    half = balanced_weights(pixels, 0.5)
+    assert half[1] / half[0] == pytest.approx(math.sqrt(10))
+    assert float((half * torch.tensor(pixels)).sum()) == pytest.approx(1000)
+    assert balanced_weights([0, 0], 0.5).tolist() == [1, 1]
+
+
+def test_weights_count_pixels_several_times() -> None:
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    each = F.cross_entropy(logits, labels, reduction="none")
+    expected = (each * weights[labels]).sum() / labels.numel()
+    assert pixel_cross_entropy(logits, labels, weights).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -31,6 +31,7 @@ from phonecv.train.detect import DetectTask, train_transform
 from phonecv.train.guard import FiniteGuard, NonFiniteLoss
 from phonecv.train.job import with_shared_batches
 from phonecv.train.launch import launch
+from phonecv.train.segment import Segmentation
 from phonecv.train.world import World
 from train.conftest import DENSE, SEGMENTERS, Configure
 
@@ -73,6 +74,21 @@ def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -
     facts = dict(describe(str(result.last)).facts())
     assert facts["task"] == f"{'segmenter' if task == 'segment' else 'detector'}, {architecture}"
     assert facts["backbone"] == "emov2_1m"
+
+
+def test_rare_classes_count_for_more(configure_dense: Configure) -> None:
+    plain = Segmentation(configure_dense("segformer"))
+    assert plain.network().class_weights is None
+    tuned = Segmentation(configure_dense("segformer", "segment.balance=0.5"))
+    network = tuned.network()
+    counts = torch.zeros(network.num_classes)
+    for index in range(len(tuned.train)):
+        labels = torch.from_numpy(tuned.train.read_label(index)).long()
+        counts += torch.stack([(labels == label).sum() for label in range(network.num_classes)])
+    expected = counts.clamp(min=float(counts[counts > 0].min())) ** -0.5
+    assert network.class_weights is not None
+    torch.testing.assert_close(network.class_weights / network.class_weights[0], expected / expected[0])
+    assert "class_weights" not in network.state_dict()
 
 
 def test_a_run_learns(configure_dense: Configure) -> None:

@@ -33,9 +33,13 @@ class Segmenter(DenseModel):
         aux_head: maps to logits, at training alone.
         aux_weight: of its loss.
         windows: evaluate by sliding windows rather than the whole picture.
+
+    Attributes:
+        canvas: the only height and width that the network takes, see `phonecv.dense.prepare`; None for any.
     """
 
     task = "segment"
+    canvas: tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -56,6 +60,9 @@ class Segmenter(DenseModel):
         self.aux_head = aux_head
         self.aux_weight = aux_weight
         self.windows = windows
+        # Of the training alone, so no part of what is saved.
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -89,9 +96,9 @@ class Segmenter(DenseModel):
         """
         batch, labels = self._batch(images), self._labels(images, targets)
         logits, aux = self.network(batch, auxiliary=True)
-        named = {"ce": pixel_cross_entropy(logits, labels)}
+        named = {"ce": pixel_cross_entropy(logits, labels, self.class_weights)}
         if aux is not None:
-            named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels)
+            named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels, self.class_weights)
         return named
 
     def forward(

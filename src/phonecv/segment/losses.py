@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from phonecv.segment.parts import at_least_float32, resize
 IGNORE = 255
 
 
-def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy, averaged over **all** pixels, those ignored included.
 
     So the published systems are trained: a picture with many ignored pixels weighs less. PyTorch's own
@@ -21,6 +24,7 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: ``B classes h w``; resized to the labels' size first, in float32 at least.
         labels: ``B H W``, int64, 0..classes-1 or 255 for ignored.
+        weights: of the classes, see `balanced_weights`; None for all alike.
 
     Raises:
         UserError: a label that is neither, as far as the labels are on the CPU. On a GPU this check would stop the
@@ -30,8 +34,26 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         check_labels(labels, logits.shape[1])
     size = (labels.shape[-2], labels.shape[-1])
     large = resize(at_least_float32(logits), size)
-    total = F.cross_entropy(large, labels, ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(large, labels, weights, ignore_index=IGNORE, reduction="sum")
     return total / labels.numel()
+
+
+def balanced_weights(pixels: Sequence[int], power: float) -> Tensor:
+    """Weights of classes for `pixel_cross_entropy` that make rare ones count for more.
+
+    A class that covers the share f of all pixels gets f^-power, all scaled so that the mean over the pixels is one.
+    Power 0 changes nothing, with 1 every class counts the same in all (Eigen and Fergus, ICCV 2015, section 5, balance
+    so up to the median); in between the rare ones learn earlier without being found everywhere.
+
+    Args:
+        pixels: counted in the training data, one number per class; classes that were never seen get the largest weight.
+        power: 0..1.
+    """
+    counts = torch.tensor(list(pixels), dtype=torch.float64)
+    if not counts.any():
+        return torch.ones(len(counts))
+    weights = counts.clamp(min=float(counts[counts > 0].min())) ** -power
+    return (weights / (weights * counts).sum() * counts.sum()).float()
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:

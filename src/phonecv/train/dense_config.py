@@ -76,6 +76,8 @@ class SegmentConfig:
         ratio: range of the random factor on the picture's size.
         hflip: probability of a left-right flip.
         color: of "light": strength of random brightness, contrast and saturation.
+        balance: how much more a pixel of a rare class counts, 0 (alike, as published) to 1 (every class the same in
+            all); see `phonecv.segment.losses.balanced_weights`.
     """
 
     architecture: str | None = None
@@ -92,6 +94,7 @@ class SegmentConfig:
     ratio: tuple[Positive, Positive] = (0.5, 2.0)
     hflip: Share = 0.5
     color: NotNegative = 0.2
+    balance: Share = 0.0
 
 
 #: Groups and settings that classification alone reads.

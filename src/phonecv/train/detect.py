@@ -138,9 +138,16 @@ class DetectTask:
         """As the detector names them."""
         return model(batch.images, batch.targets)
 
-    def predict(self, net: nn.Module, batch: DetectionBatch) -> list[dict[str, Tensor]]:
+    def predict(self, net: nn.Module, batch: DetectionBatch) -> list[dict[str, Any]]:
         """Boxes, scores, labels and perhaps masks of each picture."""
-        return net(batch.images)
+        if not self.masks:
+            return net(batch.images)
+        detector: Any = net
+        before, detector.paste = detector.paste, False  # the meter wants no pixels
+        try:
+            return net(batch.images)
+        finally:
+            detector.paste = before
 
     def meter(self, device: torch.device) -> DetectMeter:
         """Collects detections, in main memory."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonecv.data.images import ImageError
 from phonecv.data.labelmaps import LabelSplit, read_label_split
 from phonecv.data.segmentation import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.segmentation_transforms import light_transform, train_transform
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
+from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
 from phonecv.train.classify import quick_findings
 from phonecv.train.config import TrainConfig
 from phonecv.train.dense import backbone_family, data_root, make_dense
 from phonecv.train.loaders import SplitData
 from phonecv.train.world import World
+
+#: Label maps that are counted for `segment.balance`.
+COUNTED = 500
 
 
 class Segmentation:
@@ -61,8 +67,11 @@ class Segmentation:
 
     def network(self) -> Segmenter:
         """The segmenter with its starting weights, class names and preprocessing; frozen parts marked."""
-        options = self.config.segment.options
-        return make_dense(self.config, create_segmenter, self.architecture, options, self.train.classes)
+        wanted = self.config.segment
+        net = make_dense(self.config, create_segmenter, self.architecture, wanted.options, self.train.classes)
+        if wanted.balance:
+            net.class_weights = balanced_weights(count_pixels(self.train, net.num_classes), wanted.balance)
+        return net
 
     def family(self) -> str:
         """Family of the backbone."""
@@ -75,6 +84,18 @@ class Segmentation:
     def task(self, net: Segmenter, world: World) -> SegmentTask:
         """Pixel cross entropy, and mIoU."""
         return SegmentTask(net.num_classes, auxiliary=net.aux_head is not None)
+
+
+def count_pixels(split: LabelSplit, num_classes: int) -> list[int]:
+    """Pixels of each class in up to `COUNTED` label maps, evenly picked; what cannot be read is told in training."""
+    counts = np.zeros(num_classes, np.int64)
+    for index in range(0, len(split), max(1, len(split) // COUNTED)):
+        try:
+            labels = split.read_label(index)
+        except ImageError:
+            continue
+        counts += np.bincount(labels[labels < num_classes].ravel(), minlength=num_classes)[:num_classes]
+    return counts.tolist()
 
 
 class SegmentData(SplitData):
