@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TRAININGS = json.loads((ROOT / "benchmarks" / "results" / "trainings.json").read_text(encoding="utf-8"))
 
@@ -33,3 +35,20 @@ def test_the_small_detector_promises_what_was_measured() -> None:
     assert f"# Time: {measured['seconds']:.0f} s" in recipe
     assert f"# Score: AP50 {measured['figures']['ap50']:.1f} " in recipe
     assert f"{measured['test_figures']['ap50']:.1f} on its 72 test pictures" in recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "part", "run", "figure", "told"),
+    [
+        ("digits_backbone", "scenes", "digits_backbone", "top1", "{:.1f} % of 1000"),
+        ("scenes_ssdlite", "scenes", "scenes_ssdlite", "ap50", "AP50 {:.1f},"),
+        ("scenes_retinanet", "scenes", "scenes_retinanet", "ap50", "AP50 {:.1f},"),
+        ("nuclei_mask_rcnn", "nuclei", "mask_rcnn", "mask_ap50", "mask AP50 {:.1f},"),
+        ("segment_scratch", "nuclei", "segformer", "miou", "mIoU {:.1f} of"),
+    ],
+)
+def test_the_small_recipes_promise_what_was_measured(recipe: str, part: str, run: str, figure: str, told: str) -> None:
+    text = (ROOT / "src" / "phonecv" / "train" / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    measured = TRAININGS[part]["runs"][run]
+    assert f"# Time: {measured['seconds']:.0f} s" in text
+    assert f"# Score: {told.format(measured['figures'][figure])}" in text

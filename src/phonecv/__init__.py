@@ -16,6 +16,7 @@ from phonecv.errors import UserError
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
+    from phonecv.bundle import bundle
     from phonecv.catalog import list_models
     from phonecv.create import create_model
     from phonecv.detect.architectures import list_detectors
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Public name -> module that defines it.
 _LAZY = {
+    "bundle": "phonecv.bundle",
     "create_detector": "phonecv.detect.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
@@ -50,6 +52,7 @@ _LAZY = {
 __all__ = [
     "UserError",
     "__version__",
+    "bundle",
     "create_detector",
     "create_model",
     "create_segmenter",

@@ -54,7 +54,8 @@ class Description:
 
     Attributes:
         record: the catalog's record, when the network is one of the catalog's.
-        file: what the checkpoint says, when it is a file.
+        file: what the checkpoint says, when it is one.
+        exported: what is known of an exported file, when it is one.
         model: the network taken apart; None when a file does not say which network it holds.
         remark: how file and network do not fit together, if so.
     """
@@ -63,10 +64,13 @@ class Description:
     file: CheckpointInfo | None
     model: ModelInfo | None
     remark: str = ""
+    exported: Mapping[str, Any] | None = None
 
     def facts(self) -> list[tuple[str, Any]]:
         """Names and values to print."""
         facts: list[tuple[str, Any]] = []
+        if self.exported is not None:
+            facts += _exported_facts(self.exported)
         if self.file is not None:
             facts += [*_file_facts(self.file), ("remark", self.remark)]
         if self.record is not None:
@@ -89,11 +93,12 @@ class Description:
             "file": None if self.file is None else asdict(self.file),
             "model": None if self.model is None else asdict(self.model),
             "remark": self.remark,
+            "exported": None if self.exported is None else dict(self.exported),
         }
 
 
 def describe(text: str, *, form: str | None = None, size: int | None = None) -> Description:
-    """Everything known about a catalog name or a checkpoint file. A name wins; write ``./name`` for the file.
+    """Everything known about a catalog name, a checkpoint or an exported file. A name wins; ./name is the file.
 
     Raises:
         UserError: neither a network nor a file, or a file that cannot be read.
@@ -101,6 +106,13 @@ def describe(text: str, *, form: str | None = None, size: int | None = None) -> 
     if text in MODELS:
         return Description(MODELS[text], None, describe_model(text, form=form or "training", size=size))
     path = Path(text)
+    from phonecv.export.formats import exporter_for
+
+    exporter = exporter_for(path)
+    if exporter is not None and path.exists():
+        from phonecv.export.record import find_record
+
+        return Description(None, None, None, exported={"path": str(path), "title": exporter.title} | find_record(path))
     if not path.is_file():
         _explain_missing(text, path)
     from phonecv.weights import read_checkpoint
@@ -176,6 +188,33 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
         ("trained", _trained_text(record.get("training", {}))),
         ("notes", "; ".join(file.notes)),
         ("problems", "; ".join(file.problems)),
+    ]
+
+
+def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the record of an exported file says."""
+    facts: list[tuple[str, Any]] = [("file", f"{record['path']} ({record['title']})")]
+    if "model" not in record:
+        return [*facts, ("record", "none beside it or in it; only files that `phonecv export` wrote have one")]
+    size, names, checked = record.get("input_size") or (), record.get("classes") or (), record.get("checked")
+    decoding = record.get("decoding") or {}
+    batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
+    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    return [
+        *facts,
+        ("task", _TASKS.get(record.get("task", "classify"))),
+        ("network", record["model"]),
+        ("form", record.get("form")),
+        ("precision", record.get("precision")),
+        ("classes", f"{record.get('num_classes')}" + (f" ({shown})" if names else "")),
+        (
+            "input",
+            f"{'any size, traced at ' if free else ''}{'x'.join(map(str, size))} px, {record.get('input_range')}"
+            + ("" if batch is None else ", any batch" if batch else ", a fixed batch"),
+        ),
+        ("outputs", ", ".join(record.get("outputs") or ())),
+        ("decoding", decoding.get("kind")),
+        ("checked", f"by {checked['by']}, difference {checked['difference']:.2e}" if checked else None),
     ]
 
 

@@ -77,49 +77,58 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
         _json(run / name) for name in ("evaluation/summary.json", "forms.json", "export.json")
     )
     title = title or printable(run.resolve().name)
-    parts = [f"<h1>{_text(title)}</h1>"]
+    parts = [f"<h1>{text(title)}</h1>"]
     if evaluation:
-        parts.append(f'<p class="soft">{_text(evaluation["model"])}, evaluated on {_text(evaluation["data"])}</p>')
+        parts.append(f'<p class="soft">{text(evaluation["model"])}, evaluated on {text(evaluation["data"])}</p>')
     parts.append(_tiles(evaluation, forms, exported))
     parts.append(_forms(forms))
     parts.append(_export(exported))
     for name, heading, explanation in PICTURES:
-        parts.append(_picture(run / name, heading, explanation))
+        parts.append(picture(run / name, heading, explanation))
     parts.append(_per_class(run / "evaluation" / "per_class.csv"))
     parts.append(_skipped([run / "evaluation" / "skipped.csv", run / "bad_images.csv"]))
     parts.append(_configuration(run / "config.yaml"))
-    parts.append(f'<p class="soft">phonecv {_text(__version__)}</p>')
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    parts.append(f'<p class="soft">phonecv {text(__version__)}</p>')
     path = Path(destination) if destination is not None else run / "report.html"
-    write_text(path, page)
+    write_text(path, page(title, parts))
     return path
 
 
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole page from pieces of HTML; empty ones are left out."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
 def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str, Any]) -> str:
-    tiles: list[tuple[str, str]] = []
+    shown: list[tuple[str, str]] = []
     if evaluation:
         count = evaluation["count"]
-        tiles.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
-        tiles.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
+        shown.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
+        shown.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
     if forms:
         deploy = forms["forms"]["deploy"]
-        tiles.append((f"{deploy['parameters'] / 1e6:.2f} M", "parameters, deploy form"))
-        tiles.append((f"{deploy['macs'] / 1e6:.1f} M", f"multiply-adds at {forms['size']} px"))
+        shown.append((f"{deploy['parameters'] / 1e6:.2f} M", "parameters, deploy form"))
+        shown.append((f"{deploy['macs'] / 1e6:.1f} M", f"multiply-adds at {forms['size']} px"))
     if exported:
-        tiles.append((f"{exported['bytes'] / 1e6:.2f} MB", f"{exported['format'].upper()} file"))
+        shown.append((f"{exported['bytes'] / 1e6:.2f} MB", f"{exported['format'].upper()} file"))
         if exported.get("agreement"):
             same, count = exported["agreement"]["same"], exported["agreement"]["count"]
-            tiles.append((f"{100 * same / max(count, 1):.2f} %", f"same top-1 as PyTorch, {same} of {count}"))
-    if not tiles:
+            shown.append((f"{100 * same / max(count, 1):.2f} %", f"same top-1 as PyTorch, {same} of {count}"))
+    return tiles(shown)
+
+
+def tiles(shown: Sequence[tuple[str, str]]) -> str:
+    """Figures in large letters, each with what it is; nothing for none."""
+    if not shown:
         return ""
     return '<div class="tiles">' + "".join(
-        f'<div class="tile"><b>{_text(value)}</b><span>{_text(label)}</span></div>' for value, label in tiles
+        f'<div class="tile"><b>{text(value)}</b><span>{text(label)}</span></div>' for value, label in shown
     ) + "</div>"  # fmt: skip
 
 
@@ -135,7 +144,7 @@ def _forms(forms: dict[str, Any]) -> str:
         "<h2>Both forms of the network</h2>"
         '<p class="soft">The training form is what learns; the deploy form computes the same with fewer layers. '
         f"Largest relative difference of their outputs: {forms['difference']:.1e}.</p>"
-        + _table(header, rows, right=(1, 2, 3, 4))
+        + table(header, rows, right=(1, 2, 3, 4))
     )
 
 
@@ -156,19 +165,20 @@ def _export(exported: dict[str, Any]) -> str:
         same, count = agreement["same"], agreement["count"]
         mood = "good" if same == count else "bad"
         verdict = (
-            f'<p class="{mood}">{_text(agreement["runtime"])} and PyTorch choose the same class for {same} of {count} '
+            f'<p class="{mood}">{text(agreement["runtime"])} and PyTorch choose the same class for {same} of {count} '
             f"pictures; right answers: {agreement['top1']} against {agreement['reference_top1']}.</p>"
         )
-    return f"<h2>Exported file</h2>{verdict}{_table(('', ''), rows)}"
+    return f"<h2>Exported file</h2>{verdict}{table(('', ''), rows)}"
 
 
-def _picture(path: Path, heading: str, explanation: str) -> str:
+def picture(path: Path, heading: str, explanation: str) -> str:
+    """A PNG inside the page; nothing if there is no such file."""
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
-        f'<h2>{_text(heading)}</h2><p class="soft">{_text(explanation)}</p>'
-        f'<figure><img alt="{_text(heading)}" src="data:image/png;base64,{data}"></figure>'
+        f'<h2>{text(heading)}</h2><p class="soft">{text(explanation)}</p>'
+        f'<figure><img alt="{text(heading)}" src="data:image/png;base64,{data}"></figure>'
     )
 
 
@@ -180,7 +190,7 @@ def _per_class(path: Path) -> str:
     shown = [(row[0], row[1], row[2], row[3], row[4]) for row in lowest[:50]]
     more = f" (the 50 lowest of {len(lowest)})" if len(lowest) > 50 else ""
     header = ("class", "pictures", "top-1", "top-5", "top-1 %")
-    return f"<h2>Classes, the hardest first{more}</h2>" + _table(header, shown, right=(1, 2, 3, 4))
+    return f"<h2>Classes, the hardest first{more}</h2>" + table(header, shown, right=(1, 2, 3, 4))
 
 
 def _skipped(paths: Iterable[Path]) -> str:
@@ -188,27 +198,30 @@ def _skipped(paths: Iterable[Path]) -> str:
     if not rows:
         return ""
     more = f" (100 of {len(rows)})" if len(rows) > 100 else ""
-    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + _table((), [tuple(row) for row in rows[:100]])
+    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + table((), [tuple(row) for row in rows[:100]])
 
 
 def _configuration(path: Path) -> str:
     if not path.is_file():
         return ""
     content = path.read_text(encoding="utf-8", errors="replace")
-    return f"<h2>Configuration</h2><details><summary>{_text(path.name)}</summary><pre>{_text(content)}</pre></details>"
+    return f"<h2>Configuration</h2><details><summary>{text(path.name)}</summary><pre>{text(content)}</pre></details>"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
+    """Rows of texts; the columns in `right` are numbers."""
+
     def line(cells: Sequence[object], tag: str) -> str:
         kinds = [' class="number"' if place in right else "" for place in range(len(cells))]
-        return "<tr>" + "".join(f"<{tag}{k}>{_text(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}{k}>{text(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
 
     head = f"<thead>{line(header, 'th')}</thead>" if any(header) else ""
     body = "".join(line(row, "td") for row in rows)
     return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Escaped for HTML."""
     return html.escape(str(value))
 
 

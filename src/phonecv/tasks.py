@@ -15,14 +15,17 @@ TASKS = {"classify": "a classifier", "detect": "a detector", "segment": "a segme
 def task_of(model: Any) -> str:
     """The task of a network, of a runner, or of whatever a path or name stands for.
 
-    Only our own files can hold detectors and segmenters, and they say so in their record; everything else classifies.
-    A file that cannot be read counts as a classifier too: loading it will say what is wrong.
+    Only files of ours, checkpoints and exported ones, can hold detectors and segmenters, and they say so in their
+    record; everything else classifies. A file that cannot be read counts as a classifier too: loading it will say what
+    is wrong.
     """
     if not isinstance(model, Path | str):
         return getattr(model, "task", "classify")
     path = Path(model)
-    if path.suffix != ".safetensors" or not path.is_file():
+    if not path.exists():
         return "classify"
+    if path.suffix != ".safetensors":
+        return _exported_task(path)
     from safetensors import SafetensorError, safe_open
 
     from phonecv.weights.record import KEY
@@ -32,6 +35,22 @@ def task_of(model: Any) -> str:
             record = json.loads((file.metadata() or {}).get(KEY, "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return "classify"
+    return _task_in(record)
+
+
+def _exported_task(path: Path) -> str:
+    from phonecv.export import exporter_for
+    from phonecv.export.record import find_record
+
+    if exporter_for(path) is None:
+        return "classify"
+    try:
+        return _task_in(find_record(path))
+    except UserError:
+        return "classify"
+
+
+def _task_in(record: object) -> str:
     task = record.get("task", "classify") if isinstance(record, dict) else "classify"
     return task if task in TASKS else "classify"
 

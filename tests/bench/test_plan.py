@@ -14,6 +14,7 @@ from phonecv.bench.plan import check_numbers, pick_baseline, plan
 from phonecv.bench.runtimes import LIMITS, RUNTIMES, refusal
 from phonecv.bench.subject import Subject
 from phonecv.errors import UserError
+from phonecv.export.formats import EXPORTERS
 from phonecv.models import build_model
 
 NET = Subject("net", "deploy", (32, 32), network=build_model("mobileone_s0"))
@@ -68,11 +69,44 @@ def test_what_is_asked_for_and_impossible_is_an_error_that_says_why() -> None:
     # Runtimes that nobody named are only listed.
     entries, skipped = plan([NET], precisions=["int8"])
     assert [entry.label for entry in entries] == ["net/onnxruntime/int8", "net/openvino/int8"]
-    assert [item.what for item in skipped] == ["net/eager/int8", "net/compiled/int8"]
+    assert [item.what for item in skipped] == [
+        "net/eager/int8", "net/compiled/int8", "net/executorch/int8", "net/litert/int8", "net/ncnn/int8",
+    ]  # fmt: skip
 
 
-def test_compiled_only_when_named() -> None:
-    assert labels(NET, runtimes=["compiled"], precisions=["float32"]) == ["net/compiled/float32"]
+@pytest.mark.parametrize("name", ["compiled", "executorch", "litert", "ncnn"])
+def test_what_takes_long_to_prepare_only_when_named(name: str) -> None:
+    assert labels(NET, runtimes=[name], precisions=["float32"]) == [f"net/{name}/float32"]
+    reasons = {item.what: item.reason for item in plan([NET])[1]}
+    assert f"--runtime {name}" in reasons[f"net/{name}/float32"]
+
+
+def test_a_family_that_a_format_cannot_hold_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = replace(EXPORTERS["ncnn"], refused={"mobileone": "ncnn knows no such thing"})
+    monkeypatch.setitem(EXPORTERS, "ncnn", record)
+    with pytest.raises(UserError, match="ncnn cannot be timed here: ncnn knows no such thing"):
+        plan([NET], runtimes=["ncnn"], precisions=["float32"])
+
+
+@pytest.mark.parametrize(
+    ("format", "expected"),
+    [
+        ("executorch", ["executorch/float32"]),
+        ("litert", ["litert/float32"]),
+        ("ncnn", ["ncnn/float32"]),
+        ("openvino", ["openvino/float32", "openvino/bf16"]),
+    ],
+)
+def test_a_file_of_another_format_is_timed_in_its_runtime_without_asking(format: str, expected: list[str]) -> None:
+    subject = replace(FILE, format=format)
+    assert labels(subject) == [f"file/{item}" for item in expected]
+    reasons = {item.what: item.reason for item in plan([subject])[1]}
+    assert "no file of ONNX Runtime" in reasons["file/onnxruntime/float32"]
+    assert "not quantized" in reasons[f"file/{expected[0].partition('/')[0]}/int8"]
+
+
+def test_a_quantized_file_of_another_format() -> None:
+    assert labels(replace(FILE, format="litert", precision="int8")) == ["file/litert/int8"]
 
 
 def test_files_are_for_their_runtimes() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 import phonecv.bench.run as run_module
 from bench.conftest import SIZE, Small
-from phonecv.bench import count_cost
+from phonecv.bench import count_cost, prepare
 from phonecv.bench.machine import Peaks
 from phonecv.bench.plan import Entry, Skipped
 from phonecv.bench.report import BenchResult, Row, table
@@ -166,7 +166,7 @@ def test_the_process_waits_for_threads_as_openmp_does_by_default(
 def test_wrong_outputs_stop_the_run(mobileone: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way through the child process: a network that is not the one whose outputs are expected."""
     subject = network_subject(mobileone.network, name="net", form="deploy", size=SIZE)
-    monkeypatch.setattr(run_module, "_expected", lambda subject, images: [mobileone.expected[0] + 1])
+    monkeypatch.setattr(prepare, "expected_outputs", lambda subject, images: [mobileone.expected[0] + 1])
     with pytest.raises(UserError, match="net/eager/float32 gives wrong outputs"):
         measure([Entry(subject, "eager", "float32")], baseline="net/eager/float32", batches=[1], threads=[1],
                 rounds=1, peaks=False)  # fmt: skip

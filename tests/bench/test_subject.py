@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -13,10 +14,12 @@ from torch import nn
 import phonecv
 from bench.conftest import SIZE, Small
 from conftest import TINY
+from detect.detectors import settled, small
 from phonecv.bench import count_cost
 from phonecv.bench.fresh import settle
 from phonecv.bench.subject import network_subject, open_subject
 from phonecv.errors import UserError
+from segment.tiny import tiny
 
 
 def test_a_name_is_timed_in_deploy_form_with_fresh_settled_weights() -> None:
@@ -59,6 +62,30 @@ def test_a_deploy_file_has_no_way_back(mobileone: Small, tmp_path: Path) -> None
     assert open_subject(str(path)).notes == ()
     with pytest.raises(UserError, match="in deploy form already"):
         open_subject(str(path), form="training")
+
+
+@pytest.mark.parametrize("architecture", ["ssdlite320", "retinanet_fpn", "segformer"])
+def test_of_detectors_and_segmenters_the_raw_network_is_timed(tmp_path: Path, architecture: str) -> None:
+    model: Any
+    if architecture == "segformer":
+        model, size = tiny(architecture, "mobileone_s0"), (64, 85)
+    else:
+        model = settled(small(architecture, "mobileone_s0"))
+        size = (96, 96) if architecture == "ssdlite320" else (64, 96)
+    path = phonecv.save_checkpoint(model, tmp_path / "dense.safetensors")
+    found = open_subject(str(path))
+    assert (found.name, found.form, found.size) == ("dense", "deploy", size)
+    assert any("backbone and heads are timed" in note for note in found.notes)
+    assert found.network is not None
+    with torch.no_grad():
+        batch = torch.randn(2, 3, *size)
+        outputs = found.network(batch)
+        wanted: Any = model.network(batch)
+    wanted = wanted[:1] if architecture == "segformer" else [level for part in wanted for level in part]
+    for one, other in zip(outputs, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert found.macs == count_cost(found.network, size).executed_macs
+    assert open_subject(str(path), form="training").form == "training"
 
 
 @pytest.mark.slow

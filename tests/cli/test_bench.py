@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import phonecv.bench.run
+import phonecv.bench.serve
 from bench.test_run import result, row
 from cli.conftest import Run
 
@@ -69,6 +70,51 @@ def test_mistakes(arguments: list[str], words: str, run: Run) -> None:
     assert done.status == 2
     assert words in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the phone page was asked for, in the place of serving it."""
+    seen: dict[str, Any] = {}
+
+    def pretend(files: Any, *, say: Any, **choices: Any) -> int:
+        seen.update(choices, files=list(files))
+        say("open on the phone: somewhere")
+        return 0
+
+    monkeypatch.setattr(phonecv.bench.serve, "serve", pretend)
+    return seen
+
+
+def test_serving_times_nothing_here(run: Run, offered: dict[str, Any], asked: dict[str, Any], tmp_path: Path) -> None:
+    done = run("bench", "--serve", "a.onnx", "b.tflite")
+    assert done.status == 0, done.err
+    assert asked == {}
+    assert offered == {
+        "files": ["a.onnx", "b.tflite"], "out": Path("runs/phones"), "host": "0.0.0.0", "port": 8420, "https": False,
+        "rounds": 30, "seconds": 15.0,
+    }  # fmt: skip
+    assert "open on the phone: somewhere" in done.out
+    run("bench", "a.onnx", "--serve", "--https", "--port", "0", "--host", "127.0.0.1", "--out", tmp_path)
+    assert (offered["https"], offered["port"], offered["host"], offered["out"]) == (True, 0, "127.0.0.1", tmp_path)
+
+
+@pytest.mark.parametrize("option", [["--https"], ["--port", "80"], ["--host", "127.0.0.1"]])
+def test_options_of_the_page_alone_are_a_mistake(run: Run, option: list[str], asked: dict[str, Any]) -> None:
+    done = run("bench", "emo_1m", *option)
+    assert done.status == 2
+    assert "belong to --serve" in done.err
+    assert asked == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "name the exported files"), (["emo_1m"], "does not run in a browser"), (["no.onnx"], "there is no file")],
+)
+def test_mistakes_in_serving(arguments: list[str], words: str, run: Run) -> None:
+    done = run("bench", "--serve", *arguments)
+    assert done.status == 2
+    assert words in done.err
 
 
 @pytest.mark.slow

@@ -111,6 +111,3 @@ def test_fuse_and_convert_take_detectors(detector: Path, run: Run, tmp_path: Pat
     refused = run("convert", detector, tmp_path / "copy.pth", "--to", "emov2")
     assert refused.status == 2
     assert "phonecv" in refused.err
-    refused = run("export", detector, tmp_path / "copy.onnx")
-    assert refused.status == 2
-    assert "detector" in refused.err

@@ -24,6 +24,13 @@ def test_doctor_finds_a_working_installation(run: Run, monkeypatch: pytest.Monke
     assert {item["name"] for item in found if item["section"] == "exporters"} == set(EXPORTERS)
 
 
+def test_the_formats_are_those_of_the_table(run: Run) -> None:
+    rows = json.loads(run("doctor", "--formats", "--json").out)
+    assert [row["format"] for row in rows] == list(EXPORTERS)
+    assert all(row["precisions"] == ", ".join(EXPORTERS[row["format"]].precisions) for row in rows)
+    assert run("doctor", "--formats", "--markdown").out.count("|\n") == len(EXPORTERS) + 2
+
+
 def test_a_missing_extra_names_its_pip_line_and_is_no_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version
 

@@ -20,6 +20,7 @@ VERBS = {
     "fuse": "fuse {file} {out}/fused.safetensors",
     "convert": "convert {file} {out}/converted.safetensors",
     "export": "export {file} {out}/exported.onnx",
+    "bench": "bench {file} --rounds 1 --seconds 0.1 --threads 1 --runtime eager --no-memory",
     "train": "train finetune --data {data} --out {out}/run model.weights={file} data.batch_size=8 run.progress=false",
     "distill": "distill from_scratch_small --teacher {file} --data {data} --out {out}/run {small}",
 }

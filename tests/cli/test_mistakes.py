@@ -58,8 +58,13 @@ MISTAKES = [
     ("convert {folder}/emo_1m.safetensors {tmp}/x.pth", [".safetensors"]),
     ("convert {folder}/mobileone_s0.safetensors {tmp} --to apple", ["is a folder", "name the file"]),
     # export
-    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --format onyx", ["onyx", "onnx"]),
-    ("export {folder}/emo_1m.safetensors {tmp}/x.tflite", [".onnx"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --to onyx", ["'onyx'", "did you mean 'onnx'"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.tflit", [".onnx"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --to onnx,pt2", ["2 formats", "give a folder"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.pt2 --to onnx", ["does not end in .onnx"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --to ,", ["names no format"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --precision int8", ["int8", "fp16"]),
+    ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --max-diff 3", ["max_diff 3"]),
     ("export {folder}/emo_1m.safetensors {tmp}/x.onnx --size 64by64", ["64by64", "224x320"]),
     ("export {tmp}/none.pth {tmp}/x.onnx", ["none.pth"]),
     # audit

@@ -117,3 +117,20 @@ def test_preprocessing_as_plain_values() -> None:
     assert DensePreprocessing.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     with pytest.raises(UserError, match="did you mean 'longest'"):
         DensePreprocessing.from_dict({"longst": 3})
+
+
+def test_one_size_for_all_stretches_or_fits() -> None:
+    images = [picture(40, 60, 1), picture(90, 30, 2)]
+    stretched = prepare(images, DensePreprocessing(size=32), canvas=(48, 64))
+    assert stretched.sizes == ((48, 64), (48, 64))
+    for row, image in zip(stretched.batch, images, strict=True):
+        torch.testing.assert_close(row, by_torchvision(image, (48, 64)), atol=1e-5, rtol=1e-5)
+    fitted = prepare(images, DensePreprocessing(size=32, longest=64, multiple=32), canvas=(48, 64))
+    assert fitted.batch.shape == (2, 3, 48, 64)
+    assert fitted.sizes == ((43, 64), (48, 16))
+    assert not fitted.batch[1, :, :, 16:].any()
+    torch.testing.assert_close(fitted.batch[1, :, :, :16], by_torchvision(images[1], (48, 16)), atol=1e-5, rtol=1e-5)
+    # A picture that fills it is as without.
+    usual = DensePreprocessing(size=48, longest=64, multiple=16)
+    same = [picture(96, 128, 3)]
+    assert torch.equal(prepare(same, usual, canvas=(48, 64)).batch, prepare(same, usual).batch)

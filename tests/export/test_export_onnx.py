@@ -1,12 +1,9 @@
-"""ONNX export: every family and form against PyTorch, the record in the file, and files that must be refused."""
+"""ONNX export: every family and form against PyTorch, free sizes, fp16, the record, and files that must be refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,20 +14,15 @@ from onnx import TensorProto, helper
 
 import phonecv
 from conftest import TINY
+from export.small import tiny
 from phonecv.errors import UserError
-from phonecv.export import EXPORTERS, export, open_exported, resolve
+from phonecv.export import export, open_exported
 from phonecv.export import onnx as exporter
-from phonecv.models import VisionModel
+from phonecv.export.opening import open_session
 from phonecv.preprocessing import Preprocessing
-from settle import settle
 
-
-def tiny(name: str, **overrides: Any) -> VisionModel:
-    torch.manual_seed(0)
-    model = settle(phonecv.create_model(name, num_classes=7, **TINY[name], **overrides), size=64)
-    model.preprocessing = Preprocessing(size=64, crop=0.9, interpolation="bilinear", mean=(0.1, 0.2, 0.3))
-    model.class_names = tuple("abcdefß")
-    return model
+#: Batch, height, width: more than one window, a size that no window and no stride divides, not square, the smallest.
+SIZES = ((1, 224, 224), (2, 97, 75), (3, 64, 160), (1, 250, 250), (2, 33, 33))
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +32,86 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def run_file(path: Path, images: torch.Tensor) -> list[np.ndarray]:
+    """Straight through ONNX Runtime, independently of the export's own session."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [np.asarray(output) for output in session.run(None, {"images": images.numpy()})]
+
+
+def assert_close(got: np.ndarray, want: torch.Tensor) -> None:
+    assert got.shape == want.shape
+    assert np.abs(got - want.numpy()).max() <= 1e-4 * max(1.0, want.abs().max().item())
+
+
 @pytest.mark.parametrize("form", ["deploy", "training"])
 @pytest.mark.parametrize(
     "name", [name if name == "mobileone_s0" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
 )
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) -> None:
     model = tiny(name)
-    state = {key: value.clone() for key, value in model.state_dict().items()}
     result = export(model, tmp_path / "m.onnx", form=form)
     assert result.difference is not None
     assert result.difference < 1e-5
     assert (result.form, result.size, result.model) == (form, (64, 64), name)
-    # The network given is as it was.
-    assert model.form == "training"
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-
-    # Independently of the export's own check: another batch size, straight through ONNX Runtime.
-    images = torch.randn(5, 3, 64, 64)
+    images = torch.randn(5, 3, 64, 64)  # another number than it was traced with
     with torch.no_grad():
-        expected = model(images).numpy()
-    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
-    got = np.asarray(session.run(None, {"images": images.numpy()})[0])
-    assert np.abs(got - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+        expected = model(images)
+    assert_close(run_file(tmp_path / "m.onnx", images)[0], expected)
     assert expected.std(0).min() > 1e-3  # the outputs depend on the input, or nothing was tested
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [64, 256])
+@pytest.mark.parametrize("form", ["deploy", "training"])
+@pytest.mark.parametrize("name", TINY)
+def test_one_file_serves_every_size(tmp_path: Path, name: str, form: str, side: int) -> None:
+    """Traced where one window covers the last maps, and where several do."""
+    if form == "training" and side == 256:
+        pytest.skip("the windows are cut alike in both forms")
+    model = tiny(name)
+    export(model, tmp_path / "m.onnx", form=form, size=side, dynamic_size=True)
+    for batch, height, width in SIZES:
+        images = torch.randn(batch, 3, height, width)
+        with torch.no_grad():
+            assert_close(run_file(tmp_path / "m.onnx", images)[0], model(images))
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    axes = graph.input[0].type.tensor_type.shape.dim
+    assert [axis.dim_param or axis.dim_value for axis in axes] == ["batch", 3, "height", "width"]
+    deepest = max(len(value.type.tensor_type.shape.dim) for value in graph.value_info)
+    assert deepest <= 5
+    assert open_exported(tmp_path / "m.onnx").preprocessing.size == side
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("emo_1m", {}), ("emov2_1m", {}), ("emo_1m", {"window": 0})],
+    ids=["emo", "emov2", "whole map"],
+)
+def test_a_dense_backbone_of_every_size(tmp_path: Path, name: str, options: dict[str, int]) -> None:
+    model = tiny(name, num_classes=0, out_indices=(2, 3, 4), **options)
+    export(model, tmp_path / "m.onnx", dynamic_size=True)
+    for batch, height, width in SIZES[1:4]:
+        images = torch.randn(batch, 3, height, width)
+        with torch.no_grad():
+            wanted = model(images)
+        for got, want in zip(run_file(tmp_path / "m.onnx", images), wanted, strict=True):
+            assert_close(got, want)
+
+
+@pytest.mark.parametrize("name", ["mobileone_s0", pytest.param("emov2_1m", marks=pytest.mark.slow)])
+def test_half_precision(tmp_path: Path, name: str) -> None:
+    model = tiny(name)
+    whole = export(model, tmp_path / "m.onnx")
+    half = export(model, tmp_path / "h.onnx", precision="fp16")
+    assert half.difference is not None
+    assert 1e-5 < half.difference < 0.02
+    assert half.bytes < 0.75 * whole.bytes  # the graph itself is a good part of so small a file
+    graph = onnx.load(tmp_path / "h.onnx").graph
+    ends = [*graph.input, *graph.output]
+    assert {value.type.tensor_type.elem_type for value in ends} == {TensorProto.FLOAT}
+    kinds = {item.data_type for item in graph.initializer if len(item.dims) == 4}
+    assert kinds == {TensorProto.FLOAT16}
 
 
 def test_deploy_form_leaves_nothing_to_fold(written: Path) -> None:
@@ -73,36 +122,56 @@ def test_deploy_form_leaves_nothing_to_fold(written: Path) -> None:
 
 
 def test_non_square_input(tmp_path: Path) -> None:
-    result = export(tiny("emov2_1m"), tmp_path / "m.onnx", size=(64, 96))
+    result = export(tiny("mobileone_s0"), tmp_path / "m.onnx", size=(64, 96))
     assert result.size == (64, 96)
     with pytest.raises(UserError, match="64 x 96 pixels"):
         open_exported(tmp_path / "m.onnx")
 
 
 def test_dense_backbone(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = settle(phonecv.create_model("mobileone_s0", out_indices=(2, 4), **TINY["mobileone_s0"]), size=64)
-    export(model, tmp_path / "m.onnx", size=64)
+    export(tiny("mobileone_s0", num_classes=0, out_indices=(2, 4)), tmp_path / "m.onnx")
     assert [output.name for output in onnx.load(tmp_path / "m.onnx").graph.output] == ["stage2", "stage4"]
     with pytest.raises(UserError, match="a classifier gives one table"):
         open_exported(tmp_path / "m.onnx")
 
 
-def test_the_file_carries_its_record(written: Path) -> None:
-    runner = open_exported(written)
+def test_the_normalisation_can_be_in_the_file(tmp_path: Path) -> None:
     model = tiny("mobileone_s0")
+    export(model, tmp_path / "m.onnx", bake=True)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).float()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (model.preprocessing.mean, model.preprocessing.std))
+    normalised = (pixels / 255 - mean) / std
+    with torch.no_grad():
+        expected = model(normalised)
+    assert_close(run_file(tmp_path / "m.onnx", pixels)[0], expected)
+    # A reader that normalises, such as evaluation, is told.
+    torch.testing.assert_close(open_exported(tmp_path / "m.onnx")(normalised), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_file_carries_its_record(written: Path) -> None:
+    model = tiny("mobileone_s0")
+    record = json.loads(written.with_name("model.onnx.json").read_text(encoding="utf-8"))
+    assert record["classes"] == list("abcdefß")
+    assert record["model"] == "mobileone_s0"
+    assert record["preprocessing"]["size"] == 64
+    alone = written.with_name("alone.onnx")  # without the JSON beside it
+    alone.write_bytes(written.read_bytes())
+    runner = open_exported(alone)
     assert runner.preprocessing == model.preprocessing
     assert runner.class_names == model.class_names
     assert runner.num_classes == 7
     assert runner.batch is None
     assert runner.details["form"] == "deploy"
-    record = json.loads(written.with_name("model.onnx.json").read_text(encoding="utf-8"))
-    assert record["classes"] == list("abcdefß")
-    assert record["model"] == "mobileone_s0"
-    assert record["preprocessing"]["size"] == 64
     images = torch.randn(3, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(runner(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_no_path_of_this_machine_is_in_it(written: Path) -> None:
+    content = written.read_bytes()
+    for folder in (Path(phonecv.__file__).parent, Path(torch.__file__).parent):
+        assert str(folder).encode() not in content
+    assert b"name_scopes" in content  # but the layer of each operator is
 
 
 def test_another_size_is_recorded(tmp_path: Path) -> None:
@@ -110,88 +179,15 @@ def test_another_size_is_recorded(tmp_path: Path) -> None:
     assert open_exported(tmp_path / "m.onnx").preprocessing.size == 96
 
 
-def test_threads_follow_torch_and_do_not_spin(written: Path) -> None:
-    options = exporter.start_session(written).get_session_options()
-    assert options.intra_op_num_threads == torch.get_num_threads()
+def test_threads_are_those_asked_for_and_do_not_spin(written: Path) -> None:
+    options = exporter.start_session(written, 2).get_session_options()
+    assert options.intra_op_num_threads == 2
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export(tiny("mobileone_s0"), tmp_path / "m.onnx")
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_file_that_differs_never_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = exporter.reference
-
-    def shifted(network: VisionModel, images: torch.Tensor) -> dict[str, np.ndarray]:
-        return {name: value + 0.01 * np.abs(value).max() for name, value in honest(network, images).items()}
-
-    monkeypatch.setattr(exporter, "reference", shifted)
-    with pytest.raises(UserError, match=r"differ from PyTorch's by .*max_diff"):
-        export(tiny("mobileone_s0"), tmp_path / "m.onnx")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_swapped_winner_is_noticed() -> None:
-    want = np.array([[1.0, 2.0, 0.0]])
-    assert exporter.same_winner(want, want + 1e-6, 1e-5)
-    assert not exporter.same_winner(want, np.array([[2.0, 1.0, 0.0]]), 1e-5)
-    assert exporter.same_winner(np.array([[1.0, 1.0 + 1e-6]]), np.array([[1.0 + 1e-6, 1.0]]), 1e-5)
-
-
-def test_a_failing_exporter_leaves_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        print("what the exporter said")
-        raise RuntimeError("unsupported thing\nsecond line")
-
-    monkeypatch.setattr(exporter, "write_graph", fail)
-    with pytest.raises(UserError, match="unsupported thing; whole log"):
-        export(tiny("mobileone_s0"), tmp_path / "m.onnx")
-    log = (tmp_path / "m.onnx.log").read_text()
-    assert "what the exporter said" in log
-    assert "Traceback" in log
-    assert not (tmp_path / "m.onnx").exists()
-
-
-def test_broken_weights_are_refused(tmp_path: Path) -> None:
-    model = tiny("mobileone_s0")
-    with torch.no_grad():
-        model.get_classifier().get_parameter("weight").fill_(float("nan"))
-    with pytest.raises(UserError, match="NaN or infinity"):
-        export(model, tmp_path / "m.onnx")
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda folder: export(tiny("mobileone_s0"), folder / "m.onnx", format="onx"), "did you mean 'onnx'"),
-        (lambda folder: export(tiny("mobileone_s0"), folder / "m.tflite"), r"does not end in \.onnx"),
-        (lambda folder: export(tiny("mobileone_s0"), folder / "m.onnx", form="fused"), "deploy, training"),
-        (lambda folder: export(tiny("mobileone_s0"), folder / "m.onnx", size=0), "0x0"),
-        (lambda folder: export(tiny("mobileone_s0"), folder / "m.onnx", max_diff=2.0), "max_diff"),
-        (lambda folder: export(phonecv.fuse(tiny("mobileone_s0")), folder / "m.onnx", form="training"), "deploy form"),
-        (lambda folder: export("mobileone_s8", folder / "m.onnx"), "did you mean 'mobileone_s"),
-    ],
-)
-def test_mistakes_are_explained(tmp_path: Path, call: Callable[[Path], object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        call(tmp_path)
-
-
-def test_a_missing_package_names_the_line_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = dataclasses.replace(EXPORTERS["onnx"], packages=("no_such",))
-    monkeypatch.setitem(EXPORTERS, "onnx", absent)
-    with pytest.raises(UserError, match=r'no_such.*pip install "phonecv\[onnx\]"'):
-        export(tiny("mobileone_s0"), tmp_path / "m.onnx")
-
-
-def test_the_table_points_at_functions() -> None:
-    for key, record in EXPORTERS.items():
-        assert record.format == key
-        assert callable(resolve(record.function))
-        assert callable(resolve(record.runner))
-    assert len({record.suffix for record in EXPORTERS.values()}) == len(EXPORTERS)
 
 
 # --------------------------------------------------------------------------------- foreign files
@@ -221,7 +217,8 @@ def foreign(path: Path, *, batch: int | str = "N", channels: int = 3, location: 
 def test_foreign_files_run_with_the_usual_preprocessing(tmp_path: Path) -> None:
     runner = open_exported(foreign(tmp_path / "f.onnx", batch=2))
     assert runner.preprocessing == Preprocessing(size=48)
-    assert (runner.class_names, runner.num_classes, runner.batch) == (None, 4, 2)
+    assert (runner.class_names, runner.num_classes) == (None, 4)
+    assert open_session(tmp_path / "f.onnx").batch == 2
     images = torch.rand(5, 3, 48, 48)
     torch.testing.assert_close(runner(images)[:, :3], images.mean((2, 3)), rtol=1e-5, atol=1e-6)
 

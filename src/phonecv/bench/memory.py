@@ -18,6 +18,10 @@ _IMPORTS = {
     "compiled": ("torch", "phonecv.bench.torch_calls", "phonecv.models"),
     "onnxruntime": ("onnx", "onnxruntime", "phonecv.bench.onnx_calls"),
     "openvino": ("openvino", "openvino.preprocess", "phonecv.bench.onnx_calls"),
+    # ExecuTorch's Python runtime works on torch's tensors; on a phone there is no torch.
+    "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.export.executorch"),
+    "litert": ("ai_edge_litert.interpreter", "phonecv.bench.native_calls"),
+    "ncnn": ("ncnn", "phonecv.bench.native_calls"),
 }
 
 

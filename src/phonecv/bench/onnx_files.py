@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,42 +39,13 @@ def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None
 
 
 def quantize_for_timing(source: Path, images: np.ndarray, path: Path) -> None:
-    """int8 weights per channel and int8 activations, with ranges from the probe pictures: for speed alone.
+    """int8 weights and activations with ranges from the probe pictures: for speed alone.
 
-    Weights are symmetric; activations are unsigned, because ONNX Runtime's kernels for x86 are made for that: with
-    signed ones MobileOne-S4 took 1.7 times as long. Convolutions and what can be merged into them are all that is
-    quantized: with everything that could be, OpenVINO took 1.5 times as long for EMOv2-5M, changing to and fro.
-    Accuracy needs real pictures and usually more than ranges.
+    Accuracy needs real pictures and usually more than ranges, see `phonecv.quantize`.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from phonecv.export.onnx_int8 import quantize_file
 
-    name, batch = _input(source)
-    step = batch or 1
-
-    class Probe(CalibrationDataReader):
-        def __init__(self) -> None:
-            rounded = images[np.arange(math.ceil(len(images) / step) * step) % len(images)]
-            self.left: Iterator[np.ndarray] = iter(np.split(rounded, len(rounded) // step))
-
-        def get_next(self) -> Any:
-            part = next(self.left, None)
-            return None if part is None else {name: part}
-
-    with tempfile.TemporaryDirectory() as folder, _silenced():
-        prepared = Path(folder) / "prepared.onnx"
-        # Symbolic shape inference fails on graphs with window attention, and the batch is free all the same.
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            path,
-            Probe(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "Relu", "Clip"],
-        )
+    quantize_file(source, images, path)
 
 
 def is_quantized(path: Path) -> bool:
@@ -124,24 +90,3 @@ def count_macs(path: Path, size: tuple[int, int]) -> int | None:
 def _shape(value: Any) -> list[int] | None:
     sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
     return sides if all(sides) else None
-
-
-def _input(path: Path) -> tuple[str, int | None]:
-    import onnx
-
-    value = onnx.load(path, load_external_data=False).graph.input[0]
-    return value.name, value.type.tensor_type.shape.dim[0].dim_value or None
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """The quantizer logs and warns on the root logger about choices that were made on purpose."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

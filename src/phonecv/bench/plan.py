@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from phonecv.bench.machine import PRECISIONS
 from phonecv.bench.runtimes import RUNTIMES, Runtime, choose, refusal
 from phonecv.bench.subject import Subject
+from phonecv.catalog import MODELS
 from phonecv.errors import UserError, did_you_mean
+from phonecv.export.formats import EXPORTERS
 from phonecv.train.threads import usable_cores
 
 LAYOUTS = ("auto", "nchw", "nhwc")
@@ -56,7 +58,7 @@ def plan(
 
     Args:
         subjects: what to time.
-        runtimes: None for those that start within seconds.
+        runtimes: None for those that prepare a network within seconds, and for those whose files were given.
         precisions: None for all.
         layout: of PyTorch's input.
         device: where to run.
@@ -95,11 +97,24 @@ def plan(
 def _reason(subject: Subject, runtime: Runtime, precision: str, device: str, *, named: bool) -> str:
     if subject.network is None and not runtime.exported:
         return f"{subject.name} is an exported file, which {runtime.title} does not run"
+    if subject.network is None and subject.format not in runtime.formats:
+        return f"{subject.name} is no file of {runtime.title}"
     if subject.precision == "int8" and precision != "int8":
         return f"{subject.name} is quantized to int8 already"
-    if not runtime.by_default and not named:
-        return f"compiling takes up to minutes; add --runtime {runtime.name} to time it"
-    return refusal(runtime, precision, device)
+    if subject.network is None and precision == "int8" != subject.precision and subject.format != "onnx":
+        return f"{subject.name} is not quantized; name the network it came from, or `phonecv quantize` it"
+    if subject.network is not None and not runtime.by_default and not named:
+        return f"preparing takes up to minutes; add --runtime {runtime.name} to time it"
+    return refusal(runtime, precision, device) or _format_refusal(subject, runtime)
+
+
+def _format_refusal(subject: Subject, runtime: Runtime) -> str:
+    """Why the format of a runtime cannot hold a network of this family."""
+    if subject.network is None or not runtime.formats:
+        return ""
+    name = getattr(subject.network, "name", "")
+    family = MODELS[name].family if name in MODELS else ""
+    return EXPORTERS[runtime.formats[0]].refused.get(family, "")
 
 
 def check_numbers(batches: Sequence[int], threads: Sequence[int], rounds: int, seconds: float | None) -> None:

@@ -14,17 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from phonecv.bench.calls import tiled
 from phonecv.bench.machine import Peaks, describe_machine, disturbances
 from phonecv.bench.plan import Entry, Skipped, check_numbers, pick_baseline, plan
+from phonecv.bench.prepare import prepare
 from phonecv.bench.report import BenchResult, Row
-from phonecv.bench.runtimes import LIMITS, RUNTIMES
 from phonecv.bench.subject import Subject, open_subject
 from phonecv.bench.timing import Timing, ratios
-from phonecv.bench.worker import Candidate, Job
+from phonecv.bench.worker import Job
 from phonecv.errors import UserError
 from phonecv.runner import pick_device
 from phonecv.train.threads import usable_cores
@@ -62,11 +58,12 @@ def bench(
     in float32.
 
     Args:
-        models: catalog names (timed with fresh weights), "name:tag" for public weights, checkpoints, .onnx files.
+        models: catalog names (timed with fresh weights), "name:tag" for public weights, checkpoints, exported files.
         batches: pictures at once.
         threads: numbers of CPU threads; None for one and for all usable cores.
         precisions: of "float32", "bf16", "fp16", "int8"; None for those that run here.
-        runtimes: of `phonecv.bench.runtimes.RUNTIMES`; None for the installed ones that start within seconds.
+        runtimes: of `phonecv.bench.runtimes.RUNTIMES`; None for the installed ones that prepare a
+            network within seconds.
         device: "cpu" or "cuda".
         size: input side, or (height, width); None for each network's own.
         form: "deploy" fuses networks in training form; "training" times them as they are.
@@ -158,70 +155,6 @@ def measure(
             for group in found["groups"]:
                 rows += _rows(entries, group, baseline, count, device, reached, held)
     return rows, found_peaks
-
-
-def prepare(entries: Sequence[Entry], folder: Path) -> list[Candidate]:
-    """Write the files that the candidates are loaded from: networks, ONNX, int8 ONNX, pictures and expected outputs."""
-    from phonecv.bench.onnx_files import quantize_for_timing, write_for_timing
-    from phonecv.export.pictures import probe_images
-
-    files: dict[tuple[int, str], str] = {}
-    candidates = []
-    for entry in entries:
-        subject, key = entry.subject, id(entry.subject)
-        stem = folder / str(len(files))
-        if (key, "probe") not in files:
-            images = probe_images(*subject.size).numpy()
-            outputs = _expected(subject, images)
-            np.savez(stem.with_suffix(".npz"), images, *outputs)
-            files[key, "probe"] = str(stem.with_suffix(".npz"))
-        kind = "network"
-        if RUNTIMES[entry.runtime].exported:
-            kind = "int8" if entry.precision == "int8" and subject.precision != "int8" else "onnx"
-        if kind == "network" and (key, kind) not in files:
-            torch.save(subject.network, stem.with_suffix(".pt"))
-            files[key, kind] = str(stem.with_suffix(".pt"))
-        if kind != "network" and (key, "onnx") not in files:
-            if subject.path is None:
-                log.info("exporting %s", subject.name)
-                assert subject.network is not None
-                write_for_timing(subject.network, probe_images(*subject.size).numpy(), stem.with_suffix(".onnx"))
-            files[key, "onnx"] = str(subject.path or stem.with_suffix(".onnx"))
-        if kind == "int8" and (key, kind) not in files:
-            path = stem.with_suffix(".int8.onnx")
-            quantize_for_timing(Path(files[key, "onnx"]), probe_images(*subject.size).numpy(), path)
-            files[key, kind] = str(path)
-        candidates.append(
-            Candidate(
-                label=entry.label,
-                runtime=entry.runtime,
-                precision=entry.precision,
-                layout=entry.layout,
-                probe=files[key, "probe"],
-                file=files[key, kind],
-                limit=LIMITS[entry.precision],
-            )
-        )
-    return candidates
-
-
-def _expected(subject: Subject, images: np.ndarray) -> list[np.ndarray]:
-    """The outputs that count: PyTorch's in float32; of a file alone, ONNX Runtime's."""
-    if subject.network is not None:
-        from phonecv.bench.torch_calls import arrays
-
-        with torch.inference_mode():
-            outputs = arrays(subject.network(torch.from_numpy(images)))
-    else:
-        from phonecv.bench.onnx_calls import onnxruntime_call
-
-        assert subject.path is not None
-        step = subject.batch or len(images)
-        call = onnxruntime_call(subject.path, tiled(images, step), threads=1)
-        outputs = [tiled(value, len(images)) for value in call.outputs()] if step < len(images) else call.outputs()
-    if not all(np.isfinite(value).all() for value in outputs):
-        raise UserError(f"the outputs of {subject.name} are not finite; its weights are broken")
-    return outputs
 
 
 def _check_subjects(subjects: Sequence[Subject], batches: Sequence[int]) -> None:

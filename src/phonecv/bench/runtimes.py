@@ -24,18 +24,23 @@ class Runtime:
         title: for people.
         packages: import names it needs.
         extra: what to install, ``pip install "phonecv[extra]"``.
-        exported: it runs the exported ONNX file, not the PyTorch network.
+        formats: of the exported files that it runs, the one that networks are written in first; none for PyTorch.
         precisions: those it has kernels for, given a device that computes in them.
-        by_default: timed when no runtime is asked for.
+        by_default: timed when no runtime is asked for; others take up to minutes to prepare a network.
     """
 
     name: str
     title: str
     packages: tuple[str, ...]
     extra: str
-    exported: bool
+    formats: tuple[str, ...]
     precisions: tuple[str, ...]
     by_default: bool = True
+
+    @property
+    def exported(self) -> bool:
+        """Whether it runs exported files, not the PyTorch network."""
+        return bool(self.formats)
 
     def missing(self) -> list[str]:
         """Packages that are not installed."""
@@ -43,17 +48,26 @@ class Runtime:
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "eager": Runtime("eager", "PyTorch", ("torch",), "", False, ("float32", "bf16", "fp16")),
+    "eager": Runtime("eager", "PyTorch", ("torch",), "", (), ("float32", "bf16", "fp16")),
     "compiled": Runtime(
-        "compiled", "torch.compile", ("torch",), "", False, ("float32", "bf16", "fp16"), by_default=False
+        "compiled", "torch.compile", ("torch",), "", (), ("float32", "bf16", "fp16"), by_default=False
     ),
     "onnxruntime": Runtime(
-        "onnxruntime", "ONNX Runtime", ("onnx", "onnxscript", "onnxruntime"), "onnx", True, ("float32", "int8")
+        "onnxruntime", "ONNX Runtime", ("onnx", "onnxscript", "onnxruntime"), "onnx", ("onnx",), ("float32", "int8")
     ),
     "openvino": Runtime(
-        "openvino", "OpenVINO", ("onnx", "onnxscript", "onnxruntime", "openvino"), "openvino", True,
+        "openvino", "OpenVINO", ("onnx", "onnxscript", "onnxruntime", "openvino"), "openvino", ("onnx", "openvino"),
         ("float32", "bf16", "fp16", "int8"),
     ),
+    "executorch": Runtime(
+        "executorch", "ExecuTorch", ("executorch", "torchao"), "executorch", ("executorch",), ("float32", "int8"),
+        by_default=False,
+    ),
+    "litert": Runtime(
+        "litert", "LiteRT", ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "litert", ("litert",),
+        ("float32", "int8"), by_default=False,
+    ),
+    "ncnn": Runtime("ncnn", "ncnn", ("ncnn", "pnnx"), "ncnn", ("ncnn",), ("float32",), by_default=False),
 }  # fmt: skip
 
 
@@ -64,7 +78,7 @@ def refusal(runtime: Runtime, precision: str, device: str) -> str:
         return f"{runtime.title} needs {', '.join(missing)}: pip install 'phonecv[{runtime.extra}]'"
     if precision not in runtime.precisions:
         if not runtime.exported:
-            return f"{runtime.title} runs no int8 form of these networks; ONNX Runtime and OpenVINO do"
+            return f"{runtime.title} runs no int8 form of these networks; the runtimes of exported files do"
         return f"{runtime.title} has no {precision} kernels for whole networks"
     cpu = device.partition(":")[0] == "cpu"
     if not cpu and runtime.exported:

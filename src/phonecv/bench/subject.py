@@ -12,6 +12,7 @@ from phonecv.bench.count import count_cost
 from phonecv.bench.fresh import settle
 from phonecv.catalog import MODELS
 from phonecv.create import create_model, load_network
+from phonecv.dense import DenseModel, RawOutputs
 from phonecv.errors import UserError, did_you_mean
 from phonecv.export import check_size, exporter_for
 from phonecv.fuse import fuse
@@ -28,6 +29,7 @@ class Subject:
         size: input height and width.
         network: in evaluation mode; None for an exported file.
         path: the exported file.
+        format: of the exported file, a key of `phonecv.export.EXPORTERS`.
         macs: multiply-adds that run for one picture; None where they cannot be counted.
         precision: "int8" for a file that is quantized already.
         batch: the only batch size a file takes, or None for any.
@@ -39,6 +41,7 @@ class Subject:
     size: tuple[int, int]
     network: nn.Module | None = None
     path: Path | None = None
+    format: str = "onnx"
     macs: int | None = None
     precision: str = "float32"
     batch: int | None = None
@@ -46,7 +49,7 @@ class Subject:
 
 
 def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, int] | None = None) -> Subject:
-    """A subject from a catalog name (fresh weights), "name:tag" (public weights), a checkpoint or an .onnx file.
+    """A subject from a catalog name (fresh weights), "name:tag" (public weights), a checkpoint or an exported file.
 
     Args:
         source: what names it.
@@ -59,7 +62,11 @@ def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, in
     path = Path(source)
     exporter = exporter_for(path)
     if exporter is not None and source not in MODELS:
-        return _open_file(path, form, size)
+        if exporter.format == "onnx":
+            return _open_file(path, form, size)
+        from phonecv.bench.exported import open_file
+
+        return open_file(path, exporter, form, size)
     # The same weights in every run, and the caller's random numbers as they would have been.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -73,7 +80,7 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
         notes.append(f"{source}: fresh weights (they do not change the time)")
     else:
         _check_exists(source, path)
-        network = load_network(source).eval()
+        network = load_network(source, dense=True).eval()
     network = network.cpu().float()
     if form == "deploy" and network.form == "training":
         network = fuse(network)
@@ -92,15 +99,30 @@ def network_subject(
     size: int | tuple[int, int] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Subject:
-    """A subject from a network; one that is not ours needs a size."""
+    """A subject from a network; one that is not ours needs a size.
+
+    Of a detector or segmenter the network alone is timed, from normalised pictures to the heads' raw outputs.
+    """
     if isinstance(network, VisionModel):
         height_width = check_size(size, network)
+    elif isinstance(network, DenseModel):
+        height_width = check_size(size, network)
+        notes = (*notes, f"{name}: {_what_is_timed(network)}")
+        network = RawOutputs(network)
     elif size is None:
         raise UserError(f"{name} is no network of this package, so its input size must be given")
     else:
         height_width = (size, size) if isinstance(size, int) else size
     macs = count_cost(network, height_width).executed_macs
     return Subject(name=name, form=form, size=height_width, network=network.eval(), macs=macs, notes=notes)
+
+
+def _what_is_timed(network: DenseModel) -> str:
+    if network.task == "segment":
+        return "backbone and heads are timed, not the resizing of their logits"
+    if getattr(network, "masks", False):
+        return "backbone, pyramid and proposals are timed, not the second stage, which works on single boxes"
+    return "backbone and heads are timed, not the decoding of boxes and the suppression of doubles"
 
 
 def _check_exists(source: str, path: Path) -> None:

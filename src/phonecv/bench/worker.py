@@ -33,7 +33,7 @@ class Candidate:
         precision: float32, bf16, fp16 or int8.
         layout: for PyTorch "nchw", "nhwc" or "auto".
         probe: .npz of pictures, then the outputs expected for them.
-        file: the pickled network, or the ONNX file.
+        file: the pickled network, or the exported file.
         limit: largest difference of the outputs; None for no limit.
     """
 
@@ -111,11 +111,18 @@ def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
             device=job.device,
             compiled=candidate.runtime == "compiled",
         )
-    from phonecv.bench import onnx_calls
+    from phonecv.bench import native_calls, onnx_calls
 
     if candidate.runtime == "onnxruntime":
         return onnx_calls.onnxruntime_call(candidate.file, images, threads=job.threads, device=job.device)
-    return onnx_calls.openvino_call(candidate.file, images, threads=job.threads, precision=candidate.precision)
+    if candidate.runtime == "openvino":
+        return onnx_calls.openvino_call(candidate.file, images, threads=job.threads, precision=candidate.precision)
+    calls = {
+        "executorch": native_calls.executorch_call,
+        "litert": native_calls.litert_call,
+        "ncnn": native_calls.ncnn_call,
+    }
+    return calls[candidate.runtime](candidate.file, images, threads=job.threads)
 
 
 def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:

@@ -16,6 +16,7 @@ from phonecv._version import __version__
 from phonecv.cli import (
     audit,
     bench,
+    bundle,
     convert,
     demo,
     distill,
@@ -26,6 +27,7 @@ from phonecv.cli import (
     info,
     models,
     predict,
+    quantize,
     samples,
     train,
 )
@@ -44,7 +46,9 @@ VERBS = {
     "bench": bench.bench,
     "fuse": fuse.fuse,
     "convert": convert.convert,
+    "quantize": quantize.quantize,
     "export": export.export,
+    "bundle": bundle.bundle,
     "audit": audit.audit,
     "samples": samples.samples,
     "doctor": doctor.doctor,

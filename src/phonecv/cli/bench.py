@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +28,10 @@ def bench(
     seconds: float = 15.0,
     memory: Annotated[bool, Parameter(negative="--no-memory")] = True,
     out: Path | None = None,
+    serve: Annotated[bool, Parameter(negative="")] = False,
+    host: str = "0.0.0.0",
+    port: int | None = None,
+    https: Annotated[bool, Parameter(negative="")] = False,
     json: bool = False,
 ) -> None:
     """Time networks in every runtime that is installed.
@@ -39,15 +44,16 @@ def bench(
     - `phonecv bench emov2_5m`
     - `phonecv bench mobileone_s0 emo_1m --batch 1 --threads 1 --runtime eager,openvino --out runs/bench`
     - `phonecv bench signs.onnx signs.safetensors --baseline signs.safetensors/eager/float32`
+    - `phonecv bench --serve signs.onnx signs.tflite --https --out runs/signs` and open the address on a phone
 
     Args:
         models: Names that `phonecv models` lists (timed with fresh weights; NAME:TAG takes public ones), checkpoints
-            of any layout, or exported .onnx files.
+            of any layout, or exported files (.onnx, .xml, .pte, .tflite, .param).
         batch: Pictures at once; several with commas. 1 is latency, more is throughput.
         threads: CPU threads; by default 1 and all usable cores.
         precision: Of float32, bf16, fp16 and int8; by default those that run here.
-        runtime: Of eager, compiled, onnxruntime and openvino; by default all installed but compiled, which takes
-            up to minutes.
+        runtime: Of eager, compiled, onnxruntime, openvino, executorch, litert and ncnn; by default the installed ones
+            among eager, onnxruntime and openvino, as the others take up to minutes to prepare a network.
         device: Cpu or cuda.
         size: Input side in pixels, or HEIGHTxWIDTH; by default each network's own.
         form: Deploy fuses networks in training form; training times them as they are, and says so in every row.
@@ -56,9 +62,21 @@ def bench(
         rounds: At most so many rounds.
         seconds: About so many seconds of rounds for each batch size and number of threads.
         memory: Measure peak memory, too.
-        out: Folder for bench.csv, bench.json and bench.png.
+        out: Folder for bench.csv, bench.json and bench.png; with --serve for what phones send, runs/phones by default.
+        serve: Time nothing here, but offer a page on which a phone times exported .onnx and .tflite files and tries
+            them with its camera; until Ctrl-C.
+        host: With --serve, the address to listen on; 127.0.0.1 for this computer alone.
+        port: With --serve; by default 8420, 0 takes a free one.
+        https: With --serve, encrypt with a certificate made for this run. Phones give threads and camera only then.
         json: Print JSON.
     """
+    if serve:
+        offer(models, out=out, host=host, port=port, https=https, rounds=rounds, seconds=seconds)
+        return
+    if https or port is not None or host != "0.0.0.0":
+        raise UserError(
+            "--host, --port and --https belong to --serve, as in `phonecv bench --serve signs.onnx --https`"
+        )
     if not models:
         raise UserError("name at least one network or file, as in `phonecv bench emov2_5m`")
     batches, counts = numbers("--batch", batch), None if threads is None else numbers("--threads", threads)
@@ -93,6 +111,17 @@ def bench(
         say(remark)
     if out is not None:
         say(f"table, figures and picture are in {out}")
+
+
+def offer(models: tuple[str, ...], *, out: Path | None, port: int | None, **choices: Any) -> None:
+    """The phone page, until Ctrl-C."""
+    from phonecv.bench.serve import PORT, serve
+
+    def announce(line: str) -> None:
+        say(line)
+        sys.stdout.flush()  # addresses must be seen at once, also through a pipe
+
+    serve(models, out=out or Path("runs/phones"), port=PORT if port is None else port, say=announce, **choices)
 
 
 def words(text: str) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
-from phonecv.cli.output import say, say_json, text_table
+from cyclopts import Parameter
+
+from phonecv.cli.output import markdown_table, say, say_json, text_table
 
 
-def doctor(*, json: bool = False) -> int:
+def doctor(
+    *, formats: bool = False, json: bool = False, markdown: Annotated[bool, Parameter(show=False)] = False
+) -> int:
     """Check this installation.
 
     Versions, devices, threads, extras, export formats, cache folder.
@@ -18,10 +23,22 @@ def doctor(*, json: bool = False) -> int:
 
     - `phonecv doctor`
     - `phonecv doctor --json`
+    - `phonecv doctor --formats`
 
     Args:
+        formats: Only what `phonecv export` can write, and what each format can hold.
         json: Print JSON, to attach to a report.
+        markdown: A Markdown table of the formats, as in docs/deploy.md.
     """
+    if formats:
+        from phonecv.cli.tables import format_rows
+
+        header, rows, right = format_rows()
+        if json:
+            say_json([dict(zip(header, row, strict=True)) for row in rows])
+        else:
+            say((markdown_table if markdown else text_table)(header, rows, right=right))
+        return 0
     from phonecv.doctor import examine
 
     findings = examine()

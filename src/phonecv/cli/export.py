@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from phonecv.cli.options import Ema, Force, Model, Source, destination, load, loading, pixels
 from phonecv.cli.output import fields, say, say_json
 from phonecv.errors import UserError
+
+if TYPE_CHECKING:
+    from phonecv.export import ExportResult
 
 
 def export(
@@ -21,9 +27,9 @@ def export(
     size: str | None = None,
     any_size: bool = False,
     bake: bool = False,
-    decode: bool = False,
+    decode: Literal["raw", "boxes", "final"] = "raw",
     images: str | None = None,
-    verify: bool = True,
+    verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
     max_diff: float | None = None,
     min_agreement: float | None = None,
     model: Model = None,
@@ -38,22 +44,26 @@ def export(
     - `phonecv export runs/signs/best.safetensors signs.onnx`
     - `phonecv export runs/signs/best.safetensors phone --to litert,coreml,executorch`
     - `phonecv export mobileone_s0.pth.tar s0.onnx --size 256x192`
+    - `phonecv export emov2_5m.safetensors any.onnx --any-size`
 
-    A file whose outputs differ too much from PyTorch's is not written, and the exit status is 2.
+    A file whose outputs differ too much from PyTorch's is not written, and the exit status is 2; other formats of the
+    same call are written all the same.
 
     Args:
         target: The file to write, or a folder.
-        to: Formats, separated by commas; by default the one of the file's suffix. `phonecv doctor` lists them.
+        to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, pt2); by default the one of
+            the file's suffix. `phonecv doctor --formats` says what each can hold.
         precision: Arithmetic of the file; `phonecv quantize` makes int8 files.
         form: Deploy fuses the network first.
         size: Input side in pixels, or HEIGHTxWIDTH; by default the network's own.
         any_size: Leave height and width free, where the format can.
         bake: The file takes pixel values 0..255 and normalises them itself.
-        decode: Detectors give final boxes, scores and labels; segmenters the class of every pixel.
+        decode: What detectors and segmenters give: raw outputs of the heads, all boxes, or final boxes (suppressed) and
+            the class of every pixel.
         images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
         verify: Run the written file and compare.
-        max_diff: Largest difference of the outputs that passes, a share of the largest output (float32 1e-4).
-        min_agreement: Least share of pictures whose best class stays the same (float32 1).
+        max_diff: Largest difference of the outputs that passes, of the largest output (float32 1e-4, fp16 0.15).
+        min_agreement: Least share of pictures whose best class stays the same (float32 1, fp16 0.95).
         json: Print JSON.
     """
     from phonecv.export import export as run
@@ -66,7 +76,7 @@ def export(
         names = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
     exporters = [get_exporter(name) for name in names]
     if not exporters:
-        raise UserError(f"--to {to!r} names no format; `phonecv doctor` lists them")
+        raise UserError(f"--to {to!r} names no format; `phonecv doctor --formats` lists them")
     if len(exporters) > 1:
         if target.suffix or target.is_file():
             raise UserError(f"{str(target)!r} is one file for {len(exporters)} formats; give a folder")
@@ -77,30 +87,50 @@ def export(
         exporter.require()
     chosen = loading(source, model, ema)
     network = load(source, model, ema, dense=True) if chosen or len(exporters) > 1 else source
-    results = []
+    results, failures = [], []
     for exporter, path in zip(exporters, paths, strict=True):
-        result = run(
-            network, path, format=exporter.format, precision=precision, form=form, size=shape, dynamic_size=any_size,
-            bake=bake, decode=decode, images=images, verify=verify, max_diff=max_diff, min_agreement=min_agreement,
-        )  # fmt: skip
-        results.append(result)
-        if json:
+        try:
+            result = run(
+                network, path, format=exporter.format, precision=precision, form=form, size=shape,
+                dynamic_size=any_size, bake=bake, decode=decode, images=images, verify=verify, max_diff=max_diff,
+                min_agreement=min_agreement,
+            )  # fmt: skip
+        except UserError as error:
+            if len(exporters) == 1:
+                raise
+            failures.append(f"{exporter.format}: {error}")
             continue
-        checked = "not run"
-        if result.difference is not None:
-            checked = f"{result.difference:.2e} of the largest output, by {result.checked_by}"
-            if result.agreement is not None:
-                checked += f"; same best class for {result.agreement:.1%}"
-        say(
-            fields(
-                (
-                    ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {result.operators} operators)"),
-                    ("record", result.record),
-                    ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
-                    ("difference", checked),
-                    ("time", f"{result.seconds:.1f} s"),
-                )
-            )
-        )
+        results.append(result)
+        if not json:
+            say(fields(_lines(result)))
     if json:
-        say_json(results[0].to_dict() if len(results) == 1 else [result.to_dict() for result in results])
+        say_json(results[0].to_dict() if len(exporters) == 1 else [result.to_dict() for result in results])
+    if failures:
+        raise UserError(f"{len(failures)} of {len(exporters)} formats were not written; {'; '.join(failures)}")
+
+
+def _lines(result: ExportResult) -> list[tuple[str, object]]:
+    checked = "not run"
+    if result.difference is not None:
+        checked = f"{result.difference:.2e} of the largest output, by {result.checked_by}"
+        if result.agreement is not None:
+            checked += f"; same best class for {result.agreement:.1%}"
+    return [
+        ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {result.operators} operators)"),
+        ("record", result.record),
+        ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
+        ("difference", checked),
+        ("accelerator", _accelerators(result.report)),
+        ("time", f"{result.seconds:.1f} s"),
+    ]
+
+
+def _accelerators(report: Mapping[str, Any]) -> str:
+    """What the report says of each accelerator in a few words; the record has it by layer."""
+    shares = {name: value["share"] for name, value in report.items() if isinstance(value, dict) and "share" in value}
+    if "share_of_operators" in report:
+        shares["delegate"] = report["share_of_operators"]
+    found = [f"{name} takes {share:.0%} of the operators" for name, share in shares.items()]
+    if isinstance(doubts := report.get("neural_engine"), list):
+        found.append(f"{len(doubts)} remarks on the Neural Engine in the record")
+    return ", ".join(found)

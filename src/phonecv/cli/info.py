@@ -20,7 +20,7 @@ def info(
     """Take a network or a checkpoint apart, stage by stage.
 
     Shows form, preprocessing, classes, public weights and, for a file, what it holds. A checkpoint of any supported
-    layout is read without running anything in it.
+    layout is read without running anything in it. Of an exported file its record is shown.
 
     For example:
 

@@ -90,6 +90,28 @@ def detector_rows() -> Table:
     return ("heads", "backbone", "params M", "GFLOPs", "at", "AP", "AP50", "mask AP"), rows, range(2, 8)
 
 
+def format_rows() -> Table:
+    """One row per format that networks are exported to."""
+    from phonecv.export.formats import EXPORTERS
+
+    rows = [
+        (
+            name,
+            exporter.title,
+            ", ".join((exporter.suffix, *exporter.parts)),
+            f"phonecv[{exporter.extra}]" if exporter.extra else "phonecv",
+            "any" if exporter.dynamic_batch else "fixed",
+            "any, if asked" if exporter.dynamic_size else "fixed",
+            ", ".join(exporter.precisions),
+            exporter.checked_by,
+            "; ".join(f"{what}: {why}" for what, why in exporter.refused.items()),
+        )
+        for name, exporter in EXPORTERS.items()
+    ]
+    header = ("format", "for", "files", "install", "batch", "height, width", "precisions", "run here by", "not")
+    return header, rows, ()
+
+
 def segmenter_rows() -> Table:
     """One row per published segmenter, then those without published figures."""
     from phonecv.segment.architectures import SEGMENTERS

@@ -40,7 +40,9 @@ class Prepared:
         return tuple((-(-h // multiple) * multiple, -(-w // multiple) * multiple) for h, w in self.sizes)
 
 
-def prepare(images: Sequence[Tensor] | Tensor, spec: DensePreprocessing) -> Prepared:
+def prepare(
+    images: Sequence[Tensor] | Tensor, spec: DensePreprocessing, *, canvas: tuple[int, int] | None = None
+) -> Prepared:
     """Resize (bilinear, without antialiasing, as the published systems do), normalise, pad and stack.
 
     A picture that has its target size already is not resampled, so a loader may resize beforehand.
@@ -48,6 +50,8 @@ def prepare(images: Sequence[Tensor] | Tensor, spec: DensePreprocessing) -> Prep
     Args:
         images: RGB, ``3 H W`` each and of any sizes, or ``B 3 H W``; bytes, or floats in 0..1.
         spec: how.
+        canvas: height and width that the batch must have, whatever the sizes in `spec`: pictures are stretched to it,
+            or made to fit into it where `spec` keeps their aspect. None where the network takes any.
 
     Raises:
         UserError: not pictures.
@@ -60,8 +64,8 @@ def prepare(images: Sequence[Tensor] | Tensor, spec: DensePreprocessing) -> Prep
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise UserError(f"a picture holds {image.dtype}; bytes (uint8) or floats in 0..1 are expected")
     originals = tuple((int(image.shape[1]), int(image.shape[2])) for image in images)
-    sizes = tuple(spec.target(*size) for size in originals)
-    tall, wide = (-(-max(size[axis] for size in sizes) // spec.multiple) * spec.multiple for axis in (0, 1))
+    sizes = tuple(spec.target(*size) if canvas is None else _fitted(size, spec, canvas) for size in originals)
+    tall, wide = canvas or (-(-max(size[axis] for size in sizes) // spec.multiple) * spec.multiple for axis in (0, 1))
     first = images[0]
     dtype = first.dtype if first.is_floating_point() else torch.float32
     mean = torch.tensor(spec.mean, dtype=dtype, device=first.device)[:, None, None]
@@ -74,6 +78,14 @@ def prepare(images: Sequence[Tensor] | Tensor, spec: DensePreprocessing) -> Prep
     for place, image, (h, w) in zip(batch, images, sizes, strict=True):
         place[:, :h, :w] = (_resized(_unit(image, dtype)[None], (h, w))[0] - mean) / std
     return Prepared(batch, sizes, originals)
+
+
+def _fitted(size: tuple[int, int], spec: DensePreprocessing, canvas: tuple[int, int]) -> tuple[int, int]:
+    if spec.longest is None:
+        return canvas
+    factor = min(room / side for room, side in zip(canvas, size, strict=True))
+    height, width = (min(room, max(1, int(side * factor + 0.5))) for room, side in zip(canvas, size, strict=True))
+    return height, width
 
 
 def _unit(image: Tensor, dtype: torch.dtype) -> Tensor:

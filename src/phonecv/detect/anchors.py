@@ -6,7 +6,8 @@ Coordinates are computed in float32 as the published systems do, because ties be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,17 @@ from torch import Tensor
 _SSD_RATIOS = (1.0, 1 / 2, 2.0, 1 / 3, 3.0)
 
 Sizes = Sequence[tuple[int, int]]
+
+
+def anchors_by_rule(sizes: Sizes, rule: Mapping[str, Any]) -> list[Tensor]:
+    """Anchors from a rule that can be written down.
+
+    Args:
+        sizes: height and width of every level's map.
+        rule: "kind" is "ssd" or "grid"; the rest are the arguments of `ssd_anchors` or `grid_anchors`.
+    """
+    arguments = {name: value for name, value in rule.items() if name != "kind"}
+    return {"ssd": ssd_anchors, "grid": grid_anchors}[rule["kind"]](sizes, **arguments)
 
 
 def ssd_anchors(

@@ -37,6 +37,25 @@ class Truth:
     valid: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class BoxRule:
+    """How the numbers that a one-stage detector gives per anchor become scores and boxes; data, for records of files.
+
+    Attributes:
+        activation: "softmax" over the classes and the background behind them, or a "sigmoid" per class.
+        stds: of the box codes, see `phonecv.detect.boxes`.
+        anchors: see `phonecv.detect.anchors.anchors_by_rule`.
+    """
+
+    activation: str
+    stds: tuple[float, float, float, float]
+    anchors: Mapping[str, Any]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """``B N values`` -> ``B N classes``, 0..1."""
+        return logits.softmax(-1)[..., :-1] if self.activation == "softmax" else logits.sigmoid()
+
+
 class Detector(DenseModel):
     """A backbone with heads that find objects.
 

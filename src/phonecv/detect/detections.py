@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phonecv.detect.box_masks import BoxMasks
+
 #: A mask as COCO writes it: {"size": [height, width], "counts": text}.
 RunLengths = dict[str, Any]
 
@@ -42,13 +44,14 @@ class Detections:
         return len(self.scores)
 
     @classmethod
-    def of(cls, predictions: Sequence[Mapping[str, Tensor]], places: Sequence[int]) -> Detections:
+    def of(cls, predictions: Sequence[Mapping[str, Any]], places: Sequence[int]) -> Detections:
         """A batch of a detector's predictions brought to main memory.
 
         Masks are cut and encoded here, a picture at a time, so that none is kept as pixels.
 
         Args:
-            predictions: dictionaries of boxes, scores, labels and maybe masks, one for each picture.
+            predictions: dictionaries of boxes, scores, labels and maybe masks (pixels or `BoxMasks`), one for each
+                picture.
             places: of the pictures.
         """
         counts = [len(found["scores"]) for found in predictions]
@@ -145,10 +148,12 @@ class Detections:
         return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def encode_masks(masks: Tensor) -> list[RunLengths]:
+def encode_masks(masks: Tensor | BoxMasks) -> list[RunLengths]:
     """Probabilities or truth values ``M 1 H W`` (or ``M H W``) as run lengths; one call for all of a picture."""
     from faster_coco_eval.core import mask as coder
 
+    if isinstance(masks, BoxMasks):
+        return masks.encode(MASK_THRESHOLD)
     if not len(masks):
         return []
     if masks.ndim == 4:

@@ -48,7 +48,7 @@ def evaluate_detector(
     """Average precision over a data set in COCO's format.
 
     Args:
-        model: a detector, the path of a checkpoint of one, or a `DetectRunner`.
+        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
         data: the data folder, or a split that was read already.
         split: of a data folder.
         annotations: this file instead of the one found in the folder.

@@ -8,7 +8,7 @@ published code it departs in one point: final boxes without width or height are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from phonecv.dense import Prepared, feature_channels
 from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
+from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import SSD_STDS, decode
 from phonecv.detect.fpn import FPN
-from phonecv.detect.masks import crop_masks, paste_masks, target_masks
+from phonecv.detect.masks import crop_masks, target_masks
 from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import suppressed
 from phonecv.detect.roi import pool, with_picture
@@ -72,9 +73,14 @@ class MaskRCNN(Detector):
         score_threshold: predictions have a higher score.
         nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
         max_detections: objects per picture.
+
+    Attributes:
+        paste: predictions hold masks as large as the pictures; False leaves them small, as `BoxMasks`, for whoever
+            needs no pixels.
     """
 
     masks: ClassVar[bool] = True
+    paste: bool = True
 
     def __init__(
         self,
@@ -170,7 +176,7 @@ class MaskRCNN(Detector):
         losses["mask"] = mask_loss(self.mask_head(pool(levels, rois, MASK_BINS, _POOLED)), labels, wanted)
         return losses
 
-    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Tensor]]:
+    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Any]]:
         """Predictions from what `network` returned: second stage, suppression of doubles, masks."""
         levels, scores, codes = outputs
         sizes = _sizes(prepared)
@@ -184,7 +190,7 @@ class MaskRCNN(Detector):
         row, label = (score > self.score_threshold).nonzero(as_tuple=True)
         picture = picture[row]
         boxes = decode(boxes[row], full_precision(box_codes[row, label]), SSD_STDS, clip=sizes[picture])
-        results = suppressed(
+        results: list[dict[str, Any]] = suppressed(
             boxes,
             score[row, label],
             label,
@@ -196,7 +202,8 @@ class MaskRCNN(Detector):
         squares = self._squares(levels, results, prepared.scales)
         # Picture by picture: they differ in size.
         for result, square, (height, width) in zip(results, squares, prepared.originals, strict=True):
-            result["masks"] = paste_masks(square, result["boxes"], height, width)
+            masks = BoxMasks(square, result["boxes"], height, width)
+            result["masks"] = masks.paste() if self.paste else masks
         return results
 
     def _per_anchor(

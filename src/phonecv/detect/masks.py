@@ -84,14 +84,22 @@ def paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor
     """
     side = masks.shape[-1]
     with torch.autocast(masks.device.type, enabled=False):
-        rows = _weights(boxes[:, 1], boxes[:, 3], height, side)
-        columns = _weights(boxes[:, 0], boxes[:, 2], width, side)
+        rows = cell_weights(boxes[:, 1], boxes[:, 3], height, side)
+        columns = cell_weights(boxes[:, 0], boxes[:, 2], width, side)
         return (rows @ masks.to(rows.dtype) @ columns.mT).clamp_(0, 1)[:, None]
 
 
-def _weights(start: Tensor, end: Tensor, length: int, side: int) -> Tensor:
-    """Share of each cell of a mask in each pixel along one axis, ``M length side``."""
-    centres = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
+def cell_weights(start: Tensor, end: Tensor, length: int, side: int, first: int = 0) -> Tensor:
+    """Share of each cell of a mask in each pixel along one axis, ``M length side``.
+
+    Args:
+        start: ``M``, where the boxes begin.
+        end: ``M``, where they end.
+        length: pixels.
+        side: cells.
+        first: the first pixel's place in the picture.
+    """
+    centres = torch.arange(first, first + length, device=start.device, dtype=start.dtype) + 0.5
     place = (centres - start[:, None]) / (end - start)[:, None] * side - 0.5
     cells = torch.arange(side, device=start.device, dtype=start.dtype)
     return (1 - (place[..., None] - cells).abs()).clamp_(min=0)

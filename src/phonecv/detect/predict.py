@@ -100,7 +100,7 @@ def predict_detector(
     """Find objects in pictures; one that cannot be read gets an error and the others go on.
 
     Args:
-        model: a detector, the path of a checkpoint of one, or a `DetectRunner`.
+        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
         threshold: least score, 0.3 if None.
         batch_size: pictures per step; None chooses.

@@ -27,9 +27,6 @@ from phonecv.runner import AMP_TYPES, CPU_PIXELS, pick_device
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
 
-#: Masks of one picture for each detection, in floats: a batch of large pictures would fill the memory.
-MASK_BATCH = 2
-
 
 @dataclass(frozen=True, slots=True)
 class DetectRunner:
@@ -38,7 +35,7 @@ class DetectRunner:
     Attributes:
         description: for people, such as "ssdlite320 on emov2_5m, deploy form, PyTorch on cpu".
         run: pictures (``3 H W`` bytes each, any sizes, in main memory) -> dictionaries of boxes, scores, labels and
-            maybe masks, in pixels of the pictures, best first.
+            maybe masks (pixels or `phonecv.detect.box_masks.BoxMasks`), in pixels of the pictures, best first.
         classes: a name for every label.
         named: whether the names are the file's own; otherwise they are numbers.
         masks: whether it finds masks.
@@ -49,14 +46,14 @@ class DetectRunner:
     task: ClassVar[str] = "detect"
 
     description: str
-    run: Callable[[Sequence[Tensor]], Sequence[Mapping[str, Tensor]]]
+    run: Callable[[Sequence[Tensor]], Sequence[Mapping[str, Any]]]
     classes: tuple[str, ...]
     named: bool = True
     masks: bool = False
     batch: int = 1
     details: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Tensor]]:
+    def __call__(self, pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
         """Predictions for each of the pictures."""
         return self.run(pictures)
 
@@ -72,7 +69,7 @@ def open_detector(
     """Whatever names a detector -> a `DetectRunner`.
 
     Args:
-        model: a detector, the path of a checkpoint of one, or a runner.
+        model: a detector, the path of a checkpoint of one or of an exported file, or a runner.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
         threshold: detections with lower scores are not wanted; a network then spends nothing on them.
@@ -85,6 +82,13 @@ def open_detector(
         return model
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
+    if isinstance(model, Path | str):
+        from phonecv.export import exporter_for
+
+        if exporter_for(model) is not None:
+            from phonecv.detect.exported import exported_detector
+
+            return exported_detector(model, device=device, amp=amp, threshold=threshold, loading=loading)
     network = open_dense(model, "detect", **loading)
     return torch_detector(network, device=device, amp=amp, threshold=threshold)
 
@@ -102,9 +106,11 @@ def torch_detector(
     network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
     if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
         network.score_threshold = max(network.score_threshold, threshold - 1e-6)
+    if getattr(model, "masks", False):
+        network.paste = False  # whole pictures of masks would fill the memory, and nobody asks for their pixels
 
     @torch.inference_mode()
-    def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Tensor]]:
+    def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
         with torch.autocast(place.type, dtype=low, enabled=low is not None):
             return network([picture.to(place) for picture in pictures])
 
@@ -116,7 +122,7 @@ def torch_detector(
         classes=tuple(names) if names is not None else tuple(str(label) for label in range(model.num_classes)),
         named=names is not None,
         masks=masks,
-        batch=_batch(model, place, masks=masks),
+        batch=_batch(model, place),
         details={
             "architecture": model.architecture,
             "backbone": model.backbone_name,
@@ -129,10 +135,8 @@ def torch_detector(
     )
 
 
-def _batch(model: DenseModel, place: torch.device, *, masks: bool) -> int:
+def _batch(model: DenseModel, place: torch.device) -> int:
     """How many pictures at once suit the device."""
-    if masks:
-        return MASK_BATCH if place.type != "cpu" else 1
     if place.type != "cpu":
         return ACCELERATOR_BATCH
     spec = model.preprocessing

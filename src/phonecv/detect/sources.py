@@ -33,7 +33,7 @@ def detect_all(
     """Find objects in everything that is named.
 
     Args:
-        model: a detector, the path of a checkpoint of one, or a `DetectRunner`.
+        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
         sources: pictures, folders of pictures, patterns, and videos.
         camera: number or device of a camera.
         out: folder for tables, drawn pictures and videos, see `write_detections` and `predict_video`.

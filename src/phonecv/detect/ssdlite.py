@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense import Prepared, feature_channels
-from phonecv.detect.anchors import ssd_anchors
+from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.assign import assign
-from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
+from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
 from phonecv.detect.losses import box_targets, mined_cross_entropy, normaliser
 from phonecv.detect.options import check_boxes, check_numbers
@@ -101,11 +101,20 @@ class SSDLite(Detector):
         codes = [head(x) for head, x in zip(self.box_heads, maps, strict=True)]
         return logits, codes
 
+    @property
+    def box_rule(self) -> BoxRule:
+        """Softmax with the background last; six anchors per cell and level."""
+        anchors = {
+            "kind": "ssd",
+            "min_sizes": self.min_sizes,
+            "max_sizes": self.max_sizes,
+            "strides": self.anchor_strides,
+        }
+        return BoxRule("softmax", SSD_STDS, anchors)
+
     def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Six per cell and level."""
-        return ssd_anchors(
-            sizes, min_sizes=self.min_sizes, max_sizes=self.max_sizes, strides=self.anchor_strides
-        )  # fmt: skip
+        return anchors_by_rule(sizes, self.box_rule.anchors)
 
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor.

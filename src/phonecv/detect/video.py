@@ -117,7 +117,7 @@ def predict_video(
     Ctrl-C ends a stream, and what was written until then is kept; so does an error in the middle of a file.
 
     Args:
-        model: a detector, the path of a checkpoint of one, or a `DetectRunner`.
+        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
         source: a video file; or with `camera` its number, such as "0", or its device.
         camera: `source` is a camera.
         out: folder for ``NAME.mp4`` with the objects drawn (without sound) and ``NAME.jsonl`` with a line per frame:

@@ -47,7 +47,11 @@ def _per_channel(values: Sequence[float]) -> Tensor:
 
 
 def deployable(
-    network: VisionModel | DenseModel, *, bake: bool = False, decode: bool = False
+    network: VisionModel | DenseModel,
+    *,
+    bake: bool = False,
+    decode: bool | str = False,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Deployable, tuple[str, ...]]:
     """The module for a file, and a name for each of its outputs.
 
@@ -55,7 +59,8 @@ def deployable(
         network: on the CPU, in evaluation mode; classifier, dense backbone, detector or segmenter.
         bake: take pixel values 0..255 rather than normalised ones.
         decode: for detectors: boxes, scores and labels rather than the heads' raw outputs; for segmenters: the class
-            of every pixel rather than logits.
+            of every pixel rather than logits. See `phonecv.export.dense.DECODINGS`.
+        size: input height and width of detectors, None where they are free.
     """
     spec = network.preprocessing
     normalisation = (spec.mean, spec.std) if bake else (None, None)
@@ -64,5 +69,5 @@ def deployable(
         return Deployable(network, *normalisation).eval(), names
     from phonecv.export.dense import dense_module
 
-    module, names = dense_module(network, decode=decode)
+    module, names = dense_module(network, decode=decode, size=size)
     return Deployable(module, *normalisation).eval(), names

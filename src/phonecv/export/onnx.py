@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from torch import Tensor, nn
 from phonecv.errors import UserError
 from phonecv.export.job import Job, Session, Written
 from phonecv.export.record import read_record
+from phonecv.export.tracing import traced
 
 #: Metadata keys in the file start with this.
 PREFIX = "phonecv."
@@ -24,31 +30,100 @@ def write(job: Job, folder: Path) -> Written:
     import onnx
 
     path = folder / f"{job.stem}.onnx"
-    write_graph(job.module, job.example, path, list(job.outputs), dynamic_size=job.dynamic_size)
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "float.onnx"
+        write_graph(job.module, job.example, source, list(job.outputs), dynamic_size=job.dynamic_size)
+        report = _in_precision(job, source, path)
     proto = onnx.load(path)
     for key, value in job.record.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         proto.metadata_props.add(key=PREFIX + key, value=text)
+    _forget_sources(proto)
     onnx.checker.check_model(proto)
     onnx.save(proto, path)
-    return Written(path, len(proto.graph.node))
+    return Written(path, len(proto.graph.node), report)
+
+
+def _forget_sources(proto: Any) -> None:
+    """Take out where each operator was called in the sources: paths of this machine, and a third of a small file.
+
+    Which layer it belongs to stays.
+    """
+    for node in proto.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key.endswith("name_scopes")]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+
+
+def _in_precision(job: Job, source: Path, path: Path) -> dict[str, Any]:
+    """Write a float32 file as `path` in the precision asked for; returns what was used."""
+    if job.precision == "int8":
+        from phonecv.export import onnx_int8
+
+        return {"settings": onnx_int8.quantize(job, source, path)}
+    if job.precision == "int8-weights":
+        from phonecv.export import onnx_weights
+
+        return {"settings": onnx_weights.quantize(job, source, path)}
+    if job.precision == "fp16":
+        _halve(source, path)
+    else:
+        shutil.move(source, path)  # the temporary folder may be on another disk
+    return {}
+
+
+def _halve(source: Path, path: Path) -> None:
+    """Weights and arithmetic in fp16, inputs and outputs in float32; operators that lack fp16 stay as they are."""
+    import onnx
+
+    before = list(sys.path)
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    sys.path[:] = before  # that import puts its own folder there
+    proto = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    # Its casts stand at the end of the graph, but the format wants each operator after those it reads from.
+    nodes = list(proto.graph.node)
+    made = {name: number for number, node in enumerate(nodes) for name in node.output}
+    reads = {number: {made[name] for name in node.input if name in made} for number, node in enumerate(nodes)}
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes[number] for number in TopologicalSorter(reads).static_order())
+    onnx.save(proto, path)
 
 
 def write_graph(
     network: nn.Module, example: Tensor, path: Path, outputs: list[str], *, dynamic_size: bool = False
 ) -> None:
-    """Trace and write, with a free batch size."""
-    torch.onnx.export(
-        network,
-        (example,),
-        path,
-        dynamo=True,
-        input_names=["images"],
-        output_names=outputs,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,  # one file; mobile networks are far below protobuf's 2 GB
-        verbose=False,
-    )
+    """Trace and write, with a free batch size and, if asked for, free height and width."""
+    # The exporter traces a module itself, in more ways than one if it has to; none of them leaves a size free here.
+    given: dict[str, Any] = {"model": network, "args": (example,), "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    if dynamic_size:
+        given = {"model": traced(network, example, dynamic_size=True)}
+    with torch.no_grad():
+        torch.onnx.export(
+            f=path,
+            dynamo=True,
+            input_names=["images"],
+            output_names=outputs,
+            external_data=False,  # one file; mobile networks are far below protobuf's 2 GB
+            verbose=False,
+            **given,
+        )
+    if dynamic_size:
+        _name_axes(path)
+
+
+def _name_axes(path: Path) -> None:
+    """Call the free axes batch, height and width, which the tracer has called s1, s2 and s3."""
+    import onnx
+
+    proto = onnx.load(path)
+    axes = proto.graph.input[0].type.tensor_type.shape.dim
+    names = {axes[axis].dim_param: name for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
+    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = re.sub(r"\w+", lambda word: names.get(word.group(), word.group()), axis.dim_param)
+    onnx.save(proto, path)
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
@@ -67,9 +142,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         wanted = ", ".join(f"{item.name} {item.shape}" for item in inputs)
         raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
     metadata = session.get_modelmeta().custom_metadata_map
-    record = {
-        key.removeprefix(PREFIX): _value(text) for key, text in metadata.items() if key.startswith(PREFIX)
-    } or read_record(path)
+    record = metadata_record(metadata) or read_record(path)
     height, width = shape[2:]
     name = inputs[0].name
 
@@ -83,6 +156,11 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         size=(height, width) if isinstance(height, int) and isinstance(width, int) else None,
         record=record,
     )
+
+
+def metadata_record(entries: Mapping[str, str]) -> dict[str, Any]:
+    """The record in an ONNX file's metadata; empty if it has none."""
+    return {key.removeprefix(PREFIX): _value(text) for key, text in entries.items() if key.startswith(PREFIX)}
 
 
 def _value(text: str) -> Any:
@@ -113,8 +191,11 @@ def start_session(path: Path, threads: int) -> Any:
         raise UserError(f"{path} cannot be used as an ONNX model: {reason}") from error
 
 
-def refuse_outside_weights(path: Path) -> None:
+def refuse_outside_weights(path: Path) -> Any:
     """Refuse a file whose weights lie outside its folder: reading them would open any file of the machine.
+
+    Returns:
+        The model without weights that lie in files of their own.
 
     Raises:
         UserError: it does, or it is not an ONNX file.
@@ -127,18 +208,29 @@ def refuse_outside_weights(path: Path) -> None:
     except (DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} is not an ONNX file ({type(error).__name__})") from error
     folder = path.resolve().parent
-    for tensor in [*proto.graph.initializer, *_attribute_tensors(proto.graph)]:
+    for tensor in [*_weights(proto.graph), *(weight for function in proto.functions for weight in _in_nodes(function))]:
         for entry in tensor.external_data:
             if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
                 raise UserError(f"{path} was refused: its weights {entry.value!r} lie outside its folder")
+    return proto
 
 
-def _attribute_tensors(graph: Any) -> Iterator[Any]:
+def _weights(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _in_nodes(graph)
+
+
+def _in_nodes(graph: Any) -> Iterator[Any]:
+    """Tensors in the attributes of a graph's or a function's nodes."""
     for node in graph.node:
         for attribute in node.attribute:
             yield attribute.t
             yield from attribute.tensors
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from inner.initializer
-                if inner.node:
-                    yield from _attribute_tensors(inner)
+            for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
+                yield from (sparse.values, sparse.indices)
+            for inner in attribute.graphs:
+                yield from _weights(inner)
+            if attribute.HasField("g"):
+                yield from _weights(attribute.g)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
-from phonecv.export.formats import EXPORTERS, Exporter, resolve
+from phonecv.export.formats import Exporter, resolve
 from phonecv.export.job import Job, Written
 from phonecv.files import write_json
 
@@ -74,7 +75,7 @@ def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndar
         return _in_process_of_its_own(exporter, job, folder, inputs)
     with captured() as log:
         try:
-            written, outputs, runtime = _perform(exporter, job, folder, inputs)
+            written, outputs, runtime = _perform(exporter.function, exporter.session, job, folder, inputs)
         except UserError:
             raise
         except Exception as error:  # whatever a toolkit's many layers raise is its failure
@@ -84,13 +85,13 @@ def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndar
 
 
 def _perform(
-    exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndarray]
+    function: str, session_function: str, job: Job, folder: Path, inputs: Sequence[np.ndarray]
 ) -> tuple[Written, list[list[np.ndarray]], str]:
-    written: Written = resolve(exporter.function)(job, folder)
+    written: Written = resolve(function)(job, folder)
     if not inputs:
         return written, [], ""
     _note(folder, written)
-    session = resolve(exporter.session)(written.path, threads=torch.get_num_threads(), precision=job.precision)
+    session = resolve(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
     return written, [session(batch) for batch in inputs], session.runtime
 
 
@@ -102,10 +103,17 @@ def _note(folder: Path, written: Written) -> None:
 
 def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndarray]) -> Performed:
     place = folder.parent
-    torch.save((exporter.format, job), place / "job.pt")
+    try:
+        torch.save((exporter.function, exporter.session, job), place / "job.pt")
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        # A class made inside a function, a lambda: another process could not find it again.
+        raise UserError(
+            f"{job.stem} cannot be passed to the process that writes {exporter.title}: {reason(error)}; "
+            "define the network's classes at the top of a module"
+        ) from error
     np.savez(place / "inputs.npz", *inputs)
-    # Modules that the pickled network needs lie where this process found them.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # Modules that the pickled network needs lie where this process found them; an empty entry is the folder it is in.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     environment["PHONECV_THREADS"] = str(torch.get_num_threads())
     log_path = place / "log.txt"
     command = [sys.executable, "-m", "phonecv.export.perform", str(folder)]
@@ -142,11 +150,11 @@ def main(folder: Path) -> int:
     place = folder.parent
     torch.set_num_threads(int(os.environ["PHONECV_THREADS"]))
     # Written a moment ago by the process that started this one.
-    format_, job = torch.load(place / "job.pt", weights_only=False)
+    function, session, job = torch.load(place / "job.pt", weights_only=False)
     with np.load(place / "inputs.npz") as held:
         inputs = [held[name] for name in held.files]
     try:
-        written, outputs, runtime = _perform(EXPORTERS[format_], job, folder, inputs)
+        written, outputs, runtime = _perform(function, session, job, folder, inputs)
     except UserError as error:
         write_json(place / "result.json", {"refused": str(error)})
         return 0
@@ -167,7 +175,9 @@ def main(folder: Path) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's message, or its kind."""
+    """The first line of an error's message, or its kind; of the error it came from, where a toolkit wraps its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,17 @@ def record_path(path: Path) -> Path:
 
 
 def describe(
-    network: VisionModel | DenseModel, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: bool
+    network: VisionModel | DenseModel,
+    height: int,
+    width: int,
+    *,
+    outputs: tuple[str, ...],
+    bake: bool,
+    decode: bool | str,
 ) -> dict[str, Any]:
     """The record that travels with the file; see docs/deploy.md for its fields."""
+    from phonecv.export.dense import decoding_of, decoding_record
+
     common = {
         "version": __version__,
         "task": getattr(network, "task", "classify"),
@@ -36,11 +45,12 @@ def describe(
         "input_size": [height, width],
         "input_range": "pixels 0..255" if bake else "normalised",
         "outputs": list(outputs),
-        "decoded": decode,
+        "decoded": decoding_of(decode) != "raw",
     }
     if isinstance(network, VisionModel):
         spec = at_size(network.preprocessing, height, width).to_dict()
-        return {**common, "overrides": network.overrides, "preprocessing": spec}
+        prepared = {"quantization": network.quantization} if network.quantization else {}
+        return {**common, "overrides": network.overrides, "preprocessing": spec, **prepared}
     return {
         **common,
         "architecture": network.architecture,
@@ -48,6 +58,7 @@ def describe(
         "backbone": network.backbone_name,
         "overrides": network.backbone_overrides,
         "preprocessing": network.preprocessing.to_dict(),
+        "decoding": decoding_record(network, height, width, decode),
     }
 
 
@@ -91,6 +102,27 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{beside} does not hold a record; export the network again")
     return found
+
+
+def find_record(path: Path) -> dict[str, Any]:
+    """The record beside an exported file, or the one within an ONNX or torch.export file; empty if there is none.
+
+    Runs nothing of the file.
+
+    Raises:
+        UserError: it is damaged, or the file is one that is never opened.
+    """
+    suffix = path.suffix.lower()
+    within: dict[str, Any] = {}
+    if suffix == ".onnx" and find_spec("onnx") is not None:
+        from phonecv.export.onnx import metadata_record, refuse_outside_weights
+
+        within = metadata_record({entry.key: entry.value for entry in refuse_outside_weights(path).metadata_props})
+    elif suffix == ".pt2":
+        from phonecv.export.pt2_check import checked_record
+
+        within = checked_record(path)
+    return read_record(path) or within
 
 
 def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreprocessing | None:

@@ -16,6 +16,7 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.export.checks import MAX_DIFF, MIN_AGREEMENT, Comparison, check_inputs, compare, expected_outputs
+from phonecv.export.dense import refuse_free_size
 from phonecv.export.deployable import deployable
 from phonecv.export.formats import PRECISIONS, Exporter, exporter_for, get_exporter
 from phonecv.export.job import Job
@@ -35,14 +36,14 @@ class ExportResult:
 
     Attributes:
         path: the main file.
-        files: all that belongs to it, the record among them.
+        files: all that belongs to it, first the main file; the record and the test picture are among them.
         record: the JSON beside it, with preprocessing, classes and form.
         format: name in `EXPORTERS`.
         precision: of the file.
         model: catalog name, or heads and backbone.
         form: "training" or "deploy".
         size: input height and width it was traced with.
-        bytes: of the files without the record.
+        bytes: of the files that an app needs: without the record and the test picture.
         operators: nodes of the graph.
         difference: largest absolute difference of the outputs from PyTorch's, divided by max(1, largest
             output); None if it was not checked.
@@ -84,7 +85,7 @@ def export(
     dynamic_size: bool = False,
     precision: str = "float32",
     bake: bool = False,
-    decode: bool = False,
+    decode: bool | str = False,
     images: Path | str | Sequence[Path] | None = None,
     verify: bool = True,
     max_diff: float | None = None,
@@ -103,7 +104,8 @@ def export(
         dynamic_size: leave height and width free, where the format can; `size` is then what it is traced with.
         precision: of `phonecv.export.formats.PRECISIONS`; "int8" needs `calibration`, see `phonecv.quantize`.
         bake: the file takes pixel values 0..255 and normalises them itself (Core ML: a picture).
-        decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel.
+        decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel; "boxes"
+            stops before suppression. See `phonecv.export.dense.DECODINGS`.
         images: pictures to compare on: a folder, a pattern or files; None for embedded photographs.
         verify: run the file and compare; False only writes it.
         max_diff: largest difference allowed, see `ExportResult.difference`; None for the precision's own limit.
@@ -132,13 +134,17 @@ def export(
         raise UserError(f"{exporter.title} files have one input size; formats without: {_dynamic()}")
     exporter.require()
     from phonecv.create import load_network
+    from phonecv.quantize.state import refuse_floating_point
 
     start = time.perf_counter()
     network = prepared(load_network(model, dense=True), form)
     _check_refused(exporter, network)
+    refuse_floating_point(network, precision)
     height, width = check_size(size, network)
     pictures = check_pictures(images)
-    module, names = deployable(network, bake=bake, decode=decode)
+    if dynamic_size:
+        refuse_free_size(network)
+    module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
     tensor = as_input(pictures, network, height, width, bake=bake)
     job = Job(
         module=module,
@@ -175,30 +181,33 @@ def export(
                 source=pictures.source,
                 file=path.name,
             )
-        files = move(done.written.path, folder, path)
-    record = {
-        **job.record,
-        "format": exporter.format,
-        "precision": precision,
-        "file": path.name,
-        "dynamic_batch": exporter.dynamic_batch,
-        "dynamic_size": dynamic_size,
-        "difference": None if comparison is None else comparison.difference,
-        "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
-        "report": dict(done.written.report),
-        "test": write_test(path, pictures, expected, names),
-    }
-    write_json(record_path(path), record)
+        record = {
+            **job.record,
+            "format": exporter.format,
+            "precision": precision,
+            "file": path.name,
+            "dynamic_batch": exporter.dynamic_batch,
+            "dynamic_size": dynamic_size,
+            "difference": None if comparison is None else comparison.difference,
+            "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
+            "report": dict(done.written.report),
+            "test": write_test(folder / f"{path.stem}.test.png", pictures, expected, names),
+        }
+        main = done.written.path
+        write_json(record_path(main), record)
+        files = move(main, folder, path)
+    # What an earlier attempt left to read is not true any more.
+    log_of(path).unlink(missing_ok=True)
     return ExportResult(
         path=path,
-        files=(*files, record_path(path)),
+        files=files,
         record=record_path(path),
         format=exporter.format,
         precision=precision,
         model=network.name,
         form=network.form,
         size=(height, width),
-        bytes=sum(size_of(file) for file in files),
+        bytes=sum(size_of(file) for file in files if file.suffix not in (".json", ".png")),
         operators=done.written.operators,
         difference=None if comparison is None else comparison.difference,
         agreement=None if comparison is None else comparison.agreement,
@@ -224,7 +233,7 @@ def prepared(network: Any, form: str) -> Any:
     return fuse(network) if form == "deploy" else network
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode it would make tensors that no tracer takes
 def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
     """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
     from phonecv.data.reading import eval_transform
@@ -246,9 +255,14 @@ def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[np.ndar
     try:
         return perform(exporter, job, folder, batches)
     except ExportFailed as failure:
-        log = path.with_name(path.name + ".log")
+        log = log_of(path)
         write_text(log, failure.log)
         raise UserError(f"{failure}; whole log: {log}") from failure
+
+
+def log_of(path: Path) -> Path:
+    """Where a failed export leaves what the toolkit said."""
+    return path.with_name(path.name + ".log")
 
 
 def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
@@ -265,10 +279,9 @@ def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
 
 
 def write_test(
-    path: Path, pictures: Pictures, expected: Sequence[Sequence[np.ndarray]], names: tuple[str, ...]
+    picture: Path, pictures: Pictures, expected: Sequence[Sequence[np.ndarray]], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures."""
-    picture = path.with_name(f"{path.stem}.test.png")
     pictures.images[0].save(picture)
     outputs = {}
     for name, values in zip(names, expected[0], strict=True):
@@ -293,7 +306,9 @@ def destination_of(model: object, destination: Path | str, exporter: Exporter) -
     """
     path = Path(destination)
     if path.is_dir() and path.suffix.lower() != exporter.suffix:
-        stem = Path(model).stem if isinstance(model, str | Path) else (getattr(model, "name", "") or "model")
+        # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.
+        given = isinstance(model, str | Path)
+        stem = Path(str(model).partition(":")[0]).stem if given else (getattr(model, "name", "") or "model")
         return path / f"{stem.replace(' ', '_')}{exporter.suffix}"
     if path.suffix.lower() != exporter.suffix:
         raise UserError(f"{path} does not end in {exporter.suffix}; try {path.with_suffix(exporter.suffix)}")

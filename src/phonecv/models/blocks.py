@@ -153,21 +153,22 @@ class WindowGrid:
         self.height, self.width = height, width
         # While a graph with free sizes is traced, sizes are symbols: then nothing may be decided by them.
         self.symbolic = not (isinstance(height, int) and isinstance(width, int))
-        self.window_h, self.window_w = (window, window) if window > 0 else (height, width)
+        self.whole = window <= 0
+        self.window_h, self.window_w = (height, width) if self.whole else (window, window)
         # The padded size as a product, so that a symbolic one is seen to divide by the window.
-        self.rows = (height + self.window_h - 1) // self.window_h
-        self.columns = (width + self.window_w - 1) // self.window_w
+        self.rows = 1 if self.whole else (height + window - 1) // window
+        self.columns = 1 if self.whole else (width + window - 1) // window
         self.pad_bottom = self.rows * self.window_h - height
         self.pad_right = self.columns * self.window_w - width
 
     @property
     def single(self) -> bool:
         """Whether one window covers the map; remote and close are then the same cut."""
-        return not self.symbolic and self.rows == 1 and self.columns == 1
+        return self.whole or (not self.symbolic and self.rows == 1 and self.columns == 1)
 
     def pad(self, x: Tensor, value: Tensor | None = None) -> Tensor:
         """Append the cells that fill the last windows: zeros, or `value` per channel (1 C 1 1)."""
-        if not (self.symbolic or self.pad_bottom or self.pad_right):
+        if self.whole or not (self.symbolic or self.pad_bottom or self.pad_right):
             return x
         amounts = (0, self.pad_right, 0, self.pad_bottom)
         return F.pad(x, amounts) if value is None else F.pad(x - value, amounts) + value
@@ -183,7 +184,7 @@ class WindowGrid:
             x = rows.reshape(-1, R, w, K, C).permute(1, 3, 0, 2, 4)  # R K B*h w C
         else:
             x = rows.reshape(-1, h, K, w, C).transpose(1, 2)  # B*R K h w C
-        return x.reshape(-1, h * w, C)
+        return self._joined(x, h * w, C)
 
     def merge(self, x: Tensor, scheme: Scheme) -> Tensor:
         """Tokens ``B*windows N C`` -> rows of pixels ``B*H*W C``; the inverse of `split`."""
@@ -195,7 +196,15 @@ class WindowGrid:
             x = x.reshape(R, K, -1, w, C).permute(2, 0, 3, 1, 4)  # B*h R w K C
         else:
             x = x.reshape(-1, K, h, w, C).transpose(1, 2)  # B*R h K w C
-        return x.reshape(-1, C)
+        return self._joined(x, C)
+
+    def _joined(self, x: Tensor, *last: int) -> Tensor:
+        """A permuted tensor with these last axes and one in front of them."""
+        if self.symbolic:
+            # Reshape would ask whether the axes happen to lie so that no copy is needed, as they do for one window,
+            # and the answer would be frozen into the graph.
+            return x.clone(memory_format=torch.contiguous_format).view(-1, *last)
+        return x.reshape(-1, *last)
 
     def to_rows(self, x: Tensor) -> Tensor:
         """Padded map ``B C H W`` -> rows of pixels ``B*H*W C``."""

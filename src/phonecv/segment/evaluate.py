@@ -142,8 +142,8 @@ def evaluate_segmenter(
     """mIoU, pixel accuracy and mean class accuracy over a data set, at the label maps' own sizes.
 
     Args:
-        model: a segmenter, the path of a checkpoint of one, or a `SegmentRunner` (which has its device and way of
-            inference already).
+        model: a segmenter, the path of a checkpoint or exported file of one, or a `SegmentRunner` (which has its device
+            and way of inference already).
         data: the data folder (see `phonecv.data.labelmaps.find_labels`), or a split that was read already.
         split: of a data folder.
         reduce_zero_label: the value 0 means nothing and 1 is class 0 (ADE20K). None takes whichever makes the data's

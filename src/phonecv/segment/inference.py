@@ -95,7 +95,7 @@ def logits(
         flip: show the network the mirrored pictures, and mirror its answer back.
         final: whether to resize to the pictures' size, rather than leave the logits at the network's input.
     """
-    prepared = prepare(images, _scaled(model.preprocessing, scale))
+    prepared = prepare(images, _scaled(model.preprocessing, scale), canvas=model.canvas)
     batch = prepared.batch.to(model.dtype)
     if flip:
         batch = batch.flip(3)

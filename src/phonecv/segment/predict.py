@@ -88,7 +88,7 @@ def predict_segmenter(
     Label maps are saved as they are found, so that any number of pictures needs little memory.
 
     Args:
-        model: a segmenter, the path of a checkpoint of one, or a `SegmentRunner`.
+        model: a segmenter, the path of a checkpoint or exported file of one, or a `SegmentRunner`.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
         out: folder for ``labels/*.png`` (class numbers, in the classes' colours), ``overlays/*.jpg``, legend.json
             (number, name and colour of every class), predictions.json and a picture of the first ones; None saves

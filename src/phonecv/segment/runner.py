@@ -61,7 +61,7 @@ def open_segmenter(
     """Whatever names a segmenter -> a `SegmentRunner`; a network given stays as it was.
 
     Args:
-        model: a segmenter, the path of a checkpoint of one, or a runner.
+        model: a segmenter, the path of a checkpoint of one or of an exported file, or a runner.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
         slide: side and stride of sliding windows; None leaves it to the segmenter.
@@ -78,6 +78,15 @@ def open_segmenter(
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if not scales or any(scale <= 0 for scale in scales):
         raise UserError(f"scales {list(scales)} have to be positive, and at least one; 1 is the model's own size")
+    if isinstance(model, Path | str):
+        from phonecv.export import exporter_for
+
+        if exporter_for(model) is not None:
+            from phonecv.segment.exported import exported_segmenter
+
+            return exported_segmenter(
+                model, device=device, amp=amp, slide=slide, scales=scales, flip=flip, loading=loading
+            )
     network = open_dense(model, "segment", **loading)
     place, low = pick_device(device), AMP_TYPES[amp]
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()
@@ -91,7 +100,7 @@ def open_segmenter(
     def run(pictures: Sequence[Tensor]) -> list[Tensor]:
         found: list[Tensor] = []
         with torch.autocast(place.type, dtype=low, enabled=low is not None):
-            for part in _parts(network, pictures, max(scales)):
+            for part in in_parts(network, pictures, max(scales)):
                 found += predict_labels(network, part, scales=scales, flip=flip)
         return found
 
@@ -118,7 +127,7 @@ def open_segmenter(
     )
 
 
-def _parts(network: Segmenter, pictures: Sequence[Tensor], scale: float) -> Iterator[list[Tensor]]:
+def in_parts(network: Segmenter, pictures: Sequence[Tensor], scale: float) -> Iterator[list[Tensor]]:
     """As many pictures at a time as the memory takes; at least one."""
     limit = CPU_LOGITS if next(network.parameters()).device.type == "cpu" else ACCELERATOR_LOGITS
     part: list[Tensor] = []

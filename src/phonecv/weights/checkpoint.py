@@ -320,6 +320,9 @@ def save_checkpoint(
         )
     if layout != "phonecv" and not isinstance(model, VisionModel):
         raise UserError(f"layout {layout!r} knows classifiers only; a {type(model).__name__} is written as 'phonecv'")
+    if layout != "phonecv" and isinstance(model, VisionModel) and model.quantization:
+        done = ", ".join(model.quantization.get("remedies", []))
+        raise UserError(f"layout {layout!r} cannot say that {model.name} is prepared for int8 ({done})")
     # Clones are contiguous and share nothing, as safetensors demands.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)

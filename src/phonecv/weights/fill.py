@@ -158,6 +158,7 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     exempt = _settle_classifier(model, state, loaded, head)
     if loaded.form == "deploy":
         match_structure(model, state)
+        _prepare_for_int8(model, loaded)
     own = model.state_dict()
     difference = compare(state, own, exempt)
     if difference:
@@ -175,6 +176,22 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
         if record.classes is not None and len(record.classes) == model.num_classes and not exempt:
             model.class_names = record.classes
     return model
+
+
+def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:
+    """The parts that remedies for int8 added to the network in the file."""
+    state = loaded.record.quantization if loaded.record is not None else {}
+    if state or model.quantization:
+        from phonecv.quantize.state import restore
+
+        restore(model, state, loaded.source)
+    if not state.get("float", True):
+        done = ", ".join(state.get("remedies", []))
+        _log.warning(
+            "%s was prepared for int8 (%s): in floating point it is worse than the network it was made from",
+            loaded.source,
+            done,
+        )
 
 
 def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loaded, head: Head) -> set[str]:

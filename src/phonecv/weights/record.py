@@ -26,6 +26,8 @@ _LIMITS = {"branches": 64, "exp_ratios": 64, "kernels": 63, "in_chans": 1024, "d
 _LIMIT = 16384
 _MOST_CLASSES = 1_000_000
 _LONGEST_LIST = 256
+#: More than any network has.
+_MOST_LAYERS = 4096
 
 #: Arguments of `create_model` that are not part of a network's shape.
 _FORBIDDEN = ("weights", "num_classes", "form", "name")
@@ -48,6 +50,7 @@ class Record:
         task: "classify", "detect" or "segment".
         architecture: name of the heads; empty for a classifier.
         options: arguments of the heads that differ from the architecture's.
+        quantization: what was done to it for int8, see `phonecv.quantize.state`; empty for an ordinary network.
     """
 
     model: str
@@ -62,6 +65,7 @@ class Record:
     task: str = "classify"
     architecture: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dense(self) -> bool:
@@ -87,6 +91,7 @@ class Record:
             model.preprocessing,
             dict(training or {}),
             source,
+            quantization=dict(model.quantization) if isinstance(model, VisionModel) else {},
             **more,
         )
 
@@ -100,6 +105,7 @@ class Record:
             "overrides": _listed(self.overrides),
             "num_classes": self.num_classes,
             "form": self.form,
+            **({"quantization": self.quantization} if self.quantization else {}),
             "classes": None if self.classes is None else list(self.classes),
             "preprocessing": self.preprocessing.to_dict(),
             "training": self.training,
@@ -138,7 +144,7 @@ class Record:
     def _from_values(cls, given: Any, source: str) -> Record:
         if not isinstance(given, dict):
             raise UserError(f"{source}: its record is not a mapping")
-        values: dict[str, Any] = {"task": "classify", "architecture": "", "options": {}, **given}
+        values: dict[str, Any] = {"task": "classify", "architecture": "", "options": {}, "quantization": {}, **given}
         task, format_ = values["task"], values.get("format")
         wanted = FORMATS.get(task) if isinstance(task, str) else None
         if format_ != wanted and (wanted is not None or format_ not in FORMATS.values()):
@@ -160,6 +166,7 @@ class Record:
             "phonecv_version": str,
             "architecture": str,
             "options": dict,
+            "quantization": dict,
         }
         for name in expected:
             if name not in values:
@@ -195,6 +202,7 @@ class Record:
             task,
             values["architecture"],
             {key: _checked_option(key, value, source) for key, value in values["options"].items()},
+            _checked_state(values["quantization"], source),
         )
 
 
@@ -215,6 +223,15 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if not isinstance(value, int | float | str | None):
         raise UserError(f"{source}: its record asks for {key}={value!r:.80}")
     return value
+
+
+def _checked_state(state: dict[str, Any], source: str) -> dict[str, Any]:
+    """What was done for int8: lists of names, within sense, and plain values."""
+    for key in ("remedies", "biases"):
+        names = state.get(key, [])
+        if not isinstance(names, list) or len(names) > _MOST_LAYERS or not all(isinstance(n, str) for n in names):
+            raise UserError(f"{source}: {key!r} in its record's quantization is no list of names")
+    return dict(state)
 
 
 def _checked_option(key: str, value: Any, source: str) -> Any:

@@ -1,0 +1,5 @@
+// One runtime in a frame of its own: its threads, memory and settings end with the frame.
+
+import { openEngine } from "./engines.js";
+
+window.openEngine = openEngine;

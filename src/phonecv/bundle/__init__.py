@@ -1,0 +1,7 @@
+"""A model with all that an app needs of it, in one folder or zip."""
+
+from __future__ import annotations
+
+from phonecv.bundle.build import BundleResult, bundle, check_manifest
+
+__all__ = ["BundleResult", "bundle", "check_manifest"]

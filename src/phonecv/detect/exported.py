@@ -1,0 +1,140 @@
+"""Exported detectors as runners: pictures are brought to the file's size, boxes back to the pictures'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phonecv.dense.exported import DenseFile, open_dense_file
+from phonecv.dense.inputs import Prepared, prepare
+from phonecv.detect.anchors import anchors_by_rule
+from phonecv.detect.base import BoxRule
+from phonecv.detect.box_masks import BoxMasks
+from phonecv.detect.boxes import decode
+from phonecv.detect.postprocess import best_pairs, suppressed
+from phonecv.detect.runner import DetectRunner
+from phonecv.errors import UserError
+from phonecv.runner import CPU_PIXELS
+
+
+def exported_detector(
+    path: Path | str,
+    *,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    threshold: float = 0.0,
+    loading: Mapping[str, Any] | None = None,
+) -> DetectRunner:
+    """An exported detector, whatever part of the decoding its file holds.
+
+    Files with one size get pictures of other shapes smaller and padded where the detector keeps their aspect.
+
+    Args:
+        path: the main file.
+        device: None or "cpu".
+        amp: "none".
+        threshold: detections with lower scores are not wanted.
+        loading: options of checkpoints, which a file has not.
+
+    Raises:
+        UserError: it cannot be opened, is no detector, or its record does not describe its outputs.
+    """
+    file = open_dense_file(path, "detect", device=device, amp=amp, loading=loading or {})
+    kind = file.decoding.get("kind")
+    if kind not in ("raw", "boxes", "final"):
+        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+    least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
+
+    @torch.inference_mode()
+    def run(pictures: Sequence[Tensor]) -> list[dict[str, Any]]:
+        prepared = prepare([picture.cpu() for picture in pictures], file.spec, canvas=file.size)
+        outputs = file.run(prepared.batch)
+        if kind == "final":
+            return _given(outputs, prepared, least)
+        return _chosen(file, outputs, prepared, least)
+
+    height, width = file.size or (file.spec.size, file.spec.longest or file.spec.size)
+    return DetectRunner(
+        description=file.description,
+        run=run,
+        classes=file.classes,
+        named=file.named,
+        masks="masks" in file.outputs,
+        batch=max(1, CPU_PIXELS // (height * width)),
+        details=file.details,
+    )
+
+
+def _chosen(file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:
+    """The final boxes of a file that gives something for every anchor."""
+    levels, rule = _levels(file, prepared)
+    counts = [len(level) for level in levels]
+    if "box_codes" in outputs:
+        scores = rule.scores(outputs["class_logits"].float())
+        boxes = decode(torch.cat(levels), outputs["box_codes"].float(), rule.stds)
+    else:
+        scores, boxes = outputs["scores"].float(), outputs["boxes"].float()
+    if boxes.shape[1] != sum(counts):
+        raise UserError(
+            f"{file.path} gives {boxes.shape[1]} boxes, its record tells of {sum(counts)} anchors for"
+            f" {prepared.batch.shape[2]}x{prepared.batch.shape[3]} pixels; export it again"
+        )
+    sizes = torch.tensor(prepared.sizes).flip(1).repeat(1, 2)  # B 4: x y x y
+    boxes = torch.minimum(boxes.clamp(min=0), sizes[:, None])
+    options = file.decoding
+    found = []
+    for score, box in zip(scores.split(counts, 1), boxes.split(counts, 1), strict=True):
+        image, place, label, value = best_pairs(score, least, int(options["candidates"]))
+        found.append((box[image, place], value, label, image))
+    box, value, label, image = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return suppressed(
+        box,
+        value,
+        label,
+        image,
+        prepared.scales,
+        overlap=float(options["nms_overlap"]),
+        keep=int(options["max_detections"]),
+    )
+
+
+def _levels(file: DenseFile, prepared: Prepared) -> tuple[list[Tensor], BoxRule]:
+    """Anchors of every level for the prepared batch."""
+    options = file.decoding
+    try:
+        rule = BoxRule(options["activation"], tuple(options["stds"]), options["anchors"])
+        if file.size is not None:
+            sizes = [(int(height), int(width)) for height, width in options["maps"]]
+        else:
+            height, width = prepared.batch.shape[2:]
+            sizes = [(-(-height // stride), -(-width // stride)) for stride in rule.anchors["strides"]]
+        return anchors_by_rule(sizes, rule.anchors), rule
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the record of {file.path} does not describe its anchors ({error}); export it again"
+        ) from error
+
+
+def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:
+    """The boxes of a file that has chosen them, in pixels of the pictures given."""
+    results = []
+    for place, (size, original) in enumerate(zip(prepared.sizes, prepared.originals, strict=True)):
+        count = int(outputs["count"][place])
+        boxes, scores = outputs["boxes"][place, :count].float(), outputs["scores"][place, :count].float()
+        height, width = size
+        boxes = torch.minimum(boxes, boxes.new_tensor((width, height, width, height)))
+        real = (boxes[:, 2:] > boxes[:, :2]).all(1) & (scores > least)
+        shown = boxes[real] / prepared.scales[place].repeat(2)
+        result: dict[str, Any] = {
+            "boxes": shown,
+            "scores": scores[real],
+            "labels": outputs["labels"][place, :count][real].long(),
+        }
+        if "masks" in outputs:
+            result["masks"] = BoxMasks(outputs["masks"][place, :count][real].float(), shown, *original)
+        results.append(result)
+    return results

@@ -1,0 +1,185 @@
+"""One trial: a method applied, a file written in its format, and the file judged on pictures."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phonecv.errors import UserError
+from phonecv.export import export, open_exported
+from phonecv.export.ranges import Int8Settings
+from phonecv.export.run import ExportResult
+from phonecv.models import VisionModel
+from phonecv.quantize.data import Pictures
+from phonecv.quantize.methods import Method
+from phonecv.quantize.remedies import apply
+from phonecv.quantize.scoring import Score, logits_of, score
+from phonecv.quantize.sensitivity import LayerNoise, layer_noise, most_sensitive
+
+#: Pictures on which layers are told apart.
+_FEW = 16
+
+#: Of the log of a toolkit that failed.
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one method in one format.
+
+    Attributes:
+        format: of the file.
+        method: its name.
+        remedies: that were applied.
+        settings: that the toolkit got.
+        score: on the pictures to choose by; None if the toolkit failed.
+        bytes: of the file.
+        seconds: preparing, writing and running.
+        error: why the toolkit failed, else empty.
+    """
+
+    format: str
+    method: str
+    remedies: tuple[str, ...]
+    settings: Mapping[str, Any]
+    score: Score | None
+    bytes: int
+    seconds: float
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        found = None if self.score is None else self.score.to_dict()
+        values = {"remedies": list(self.remedies), "settings": dict(self.settings), "score": found}
+        return {**{key: getattr(self, key) for key in ("format", "method", "bytes", "error")}, **values,
+                "seconds": round(self.seconds, 1)}  # fmt: skip
+
+
+@dataclass
+class Workshop:
+    """A network with its pictures, and what was made of it so far: methods share what they have in common.
+
+    Attributes:
+        network: fused, on the CPU, in evaluation mode.
+        calibration: pictures to find ranges on.
+        choosing: pictures to choose by.
+        precision: of the files.
+    """
+
+    network: VisionModel
+    calibration: Pictures
+    choosing: Pictures
+    precision: str = "int8"
+    _images: Tensor | None = None
+    _made: dict[Any, VisionModel] = field(default_factory=dict)
+    _reference: Tensor | None = None
+    _noise: dict[tuple[str, ...], list[LayerNoise]] = field(default_factory=dict)
+
+    @property
+    def images(self) -> Tensor:
+        """The calibration pictures as input."""
+        if self._images is None:
+            self._images = self.calibration.tensor()
+        return self._images
+
+    @property
+    def reference(self) -> Tensor:
+        """The floating-point network's outputs on the pictures to choose by."""
+        if self._reference is None:
+            self._reference = self.float_logits(self.choosing)
+        return self._reference
+
+    def float_logits(self, pictures: Pictures) -> Tensor:
+        """The floating-point network's outputs."""
+        from phonecv.runner import torch_runner
+
+        return logits_of(torch_runner(self.network, device="cpu"), pictures)
+
+    def noise(self, remedies: Sequence[str] = ()) -> list[LayerNoise]:
+        """The noise of every layer, measured once for the network with these remedies; biases play no part in it."""
+        key = tuple(name for name in remedies if name != "bias")
+        if key not in self._noise:
+            few = self.images[torch.arange(_FEW) * len(self.images) // _FEW]
+            self._noise[key] = layer_noise(apply(self.network, key, self.images), few, alone=True)
+        return self._noise[key]
+
+    def prepared(self, method: Method) -> tuple[VisionModel, dict[str, Any]]:
+        """The network after a method's remedies, and the settings for the toolkit."""
+        settings = dict(method.settings)
+        left_out: list[str] = []
+        if method.float_layers:
+            left_out = most_sensitive(self.noise(method.remedies), method.float_layers)
+            settings["float_layers"] = left_out
+        ranges = settings.get("range", "percentile")
+        spans = Int8Settings(range="percentile" if ranges == "own" else ranges)
+        key = (method.remedies, spans, tuple(left_out))
+        if key not in self._made:
+            self._made[key] = apply(
+                self.network, method.remedies, self.images, settings=spans, left_out=left_out, precision=self.precision
+            )
+        return self._made[key], settings
+
+    def write(self, method: Method, format: str, path: Path) -> ExportResult:
+        """The file of a method."""
+        network, settings = self.prepared(method)
+        full = self.precision == "int8"
+        return export(
+            network,
+            path,
+            format=format,
+            precision=self.precision,
+            images=self.choosing.paths[:4],
+            calibration=self.images.numpy() if full else None,
+            settings=settings if full else None,
+        )
+
+    def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> Score:
+        """A file's score."""
+        return score(reference, logits_of(open_exported(path), pictures), pictures.labels)
+
+    def attempt(self, method: Method, format: str, path: Path) -> Trial:
+        """Write the file and judge it on the pictures to choose by; a toolkit's failure is a result, too."""
+        start = time.perf_counter()
+        settings: dict[str, Any] = dict(method.settings)
+        result, found, error = None, None, ""
+        try:
+            settings = self.prepared(method)[1]
+            result = self.write(method, format, path)
+            found = self.judge(path, self.choosing, self.reference)
+        except UserError as failure:
+            error = _with_log(str(failure), path)
+        return Trial(
+            format=format,
+            method=method.name,
+            remedies=method.remedies,
+            settings=settings,
+            score=found,
+            bytes=result.bytes if result is not None and found is not None else 0,
+            seconds=time.perf_counter() - start,
+            error=error,
+        )
+
+
+def _with_log(message: str, path: Path) -> str:
+    """A failure's message with the last words of the toolkit's log, which goes away with the trial's folder."""
+    log = path.with_name(path.name + ".log")
+    if not log.is_file():
+        return message
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"{message.partition('; whole log:')[0]}; its log ends: {' | '.join(lines[-_LOG_LINES:])}"
+
+
+def attempt_elsewhere(workshop: Workshop, method: Method, format: str, suffix: str) -> Trial:
+    """A trial whose file is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        return workshop.attempt(method, format, Path(folder) / f"trial{suffix}")
+
+
+__all__ = ["Trial", "Workshop", "attempt_elsewhere"]

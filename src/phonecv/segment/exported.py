@@ -1,0 +1,141 @@
+"""Exported segmenters as runners.
+
+A file of logits stands in for the network of a segmenter, so that sizes, windows, scales and flips work as they do with
+PyTorch. A file of classes is run on whole pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phonecv.dense.exported import DenseFile, open_dense_file
+from phonecv.dense.inputs import prepare
+from phonecv.errors import UserError
+from phonecv.segment.base import Segmenter
+from phonecv.segment.inference import Windows, predict_labels
+from phonecv.segment.parts import resize
+from phonecv.segment.runner import SegmentRunner, in_parts
+
+#: Pictures that a file of classes takes at once.
+_TOGETHER = 4
+
+
+class FromFile(Segmenter):
+    """A segmenter whose network is an exported file of logits."""
+
+    def __init__(self, file: DenseFile, windows: Windows | None) -> None:
+        # A head for those who ask where the weights lie.
+        super().__init__("", nn.Identity(), len(file.classes), file.spec, head=nn.Conv2d(1, 1, 1), windows=windows)
+        self.file = file
+        if windows is None:
+            self.canvas = file.size
+
+    def network(self, batch: Tensor, *, auxiliary: bool | None = None) -> tuple[Tensor, None]:
+        """Raw logits of a normalised batch; one that is smaller than the file's size is padded."""
+        del auxiliary
+        height, width = batch.shape[2:]
+        size = self.file.size or (height, width)
+        if size == (height, width):
+            return self.file.run(batch)["logits"].float(), None
+        padded = F.pad(batch, (0, size[1] - width, 0, size[0] - height))
+        logits = resize(self.file.run(padded)["logits"].float(), size)
+        return logits[:, :, :height, :width], None
+
+
+def exported_segmenter(
+    path: Path | str,
+    *,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    slide: tuple[int, int] | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    loading: dict[str, Any] | None = None,
+) -> SegmentRunner:
+    """An exported segmenter.
+
+    Args:
+        path: the main file.
+        device: None or "cpu".
+        amp: "none".
+        slide: side and stride of sliding windows; None leaves it to the segmenter.
+        scales: sizes of the input to average over.
+        flip: average over mirrored pictures too.
+        loading: options of checkpoints, which a file has not.
+
+    Raises:
+        UserError: it cannot be opened, is no segmenter, or cannot do what is asked for.
+    """
+    file = open_dense_file(path, "segment", device=device, amp=amp, loading=loading or {})
+    kind = file.decoding.get("kind")
+    if kind not in ("raw", "final"):
+        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+    plain = tuple(scales) == (1.0,)
+    if kind == "final" and (slide is not None or flip or not plain):
+        raise UserError(
+            f"{path} gives classes, of which windows, scales and mirrored pictures cannot be averaged; export it"
+            " without decoding"
+        )
+    own = file.decoding.get("windows")
+    windows = Windows(*slide) if slide is not None else Windows(*own) if own and kind == "raw" else None
+    _check_windows(file, windows, plain=plain)
+    network = None if kind == "final" else FromFile(file, windows).eval()
+
+    def run(pictures: Sequence[Tensor]) -> list[Tensor]:
+        if network is None:
+            return _classes(file, pictures)
+        return [
+            labels
+            for part in in_parts(network, pictures, max(scales))
+            for labels in predict_labels(network, part, scales=scales, flip=flip)
+        ]
+
+    return SegmentRunner(
+        description=file.description,
+        run=run,
+        classes=file.classes,
+        named=file.named,
+        device=torch.device("cpu"),
+        details=file.details
+        | {
+            "windows": None if windows is None else [windows.crop, windows.stride],
+            "scales": list(scales),
+            "flip": flip,
+        },
+    )
+
+
+def _check_windows(file: DenseFile, windows: Windows | None, *, plain: bool) -> None:
+    if file.size is None:
+        return
+    height, width = file.size
+    if windows is not None and windows.crop > min(height, width):
+        raise UserError(f"{file.path} takes {height}x{width} pixels, windows of {windows.crop} do not fit into that")
+    if windows is None and not plain:
+        raise UserError(
+            f"{file.path} takes {height}x{width} pixels only, so the input cannot be scaled; export it for any size, or"
+            " slide windows"
+        )
+
+
+@torch.inference_mode()
+def _classes(file: DenseFile, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Label maps of pictures from a file that gives them at its own size."""
+    found = []
+    # One at a time where the size is free: pictures of different sizes would be padded, and heads see the padding.
+    together = _TOGETHER if file.size is not None else 1
+    for first in range(0, len(pictures), together):
+        prepared = prepare(
+            [picture.cpu() for picture in pictures[first : first + together]], file.spec, canvas=file.size
+        )
+        maps = file.run(prepared.batch)["classes"]
+        for labels, (height, width), original in zip(maps, prepared.sizes, prepared.originals, strict=True):
+            shown = F.interpolate(labels[None, None, :height, :width].float(), original, mode="nearest-exact")
+            found.append(shown[0, 0].to(torch.uint8))
+    return found

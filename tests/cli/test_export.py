@@ -1,0 +1,112 @@
+"""`phonecv export`: every option reaches the function, several formats in one call, and what is printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import Run
+from export.fake_formats import fake
+from phonecv.export import EXPORTERS
+from phonecv.export.run import ExportResult
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Arguments of `export`, which does nothing else."""
+    seen: list[dict[str, Any]] = []
+
+    def export(model: object, destination: Path, **options: Any) -> ExportResult:
+        seen.append({"model": model, "destination": destination} | options)
+        return ExportResult(
+            destination, (destination,), destination.with_suffix(".json"), options["format"], "float32", "emo_1m",
+            "deploy", (32, 32), 2**20, 12, 1e-6, 1.0, "Fake 1", 2.0, {"gpu": {"share": 0.5}, "neural_engine": [{}]},
+        )  # fmt: skip
+
+    # `phonecv.export` is the function where it was used before.
+    monkeypatch.setattr(sys.modules["phonecv.export"], "export", export)
+    return seen
+
+
+DEFAULTS = {
+    "precision": "float32", "form": "deploy", "size": None, "dynamic_size": False, "bake": False, "decode": "raw",
+    "images": None, "verify": True, "max_diff": None, "min_agreement": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("", {}),
+        ("--precision fp16", {"precision": "fp16"}),
+        ("--form training", {"form": "training"}),
+        ("--size 64x96", {"size": (64, 96)}),
+        ("--size 64", {"size": 64}),
+        ("--any-size", {"dynamic_size": True}),
+        ("--bake", {"bake": True}),
+        ("--decode final", {"decode": "final"}),
+        ("--images photos", {"images": "photos"}),
+        ("--no-verify", {"verify": False}),
+        ("--max-diff 1e-3", {"max_diff": 1e-3}),
+        ("--min-agreement 0.9", {"min_agreement": 0.9}),
+    ],
+)
+def test_every_option_reaches(
+    run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path, words: str, options: dict[str, Any]
+) -> None:
+    source = checkpoints / "emo_1m.safetensors"
+    done = run("export", source, tmp_path / "x.onnx", *words.split())
+    assert done.status == 0, done.err
+    (call,) = calls
+    assert call == {"model": str(source), "destination": tmp_path / "x.onnx", "format": "onnx"} | DEFAULTS | options
+    for text in ("1.00 MiB, 12 operators", "1.00e-06", "Fake 1", "gpu takes 50% of the operators", "1 remarks"):
+        assert text in done.out
+
+
+def test_several_formats_go_into_a_folder(
+    run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path
+) -> None:
+    done = run("export", checkpoints / "emo_1m.safetensors", tmp_path / "phone", "--to", "onnx, pt2,onnx", "--json")
+    assert done.status == 0, done.err
+    assert [call["destination"] for call in calls] == [tmp_path / "phone" / f"emo_1m.{end}" for end in ("onnx", "pt2")]
+    assert [item["format"] for item in json.loads(done.out)] == ["onnx", "pt2"]
+    assert calls[0]["model"] is calls[1]["model"]  # read once
+
+
+def test_the_suffix_names_the_format(run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path) -> None:
+    assert run("export", checkpoints / "emo_1m.safetensors", tmp_path / "x.pt2").status == 0
+    assert calls[0]["format"] == "pt2"
+
+
+def test_the_help_names_every_format(run: Run) -> None:
+    shown = " ".join(run("export", "--help").out.split())
+    for name in EXPORTERS:
+        assert name in shown
+
+
+def test_a_missed_budget_is_status_2_and_leaves_no_file(
+    run: Run, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXPORTERS, "fake", fake(session="open_shifted"))
+    done = run("export", checkpoints / "mobileone_s0.safetensors", tmp_path / "x.fake", "--max-diff", "0.001")
+    assert done.status == 2
+    assert "1e-03 is allowed (max_diff)" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_format_that_fails_does_not_stop_the_others(
+    run: Run, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = dataclasses.replace(fake("write_good"), format="good", suffix=".good", parts=())
+    monkeypatch.setitem(EXPORTERS, "fake", fake("fail"))
+    monkeypatch.setitem(EXPORTERS, "good", good)
+    done = run("export", checkpoints / "mobileone_s0.safetensors", tmp_path, "--to", "fake,good")
+    assert done.status == 2
+    assert "1 of 2 formats were not written; fake: " in done.err
+    assert "mobileone_s0.good" in done.out
+    assert {path.suffix for path in tmp_path.iterdir()} == {".good", ".json", ".log", ".png"}

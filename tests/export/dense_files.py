@@ -1,0 +1,90 @@
+"""Detectors that find something, and exported files without a toolkit: PyTorch runs what they would hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detect import test_mask_rcnn as mask_rcnn
+from detect.detectors import settled, small
+from phonecv.dense import DenseModel
+from phonecv.detect.base import Detector
+from phonecv.detect.mask_rcnn import MaskRCNN
+from phonecv.export import opening
+from phonecv.export.deployable import deployable
+from phonecv.export.job import Session
+from phonecv.export.record import describe, record_path
+from phonecv.files import write_json
+
+
+def busy(architecture: str, **options: Any) -> Detector:
+    """A settled detector of 96 pixels that finds something, fewer pairs of anchor and class than it considers."""
+    retina = architecture == "retinanet_fpn"
+    options = {"score_threshold": 0.3, "max_detections": 30} | options
+    detector = settled(small(architecture, "mobileone_s0", options=options))
+    generator = torch.Generator().manual_seed(3)
+    heads: Any = detector
+    for tower in (heads.class_tower, heads.box_tower) if retina else ():
+        for unit in tower:
+            torch.nn.init.kaiming_normal_(unit.conv.weight, generator=generator)
+    for layer in [heads.class_head] if retina else [head[-1] for head in heads.class_heads]:
+        torch.nn.init.normal_(layer.weight, std=0.1 if retina else 0.3, generator=generator)
+        torch.nn.init.normal_(layer.bias, mean=-3.0 if retina else 0.0, std=0.3, generator=generator)
+    for layer in [heads.box_head] if retina else [head[-1] for head in heads.box_heads]:
+        torch.nn.init.normal_(layer.weight, std=0.05, generator=generator)
+    if retina:  # neither all alike nor all sure
+        with torch.no_grad():
+            logits, codes = detector.network(torch.randn(2, 3, 64, 96, generator=generator))
+            for layer, outputs, spread in ((heads.class_head, logits, 1.5), (heads.box_head, codes, 0.3)):
+                layer.weight *= spread / torch.cat([level.flatten() for level in outputs]).std()
+    return detector
+
+
+def busy_masks(**options: Any) -> MaskRCNN:
+    """A settled Mask R-CNN that finds something, no two with the same score."""
+    detector = settled(mask_rcnn.make("mobileone_s0", **options))
+    generator = torch.Generator().manual_seed(1)
+    layers = ((detector.box_head.cls, 0.5), (detector.box_head.box, 0.1), (detector.rpn.box, 0.1))
+    # Clear differences between proposals: among equals rounding would decide which are kept.
+    for layer, std in (*layers, (detector.rpn.objectness, 1.0)):
+        torch.nn.init.normal_(layer.weight, std=std, generator=generator)
+    return detector.eval()
+
+
+def pretend(
+    network: DenseModel,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    decode: str,
+    size: tuple[int, int],
+    free: bool = False,
+    bake: bool = False,
+    batch: int | None = None,
+) -> Path:
+    """A file and its record; opened, it is the network in PyTorch, whose inputs are checked as a runtime would."""
+    module, names = deployable(network, bake=bake, decode=decode, size=None if free else size)
+    record = describe(network, *size, outputs=names, bake=bake, decode=decode)
+    path.write_bytes(b"")
+    write_json(record_path(path), record)
+
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        assert images.dtype == np.float32
+        assert free or images.shape[2:] == size
+        assert batch in (None, len(images))
+        if bake:
+            assert images.min() >= 0
+            assert images.max() > 10
+        return [output.numpy() for output in module(torch.from_numpy(images))]
+
+    def opened(asked: Path | str, **_: Any) -> Session:
+        assert Path(asked) == path
+        return Session(run, "PyTorch", batch, None if free else size, record)
+
+    monkeypatch.setattr(opening, "open_session", opened)
+    return path
