@@ -32,6 +32,7 @@ from phonecv.bench.count import count_parameters
 from phonecv.bench.fresh import settle
 from phonecv.bench.machine import describe_machine, disturbances
 from phonecv.bench.timing import interleave, ratios
+from phonecv.dense import DenseModel, RawOutputs
 from phonecv.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "dense.json"
@@ -139,7 +140,8 @@ def widen(detector: nn.Module, images: Tensor) -> int:
 def settled(network: nn.Module, task: str, size: tuple[int, int]) -> nn.Module:
     """Statistics and layer scales of a trained network; through the backbone where the whole needs targets."""
     if task == "segment":
-        return settle(network, size=min(size))
+        settle(RawOutputs(network) if isinstance(network, DenseModel) else network, size=128)
+        return network.eval()
     body: Any = network.backbone
     settle(body.body if hasattr(body, "body") else body, size=128)
     return network.eval()
@@ -266,9 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f" ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})  {row['parameters']:,}",
                     flush=True,
                 )
-    if not chosen.dry:
-        write_json(RESULTS, results)
-        print(f"written: {RESULTS}")
+            if not chosen.dry:
+                write_json(RESULTS, results)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,25 @@ def evaluation() -> str:
     return markdown_table(header, rows, right=range(1, 5))
 
 
+def dense(*groups: str) -> str:
+    """Detectors or segmenters against torchvision's: milliseconds, and how many times as fast."""
+    rows = []
+    for name, table in results("dense")["tables"].items():
+        if not name.startswith(groups):
+            continue
+        group, what, _ = name.rsplit(", ", 2)
+        for candidate, row in table.items():
+            ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+            cells = (group, what, candidate, f"{row['parameters'] / 1e6:.1f}", f"{row['milliseconds']:.0f}", ratio)
+            rows.append(cells)
+    header = ("pictures", "", "network", "params M", "ms", "times as fast (p10 to p90)")
+    return markdown_table(header, rows, right=(3, 4))
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "dense-detect": lambda: dense("ssdlite", "retinanet"),
+    "dense-segment": lambda: dense("segmentation"),
+    "dense-machine": lambda: machine("dense"),
     "operators": operators,
     "layers": lambda: layers("float32"),
     "layers-bf16": lambda: layers("bf16"),

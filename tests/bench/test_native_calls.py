@@ -87,15 +87,10 @@ def test_the_whole_way_from_a_network(mobileone: Small, tmp_path: Path) -> None:
     names = [name for name in CALLS if not EXPORTERS[name].missing()]
     found = bench(
         [str(mobileone.checkpoint)], batches=[2], threads=[1], runtimes=["eager", *names], rounds=3,
-        precisions=["float32", "int8"], out=tmp_path / "run",
+        precisions=["float32"], memory=False, out=tmp_path / "run",
     )  # fmt: skip
-    labels = {(row.runtime, row.precision) for row in found.rows}
-    assert labels == {("eager", "float32")} | {(n, "float32") for n in names} | {
-        (n, "int8") for n in names if n in INT8
-    }
-    for row in found.rows:
-        assert row.difference < (1e-4 if row.precision == "float32" else 2)
-        assert row.memory_mb is not None
+    assert {row.runtime for row in found.rows} == {"eager", *names}
+    assert all(row.difference < 1e-4 for row in found.rows)
 
 
 @pytest.mark.slow

@@ -126,11 +126,15 @@ def operators_of(module: nn.Module, paths: list[str], operators: list[Operator])
 
 
 def converted_name(module: nn.Module, path: str) -> str:
-    """The converter's name of a module: ``package.Class/package.Class_attribute/...`` from the outermost inwards."""
+    """The converter's name of a module: ``package.Class/package.Class_attribute/...`` from the outermost inwards.
+
+    Lists of modules have no call of their own, so they are left out.
+    """
     parts, here = [_class_name(module)], module
     for attribute in path.split("."):
         here = here.get_submodule(attribute)
-        parts.append(f"{_class_name(here)}_{attribute}")
+        if not isinstance(here, nn.ModuleList):
+            parts.append(f"{_class_name(here)}_{attribute}")
     return "/".join(parts)
 
 

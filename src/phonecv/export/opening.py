@@ -54,7 +54,7 @@ def open_exported(path: Path | str) -> Runner:
     spec = preprocessing_of(record)
     preprocessing = spec if isinstance(spec, Preprocessing) else Preprocessing()
     if session.size is not None:
-        if not record and session.size[0] == session.size[1]:
+        if spec is None and session.size[0] == session.size[1]:
             preprocessing = at_size(preprocessing, *session.size)
         if session.size != (preprocessing.size, preprocessing.size):
             raise UserError(
