@@ -101,10 +101,13 @@ def _captured(job: Job) -> tuple[Any, dict[str, str]]:
     example = job.example[:1].contiguous()
     with torch.no_grad():
         exported = torch.export.export(job.module, (example,)).run_decompositions({})
+    known = {
+        # Operators that coremltools knows by another name alone.
+        torch.ops.aten.__and__.Tensor: torch.ops.aten.logical_and.default,
+        torch.ops.aten.alias.default: torch.ops.aten.clone.default,
+    }
     for node in exported.graph.nodes:
-        # The operator & of truths, which coremltools knows by its other name only.
-        if node.target is torch.ops.aten.__and__.Tensor:
-            node.target = torch.ops.aten.logical_and.default
+        node.target = known.get(node.target, node.target)
     modules = {}
     for node in exported.graph.nodes:
         stack = list(node.meta.get("nn_module_stack", {}).values())

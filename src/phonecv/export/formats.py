@@ -70,6 +70,12 @@ class Exporter:
             )
 
 
+#: Outputs of ONNX and OpenVINO files differed by 0.1 to 0.75 of the largest, cause unknown; the traced graph itself
+#: agrees in PyTorch. Of the other formats most have no RoIAlign.
+_NO_MASK_RCNN = MappingProxyType(
+    {"mask_rcnn_fpn": "its files gave other objects than PyTorch; write SSDLite or RetinaNet"}
+)
+
 _ALL = (
     Exporter(
         format="onnx",
@@ -83,6 +89,7 @@ _ALL = (
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
         isolated=False,
+        refused=_NO_MASK_RCNN,
         checked_by="ONNX Runtime",
     ),
     Exporter(
@@ -97,6 +104,7 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
+        refused=_NO_MASK_RCNN,
         checked_by="OpenVINO",
     ),
     Exporter(
@@ -108,6 +116,7 @@ _ALL = (
         function="phonecv.export.executorch:write",
         session="phonecv.export.executorch:open_session",
         precisions=("float32", "int8"),
+        refused=_NO_MASK_RCNN,
         checked_by="ExecuTorch",
     ),
     Exporter(
@@ -119,6 +128,7 @@ _ALL = (
         function="phonecv.export.litert:write",
         session="phonecv.export.litert:open_session",
         precisions=("float32", "fp16", "int8", "int8-weights"),
+        refused=_NO_MASK_RCNN,
         checked_by="LiteRT",
     ),
     Exporter(
@@ -130,7 +140,7 @@ _ALL = (
         function="phonecv.export.coreml:write",
         session="phonecv.export.coreml:open_session",
         precisions=("float32", "fp16", "int8-weights"),
-        refused=MappingProxyType({"mask_rcnn_fpn": "its RoIAlign has no counterpart in coremltools 9.0"}),
+        refused=_NO_MASK_RCNN,
         checked_by="interpreter of Core ML programs, not by Core ML",
     ),
     Exporter(
@@ -143,6 +153,7 @@ _ALL = (
         function="phonecv.export.ncnn:write",
         session="phonecv.export.ncnn:open_session",
         precisions=("float32", "fp16"),
+        refused=_NO_MASK_RCNN,
         checked_by="ncnn",
     ),
     Exporter(
@@ -156,6 +167,7 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         isolated=False,
+        refused=_NO_MASK_RCNN,
         checked_by="PyTorch",
     ),
 )
