@@ -23,6 +23,7 @@ from phonecv.segment.create import create_segmenter
 from phonecv.segment.inference import Windows
 from phonecv.segment.losses import pixel_cross_entropy
 from phonecv.segment.parts import resize
+from phonecv.segment.segformer import SegFormerHead
 from segment.tiny import OPTIONS, SMALL, Both, tiny
 from settle import settle
 
@@ -52,6 +53,37 @@ def test_any_size_in_logits_at_that_size_out(architecture: str, size: tuple[int,
         logits = model(images)
     assert logits.shape == (2, 5, *size)
     assert torch.isfinite(logits).all()
+
+
+def test_resizing_in_training_is_pytorchs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for small, large in (((5, 7), (20, 14)), ((1, 1), (9, 4)), ((12, 9), (5, 8))):
+        x = torch.randn(2, 3, *small, generator=generator, dtype=torch.float64, requires_grad=True)
+        # A part of something concatenated, as heads have it: neither layout is contiguous in it.
+        gradient = torch.randn(2, 5, *large, generator=generator, dtype=torch.float64)[:, 1:4]
+        wanted = nn.functional.interpolate(x, size=large, mode="bilinear")
+        torch.testing.assert_close(resize(x, large), wanted, rtol=1e-12, atol=1e-12)
+        (ours,) = torch.autograd.grad(resize(x, large), x, gradient)
+        (theirs,) = torch.autograd.grad(wanted, x, gradient)
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["training", "deploy"])
+def test_segformer_joins_before_resizing_what_is_published_after_it(form: str) -> None:
+    model = tiny("segformer", "mobileone_s0").double()
+    head = (fuse(model) if form == "deploy" else model).head
+    assert isinstance(head, SegFormerHead)
+    generator = torch.Generator().manual_seed(0)
+    widths = [level.conv.in_channels for level in head.levels]  # pyrefly: ignore
+    maps = [
+        torch.randn(2, width, *side, generator=generator, dtype=torch.float64)
+        for width, side in zip(widths, ((12, 10), (6, 5), (3, 3), (2, 2)), strict=True)
+    ]
+    with torch.no_grad():
+        whole = torch.cat([resize(level(x), (12, 10)) for level, x in zip(head.levels, maps, strict=True)], 1)
+        wanted = head.classify(head.join(whole))
+        torch.testing.assert_close(head(maps), wanted, rtol=1e-10, atol=1e-10)
+        assert wanted.std() > 1e-3
 
 
 def test_lists_of_pictures_are_not_padded_into_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from phonecv.models.base import VisionModel
 from phonecv.models.blocks import WindowGrid
 from phonecv.models.emov2 import WindowExpansion
+from phonecv.segment.segformer import SegFormerHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Cost:
     Attributes:
         executed_macs: multiply-adds of convolutions, linear layers and attention products that really run.
         macs: the same as published tables count it. EMOv2's hybrid attention counts its remote and its close
-            windows there, also where one window covers the map, both are the same and we compute them once.
+            windows there, also where one window covers the map, both are the same and we compute them once; SegFormer's
+            head its last convolution at full size, before which we do the smaller levels' part of it.
         flops: published counting: `macs`, plus 2 per BatchNorm element, 5 per LayerNorm element and 1 per
             input element of the pooling where the family pools by a layer (fvcore's rules, evaluation mode).
     """
@@ -70,8 +73,15 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
             channels = module.qk.conv.in_channels + module.v.conv.out_channels
             repeated += (len(module.schemes) - 1) * tokens**2 * channels
 
+    def count_resized(module: nn.Module, inputs: tuple[Sequence[torch.Tensor]], output: torch.Tensor) -> None:
+        nonlocal repeated
+        assert isinstance(module, SegFormerHead)
+        repeated += module.saved_macs(inputs[0])
+
     for module in model.modules():
-        if isinstance(module, WindowExpansion):
+        if isinstance(module, SegFormerHead):
+            handles.append(module.register_forward_hook(count_resized))
+        elif isinstance(module, WindowExpansion):
             handles.append(module.register_forward_hook(count_coinciding))
         elif isinstance(module, _BatchNorm | nn.LayerNorm):
             handles.append(module.register_forward_hook(count_norm))
