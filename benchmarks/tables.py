@@ -284,7 +284,82 @@ def dense(*groups: str) -> str:
     return markdown_table(header, rows, right=(3, 4))
 
 
+def runtimes() -> str:
+    """Time in every runtime as a share of PyTorch's eager one."""
+    found = results("runtimes")["parts"]
+    kinds = list(dict.fromkeys((row["runtime"], row["precision"]) for part in found for row in part["rows"]))[1:]
+    rows = []
+    for part in found:
+        base = part["rows"][0]
+        cells = [part["part"], f"{base['median_ms']:.1f} ms"]
+        for runtime, precision in kinds:
+            row = _row(part, 1, 1, runtime=runtime, precision=precision)
+            cells.append("" if row is None else f"{1 / row['ratio']:.2f}")
+        rows.append(cells)
+    titles = [f"{runtime} {precision}".replace(" float32", "") for runtime, precision in kinds]
+    return markdown_table(["network", "eager float32", *titles], rows, right=range(1, 2 + len(titles)))
+
+
+def _lost(score: dict[str, Any]) -> str:
+    return f"{score['drop']:+.1f} ± {score['standard_error']:.1f}"
+
+
+def quantization() -> str:
+    """Every method on the pictures that choose: points of top-1 lost, and how clean the logits are."""
+    formats = results("quantization")["formats"]
+    names = list(dict.fromkeys(trial["method"] for entry in formats.values() for trial in entry["trials"]))
+    rows = []
+    for name in names:
+        cells = [name]
+        for entry in formats.values():
+            scores = [trial["score"] for trial in entry["trials"] if trial["method"] == name]
+            shown = f"{_lost(scores[0])}, {scores[0]['decibels']:.1f} dB" if scores and scores[0] else ""
+            cells.append(f"**{shown}**" if entry.get("chosen") == name else shown)
+        rows.append(cells)
+    return markdown_table(["method", *formats], rows, right=range(1, 1 + len(formats)))
+
+
+def quantization_final() -> str:
+    """The chosen files: on pictures that nothing was chosen by, size, and time as a share of float32's."""
+    rows = []
+    for name, entry in results("quantization")["formats"].items():
+        latency = entry.get("latency")
+        cells = [name, entry["chosen"], f"{entry['bytes'] / 1e6:.2f}"]
+        for score in entry["final"].values():
+            cells.append(f"{100 * score['float_right'] / score['count']:.1f} to {score['top1']:.1f} ({_lost(score)})")
+        cells.append("" if latency is None else f"{latency['ratio']:.2f}")
+        rows.append(cells)
+    tests = list(next(iter(results("quantization")["formats"].values()))["final"].items())
+    titles = [f"{name} ({score['count']} pictures)" for name, score in tests]
+    return markdown_table(
+        ["format", "method", "MB", *titles, "time of float32's"], rows, right=(2, *range(3, 5 + len(tests)))
+    )
+
+
+def quantization_signs() -> str:
+    """Networks trained by `phonecv train`, as `phonecv quantize` left them."""
+    rows = []
+    for network, found in results("quantization_signs")["networks"].items():
+        for name, entry in found["formats"].items():
+            score = entry["final"] or entry["chosen"]["score"]
+            where = "test" if entry["final"] else "no file; on those that choose"
+            ratio = found["latency"].get(name, {}).get("ratio")
+            rows.append((
+                network, name, entry["chosen"]["method"], f"{entry['chosen']['bytes'] / 1e6:.2f}",
+                f"{100 * score['float_right'] / score['count']:.1f} to {score['top1']:.1f} ({_lost(score)}), {where}",
+                "" if ratio is None else f"{ratio:.2f}",
+            ))  # fmt: skip
+    header = ("network", "format", "method", "MB", "top-1, float32 to int8 (points lost)", "time of float32's")
+    return markdown_table(header, rows, right=(3, 5))
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "runtimes": runtimes,
+    "runtimes-machine": lambda: machine("runtimes"),
+    "quantization": quantization,
+    "quantization-final": quantization_final,
+    "quantization-machine": lambda: machine("quantization"),
+    "quantization-signs": quantization_signs,
     "dense-detect": lambda: dense("ssdlite", "retinanet"),
     "dense-segment": lambda: dense("segmentation"),
     "dense-machine": lambda: machine("dense"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import torch
 
 # One thread per test process: spinning threads cost far more than they give on a busy machine.
 torch.set_num_threads(1)
+
+# Tests started in the background of a script inherit that Ctrl-C is ignored, and would hand it on to the commands whose
+# Ctrl-C they test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Overrides that make a small network of each family, for tests that need one quickly.
 TINY: dict[str, dict[str, Any]] = {

@@ -76,9 +76,15 @@ def test_balanced_weights() -> None:
     assert balanced_weights([0, 0], 0.5).tolist() == [1, 1]
 
 
-def test_weights_count_pixels_several_times() -> None:
-    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
-    weights = torch.tensor([1.0, 2.0, 0.5])
-    each = F.cross_entropy(logits, labels, reduction="none")
-    expected = (each * weights[labels]).sum() / labels.numel()
-    assert pixel_cross_entropy(logits, labels, weights).item() == pytest.approx(expected.item(), rel=1e-5)
+def test_weights_count_pixels_several_times_without_moving_the_best_answer() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2]).view(1, 10, 10)
+    shares = torch.tensor([0.9, 0.09, 0.01])
+    weights = balanced_weights([90, 9, 1], 0.5)
+    best = shares.log().view(1, 3, 1, 1).expand(1, 3, 10, 10).clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(pixel_cross_entropy(best, labels, weights), best)
+    assert gradient.sum((0, 2, 3)).abs().max() < 1e-6
+    wrong = torch.zeros(1, 3, 10, 10, requires_grad=True)
+    (plain,) = torch.autograd.grad(pixel_cross_entropy(wrong, labels), wrong)
+    (weighted,) = torch.autograd.grad(pixel_cross_entropy(wrong, labels, weights), wrong)
+    rare, frequent = (0, 2, 9, 9), (0, 0, 0, 0)
+    assert weighted[rare] / plain[rare] > 3 * weighted[frequent] / plain[frequent]

@@ -9,6 +9,9 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.report import page, picture, table, text, tiles
 
+#: Entries of a list in a report that the page shows; the record beside the file has all.
+_SHOWN = 12
+
 
 def bundle_page(name: str, folder: Path, records: Sequence[Mapping[str, Any]], licence: str) -> str:
     """The page's HTML.
@@ -102,10 +105,23 @@ def _outside(records: Sequence[Mapping[str, Any]]) -> str:
     for record in records:
         for key, value in (record.get("report") or {}).items():
             if key not in ("input", "output", "settings"):
-                rows.append((record["file"], key, _short(value)))
+                rows.append((record["file"], key.replace("_", " "), _short(value)))
     return "<h2>Operators and accelerators</h2>" + table(("file", "", ""), rows) if rows else ""
 
 
 def _short(value: Any) -> str:
-    shown = str(value)
-    return shown if len(shown) <= 400 else shown[:397] + "..."
+    """A value of a report in words: lists and tables joined, long ones cut after so many."""
+    if isinstance(value, Mapping):
+        return _first([f"{key}: {_short(one)}" for key, one in value.items()], ", ")
+    if isinstance(value, list | tuple):
+        return _first([_short(one) for one in value], "; ")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _first(parts: Sequence[str], between: str) -> str:
+    if not parts:
+        return "none"
+    more = f"{between}and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return between.join(parts[:_SHOWN]) + more

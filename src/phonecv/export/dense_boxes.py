@@ -168,16 +168,18 @@ def survivors(boxes: Tensor, there: Tensor, overlap: float, labels: Tensor | Non
         if labels is not None:
             drops = drops & (labels[:, :stop, None] == labels[:, None, start:stop])
         dropping = drops.to(boxes.dtype)
-        left = there[:, start:stop].to(boxes.dtype)
+        # Rows of 0 and 1, ``B 1 K``: less what drops them, and not below zero, is "and not". Few operators, since all
+        # are repeated; `bmm` is one where `@` would be four in a graph with a free batch size.
+        left = there[:, None, start:stop].to(boxes.dtype)
         if kept:
-            left = left * (1 - (torch.cat(kept, 1)[:, None] @ dropping[:, :start])[:, 0].clamp(max=1))
+            left = (left - torch.bmm(torch.cat(kept, 2), dropping[:, :start])).relu()
         rank = torch.arange(stop - start, device=boxes.device)
         within = dropping[:, start:] * (rank[:, None] < rank[None, :]).to(boxes.dtype)
         block = left
         for _ in range(ROUNDS):
-            block = left * (1 - (block[:, None] @ within)[:, 0].clamp(max=1))
+            block = (left - torch.bmm(block, within)).relu()
         kept.append(block)
-    return torch.cat(kept, 1) > 0.5
+    return torch.cat(kept, 2)[:, 0] > 0.5
 
 
 def _overlapping(boxes: Tensor, others: Tensor, overlap: float) -> Tensor:

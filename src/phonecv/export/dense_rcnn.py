@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 #: Pixels of the maps that boxes are pooled from, finest first.
 _STRIDES = (4, 8, 16, 32)
 
+#: A box beside the map, in its cells, for boxes that a level is not to read. It is not empty: of an empty box PyTorch and
+#: ONNX Runtime make zeros, but OpenVINO NaN (a mean over no samples), which no multiplication by zero takes away again.
+_AWAY = (-4.0, -4.0, -3.0, -3.0)
+
 #: Stands for "no proposal" among logits; half precision holds it, too.
 _NONE = -1e4
 
@@ -91,21 +95,22 @@ class FinalMasks(nn.Module):
 
 
 def _pool(levels: Sequence[Tensor], boxes: Tensor, size: int) -> Tensor:
-    """Features of boxes ``B P 4``: ``B*P C size size``, as `phonecv.detect.roi.pool` reads them.
+    """Features of boxes ``B P 4``: ``B*P C size size``, as `phonecv.detect.roi.pool` reads them; zeros for empty boxes.
 
-    Every level reads every box, but boxes of other levels without any extent, which costs and adds nothing: so no
-    number of boxes per level has to be known.
+    Every level reads every box, so that no number of boxes per level has to be known; for boxes of other levels it
+    reads `_AWAY`, one sample per bin, and what it finds there does not count.
     """
     pictures = torch.arange(boxes.shape[0], device=boxes.device, dtype=boxes.dtype)
     picture = pictures[:, None].expand(-1, boxes.shape[1]).reshape(-1, 1)
     flat = boxes.reshape(-1, 4)
     number = level_of(flat, len(levels))[:, None]
+    real = ((flat[:, 2] > flat[:, 0]) & (flat[:, 3] > flat[:, 1]))[:, None]
     parts = []
     for place, (level, stride) in enumerate(zip(levels, _STRIDES, strict=True)):
-        mine = (number == place).to(flat.dtype)
-        rois = torch.cat([picture, flat * mine], 1)
+        mine = (number == place) & real
+        rois = torch.cat([picture, torch.where(mine, flat, flat.new_tensor(_AWAY) * stride)], 1)
         pooled = torchvision.ops.roi_align(full_precision(level), rois, size, 1 / stride, 0, aligned=True)
-        parts.append(pooled * mine[..., None, None])
+        parts.append(pooled * mine.to(pooled.dtype)[..., None, None])
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -24,7 +24,9 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
     Args:
         logits: ``B classes h w``; resized to the labels' size first, in float32 at least.
         labels: ``B H W``, int64, 0..classes-1 or 255 for ignored.
-        weights: of the classes, see `balanced_weights`; None for all alike.
+        weights: of the classes, see `balanced_weights`; None for all alike. A pixel's loss is multiplied by the weight
+            of its class, whose logarithm is added to the class's logits for the loss: the best logits are the same as
+            without weights (logit adjustment; Menon et al., ICLR 2021, arXiv 2007.07314), the way there is another.
 
     Raises:
         UserError: a label that is neither, as far as the labels are on the CPU. On a GPU this check would stop the
@@ -34,6 +36,9 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
         check_labels(labels, logits.shape[1])
     size = (labels.shape[-2], labels.shape[-1])
     large = resize(at_least_float32(logits), size)
+    if weights is not None:
+        # Weights alone would shift the balance of the answers, too: rare classes would be found too often and too wide.
+        large = large + weights.to(large.dtype).log().view(-1, 1, 1)
     total = F.cross_entropy(large, labels, weights, ignore_index=IGNORE, reduction="sum")
     return total / labels.numel()
 

@@ -1,0 +1,68 @@
+"""Our networks in every runtime against PyTorch's eager fused float32: one thread on one core, batch 1.
+
+    python benchmarks/runtimes.py               all networks; writes results/runtimes.json
+    python benchmarks/runtimes.py --quick       fewer rounds, prints and writes nothing
+    python benchmarks/runtimes.py --only NAME   one network, renewed in the file
+
+Run it with nothing else on the machine; writing the files takes most of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import phonecv
+from inference import METHOD, Part, fresh, run, show
+from phonecv.bench.machine import describe_machine, disturbances
+from phonecv.bench.plan import Entry
+from phonecv.bench.subject import network_subject
+from phonecv.files import write_json
+
+RESULTS = Path(__file__).parent / "results" / "runtimes.json"
+NETWORKS = ("mobileone_s0", "mobileone_s1", "emo_1m", "emo_5m", "emov2_1m", "emov2_5m")
+RUNTIMES = ("eager", "onnxruntime", "openvino", "executorch", "litert", "ncnn")
+#: Runtimes whose files can have 8 bits.
+INT8 = ("onnxruntime", "openvino", "executorch", "litert")
+
+
+def part(name: str, quick: bool) -> Part:
+    """One network in all runtimes; int8 of MobileOne alone (others: docs/quantize.md)."""
+    subject = network_subject(phonecv.fuse(fresh(name)), name=name, form="deploy")
+    kinds = [(runtime, "float32") for runtime in RUNTIMES]
+    if name.startswith("mobileone"):
+        kinds += [(runtime, "int8") for runtime in INT8]
+    entries = [Entry(subject, *kind) for kind in kinds]
+    return Part(name, entries, entries[0].label, (1,), (1,), {}, seconds=4 if quick else 15)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a trial: fewer rounds, nothing written")
+    parser.add_argument("--only", choices=NETWORKS, action="append", help="only this network; may be repeated")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
+    chosen = parser.parse_args()
+    before = json.loads(chosen.out.read_text(encoding="utf-8"))["parts"] if chosen.out.is_file() else []
+    parts = {found["part"]: found for found in before}
+    for name in chosen.only or NETWORKS:
+        warnings = disturbances()
+        found = run(part(name, chosen.quick), chosen.quick)
+        show(found)
+        parts[name] = found | {"warnings": warnings}
+        if not chosen.quick:
+            write_json(
+                chosen.out,
+                {
+                    "date": time.strftime("%Y-%m-%d"),
+                    "command": "python benchmarks/runtimes.py",
+                    "method": METHOD,
+                    "machine": describe_machine(),
+                    "parts": [parts[name] for name in NETWORKS if name in parts],
+                },
+            )
+
+
+if __name__ == "__main__":
+    main()
