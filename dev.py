@@ -26,11 +26,14 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = ROOT / "requirements.lock"
 FETCH = ROOT / "src" / "phonecv" / "bench" / "page" / "fetch.py"
 
+#: Two processes, each with one half of the tests in order: what several tests of a module share is made once.
+PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+
 #: Verb -> the commands it runs inside the environment, first the tool.
 VERBS: dict[str, list[list[str]]] = {
     "demo": [["phonecv", "demo"]],
-    "test": [["pytest", "--numprocesses=2"]],
-    "fast": [["pytest", "--numprocesses=2", "-m", "not slow"]],
+    "test": [["pytest", *PARALLEL]],
+    "fast": [["pytest", *PARALLEL, "-m", "not slow"]],
     "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]],
 }
 

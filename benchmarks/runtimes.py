@@ -10,9 +10,12 @@ Run it with nothing else on the machine; writing the files takes most of its tim
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from pathlib import Path
+
+from torch import nn
 
 import phonecv
 from inference import METHOD, Part, fresh, run, show
@@ -20,6 +23,7 @@ from phonecv.bench.machine import describe_machine, disturbances
 from phonecv.bench.plan import Entry
 from phonecv.bench.subject import network_subject
 from phonecv.files import write_json
+from phonecv.models.blocks import Conv2d
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.json"
 NETWORKS = ("mobileone_s0", "mobileone_s1", "emo_1m", "emo_5m", "emov2_1m", "emov2_5m")
@@ -28,13 +32,24 @@ RUNTIMES = ("eager", "onnxruntime", "openvino", "executorch", "litert", "ncnn")
 INT8 = ("onnxruntime", "openvino", "executorch", "litert")
 
 
+def plain(network: nn.Module) -> nn.Module:
+    """The same network with PyTorch's own convolutions, without what ours do around their weaknesses."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, Conv2d):
+            module.__class__ = nn.Conv2d
+    return network
+
+
 def part(name: str, quick: bool) -> Part:
     """One network in all runtimes; int8 of MobileOne alone (others: docs/quantize.md)."""
-    subject = network_subject(phonecv.fuse(fresh(name)), name=name, form="deploy")
+    fused = phonecv.fuse(fresh(name))
+    subject = network_subject(fused, name=name, form="deploy")
+    usual = network_subject(plain(fused), name=f"{name} plain", form="deploy")
     kinds = [(runtime, "float32") for runtime in RUNTIMES]
     if name.startswith("mobileone"):
         kinds += [(runtime, "int8") for runtime in INT8]
-    entries = [Entry(subject, *kind) for kind in kinds]
+    entries = [Entry(subject, *kind) for kind in kinds] + [Entry(usual, "eager", "float32")]
     return Part(name, entries, entries[0].label, (1,), (1,), {}, seconds=4 if quick else 15)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/trainings.py demo                     the demo, on three seeds
     python benchmarks/trainings.py scenes                   detectors and a segmenter on the embedded scenes
-    python benchmarks/trainings.py scenes --only scenes_ssdlite --threads 1     one of them, with one thread
+    python benchmarks/trainings.py scenes --only scenes_ssdlite --devices 2     one of them, a process on each core
     python benchmarks/trainings.py signs --data DIR         from_scratch_small on photographs of hand signs
     python benchmarks/trainings.py cells --data DIR         SSDLite on blood cells
     python benchmarks/trainings.py nuclei --data DIR        Mask R-CNN and a segmenter on cell nuclei
@@ -54,17 +54,21 @@ class Options:
         data: folder of the data set.
         only: one training of the part.
         threads: of torch; None leaves it to phonecv.
+        devices: processes that train together, as `phonecv train --devices` has it.
     """
 
     folder: Path
     data: Path | None = None
     only: str | None = None
     threads: int | None = None
+    devices: int = 1
 
     def trained(self, *arguments: str, run: Path) -> dict[str, Any]:
         """`phonecv train` with these arguments; what the run folder says of it."""
         if self.threads is not None:
             arguments = (*arguments, f"run.threads={self.threads}")
+        if self.devices > 1:
+            arguments = (*arguments, "--devices", str(self.devices))
         seconds = phonecv_command("train", *arguments, "--out", str(run))
         summary = read(run / "summary.json")
         figures = read(run / "best.json")["training"]["figures"]
@@ -204,6 +208,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the data set")
     parser.add_argument("--only", help="one training of the part; the others' results stay")
     parser.add_argument("--threads", type=int, help="threads of torch; phonecv chooses by default")
+    parser.add_argument("--devices", type=int, default=1, help="processes that train together, one per core")
     chosen = parser.parse_args()
     if (chosen.data is None) != (chosen.part in ("demo", "scenes")):
         parser.error("signs, cells, nuclei and semantic need --data DIR; demo and scenes make their own")
@@ -211,7 +216,8 @@ def main() -> None:
         parser.error(f"--data {chosen.data}: no such folder")
     results: dict[str, Any] = read(RESULTS) if RESULTS.is_file() else {}
     with tempfile.TemporaryDirectory() as temporary:
-        found = PARTS[chosen.part](Options(Path(temporary), chosen.data, chosen.only, chosen.threads))
+        options = Options(Path(temporary), chosen.data, chosen.only, chosen.threads, chosen.devices)
+        found = PARTS[chosen.part](options)
     if chosen.only or chosen.part == "semantic":
         found = results.get(chosen.part, {}).get("runs", {}) | found
     results[chosen.part] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "runs": found}

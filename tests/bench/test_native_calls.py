@@ -22,7 +22,6 @@ from phonecv.errors import UserError
 from phonecv.export.formats import EXPORTERS
 
 CALLS: dict[str, Callable[..., Call]] = {"litert": litert_call, "ncnn": ncnn_call, "executorch": executorch_call}
-INT8 = ("litert", "executorch")
 
 pytestmark = pytest.mark.timeout(900)  # toolkits take minutes on a busy machine
 
@@ -63,9 +62,8 @@ def test_outputs_at_any_batch(format: str, write: Write, mobileone: Small) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", INT8)
-def test_int8_is_near_but_not_equal(format: str, write: Write, mobileone: Small) -> None:
-    call = CALLS[format](write(format, "int8"), mobileone.images, threads=1)
+def test_int8_is_near_but_not_equal(write: Write, mobileone: Small) -> None:
+    call = litert_call(write("litert", "int8"), mobileone.images, threads=1)
     assert 1e-5 < difference(call.outputs(), mobileone.expected) < 0.5
 
 
@@ -83,23 +81,24 @@ def test_memory_is_measured_without_torch(format: str, write: Write) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(EXPORTERS["ncnn"].missing()), reason="ncnn is not installed")
 def test_the_whole_way_from_a_network(mobileone: Small, tmp_path: Path) -> None:
-    names = [name for name in CALLS if not EXPORTERS[name].missing()]
     found = bench(
-        [str(mobileone.checkpoint)], batches=[2], threads=[1], runtimes=["eager", *names], rounds=3,
+        [str(mobileone.checkpoint)], batches=[2], threads=[1], runtimes=["eager", "ncnn"], rounds=3,
         precisions=["float32"], memory=False, out=tmp_path / "run",
     )  # fmt: skip
-    assert {row.runtime for row in found.rows} == {"eager", *names}
+    assert {row.runtime for row in found.rows} == {"eager", "ncnn"}
     assert all(row.difference < 1e-4 for row in found.rows)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["litert", "executorch", "ncnn", "openvino"])
 def test_exported_files_are_timed_in_their_own_runtime(format: str, mobileone: Small, tmp_path: Path) -> None:
     if EXPORTERS[format].missing():
         pytest.skip(f"{format} is not installed")
     path = tmp_path / f"signs{EXPORTERS[format].suffix}"
-    phonecv.export(mobileone.checkpoint, path)
+    phonecv.export(mobileone.checkpoint, path, verify=False)
     subject = open_subject(str(path))
     assert (subject.name, subject.form, subject.size, subject.format) == ("signs", "deploy", (SIZE, SIZE), format)
     found = bench([str(path)], batches=[1], threads=[1], precisions=["float32"], rounds=3, memory=False)

@@ -14,6 +14,8 @@ from detect.detectors import settled, small
 from phonecv.dense import DenseModel
 from phonecv.detect.base import Detector
 from phonecv.detect.mask_rcnn import MaskRCNN
+from phonecv.detect.roi import pool, with_picture
+from phonecv.detect.roi_heads import BOX_BINS
 from phonecv.export import opening
 from phonecv.export.deployable import deployable
 from phonecv.export.job import Session
@@ -45,13 +47,26 @@ def busy(architecture: str, **options: Any) -> Detector:
 
 
 def busy_masks(**options: Any) -> MaskRCNN:
-    """A settled Mask R-CNN that finds something, no two with the same score."""
+    """A settled Mask R-CNN that finds something.
+
+    Its answers differ from box to box: among scores that are equal but for rounding it would be chance which of two
+    overlapping boxes stays.
+    """
     detector = settled(mask_rcnn.make("mobileone_s0", **options))
     generator = torch.Generator().manual_seed(1)
-    layers = ((detector.box_head.cls, 0.5), (detector.box_head.box, 0.1), (detector.rpn.box, 0.1))
-    # Clear differences between proposals: among equals rounding would decide which are kept.
-    for layer, std in (*layers, (detector.rpn.objectness, 1.0)):
+    head = detector.box_head
+    for layer, std in ((head.cls, 0.5), (head.box, 0.1), (detector.rpn.box, 0.1), (detector.rpn.objectness, 1.0)):
         torch.nn.init.normal_(layer.weight, std=std, generator=generator)
+    with torch.no_grad():
+        prepared = detector.prepare(torch.stack([mask_rcnn.picture(seed=seed) for seed in range(4)]))
+        levels, _, _ = detector.network(prepared.batch)
+        corner = torch.rand(64, 2, generator=generator) * torch.tensor([64.0, 32.0])
+        boxes = torch.cat([corner, corner + 16 + torch.rand(64, 2, generator=generator) * 16], 1)
+        logits, codes = head(pool(levels, with_picture(torch.arange(64) % 4, boxes), BOX_BINS, (4, 8, 16, 32)))
+        for layer, outputs, spread in ((head.cls, logits, 2.0), (head.box, codes.flatten(1), 1.0)):
+            scale = spread / outputs.std(0)
+            layer.weight *= scale[:, None]
+            layer.bias.copy_(-outputs.mean(0) * scale)
     return detector.eval()
 
 

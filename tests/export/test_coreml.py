@@ -62,8 +62,7 @@ def compared(module: nn.Module, written: Written, images: torch.Tensor) -> tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["deploy", "training"])
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("name", "form"), [*((name, "deploy") for name in TINY), ("mobileone_s0", "training")])
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) -> None:
     model = tiny(name)
     module, names = deployable(fuse(model) if form == "deploy" else model)
@@ -137,18 +136,18 @@ def test_segmenters(tmp_path: Path, architecture: str) -> None:
 
 @pytest.mark.slow
 def test_the_command_writes_and_checks(tmp_path: Path) -> None:
-    result = export(tiny("emov2_1m"), tmp_path / "m.mlpackage", size=64)
+    result = export(tiny("mobileone_s0"), tmp_path / "m.mlpackage", size=64)
     assert result.difference is not None
     assert result.difference < 1e-5
     assert result.checked_by.startswith("interpreter of Core ML programs")
     assert result.operators == sum(result.report["operators"].values())
-    assert result.report["axes"] <= 5
+    assert result.report["axes"] == 4
     assert (tmp_path / "m.mlpackage").is_dir()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("fp16", FP16), ("int8-weights", 0.5)])
+@pytest.mark.parametrize(("precision", "most"), [("fp16", FP16), ("int8-weights", 0.5)])
 def test_real_weights(tmp_path: Path, shared_dir: Path, precision: str, most: float) -> None:
     weights = shared_dir / "weights" / "mobileone_s0_apple_fused.pth"
     images = shared_dir / "data" / "imagenet-samples"

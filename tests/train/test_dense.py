@@ -278,7 +278,7 @@ def test_ssd_transform_wants_a_square(configure_dense: Configure) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["ssdlite320", "mask_rcnn_fpn", "deeplabv3"])
+@pytest.mark.parametrize("architecture", ["mask_rcnn_fpn", "deeplabv3"])
 def test_two_processes_hold_the_same_and_see_every_picture_once(
     architecture: str, configure_dense: Configure, scenes: Path, tmp_path: Path
 ) -> None:

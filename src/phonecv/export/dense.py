@@ -58,7 +58,7 @@ def dense_module(
         if kind != "final":
             raise UserError(
                 f"{network.name} finds boxes in its first stage and reads features there in its second, so a file of it"
-                " always holds the decoding: decode 'final' (--decode)"
+                " always holds the decoding: decode 'final' (--decode final)"
             )
         if size is None:
             raise UserError(

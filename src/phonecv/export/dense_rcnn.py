@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: Pixels of the maps that boxes are pooled from, finest first.
 _STRIDES = (4, 8, 16, 32)
 
-#: A box beside the map, in its cells, for boxes that a level is not to read. It is not empty: of an empty box PyTorch and
-#: ONNX Runtime make zeros, but OpenVINO NaN (a mean over no samples), which no multiplication by zero takes away again.
+#: A box beside the map, in its cells, for boxes that a level is not to read. Not an empty box: PyTorch and ONNX Runtime
+#: make zeros of those, but OpenVINO NaN (a mean over no samples), which multiplying by zero does not take away.
 _AWAY = (-4.0, -4.0, -3.0, -3.0)
 
 #: Stands for "no proposal" among logits; half precision holds it, too.

@@ -70,11 +70,10 @@ class Exporter:
             )
 
 
-#: Outputs of ONNX and OpenVINO files differed by 0.1 to 0.75 of the largest, cause unknown; the traced graph itself
-#: agrees in PyTorch. Of the other formats most have no RoIAlign.
-_NO_MASK_RCNN = MappingProxyType(
-    {"mask_rcnn_fpn": "its files gave other objects than PyTorch; write SSDLite or RetinaNet"}
-)
+def _no_mask_rcnn(why: str) -> Mapping[str, str]:
+    """Why a format cannot hold Mask R-CNN, whose second stage reads the features of many boxes with RoIAlign."""
+    return MappingProxyType({"mask_rcnn_fpn": f"{why}; write ONNX, OpenVINO or torch.export"})
+
 
 _ALL = (
     Exporter(
@@ -89,7 +88,6 @@ _ALL = (
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
         isolated=False,
-        refused=_NO_MASK_RCNN,
         checked_by="ONNX Runtime",
     ),
     Exporter(
@@ -104,7 +102,6 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
-        refused=_NO_MASK_RCNN,
         checked_by="OpenVINO",
     ),
     Exporter(
@@ -116,7 +113,7 @@ _ALL = (
         function="phonecv.export.executorch:write",
         session="phonecv.export.executorch:open_session",
         precisions=("float32", "int8"),
-        refused=_NO_MASK_RCNN,
+        refused=_no_mask_rcnn("ExecuTorch has no kernel for RoIAlign"),
         checked_by="ExecuTorch",
     ),
     Exporter(
@@ -128,7 +125,7 @@ _ALL = (
         function="phonecv.export.litert:write",
         session="phonecv.export.litert:open_session",
         precisions=("float32", "fp16", "int8", "int8-weights"),
-        refused=_NO_MASK_RCNN,
+        refused=_no_mask_rcnn("LiteRT has no operator for RoIAlign"),
         checked_by="LiteRT",
     ),
     Exporter(
@@ -140,7 +137,7 @@ _ALL = (
         function="phonecv.export.coreml:write",
         session="phonecv.export.coreml:open_session",
         precisions=("float32", "fp16", "int8-weights"),
-        refused=_NO_MASK_RCNN,
+        refused=_no_mask_rcnn("coremltools 9.0 converts no RoIAlign"),
         checked_by="interpreter of Core ML programs, not by Core ML",
     ),
     Exporter(
@@ -153,7 +150,7 @@ _ALL = (
         function="phonecv.export.ncnn:write",
         session="phonecv.export.ncnn:open_session",
         precisions=("float32", "fp16"),
-        refused=_NO_MASK_RCNN,
+        refused=_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
         checked_by="ncnn",
     ),
     Exporter(
@@ -167,7 +164,6 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         isolated=False,
-        refused=_NO_MASK_RCNN,
         checked_by="PyTorch",
     ),
 )

@@ -55,6 +55,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     Raises:
         UserError: not such a file, or one that could run code.
     """
+    import torchvision  # noqa: F401  its operators may be in the graph, and PyTorch knows them only then
+
     record = checked_record(path)
     try:
         # Without conditions: they would be Python made from the names in the file.

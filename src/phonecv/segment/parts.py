@@ -70,9 +70,17 @@ class PixelClassifier(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout2d(dropout)
         self.conv = nn.Conv2d(channels, num_classes, 1)
-        nn.init.normal_(self.conv.weight, std=0.01)
+        # Published is 0.01, for heads of 256 channels and more. Narrow ones would spend their first hundreds of steps
+        # on growing these weights, and what is before them would learn little meanwhile.
+        nn.init.normal_(self.conv.weight, std=0.01 * max(1.0, 256 / channels) ** 0.5)
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
+
+    @torch.no_grad()
+    def expect(self, shares: Tensor) -> None:
+        """Let it begin with every class as likely as its share of all pixels, ``num_classes``."""
+        assert self.conv.bias is not None
+        self.conv.bias.copy_(shares.clamp(min=1e-4).log())
 
     def forward(self, x: Tensor) -> Tensor:
         """``B channels H W -> B num_classes H W``."""

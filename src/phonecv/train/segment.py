@@ -17,6 +17,7 @@ from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
+from phonecv.segment.parts import PixelClassifier
 from phonecv.train.classify import quick_findings
 from phonecv.train.config import TrainConfig
 from phonecv.train.dense import backbone_family, data_root, make_dense
@@ -70,7 +71,12 @@ class Segmentation:
         wanted = self.config.segment
         net = make_dense(self.config, create_segmenter, self.architecture, wanted.options, self.train.classes)
         if wanted.balance:
-            net.class_weights = balanced_weights(count_pixels(self.train, net.num_classes), wanted.balance)
+            pixels = count_pixels(self.train, net.num_classes)
+            net.class_weights = balanced_weights(pixels, wanted.balance)
+            shares = torch.tensor(pixels, dtype=torch.float32) / max(1, sum(pixels))
+            for module in net.modules():
+                if isinstance(module, PixelClassifier):
+                    module.expect(shares)
         return net
 
     def family(self) -> str:
