@@ -146,7 +146,7 @@ def time_chosen(entry: dict[str, Any], workshop: Workshop, format: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {"float32": Path(folder) / f"float32{suffix}", "quantized": Path(folder) / f"int8{suffix}"}
         export(workshop.network, files["float32"], format=format, verify=False)
-        workshop.write(choice(entry, workshop, format), format, files["quantized"])
+        entry["bytes"] = workshop.write(choice(entry, workshop, format), format, files["quantized"]).bytes
         disturbed = disturbances()
         figures = compare(files)
     entry["latency"] = {key: round(value, 4) for key, value in figures.items()} | {

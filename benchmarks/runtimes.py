@@ -26,7 +26,7 @@ from phonecv.files import write_json
 from phonecv.models.blocks import Conv2d
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.json"
-NETWORKS = ("mobileone_s0", "mobileone_s1", "emo_1m", "emo_5m", "emov2_1m", "emov2_5m")
+NETWORKS = ("mobileone_s0", "emo_1m", "emov2_1m", "emov2_5m")
 RUNTIMES = ("eager", "onnxruntime", "openvino", "executorch", "litert", "ncnn")
 #: Runtimes whose files can have 8 bits.
 INT8 = ("onnxruntime", "openvino", "executorch", "litert")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -285,20 +286,21 @@ def dense(*groups: str) -> str:
 
 
 def runtimes() -> str:
-    """Time in every runtime as a share of PyTorch's eager one."""
+    """Time in every runtime as a share of the fused network's in PyTorch with its own convolutions."""
     found = results("runtimes")["parts"]
-    kinds = list(dict.fromkeys((row["runtime"], row["precision"]) for part in found for row in part["rows"]))[1:]
+    kinds = list(dict.fromkeys((row["runtime"], row["precision"]) for part in found for row in part["rows"]))
     rows = []
     for part in found:
         name = part["part"]
-        plain = _row(part, 1, 1, network=f"{name} plain")
-        cells = [name, f"{part['rows'][0]['median_ms']:.1f} ms", "" if plain is None else f"{1 / plain['ratio']:.2f}"]
+        base = _row(part, 1, 1, network=f"{name} plain")
+        assert base is not None
+        cells = [name, f"{base['median_ms']:.1f} ms"]
         for runtime, precision in kinds:
             row = _row(part, 1, 1, network=name, runtime=runtime, precision=precision)
-            cells.append("" if row is None else f"{1 / row['ratio']:.2f}")
+            cells.append("" if row is None else f"{row['median_ms'] / base['median_ms']:.2f}")
         rows.append(cells)
     titles = [f"{runtime} {precision}".replace(" float32", "") for runtime, precision in kinds]
-    header = ["network", "eager float32", "PyTorch's own convolutions", *titles]
+    header = ["network", "PyTorch", *(title.replace("eager", "ours, eager") for title in titles)]
     return markdown_table(header, rows, right=range(1, len(header)))
 
 
@@ -329,13 +331,23 @@ def quantization_final() -> str:
         cells = [name, entry["chosen"], f"{entry['bytes'] / 1e6:.2f}"]
         for score in entry["final"].values():
             cells.append(f"{100 * score['float_right'] / score['count']:.1f} to {score['top1']:.1f} ({_lost(score)})")
+        cells.append(_lost(_together(list(entry["final"].values()))))
         cells.append("" if latency is None else f"{latency['ratio']:.2f}")
         rows.append(cells)
     tests = list(next(iter(results("quantization")["formats"].values()))["final"].items())
     titles = [f"{name} ({score['count']} pictures)" for name, score in tests]
-    return markdown_table(
-        ["format", "method", "MB", *titles, "time of float32's"], rows, right=(2, *range(3, 5 + len(tests)))
-    )
+    header = ["format", "method", "MB", *titles, "both, points lost", "time of float32's"]
+    return markdown_table(header, rows, right=range(2, len(header)))
+
+
+def _together(scores: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Points lost on all pictures of several sets, and the standard error of that."""
+    count = sum(score["count"] for score in scores)
+    lost = sum(score["count"] * score["drop"] for score in scores) / count
+    return {
+        "drop": lost,
+        "standard_error": math.hypot(*(score["count"] * score["standard_error"] for score in scores)) / count,
+    }
 
 
 def quantization_signs() -> str:
