@@ -10,10 +10,14 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuant
 from torch import Tensor, fx
 from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer import QuantizationConfig, QuantizationSpec
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from phonecv.export.job import Job
 from phonecv.export.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+
+_RELU6 = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+_CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 #: Smallest scale, as in XNNPACK's own settings: a layer that is always zero must not divide by zero.
 _EPS = 2**-12
@@ -44,6 +48,25 @@ class TailObserver(MinMaxObserver):
         return x_orig
 
 
+class _Quantizer(XNNPACKQuantizer):
+    """XNNPACK's quantizer, which knows that a ReLU belongs to the convolution before it, but not that a ReLU6 does.
+
+    It rounds what goes into the ReLU6, in steps that also span what is cut away behind it.
+    """
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        annotated = super().annotate(model)
+        for node in annotated.graph.nodes:
+            if node.target not in _RELU6:
+                continue
+            (source,) = node.all_input_nodes
+            before = source.meta.get(Q_ANNOTATION_KEY)
+            if source.target in _CONVOLUTIONS and len(source.users) == 1 and before and before.output_qspec:
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=before.output_qspec, _annotated=True)
+                before.output_qspec = None
+        return annotated
+
+
 def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
     """The program of one picture, with int8 weights (per channel, symmetric) and activations (per tensor, affine).
 
@@ -64,7 +87,7 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
     pictures = torch.from_numpy(calibration_pictures(job))
     paths = chosen_modules(job.module, settings.float_layers)
     example = (job.example[:1].contiguous(),)
-    quantizer = XNNPACKQuantizer().set_global(_config(len(pictures), settings.span))
+    quantizer = _Quantizer().set_global(_config(len(pictures), settings.span))
     quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in paths))
     with torch.no_grad():
         graph = torch.export.export(job.module, example).module()
