@@ -95,6 +95,21 @@ def test_ranges_are_those_of_the_pictures(plain: tuple[Job, torch.export.Exporte
     assert used["percentile"] == 99.0
 
 
+def test_relu6_is_part_of_its_convolution() -> None:
+    job = int8_job()
+    blocks = [module for module in job.module.modules() if isinstance(getattr(module, "act", None), torch.nn.ReLU)]
+    for module in blocks:
+        module.act = torch.nn.ReLU6()
+        module.reparam_conv.weight.data *= 3  # so that much of what comes out is cut away
+    program, _ = quantized(job)
+    cut = [node for node in program.graph.nodes if "hardtanh" in str(node.target)]
+    assert len(cut) == len(blocks) > 5
+    for node in cut:
+        assert "conv" in str(node.args[0].target)  # nothing is rounded before it is cut
+        (rounded,) = [user for user in node.users if "quantize_per_tensor" in str(user.target)]
+        assert rounded.args[1] <= 6.001 / 255
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [FIRST, "emov2_1m"])
 def test_files_run_in_executorch(name: str, tmp_path: Path) -> None:
