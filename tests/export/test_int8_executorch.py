@@ -97,7 +97,8 @@ def test_ranges_are_those_of_the_pictures(plain: tuple[Job, torch.export.Exporte
 
 def test_relu6_is_part_of_its_convolution() -> None:
     job = int8_job()
-    blocks = [module for module in job.module.modules() if isinstance(getattr(module, "act", None), torch.nn.ReLU)]
+    modules: list[Any] = list(job.module.modules())
+    blocks = [module for module in modules if isinstance(getattr(module, "act", None), torch.nn.ReLU)]
     for module in blocks:
         module.act = torch.nn.ReLU6()
         module.reparam_conv.weight.data *= 3  # so that much of what comes out is cut away
