@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +250,22 @@ def test_the_real_network_keeps_its_score(tmp_path: Path, shared_dir: Path) -> N
     assert result.difference < 1e-4
     scored = phonecv.evaluate(path, shared_dir / "data" / "imagenet-samples")
     assert (scored.top1, scored.top5, scored.count) == (171, 192, 200)
+
+
+def test_int8_can_follow_fp16_in_one_process(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from onnx import TensorProto, helper, save\n"
+        "from phonecv.export.onnx import _halve\n"
+        "ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in 'xy']\n"
+        "graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', ends[:1], ends[1:])\n"
+        "source, half = Path(sys.argv[1]) / 'a.onnx', Path(sys.argv[1]) / 'b.onnx'\n"
+        "save(helper.make_model(graph), source)\n"
+        "before = list(sys.path)\n"
+        "_halve(source, half)\n"
+        "assert sys.path == before\n"
+        "from onnxruntime.quantization.shape_inference import quant_pre_process\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -77,9 +77,12 @@ def _halve(source: Path, path: Path) -> None:
     import onnx
 
     before = list(sys.path)
+    # That import puts its own folder on the path. What ONNX Runtime's quantization wants from there comes now, or an
+    # int8 file written later by the same process would not find it.
+    import onnxruntime.quantization  # noqa: F401
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    sys.path[:] = before  # that import puts its own folder there
+    sys.path[:] = before
     proto = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     # Its casts stand at the end of the graph, but the format wants each operator after those it reads from.
     nodes = list(proto.graph.node)
