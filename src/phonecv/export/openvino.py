@@ -46,7 +46,7 @@ def write(job: Job, folder: Path) -> Written:
         model.set_rt_info(json.dumps(dict(job.record), ensure_ascii=False), RECORD)
         # Before the folder goes: the weights of a model that was read may still lie in its file.
         openvino.save_model(model, path, compress_to_fp16=job.precision == "fp16")
-    # Indentation is a fifth of the graph's text, which has hundreds of kilobytes; between tags it means nothing.
+    # Indentation between tags means nothing, and is 50 kB of an int8 MobileOne-S0.
     path.write_bytes(re.sub(rb">\s+<", b"><", path.read_bytes()))
     kinds = [operator.get_type_name() for operator in model.get_ops()]
     return Written(path, sum(kind not in ("Constant", "Parameter", "Result") for kind in kinds), report)

@@ -39,9 +39,10 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class _ResizeChannelsLast(torch.autograd.Function):
-    """`resize` where a CPU trains: PyTorch's two passes are five to twenty times as fast with channels last.
+    """`resize` where a CPU trains: on maps of many channels PyTorch is several times as fast with channels last.
 
-    The gradient often comes otherwise, from a softmax or as a part of what was concatenated.
+    That holds for both passes, but the gradient often comes otherwise: from a softmax, or as a part of what was
+    concatenated.
     """
 
     @staticmethod
