@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from phonecv.data.labelmaps import IGNORE
 from phonecv.data.loader import seeded
@@ -68,6 +70,34 @@ def test_labels_are_taken_from_the_nearest_pixel() -> None:
         assert image.shape == (3, height, width)
         rows, columns = (np.arange(new) * old // new for new, old in ((height, 24), (width, 32)))
         np.testing.assert_array_equal(resized, labels[np.ix_(rows, columns)])
+
+
+def test_labels_that_stay_centered_on_their_pictures() -> None:
+    labels = squares(values=(3, 90, 200))
+    resize = RandomResize(SMALL, (0.5, 2.0), centered=True)
+    for seed in range(10):
+        with seeded(seed):
+            _, resized = resize(picture(), mask(labels))
+        height, width = resized.shape
+        rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in ((height, 24), (width, 32)))
+        np.testing.assert_array_equal(resized, labels[np.ix_(rows, columns)])
+
+
+@pytest.mark.parametrize(("make", "slip"), [(train_transform, 0.5), (light_transform, 0.0)])
+def test_how_far_labels_slip_from_their_pictures(make: Callable[..., v2.Compose], slip: float) -> None:
+    # A bar in the middle of both: what resizing does to the one it should do to the other.
+    bar = torch.zeros(96, 96, dtype=torch.uint8)
+    bar[:, 40:56] = 1
+    image = tv_tensors.Image((255 * bar).expand(3, -1, -1).contiguous())
+    found = []
+    for seed in range(40):
+        with seeded(seed):
+            transform = make(192, DensePreprocessing(size=96), ratio=(1.2, 1.9), hflip=0.0)
+            resized, labels = v2.Compose(transform.transforms[:1])(image, mask(bar))
+        columns = torch.arange(resized.shape[-1], dtype=torch.float32)
+        light, dark = resized[0, 0].float(), labels[0].float()
+        found.append(float((columns * dark).sum() / dark.sum() - (columns * light).sum() / light.sum()))
+    assert np.mean(found) == pytest.approx(slip, abs=0.1)
 
 
 def test_pictures_are_resized_as_the_networks_do_it() -> None:
