@@ -145,19 +145,41 @@ def demos(options: Options) -> Any:
 
 def scenes(options: Options) -> Any:
     """A backbone on the embedded digits, then both detectors and a segmenter on the scenes, each by its recipe."""
-    recipes = ("scenes_ssdlite", "scenes_retinanet", "scenes_segformer")
+    recipes = ("scenes_ssdlite", "scenes_retinanet", "scenes_unet")
     if options.only not in (None, *recipes):
         raise SystemExit(f"--only {options.only}: scenes has {', '.join(recipes)}")
-    digits, data = options.folder / "digits", options.folder / "scenes"
-    phonecv_command("samples", "digits", str(digits))
-    phonecv_command("samples", "scenes", str(data), "--train", "1200", "--val", "100")
-    backbone = options.folder / "backbone"
-    found = {"digits_backbone": options.trained("digits_backbone", "--data", str(digits), run=backbone)}
-    weights = f"model.weights={backbone / 'best.safetensors'}"
-    for name in recipes:
-        if options.only in (None, name):
+    found: dict[str, Any] = {}
+    detectors = [name for name in recipes[:2] if options.only in (None, name)]
+    if detectors:
+        digits, data = options.folder / "digits", options.folder / "scenes"
+        phonecv_command("samples", "digits", str(digits))
+        phonecv_command("samples", "scenes", str(data), "--train", "1200", "--val", "100")
+        backbone = options.folder / "backbone"
+        found["digits_backbone"] = options.trained("digits_backbone", "--data", str(digits), run=backbone)
+        weights = f"model.weights={backbone / 'best.safetensors'}"
+        for name in detectors:
             found[name] = options.trained(name, "--data", str(data), weights, run=options.folder / name)
+    if options.only in (None, "scenes_unet"):
+        found |= pixels(options)
     return found
+
+
+def pixels(options: Options) -> dict[str, Any]:
+    """The segmenter: more digits for its backbone, more of them in each scene; evaluated at one scale and at three."""
+    digits, data, scales = options.folder / "digits12", options.folder / "crowds", ("0.75", "1", "1.5")
+    phonecv_command("samples", "digits", str(digits), "--train", "12000")
+    phonecv_command("samples", "scenes", str(data), "--train", "5000", "--val", "100", "--crowd", "24")
+    backbone, run, judged = (options.folder / name for name in ("backbone12", "scenes_unet", "scenes_unet_scales"))
+    first = options.trained("digits_backbone", "--data", str(digits), "schedule.epochs=8", run=backbone)
+    weights = f"model.weights={backbone / 'best.safetensors'}"
+    second = options.trained("scenes_unet", "--data", str(data), weights, run=run)
+    several = [part for scale in scales for part in ("--scales", scale)]
+    checkpoint = str(run / "best.safetensors")
+    seconds = phonecv_command("eval", checkpoint, "--data", str(data), *several, "--out", str(judged))
+    summary = read(judged / "summary.json")
+    figures = {name: summary[name] for name in ("miou", "aacc", "macc")}
+    second["several_scales"] = {"scales": [float(scale) for scale in scales], "seconds": seconds, **figures}
+    return {"digits_backbone_12000": first, "scenes_unet": second}
 
 
 def cells(options: Options) -> Any:
@@ -186,12 +208,20 @@ def nuclei(options: Options) -> Any:
     }
 
 
+#: Kind of file -> its folder in ADE20K's layout.
+FOLDERS = (("images", "images"), ("labels", "annotations"))
+
+
 def semantic(options: Options) -> Any:
     """A class for every pixel of photographs: that a run of many classes goes through, not a score worth having."""
     data = options.data
     assert data is not None
+    more: list[str] = []
+    if not (data / "images" / "training").is_dir():  # a sample of ADE20K: the few pictures it has serve for both
+        more = [f"segment.{split}_{kind}={folder}/validation" for split in ("train", "val") for kind, folder in FOLDERS]
+        more += ["segment.reduce_zero_label=true", "data.batch_size=2"]
     found = options.trained(
-        "segment_scratch", "--data", str(data), "schedule.epochs=10", run=options.folder / data.name
+        "segment_scratch", "--data", str(data), "schedule.epochs=10", *more, run=options.folder / data.name
     )
     return {data.name: found}
 

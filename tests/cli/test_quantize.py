@@ -38,7 +38,7 @@ def test_no_file_and_status_1_where_the_budget_cannot_be_met(
     from phonecv.quantize.methods import RANGES_MINMAX
     from phonecv.quantize.scoring import Score
 
-    monkeypatch.setattr(search, "methods_for", lambda *given: [RANGES_MINMAX])
+    monkeypatch.setattr(search, "methods_for", lambda *given, **more: [RANGES_MINMAX])
     monkeypatch.setattr(search.Workshop, "judge", lambda *given: Score(12, 3, 9, 4, 50.0, 14.4, 3.0))
     source = checkpoints / "mobileone_s0.safetensors"
     found = run("quantize", source, tmp_path, "--to", "onnx", "--data", pictures)

@@ -26,3 +26,9 @@ def test_digits_are_class_folders(tmp_path: Path) -> None:
 def test_a_mistake_names_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["samples", "scenery", str(tmp_path / "x")]) == 2
     assert "scenes" in capsys.readouterr().err
+
+
+def test_only_scenes_have_crowds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["samples", "digits", str(tmp_path / "x"), "--crowd", "9"]) == 2
+    assert "--crowd 9" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

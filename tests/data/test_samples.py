@@ -133,6 +133,19 @@ def test_scenes(tmp_path: Path) -> None:
             assert np.array_equal(painted, labels)
 
 
+def test_crowded_scenes_are_for_training_alone(tmp_path: Path) -> None:
+    usual = write_scenes(tmp_path / "usual", train=6, val=3, seed=2)
+    crowd = write_scenes(tmp_path / "crowd", train=6, val=3, seed=2, crowd=30)
+    assert digest(usual / "images" / "validation") == digest(crowd / "images" / "validation")
+
+    def digits(root: Path) -> int:
+        return len(json.loads((root / "annotations" / "instances_train.json").read_text())["annotations"])
+
+    assert digits(crowd) > 1.5 * digits(usual)
+    with pytest.raises(UserError, match="crowd 0 has to be at least 1"):
+        write_scenes(tmp_path / "none", crowd=0)
+
+
 def decode(code: dict) -> np.ndarray:
     height, width = code["size"]
     values = np.concatenate([np.full(length, index % 2, bool) for index, length in enumerate(code["counts"])])

@@ -76,6 +76,10 @@ CASES: dict[str, Case] = {
     "mul": binary("mul", torch.mul),
     "real_div": binary("real_div", torch.div, "x", "p"),
     "floor_div": binary("floor_div", lambda x, y: (x / y).floor(), "x", "p"),
+    "floor_div of whole numbers": Case(
+        lambda mb, i: mb.floor_div(x=mb.cast(x=i["wide"], dtype="int32"), y=3),
+        lambda i: (i["wide"].to(torch.int32) / 3).floor().to(torch.int32),
+    ),
     "mod": binary("mod", lambda x, y: x - y * (x / y).floor(), "whole", "p"),
     "pow": binary("pow", torch.pow, "p", "x"),
     "maximum": binary("maximum", torch.maximum),
@@ -192,6 +196,7 @@ CASES: dict[str, Case] = {
         "pad", lambda x: F.pad(x, (3, 1, 2, 4), mode="replicate"), pad=[2, 4, 3, 1], mode="replicate"
     ),
     "tile": unary("tile", lambda x: x.repeat(1, 2, 1, 3), reps=[1, 2, 1, 3]),
+    "fill_like": Case(lambda mb, i: mb.fill_like(ref_tensor=i["x"], value=-1e4), lambda i: i["x"] * 0 - 1e4),
     "reverse": unary("reverse", lambda x: x.flip(1, 3), axes=[1, -1]),
     "gather": unary("gather", lambda x: x[:, :, [2, 0, 6]], indices=AT, axis=-2),
     "gather of rows": unary(

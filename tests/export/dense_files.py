@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import settled, small
@@ -23,11 +25,11 @@ from phonecv.export.record import describe, record_path
 from phonecv.files import write_json
 
 
-def busy(architecture: str, **options: Any) -> Detector:
+def busy(architecture: str, backbone: str = "mobileone_s0", **options: Any) -> Detector:
     """A settled detector of 96 pixels that finds something, fewer pairs of anchor and class than it considers."""
     retina = architecture == "retinanet_fpn"
     options = {"score_threshold": 0.3, "max_detections": 30} | options
-    detector = settled(small(architecture, "mobileone_s0", options=options))
+    detector = settled(small(architecture, backbone, options=options))
     generator = torch.Generator().manual_seed(3)
     heads: Any = detector
     for tower in (heads.class_tower, heads.box_tower) if retina else ():
@@ -44,6 +46,18 @@ def busy(architecture: str, **options: Any) -> Detector:
             for layer, outputs, spread in ((heads.class_head, logits, 1.5), (heads.box_head, codes, 0.3)):
                 layer.weight *= spread / torch.cat([level.flatten() for level in outputs]).std()
     return detector
+
+
+def found_by(predicted: Sequence[Mapping[str, Tensor]], places: int) -> dict[str, np.ndarray]:
+    """A detector's predictions as a file with suppression gives them."""
+    shapes = {"boxes": (places, 4), "scores": (places,), "labels": (places,)}
+    outputs = {name: np.zeros((len(predicted), *shape), np.float32) for name, shape in shapes.items()}
+    outputs["labels"][:] = -1
+    for picture, objects in enumerate(predicted):
+        for name, values in outputs.items():
+            values[picture, : len(objects["scores"])] = objects[name].numpy()
+    count = np.array([len(objects["scores"]) for objects in predicted], np.int32)
+    return outputs | {"labels": outputs["labels"].astype(np.int32), "count": count}
 
 
 def busy_masks(**options: Any) -> MaskRCNN:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
+from phonecv.export.dense_boxes import final
 from phonecv.export.formats import Exporter
 from phonecv.export.job import Job, Session, Written
 
@@ -106,6 +107,55 @@ def open_nan(path: Path, *, threads: int, precision: str = "float32") -> Session
 def open_other_shape(path: Path, *, threads: int, precision: str = "float32") -> Session:
     honest = open_session(path, threads=threads)
     return Session(lambda images: [output[:, :-1] for output in honest.run(images)], "Fake")
+
+
+def open_moved(path: Path, *, threads: int, precision: str = "float32") -> Session:
+    """A detector's boxes, half a pixel off."""
+    honest = open_session(path, threads=threads)
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        boxes, *others = honest.run(images)
+        return [boxes + 0.5, *others]
+
+    return Session(run, "Fake")
+
+
+def _changed(path: Path, **changes: float) -> Session:
+    """A detector whose suppression has other settings."""
+    module = torch.load(path, weights_only=False)
+    for name, value in changes.items():
+        assert getattr(module.network, name) != value
+        setattr(module.network, name, value)
+
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        return [output.numpy() for output in module(torch.from_numpy(images))]
+
+    return Session(run, "Fake")
+
+
+def open_doubled(path: Path, *, threads: int, precision: str = "float32") -> Session:
+    """Nothing is suppressed."""
+    return _changed(path, overlap=1.0)
+
+
+def open_strict(path: Path, *, threads: int, precision: str = "float32") -> Session:
+    """Boxes that are not so sure are missing."""
+    return _changed(path, threshold=0.45)
+
+
+def open_unsorted(path: Path, *, threads: int, precision: str = "float32") -> Session:
+    """Suppression goes through the boxes from the least sure one up."""
+    module = torch.load(path, weights_only=False)
+    inner = module.network
+
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        offered = inner.offered(module.normalised(torch.from_numpy(images)), inner.candidates)
+        rules = {"threshold": inner.threshold, "overlap": inner.overlap, "keep": inner.keep}
+        return [output.numpy() for output in final(*(values.flip(1) for values in offered), **rules)]
+
+    return Session(run, "Fake")
 
 
 def open_crashing(path: Path, *, threads: int, precision: str = "float32") -> Session:

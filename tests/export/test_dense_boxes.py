@@ -158,7 +158,7 @@ def test_classes_are_the_largest_resized_logits() -> None:
     [
         ("finl", (96, 96), "did you mean 'final'"),
         ("final", (128, 96), "anchors for 96x96 pixels, not for 128x96"),
-        ("boxes", None, "not for any size"),
+        ("boxes", (64, 64), "any-size. keeps these anchors"),
         ("raw", (64, 96), "not for 64x96"),
     ],
 )

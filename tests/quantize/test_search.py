@@ -9,29 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.quantize import methods, quantize, trials
 from phonecv.quantize.methods import Method, methods_for
 from phonecv.quantize.scoring import Score, score
-from quantize.networks import SIZE, small
-
-CLASSES = ("red", "green", "blue")
-
-
-def coloured(root: Path, count: int, seed: int) -> Path:
-    """Noise in the colour of its class."""
-    generator = np.random.default_rng(seed)
-    for channel, name in enumerate(CLASSES):
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = generator.integers(0, 120, (SIZE, SIZE, 3), dtype=np.uint8)
-            pixels[..., channel] += 130
-            Image.fromarray(pixels).save(root / name / f"{number}.png")
-    return root
+from quantize.networks import coloured, small, told_apart
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def network(data: Path) -> VisionModel:
-    """A network that tells the colours apart: its classifier is solved for, the rest is random."""
-    made = small()
-    made.reset_classifier(3)
-    made.class_names = CLASSES
-    made.eval()
-    from phonecv.quantize.data import find
-
-    pictures = find(data, made).read(made, 100)
-    assert pictures.labels is not None
-    with torch.no_grad():
-        features = made.forward_head(made.forward_features(pictures.tensor()), pre_logits=True)
-        wanted = torch.nn.functional.one_hot(pictures.labels, 3).float() * 2 - 1
-        classifier = made.get_classifier()
-        assert isinstance(classifier, nn.Linear)
-        # With more features than pictures the plain solution would learn them by heart.
-        damping = 0.1 * features.square().sum(0).mean() * torch.eye(features.shape[1])
-        classifier.weight.copy_(torch.linalg.solve(features.T @ features + damping, features.T @ wanted).T)
-        classifier.bias.zero_()
-    return made
+    return told_apart(data)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from phonecv.segment.create import create_segmenter
 from phonecv.segment.inference import Windows
 from phonecv.segment.losses import pixel_cross_entropy
 from phonecv.segment.parts import resize
+from phonecv.segment.psp import grid_means
 from phonecv.segment.segformer import SegFormerHead
 from segment.tiny import OPTIONS, SMALL, Both, tiny
 from settle import settle
@@ -378,3 +379,10 @@ def test_wrong_pictures_and_labels_are_named() -> None:
         model(torch.rand(1, 1, 64, 64), labels)
     with pytest.raises(UserError, match="no pictures"):
         model([], [])
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(7, 9), (12, 6), (4, 5), (2, 1)])
+def test_averages_over_grids_in_graphs_of_free_size(side: int, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(grid_means(x, side), torch.nn.functional.adaptive_avg_pool2d(x, side))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from phonecv.bundle.build import BundleResult, bundle, check_manifest
+from phonecv.bundle.build import BundleResult, bundle
+from phonecv.bundle.manifest import check_manifest
 
 __all__ = ["BundleResult", "bundle", "check_manifest"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 import time
@@ -12,16 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonecv._version import __version__
+from phonecv.bundle.contents import LABELS, LEGEND, LICENCE, PAGE, README, Contents
+from phonecv.bundle.expected import write_expected
+from phonecv.bundle.facts import task_of
+from phonecv.bundle.manifest import write_manifest
 from phonecv.bundle.page import bundle_page
-from phonecv.bundle.readers import reader_files
+from phonecv.bundle.readers import write_readers
+from phonecv.bundle.readme import bundle_readme
+from phonecv.bundle.words import TASKS
 from phonecv.catalog import MODELS
 from phonecv.class_mapping import display_names
 from phonecv.errors import UserError
-from phonecv.export import EXPORTERS, ExportResult, export, exporter_for, get_exporter, record_path
+from phonecv.export import EXPORTERS, export, exporter_for, get_exporter, record_path
 from phonecv.export.record import read_record
-from phonecv.files import write_json, write_text
-from phonecv.preprocessing import Preprocessing
+from phonecv.export.run import size_of
+from phonecv.files import write_text
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -67,8 +70,8 @@ def bundle(
 ) -> BundleResult:
     """Export to several formats, check each, and put the files with all that an app needs into one place.
 
-    The bundle holds the model files with their records, labels, a test picture with the expected outputs, readers in
-    four languages (classifiers), a page that opens offline, the licence of the weights, and a manifest with digests.
+    The bundle holds the model files with their records, labels, a test picture with what has to be found in it, readers
+    in four languages, a README and a page that opens offline, the licence of the weights, and a manifest with digests.
     It appears whole or not at all.
 
     Args:
@@ -84,7 +87,7 @@ def bundle(
         **options: more of `phonecv.export.export`, such as ``size``, ``bake``, ``decode``, ``max_diff``.
 
     Raises:
-        UserError: the destination exists, a format or file is unknown, or an export failed.
+        UserError: the destination exists, a format or file is unknown, a file is not of it, or an export failed.
     """
     start = time.perf_counter()
     path = Path(destination)
@@ -99,6 +102,8 @@ def bundle(
     from phonecv.create import load_network
 
     network = load_network(model, dense=True)
+    for file in taken:
+        _check_same(file, network)
     stem = name or (Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name)
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
     stated = _licence(licence, model)
@@ -106,22 +111,22 @@ def bundle(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}-") as place:
         folder = Path(place) / (path.stem if path.suffix == ".zip" else path.name)
         folder.mkdir()
-        results = [
+        for exporter in exporters:
             export(
                 network, folder / f"{stem}{exporter.suffix}", format=exporter.format, precision=precision,
                 images=images, **options,
-            )
-            for exporter in exporters
-        ]  # fmt: skip
+            )  # fmt: skip
         for file in taken:
             _take(file, folder)
         records = _records(folder)
-        _write_labels(network, folder)
-        if isinstance(network.preprocessing, Preprocessing):
-            _write_readers(network, records, results, folder)
-        write_text(folder / "LICENCE-weights.txt", stated + "\n")
-        write_text(folder / "index.html", bundle_page(stem, folder, records, stated))
-        files = _write_manifest(folder, stem, records, stated)
+        _write_labels(network, records[0], folder)
+        readers, unread = write_readers(records, folder)
+        write_text(folder / LICENCE, stated + "\n")
+        expected = write_expected(folder, records)
+        contents = Contents(stem, folder, records, readers, unread, expected, stated)
+        write_text(folder / PAGE, bundle_page(contents))
+        write_text(folder / README, bundle_readme(contents))
+        files = write_manifest(folder, stem, records, stated)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         _publish(folder, path)
     return BundleResult(path, files, tuple(records), stated, size, time.perf_counter() - start)
@@ -135,6 +140,23 @@ def _checked(file: Path) -> Path:
     if not read_record(file):
         raise UserError(f"{file} has no record beside it ({record_path(file).name}); export it with phonecv")
     return file
+
+
+def _check_same(file: Path, network: Any) -> None:
+    """Refuse a file with other classes: labels and readers would be wrong for it.
+
+    Raises:
+        UserError: it has.
+    """
+    record = read_record(file)
+    own = (getattr(network, "task", "classify"), network.num_classes, network.class_names)
+    names = record.get("classes")
+    found = (task_of(record), record.get("num_classes"), tuple(names) if names else None)
+    if own != found:
+        raise UserError(
+            f"{file} is {TASKS.get(found[0], found[0])} of {found[1]} classes, {network.name} {TASKS[own[0]]} of"
+            f" {own[1]}{', with other names' if own[:2] == found[:2] else ''}; a bundle holds files of one network"
+        )
 
 
 def _take(file: Path, folder: Path) -> None:
@@ -159,84 +181,19 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     for exporter in EXPORTERS.values():
         for file in sorted(folder.glob(f"*{exporter.suffix}")):
             parts = [file, *(file.with_suffix(suffix) for suffix in exporter.parts)]
-            size = sum(one.stat().st_size for part in parts for one in (part.rglob("*") if part.is_dir() else [part]))
-            found.append({**read_record(file), "file": file.name, "bytes": size})
+            found.append({**read_record(file), "file": file.name, "bytes": sum(size_of(part) for part in parts)})
     return found
 
 
-def _write_labels(network: Any, folder: Path) -> None:
+def _write_labels(network: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """A line for each class; for segmenters also their colours."""
     names = display_names(network.class_names, network.num_classes)
-    write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in names))
+    write_text(folder / LABELS, "".join(f"{' '.join(name.split())}\n" for name in names))
+    if task_of(record) == "segment":
+        from phonecv.data.label_classes import palette_for
+        from phonecv.segment.predict import write_legend
 
-
-def _write_readers(
-    network: VisionModel, records: Sequence[Mapping[str, Any]], results: Sequence[ExportResult], folder: Path
-) -> None:
-    """One set of readers for each input layout among the files."""
-    assert isinstance(network.preprocessing, Preprocessing)
-    layouts: dict[tuple[str, bool], list[str]] = {}
-    for record in records:
-        layout = record.get("report", {}).get("input", {}).get("layout", "nchw").lower()
-        baked = record.get("input_range") == "pixels 0..255"
-        layouts.setdefault((layout, baked), []).append(record["file"])
-    for number, ((layout, baked), served) in enumerate(layouts.items()):
-        place = folder / "readers" if len(layouts) == 1 else folder / "readers" / f"{layout}{'-baked' * baked}"
-        spec = next(record["preprocessing"] for record in records if record["file"] == served[0])
-        sources = reader_files(
-            Preprocessing.from_dict(spec), name=", ".join(served), classes=network.num_classes, layout=layout,
-            baked=baked,
-        )  # fmt: skip
-        for file, source in sources.items():
-            write_text(place / file, source)
-        assert number < 4, "two layouts, baked or not"
-
-
-def _write_manifest(folder: Path, stem: str, records: Sequence[Mapping[str, Any]], licence: str) -> tuple[str, ...]:
-    """manifest.json: what there is, with digests; the names of all files."""
-    files = {
-        file.relative_to(folder).as_posix(): {
-            "bytes": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-    models = [
-        {key: record.get(key) for key in ("file", "format", "precision", "difference", "input_size", "outputs")}
-        for record in records
-    ]
-    manifest = {
-        "bundle": stem,
-        "phonecv": __version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "licence_of_weights": licence,
-        "models": models,
-        "files": files,
-    }
-    write_json(folder / "manifest.json", manifest)
-    return (*files, "manifest.json")
-
-
-def check_manifest(folder: Path | str) -> list[str]:
-    """What of a bundle's folder is not as its manifest says: missing, changed or added files; empty if all is well.
-
-    Raises:
-        UserError: there is no manifest.
-    """
-    folder = Path(folder)
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise UserError(f"{folder} holds no manifest.json, so it is no bundle of phonecv")
-    listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    problems = []
-    for name, entry in listed.items():
-        file = folder / name
-        if not file.is_file():
-            problems.append(f"{name} is missing")
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
-            problems.append(f"{name} was changed")
-    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    return problems + [f"{name} was added" for name in sorted(there - set(listed) - {"manifest.json"})]
+        write_legend(names, palette_for(names), folder / LEGEND)
 
 
 def _publish(folder: Path, path: Path) -> None:

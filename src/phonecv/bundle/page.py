@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from phonecv._version import __version__
+from phonecv.bundle.contents import Contents
+from phonecv.bundle.expected import DRAWN, expected_rows
+from phonecv.bundle.facts import task_of
+from phonecv.bundle.words import TASKS, input_text, output_texts, preparation, reading
 from phonecv.report import page, picture, table, text, tiles
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
 _SHOWN = 12
 
 
-def bundle_page(name: str, folder: Path, records: Sequence[Mapping[str, Any]], licence: str) -> str:
-    """The page's HTML.
-
-    Args:
-        name: heading.
-        folder: of the bundle, its other files already there.
-        records: of the model files, with "bytes".
-        licence: of the weights.
-    """
+def bundle_page(contents: Contents) -> str:
+    """The page's HTML."""
+    records = contents.records
     first = records[0]
+    given = "any" if first.get("dynamic_size") else f"{first['input_size'][0]} x {first['input_size'][1]}"
     parts = [
-        f"<h1>{text(name)}</h1>",
-        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form; {text(_task(first))}</p>',
+        f"<h1>{text(contents.name)}</h1>",
+        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form;'
+        f" {text(TASKS.get(task_of(first), 'a network'))}</p>",
         tiles(
             [
                 (f"{min(record['bytes'] for record in records) / 1e6:.2f} MB", "smallest file"),
                 (str(len(records)), "model file" + "s" * (len(records) != 1)),
-                (f"{first['input_size'][0]} x {first['input_size'][1]}", "input, pixels"),
+                (given, "input, pixels (height x width)"),
                 (f"{first['num_classes']:,}", "classes"),
             ]
         ),
         _files(records),
-        _test(folder, first),
-        _preparation(folder, records),
+        _test(contents),
+        *_tensors(records),
+        _readers(contents),
         _outside(records),
-        f"<h2>Licence of the weights</h2><p>{text(licence)}</p>",
+        f"<h2>Licence of the weights</h2><p>{text(contents.licence)}</p>",
+        "<h2>Everything in the bundle</h2>" + table(("file", "what it is"), contents.files()),
         f'<p class="soft">phonecv {text(__version__)}; manifest.json has the digests of all files</p>',
     ]
-    return page(name, parts)
-
-
-def _task(record: Mapping[str, Any]) -> str:
-    tasks = {"classify": "a classifier", "detect": "a detector", "segment": "a segmenter"}
-    return tasks.get(record.get("task", "classify"), "a network")
+    return page(contents.name, parts)
 
 
 def _files(records: Sequence[Mapping[str, Any]]) -> str:
@@ -72,31 +68,45 @@ def _files(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _test(folder: Path, record: Mapping[str, Any]) -> str:
-    test = record.get("test") or {}
-    shown = picture(
-        folder / test.get("picture", ""), "Test picture", "Prepared as below, it has to give these outputs."
-    )
-    rows = []
-    for name, output in (test.get("outputs") or {}).items():
-        values = output.get("values") or []
-        best = sorted(range(len(values)), key=lambda index: -values[index])[:5]
-        rows.append(
-            (
-                name,
-                " x ".join(map(str, output["shape"])),
-                ", ".join(f"{index}: {values[index]:.4f}" for index in best) or f"largest {output['max']:.4f}",
-            )
+def _test(contents: Contents) -> str:
+    """The test picture, or what was found in it, drawn; and the numbers."""
+    test = contents.records[0].get("test") or {}
+    expected, drawn = contents.expected, contents.folder / DRAWN
+    if expected is None:
+        return picture(contents.folder / test.get("picture", ""), "Test picture", "The records hold its outputs.")
+    said = f"What {expected['through']} gives for {expected['picture']}; the app has to find the same."
+    if "threshold" in expected:
+        said += f" Objects with scores from {expected['threshold']:g} up: {expected['count']}."
+    shown = picture(drawn if drawn.is_file() else contents.folder / expected["picture"], "Test picture", said)
+    header, rows = expected_rows(expected)
+    return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")
+
+
+def _tensors(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Input and outputs of every file; files that are fed and read alike together."""
+    groups: dict[str, list[str]] = {}
+    for record in records:
+        given = input_text(record)
+        rows = [("in", given.name, given.shape, given.type, given.meaning)]
+        rows += [("out", one.name, one.shape, one.type, one.meaning) for one in output_texts(record)]
+        tensors = table(("", "name", "shape", "type", "meaning"), rows)
+        steps = table(("", ""), preparation(record))
+        after = "".join(f"<li>{text(line)}</li>" for line in reading(record))
+        html = (
+            f"{tensors}<h3>A picture becomes the input</h3>{steps}<h3>The outputs become a result</h3><ol>{after}</ol>"
         )
-    return shown + (table(("output", "shape", "largest values"), rows) if rows else "")
+        groups.setdefault(html, []).append(record["file"])
+    return [f"<h2>Input and outputs of {text(', '.join(files))}</h2>{html}" for html, files in groups.items()]
 
 
-def _preparation(folder: Path, records: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(key, value) for key, value in records[0]["preprocessing"].items()]
-    rows.append(("input", records[0].get("input_range", "normalised")))
-    readers = sorted(file.relative_to(folder).as_posix() for file in folder.glob("readers/**/*") if file.is_file())
-    listed = f"<p>Readers that do this: {', '.join(map(text, readers))}</p>" if readers else ""
-    return "<h2>How a picture becomes the input</h2>" + table(("", ""), rows) + listed
+def _readers(contents: Contents) -> str:
+    """Where the sources are that do this."""
+    found = [f"{readers.folder}/ for {', '.join(readers.served)}" for readers in contents.readers]
+    found += [f"none for {name}: {why}" for name, why in contents.unread.items()]
+    listed = "".join(f"<li>{text(line)}</li>" for line in found)
+    return (
+        f"<h2>Sources that do this</h2><p>C++, JavaScript, Kotlin and Swift, without dependencies.</p><ul>{listed}</ul>"
+    )
 
 
 def _outside(records: Sequence[Mapping[str, Any]]) -> str:

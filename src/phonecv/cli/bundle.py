@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from phonecv.cli.options import Ema, Force, Model, Source, load, loading, pixels
+from phonecv.cli.options import (
+    Bake,
+    CheckImages,
+    Decode,
+    Ema,
+    Force,
+    MaxDiff,
+    MinAgreement,
+    Model,
+    Precision,
+    Size,
+    Source,
+    listed,
+    load,
+    loading,
+    pixels,
+)
 from phonecv.cli.output import fields, say, say_json, text_table
 
 
@@ -15,16 +30,16 @@ def bundle(
     /,
     *,
     to: str = "onnx",
-    precision: Literal["float32", "fp16"] = "float32",
+    precision: Precision = "float32",
     include: list[Path] | None = None,
     name: str | None = None,
     licence: str | None = None,
-    size: str | None = None,
-    bake: bool = False,
-    decode: bool = False,
-    images: str | None = None,
-    max_diff: float | None = None,
-    min_agreement: float | None = None,
+    size: Size = None,
+    bake: Bake = False,
+    decode: Decode = "raw",
+    images: CheckImages = None,
+    max_diff: MaxDiff = None,
+    min_agreement: MinAgreement = None,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
@@ -32,27 +47,22 @@ def bundle(
 ) -> None:
     """Export to several formats, check every file, and put all that an app needs into one folder or zip.
 
-    The bundle holds the model files and their records, labels, a test picture with the expected outputs, readers for
-    C++, JavaScript, Kotlin and Swift, a page that opens offline, the licence of the weights, and digests.
+    The bundle holds the model files and their records, labels, a test picture with what has to be found in it, readers
+    for C++, JavaScript, Kotlin and Swift that do what a file leaves to do, a README and a page that opens offline, the
+    licence of the weights, and digests.
 
     For example:
 
     - `phonecv bundle runs/signs/best.safetensors signs.zip --to litert,coreml,onnx`
     - `phonecv bundle runs/signs/best.safetensors app --to onnx --include int8/signs.tflite --licence "CC BY 4.0"`
+    - `phonecv bundle runs/cells/best.safetensors cells.zip --to litert --images cells/images`
 
     Args:
         target: The folder to make, or a name that ends in .zip.
         to: Formats, separated by commas; empty for none. `phonecv doctor` lists them.
-        precision: Arithmetic of the exported files; bring int8 files with --include.
-        include: An exported file to take as it is, once for each file.
+        include: An exported file to take as it is, for example an int8 one; once for each file.
         name: Of the model files; by default the source's.
         licence: Of the weights: a text, or the path of a text file.
-        size: Input side in pixels, or HEIGHTxWIDTH; by default the network's own.
-        bake: The files take pixel values 0..255 and normalise them themselves.
-        decode: Detectors give final boxes, scores and labels; segmenters the class of every pixel.
-        images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
-        max_diff: Largest difference of the outputs that passes, a share of the largest output (float32 1e-4).
-        min_agreement: Least share of pictures whose best class stays the same (float32 1).
         json: Print JSON.
     """
     from phonecv.bundle import bundle as run
@@ -61,7 +71,7 @@ def bundle(
     result = run(
         load(source, model, ema, dense=True) if chosen else source,
         target,
-        formats=[part.strip() for part in to.split(",") if part.strip()],
+        formats=listed(to),
         precision=precision,
         include=include or [],
         name=name or (Path(source).stem if Path(source).exists() else None),
@@ -93,7 +103,7 @@ def bundle(
         fields(
             (
                 ("wrote", f"{result.path} ({len(result.files)} files, {result.bytes / 2**20:.2f} MiB)"),
-                ("look at", "index.html in it, which opens in any browser"),
+                ("look at", "README.md in it, and index.html, which opens in any browser"),
                 ("licence", result.licence),
                 ("time", f"{result.seconds:.1f} s"),
             )

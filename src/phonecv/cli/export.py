@@ -8,7 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from phonecv.cli.options import Ema, Force, Model, Source, destination, load, loading, pixels
+from phonecv.cli.options import (
+    Bake,
+    CheckImages,
+    Decode,
+    Ema,
+    Force,
+    MaxDiff,
+    MinAgreement,
+    Model,
+    Precision,
+    Size,
+    Source,
+    destination,
+    listed,
+    load,
+    loading,
+    pixels,
+)
 from phonecv.cli.output import fields, say, say_json
 from phonecv.errors import UserError
 
@@ -22,16 +39,16 @@ def export(
     /,
     *,
     to: str | None = None,
-    precision: Literal["float32", "fp16"] = "float32",
+    precision: Precision = "float32",
     form: Literal["deploy", "training"] = "deploy",
-    size: str | None = None,
+    size: Size = None,
     any_size: bool = False,
-    bake: bool = False,
-    decode: Literal["raw", "boxes", "final"] = "raw",
-    images: str | None = None,
+    bake: Bake = False,
+    decode: Decode = "raw",
+    images: CheckImages = None,
     verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
-    max_diff: float | None = None,
-    min_agreement: float | None = None,
+    max_diff: MaxDiff = None,
+    min_agreement: MinAgreement = None,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
@@ -53,17 +70,9 @@ def export(
         target: The file to write, or a folder.
         to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, pt2); by default the one of
             the file's suffix. `phonecv doctor --formats` says what each can hold.
-        precision: Arithmetic of the file; `phonecv quantize` makes int8 files.
         form: Deploy fuses the network first.
-        size: Input side in pixels, or HEIGHTxWIDTH; by default the network's own.
         any_size: Leave height and width free, where the format can.
-        bake: The file takes pixel values 0..255 and normalises them itself.
-        decode: What detectors and segmenters give: raw outputs of the heads, all boxes, or final boxes (suppressed) and
-            the class of every pixel.
-        images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
         verify: Run the written file and compare.
-        max_diff: Largest difference of the outputs that passes, of the largest output (float32 1e-4, fp16 0.15).
-        min_agreement: Least share of pictures whose best class stays the same (float32 1, fp16 0.95).
         json: Print JSON.
     """
     from phonecv.export import export as run
@@ -73,7 +82,7 @@ def export(
         own = exporter_for(target)
         names = [own.format if own is not None else "onnx"]
     else:
-        names = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
+        names = listed(to)
     exporters = [get_exporter(name) for name in names]
     if not exporters:
         raise UserError(f"--to {to!r} names no format; `phonecv doctor --formats` lists them")

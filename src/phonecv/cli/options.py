@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
 from cyclopts import Parameter
 
@@ -45,6 +45,35 @@ Scales = Annotated[
 ]
 Flip = Annotated[bool | None, Parameter(help="Average over mirrored pictures too (segmenters).")]
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
+
+# Of the verbs that write files for other runtimes.
+Precision = Annotated[
+    Literal["float32", "fp16"], Parameter(help="Arithmetic of the files; `phonecv quantize` makes int8 files.")
+]
+Size = Annotated[str | None, Parameter(help="Input side in pixels, or HEIGHTxWIDTH; by default the network's own.")]
+Bake = Annotated[bool, Parameter(help="The files take pixel values 0..255 and normalise them themselves.")]
+Decode = Annotated[
+    Literal["raw", "boxes", "final"],
+    Parameter(
+        help="What detectors and segmenters give: raw outputs of the heads, all boxes, or final boxes (suppressed) and"
+        " the class of every pixel."
+    ),
+]
+CheckImages = Annotated[
+    str | None,
+    Parameter(help="Pictures to compare on: a folder, a file or a pattern; by default embedded photographs."),
+]
+MaxDiff = Annotated[
+    float | None,
+    Parameter(
+        help="Largest difference of the outputs that passes, a share of the largest output; by default what the"
+        " precision allows (float32 1e-4)."
+    ),
+]
+MinAgreement = Annotated[
+    float | None,
+    Parameter(help="Least share of pictures whose best class stays the same (float32 1, fp16 0.95)."),
+]
 
 
 def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
@@ -113,6 +142,11 @@ def destination(path: Path, *, force: bool, source: str, suffix: str = "") -> Pa
     if path.exists() and not force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
     return path
+
+
+def listed(formats: str) -> list[str]:
+    """Names separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip()))
 
 
 def pixels(size: str | None) -> int | tuple[int, int] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from phonecv.cli.output import say
+from phonecv.errors import UserError
 
 
 def samples(
@@ -15,6 +16,7 @@ def samples(
     *,
     train: int | None = None,
     val: int | None = None,
+    crowd: int | None = None,
     seed: int = 0,
 ) -> None:
     """Write sample data: real handwritten digits on real photographs, without any download.
@@ -26,17 +28,23 @@ def samples(
 
     - `phonecv samples digits signs`
     - `phonecv samples scenes scenes --train 400 --val 100`
+    - `phonecv samples scenes crowds --train 400 --crowd 24`
 
     Args:
         kind: What to write.
         folder: Where to; made if it is not there.
         train: Training pictures; by default 4000 digits or 200 scenes.
         val: Validation pictures; by default 1000 digits or 50 scenes.
+        crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
         seed: Decides everything.
     """
     from phonecv.data.samples import write_classification, write_scenes
 
-    write = {"digits": write_classification, "scenes": write_scenes}[kind]
     counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
-    write(folder, seed=seed, **counts)
+    if kind == "scenes":
+        write_scenes(folder, seed=seed, crowd=crowd, **counts)
+    elif crowd is not None:
+        raise UserError(f"--crowd {crowd}: pictures of one digit have no crowd; it belongs to `phonecv samples scenes`")
+    else:
+        write_classification(folder, seed=seed, **counts)
     say(f"{kind} are in {folder}")

@@ -112,8 +112,12 @@ def write_scenes(
     height: int = 240,
     seed: int = 0,
     most_digits: int = 8,
+    crowd: int | None = None,
 ) -> Path:
     """Write scenes of one to `most_digits` digits for detection, instance segmentation and labelling.
+
+    With `crowd`, training scenes have up to so many digits instead, as far as they find room: more to learn from in
+    each picture. Validation scenes stay as they are.
 
     - ``images/{training,validation}/*.jpg``
     - ``annotations/instances_{train,val}.json``: COCO; boxes and run-length masks of what is visible of each digit;
@@ -126,17 +130,21 @@ def write_scenes(
     _check(min(width, height) >= 48 and most_digits >= 1, f"scenes of {width} x {height} need at least 48 px a side")
     settings = {"kind": "scenes", "train": train, "val": val, "width": width, "height": height, "seed": seed}
     settings["most_digits"] = most_digits
+    if crowd is not None:
+        _check(crowd >= 1, f"crowd {crowd} has to be at least 1 digit")
+        settings["crowd"] = crowd
 
     def write(folder: Path) -> None:
         for split, ade_name, count in (("train", "training", train), ("val", "validation", val)):
             source = _Source(split, seed)
+            most = crowd if crowd is not None and split == "train" else most_digits
             images, annotations = folder / "images" / ade_name, folder / "annotations" / ade_name
             images.mkdir(parents=True)
             annotations.mkdir(parents=True)
             coco = _Coco(f"handwritten digits on photographs, {split}, seed {seed}")
             for index in range(count):
                 random = np.random.default_rng((seed, 2 + _SPLIT_NUMBER[split], index))
-                scene, instances = _scene(source, random, width, height, most_digits)
+                scene, instances = _scene(source, random, width, height, most)
                 name = f"{index:06d}"
                 _save(scene, images / f"{name}.jpg")
                 labels = np.zeros((height, width), dtype=np.uint8)

@@ -17,6 +17,7 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.export.coreml_interpreter import Interpreter
+from phonecv.export.coreml_lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.export.coreml_package import Package, open_package
 from phonecv.export.coreml_program import read_program
 from phonecv.export.coreml_report import report
@@ -52,6 +53,7 @@ def write(job: Job, folder: Path) -> Written:
     import coremltools
 
     exported, modules = _captured(job)
+    teach()
     half = job.precision in ("fp16", "int8-weights")
     model = coremltools.convert(
         exported,
@@ -100,14 +102,9 @@ def _captured(job: Job) -> tuple[Any, dict[str, str]]:
     """PyTorch's graph, and the module behind each of its operations and parameters."""
     example = job.example[:1].contiguous()
     with torch.no_grad():
-        exported = torch.export.export(job.module, (example,)).run_decompositions({})
-    known = {
-        # Operators that coremltools knows by another name alone.
-        torch.ops.aten.__and__.Tensor: torch.ops.aten.logical_and.default,
-        torch.ops.aten.alias.default: torch.ops.aten.clone.default,
-    }
+        exported = torch.export.export(job.module, (example,)).run_decompositions(DECOMPOSED)
     for node in exported.graph.nodes:
-        node.target = known.get(node.target, node.target)
+        node.target = KNOWN_AS.get(node.target, node.target)
     modules = {}
     for node in exported.graph.nodes:
         stack = list(node.meta.get("nn_module_stack", {}).values())

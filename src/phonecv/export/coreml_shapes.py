@@ -108,6 +108,11 @@ def _fill(a: Arguments) -> Tensor:
     return torch.full(a.wholes("shape"), 0.0 if value is None else value.item())
 
 
+def _fill_like(a: Arguments) -> Tensor:
+    value = a.optional("value")
+    return torch.full(a.tensor("ref_tensor").shape, 0.0 if value is None else value.item())
+
+
 def _reverse(a: Arguments) -> Tensor:
     x = a.tensor("x")
     return x.flip(a.wholes("axes", list(range(x.ndim))))
@@ -179,6 +184,7 @@ RULES: dict[str, Rule] = {
     "pad": _pad,
     "tile": _tile,
     "fill": _fill,
+    "fill_like": _fill_like,
     "reverse": _reverse,
     "gather": _gather,
     "gather_along_axis": _gather_along_axis,

@@ -20,6 +20,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.errors import UserError, did_you_mean
@@ -68,11 +69,10 @@ def dense_module(
         return FinalMasks(network, map_sizes(network, size)), ("boxes", "scores", "labels", "count", "masks")
     if not hasattr(network, "box_rule"):
         raise UserError(f"{network.name} is no detector of this package; it says not how its outputs become boxes")
+    if size is not None:
+        check_fixed(network, size)
     if kind == "raw":
-        if size is not None:
-            check_fixed(network, size)
         return RawBoxes(network), ("class_logits", "box_codes")
-    check_fixed(network, size)
     boxes = DecodedBoxes(network, None if size is None else map_sizes(network, size))
     if kind == "boxes":
         return boxes, ("scores", "boxes")
@@ -119,33 +119,36 @@ def decoding_record(network: DenseModel, height: int, width: int, decode: bool |
     return record
 
 
-def check_fixed(network: DenseModel, size: tuple[int, int] | None) -> None:
-    """Refuse a size that the anchors were not made for.
+def check_fixed(network: DenseModel, size: tuple[int, int]) -> None:
+    """Refuse one other size for a detector whose anchors belong to its square.
 
     Raises:
-        UserError: a free or another size for a detector whose anchors belong to one square.
+        UserError: it is another.
     """
     spec = network.preprocessing
-    if spec.longest is not None or size == (spec.size, spec.size):
-        return
-    asked = "any size" if size is None else f"{size[0]}x{size[1]}"
-    raise UserError(
-        f"{network.name} has anchors for {spec.size}x{spec.size} pixels, not for {asked}; leave the size out, or train"
-        " the detector at the size you want"
-    )
-
-
-def refuse_free_size(network: Any) -> None:
-    """Refuse to trace a detector with free height and width.
-
-    Raises:
-        UserError: it is one.
-    """
-    if getattr(network, "task", "") == "detect":
+    if spec.longest is None and size != (spec.size, spec.size):
         raise UserError(
-            f"{network.name} is exported at one size: its coarsest maps shrink to a single pixel in small pictures, and"
-            " PyTorch's tracer then fixes the sizes; give the size of your pictures and leave out dynamic_size"
+            f"{network.name} has anchors for {spec.size}x{spec.size} pixels, not for {size[0]}x{size[1]}; leave the"
+            " size out, or train the detector at the size you want; a file of any size (dynamic_size, --any-size)"
+            " keeps these anchors and takes other sizes all the same"
         )
+
+
+def traceable(network: Any, batch: Tensor) -> tuple[Any, Tensor]:
+    """A network and pictures ``B 3 H W`` to trace it with when sizes are free; only detectors of one stage need care.
+
+    Their coarsest maps are a single pixel in small pictures, where all layouts of a tensor are the same. PyTorch's
+    tracer looks at that, and writes a graph for such maps alone, or for others alone. So the pictures are made so large
+    that no map is a pixel, and the weights, in place, are no longer laid out channels last: then it may suppose that no
+    map is ever one, and the operators that it writes are right for both.
+    """
+    size = (batch.shape[2], batch.shape[3])
+    if not hasattr(network, "box_rule"):
+        return network, batch
+    network = network.to(memory_format=torch.contiguous_format)
+    while min(min(sides) for sides in map_sizes(network, size)) < 2:
+        size = (2 * size[0], 2 * size[1])
+    return network, batch if size == tuple(batch.shape[2:]) else F.interpolate(batch, size, mode="bilinear")
 
 
 def map_sizes(network: DenseModel, size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: which overlaps 2 alone, stays, and so on. Longer chains within a block may end with a box too many or too few.
 BLOCK, ROUNDS = 256, 16
 
+#: When areas are compared, boxes are measured by 256 pixels: half precision ends at the area of 256 x 256 of them. A
+#: power of two changes nothing in float32.
+_UNIT = 2.0**-8
+
 #: Stands for "no box" among logits and scores; half precision holds it, too.
 _NONE = -1e4
 
@@ -89,14 +93,19 @@ class FinalBoxes(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
+        boxes, value, label = self.offered(batch, self.candidates)
+        return final(boxes, value, label, threshold=self.threshold, overlap=self.overlap, keep=self.keep)
+
+    def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What suppression chooses from, best first: boxes ``B K 4``, scores and labels ``B K``, K at most `most`."""
         scores, boxes = self.boxes(batch)
         if self.boxes.anchors is None:
             # A small picture may have fewer pairs than there are places, of which a file has a fixed number.
-            rows = -(-self.candidates // scores.shape[2])
+            rows = -(-most // scores.shape[2])
             scores = F.pad(scores, (0, 0, 0, rows), value=_NONE)
             boxes = F.pad(boxes, (0, 0, 0, rows))
-        value, anchor, label = best_pairs(scores, self.candidates)
-        return final(take(boxes, anchor), value, label, threshold=self.threshold, overlap=self.overlap, keep=self.keep)
+        value, anchor, label = best_pairs(scores, most)
+        return take(boxes, anchor), value, label
 
 
 def best_pairs(scores: Tensor, candidates: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,6 +170,7 @@ def survivors(boxes: Tensor, there: Tensor, overlap: float, labels: Tensor | Non
     """
     count = boxes.shape[1]
     there = there & (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+    boxes = boxes * _UNIT
     kept: list[Tensor] = []
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)

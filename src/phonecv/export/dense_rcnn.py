@@ -44,11 +44,30 @@ class FinalMasks(nn.Module):
     def __init__(self, network: MaskRCNN, sizes: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.network = network
+        self.threshold, self.overlap = network.score_threshold, network.nms_overlap
+        self.candidates, self.keep = network.candidates, network.max_detections
         for number, level in enumerate(network.make_anchors(sizes)):
             self.register_buffer(f"anchors{number}", level, persistent=False)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``, masks ``B M 28 28``, 0..1."""
+        levels, boxes, value, label = self._found(batch, self.candidates)
+        boxes, value, label, found = final(
+            boxes, value, label, threshold=self.threshold, overlap=self.overlap, keep=self.keep
+        )
+        return boxes, value, label, found, self._masks(levels, boxes, label)
+
+    def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What suppression chooses from, best first: boxes ``B K 4``, scores and labels ``B K``, K at most `most`."""
+        _, boxes, value, label = self._found(batch, most)
+        return boxes, value, label
+
+    def masks(self, batch: Tensor, boxes: Tensor, label: Tensor) -> Tensor:
+        """The masks ``B M 28 28`` of boxes ``B M 4`` with labels ``B M``; zeros where the label is -1."""
+        return self._masks(self.network.network(batch)[0], boxes, label)
+
+    def _found(self, batch: Tensor, most: int) -> tuple[Sequence[Tensor], Tensor, Tensor, Tensor]:
+        """Maps that boxes are read from, then boxes, scores and labels as `offered` gives them."""
         net = self.network
         levels, scores, codes = net.network(batch)
         height, width = batch.shape[2], batch.shape[3]
@@ -56,22 +75,17 @@ class FinalMasks(nn.Module):
         logits, box_codes = net.box_head(_pool(levels, proposals, BOX_BINS))
         count = proposals.shape[1]
         shares = full_precision(logits).softmax(1)[:, :-1].reshape(-1, count, net.num_classes)
-        value, row, label = best_pairs(shares * there[..., None].to(shares.dtype), net.candidates)
+        value, row, label = best_pairs(shares * there[..., None].to(shares.dtype), most)
         own = full_precision(box_codes).reshape(-1, count * net.num_classes, 4)
         boxes = decode(take(proposals, row), take(own, row * net.num_classes + label), SSD_STDS)
-        boxes, value, label, found = final(
-            cut(boxes, height, width),
-            value,
-            label,
-            threshold=net.score_threshold,
-            overlap=net.nms_overlap,
-            keep=net.max_detections,
-        )
-        masks = net.mask_head(_pool(levels, boxes, MASK_BINS))  # B*M classes 28 28
+        return levels, cut(boxes, height, width), value, label
+
+    def _masks(self, levels: Sequence[Tensor], boxes: Tensor, label: Tensor) -> Tensor:
+        masks = self.network.mask_head(_pool(levels, boxes, MASK_BINS))  # B*M classes 28 28
         side = masks.shape[-1]
         index = label.long().clamp(min=0).reshape(-1, 1, 1, 1).expand(-1, 1, side, side)
         masks = full_precision(masks.gather(1, index)).sigmoid().reshape(-1, boxes.shape[1], side, side)
-        return boxes, value, label, found, masks * (label >= 0)[..., None, None].to(masks.dtype)
+        return masks * (label >= 0)[..., None, None].to(masks.dtype)
 
     def _propose(
         self, scores: Sequence[Tensor], codes: Sequence[Tensor], height: int, width: int

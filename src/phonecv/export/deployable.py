@@ -36,10 +36,12 @@ class Deployable(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> the network's outputs."""
-        if self.baked:
-            images = (images - self.shift) * self.factor
-        result = self.network(images)
+        result = self.network(self.normalised(images))
         return (result,) if isinstance(result, Tensor) else tuple(result)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network gets, ``B 3 H W``."""
+        return (images - self.shift) * self.factor if self.baked else images
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -32,7 +32,8 @@ class Exporter:
         dynamic_batch: one file serves every batch size.
         dynamic_size: one file serves every height and width.
         precisions: of `PRECISIONS`, those that can be written.
-        refused: family ("emo", "emov2", "mobileone") or task -> why it cannot be written.
+        refused: family ("emo", "emov2", "mobileone"), task, architecture, or task and decoding as in "detect, final" ->
+            why it cannot be written.
         isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
         checked_by: what runs the file here, for people.
     """
@@ -150,7 +151,13 @@ _ALL = (
         function="phonecv.export.ncnn:write",
         session="phonecv.export.ncnn:open_session",
         precisions=("float32", "fp16"),
-        refused=_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
+        refused=MappingProxyType(
+            {
+                **_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
+                "detect, final": "ncnn has no operators that sort, gather and compare, which suppression needs; decode"
+                " 'boxes' (--decode boxes) and suppress in the app, or write another format",
+            }
+        ),
         checked_by="ncnn",
     ),
     Exporter(

@@ -84,8 +84,9 @@ def _halve(source: Path, path: Path) -> None:
 
     sys.path[:] = before
     proto = convert_float_to_float16(onnx.load(source), keep_io_types=True)
-    # Its casts stand at the end of the graph, but the format wants each operator after those it reads from.
-    nodes = list(proto.graph.node)
+    # A value that several operators in float32 read is cast for each of them, every time to the same name. The casts
+    # stand at the end of the graph, but the format wants each operator after those it reads from.
+    nodes = list({tuple(node.output): node for node in proto.graph.node}.values())
     made = {name: number for number, node in enumerate(nodes) for name in node.output}
     reads = {number: {made[name] for name in node.input if name in made} for number, node in enumerate(nodes)}
     del proto.graph.node[:]

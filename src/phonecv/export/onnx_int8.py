@@ -22,8 +22,11 @@ from phonecv.export.ranges import Tails, calibration_pictures, chosen_modules, i
 #: fro.
 OPERATORS = ("Conv", "Gemm", "Relu", "Clip")
 
-#: Pictures that calibration takes at once.
-_STEP = 4
+#: Pictures that calibration takes at once, at most, and their pixels: all activations of the network are in memory.
+_STEP, _STEP_PIXELS = 4, 4 * 256 * 256
+
+#: Operators that only move numbers: what stands before them in a row up to an output is what the file gives.
+_MOVING = ("Transpose", "Reshape", "Concat", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 
 
 def quantize(job: Job, source: Path, path: Path) -> dict[str, Any]:
@@ -155,7 +158,8 @@ def measure_ranges(
 ) -> dict[str, tuple[float, float]]:
     """Low and high end of what the named nodes read and give.
 
-    ONNX Runtime's own percentiles keep every value of every picture in memory.
+    ONNX Runtime's own percentiles keep every value of every picture in memory. What the file itself gives spans all
+    that was seen: the rarest scores of a detector are its objects.
     """
     import onnx
 
@@ -169,7 +173,9 @@ def measure_ranges(
             watched.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     onnx.save(watched, folder / "watched.onnx")
     session = start_session(folder / "watched.onnx", torch.get_num_threads())
-    step = given.type.tensor_type.shape.dim[0].dim_value or _STEP
+    whole_range = _given_out(model)
+    largest = max(1, min(_STEP, _STEP_PIXELS // math.prod(images.shape[2:])))
+    step = given.type.tensor_type.shape.dim[0].dim_value or largest
     # A fixed batch is filled up with the first pictures again; they are in the ranges already.
     whole = images[np.arange(math.ceil(len(images) / step) * step) % len(images)]
     fetched = [name for name in wanted if name != given.name]
@@ -181,9 +187,23 @@ def measure_ranges(
             values[given.name] = part
         for name, array in values.items():
             if name not in tails:
-                tails[name] = Tails(array.size // step * len(whole), percentile)
+                tails[name] = Tails(array.size // step * len(whole), 100.0 if name in whole_range else percentile)
             tails[name].add(array)
     return {name: tail.range() for name, tail in tails.items()}
+
+
+def _given_out(model: Any) -> set[str]:
+    """Names of the file's outputs, and of what is only moved about before it becomes one."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [output.name for output in model.graph.output]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if name in makers and makers[name].op_type in _MOVING:
+                waiting += makers[name].input
+    return found
 
 
 def _activations(model: Any, names: Sequence[str]) -> list[str]:

@@ -36,14 +36,9 @@ def write(job: Job, folder: Path) -> Written:
 
 def _bare(program: ExportedProgram) -> ExportedProgram:
     """The program without what only a debugger reads, and what a reader would have to run."""
-    for node in list(program.graph.nodes):
+    for node in program.graph.nodes:
         for note in _NOTES:
             node.meta.pop(note, None)
-        if node.target is torch.ops.aten._assert_scalar.default:
-            # That windows cover the map, and the like: true of every size, with a sentence about it.
-            program.graph.erase_node(node)
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
     program.example_inputs = None
     program._guards_code = []
     return program

@@ -59,6 +59,7 @@ def describe(
         "overrides": network.backbone_overrides,
         "preprocessing": network.preprocessing.to_dict(),
         "decoding": decoding_record(network, height, width, decode),
+        **({"quantization": state} if (state := getattr(network, "quantization", None)) else {}),
     }
 
 

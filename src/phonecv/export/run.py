@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
-from phonecv.export.checks import MAX_DIFF, MIN_AGREEMENT, Comparison, check_inputs, compare, expected_outputs
-from phonecv.export.dense import refuse_free_size
+from phonecv.export.checks import MIN_AGREEMENT, Comparison, allowed, check_inputs, compare, expected_outputs
+from phonecv.export.dense import decoding_of, traceable
 from phonecv.export.deployable import deployable
 from phonecv.export.formats import PRECISIONS, Exporter, exporter_for, get_exporter
 from phonecv.export.job import Job
@@ -47,7 +47,8 @@ class ExportResult:
         operators: nodes of the graph.
         difference: largest absolute difference of the outputs from PyTorch's, divided by max(1, largest
             output); None if it was not checked.
-        agreement: share of pictures with PyTorch's best class; None where nothing is chosen or checked.
+        agreement: share of pictures, or of a segmenter's pixels, with PyTorch's best class; None where nothing is
+            chosen or checked.
         checked_by: the runtime that ran it; empty if none did.
         seconds: everything, checks included.
         report: what runs outside the accelerator; see `Written`.
@@ -124,7 +125,6 @@ def export(
     if form not in ("deploy", "training"):
         raise UserError(f"form {form!r} is not one of deploy, training")
     _check_precision(exporter, precision)
-    max_diff = MAX_DIFF[precision] if max_diff is None else max_diff
     min_agreement = MIN_AGREEMENT[precision] if min_agreement is None else min_agreement
     if max_diff is not None and not 0 < max_diff < 1:
         raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
@@ -138,17 +138,19 @@ def export(
 
     start = time.perf_counter()
     network = prepared(load_network(model, dense=True), form)
-    _check_refused(exporter, network)
+    max_diff = allowed(precision, getattr(network, "task", "classify")) if max_diff is None else max_diff
+    _check_refused(exporter, network, decode)
     refuse_floating_point(network, precision)
     height, width = check_size(size, network)
     pictures = check_pictures(images)
-    if dynamic_size:
-        refuse_free_size(network)
-    module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
     tensor = as_input(pictures, network, height, width, bake=bake)
+    example = tensor[:2]
+    if dynamic_size:
+        network, example = traceable(network, example)
+    module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
     job = Job(
         module=module,
-        example=tensor[:2].contiguous(),
+        example=example.contiguous(),
         outputs=names,
         stem=path.stem,
         precision=precision,
@@ -180,6 +182,7 @@ def export(
                 sizes=[(batch.shape[2], batch.shape[3]) for batch in batches],
                 source=pictures.source,
                 file=path.name,
+                batches=batches,
             )
         record = {
             **job.record,
@@ -326,12 +329,13 @@ def _check_precision(exporter: Exporter, precision: str) -> None:
         raise UserError(f"{exporter.title} files are written as {', '.join(exporter.precisions)}, not as {precision}")
 
 
-def _check_refused(exporter: Exporter, network: Any) -> None:
+def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:
     from phonecv.catalog import MODELS
 
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
-    for key in (family, getattr(network, "task", "classify"), getattr(network, "architecture", "")):
+    task = getattr(network, "task", "classify")
+    for key in (family, task, getattr(network, "architecture", ""), f"{task}, {decoding_of(decode)}"):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
 

@@ -30,6 +30,14 @@ def traced(module: nn.Module, example: Tensor, *, dynamic_size: bool) -> Exporte
     # prove that windows times seven is at least the map's size; deferred, that becomes a check in the graph.
     settings: Any = _config  # a module that gets its functions while it is imported
     with torch.no_grad(), settings.patch(backed_size_oblivious=True):
-        return torch.export.export(
+        program = torch.export.export(
             module, (example,), dynamic_shapes=(free,), strict=False, prefer_deferred_runtime_asserts_over_guards=True
         )
+    # What was deferred holds for every size, as that windows cover the map, or only says how PyTorch lays out its
+    # tensors, as that a detector's coarsest map has more than one pixel: the numbers are the same without.
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program

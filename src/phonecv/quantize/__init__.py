@@ -10,7 +10,8 @@ from phonecv.quantize.bias import correct_biases
 from phonecv.quantize.data import calibration
 from phonecv.quantize.equalize import equalize
 from phonecv.quantize.relu6 import rescale_to_relu6
-from phonecv.quantize.search import QuantizeResult, quantize
+from phonecv.quantize.result import QuantizeResult
+from phonecv.quantize.search import quantize
 from phonecv.quantize.sensitivity import layer_noise
 from phonecv.quantize.simulation import input_ranges, simulate
 

@@ -35,10 +35,11 @@ def correct_biases(
 ) -> M:
     """A copy whose every quantized layer has, over the pictures, the mean outputs of the floating-point network.
 
-    Layers are corrected in the order in which they run, each behind the corrected ones before it.
+    Layers are corrected in the order in which they run, each behind the corrected ones before it. A layer that a head
+    uses on several maps is corrected by the first, which is the largest and has most of the pixels.
 
     Args:
-        network: in deploy form and evaluation mode.
+        network: in deploy form and evaluation mode, or a module around one that takes a batch and gives its outputs.
         images: ``N 3 H W``; of very many, evenly picked ones are used.
         settings: of the ranges of activations.
         left_out: layers that stay in floating point.
@@ -49,16 +50,21 @@ def correct_biases(
     give_biases(corrected, list(chosen_layers(corrected, left_out)))
     names = list(chosen_layers(corrected, left_out))
     wanted = _mean_outputs(corrected, images, names)
+    names = list(wanted)  # a layer that no picture goes through has nothing to correct
     ranges = None if weights_only else input_ranges(network, images, settings or USUAL, left_out)
     simulated = simulate(corrected, ranges, names)
     own, played = layers_of(corrected), layers_of(simulated)
 
+    found: dict[str, Tensor] = {}
+
     def correct(name: str) -> None:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            missing = wanted[name] - _channel_means(output, module)
-            bias = own[name].bias
-            assert bias is not None
-            bias.add_(missing.to(bias.dtype))
+            if name not in found:
+                found[name] = wanted[name] - _channel_means(output, module)
+                bias = own[name].bias
+                assert bias is not None
+                bias.add_(found[name].to(bias.dtype))
+            missing = found[name]
             return output + missing.to(output.dtype).reshape(-1, *[1] * (output.ndim - 2))
 
         played[name].register_forward_hook(hook)
@@ -81,10 +87,14 @@ def give_biases(network: nn.Module, names: Sequence[str]) -> list[str]:
 
 def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
+    seen: set[str] = set()
     layers = layers_of(network)
 
     def add(name: str) -> None:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            if name in seen:  # on the next map
+                return
+            seen.add(name)
             part = _channel_means(output, module) * len(output)
             sums[name] = sums[name] + part if name in sums else part
 
@@ -95,6 +105,7 @@ def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> d
         add(name)
     try:
         for part in batches(images):
+            seen.clear()
             network(part)
     finally:
         for hook in hooks:

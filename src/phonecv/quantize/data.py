@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -117,7 +118,7 @@ def calibration(source: Path | str, network: VisionModel, count: int = CALIBRATE
     if count < LEAST:
         raise UserError(f"{count} pictures are too few to calibrate on; take at least {LEAST}, better 100 to 300")
     found = Found(find_images(source), None, printable(source))
-    _check_enough(found, "calibrate on")
+    check_enough(len(found.paths), found.source, "calibrate on")
     pictures = found.read(network, count)
     return pictures.pixels.float().numpy() if bake else pictures.array()
 
@@ -158,20 +159,35 @@ def split_data(
     else:
         every = find(source, network)
         first, second = every.every(0, 2), every.every(1, 2)
-    _check_enough(first, "calibrate on")
-    _check_enough(second, "choose by")
+    check_enough(len(first.paths), first.source, "calibrate on")
+    check_enough(len(second.paths), second.source, "choose by")
     return first.read(network, calibrate), second.read(network, choose)
 
 
-def _check_enough(found: Found, purpose: str) -> None:
-    if len(found.paths) < LEAST:
+def check_enough(count: int, source: str, purpose: str) -> None:
+    """Check that pictures are enough for something.
+
+    Raises:
+        UserError: they are not.
+    """
+    if count < LEAST:
         raise UserError(
-            f"{found.source} has {len(found.paths)} pictures to {purpose}; at least {LEAST} are needed, and 100 to 300 "
+            f"{source} has {count} pictures to {purpose}; at least {LEAST} are needed, and 100 to 300 "
             "like those the app will see are better"
         )
 
 
-def refuse_shared(test: Pictures, *others: Pictures) -> None:
+class Named(Protocol):
+    """Pictures of any kind: where they are, and what to call them all."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+def refuse_shared(test: Named, *others: Named) -> None:
     """Check that no picture of the test is among the others, under whatever name.
 
     Raises:
@@ -181,8 +197,8 @@ def refuse_shared(test: Pictures, *others: Pictures) -> None:
     shared = [path for path in test.paths if _digest(path) in used]
     if shared:
         raise UserError(
-            f"{len(shared)} of the {len(test)} pictures of {test.source} were used to calibrate or to choose (the "
-            f"first: {printable(shared[0])}); a score on them would be too good, give other pictures"
+            f"{len(shared)} of the {len(test.paths)} pictures of {test.source} were used to calibrate or to choose "
+            f"(the first: {printable(shared[0])}); a score on them would be too good, give other pictures"
         )
 
 
@@ -190,5 +206,5 @@ def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
-__all__ = ["CALIBRATE", "CHOOSE", "LEAST", "SCORE", "Found", "Pictures", "calibration", "find", "refuse_shared",
-           "split_data"]  # fmt: skip
+__all__ = ["CALIBRATE", "CHOOSE", "LEAST", "SCORE", "Found", "Pictures", "calibration", "check_enough", "find",
+           "refuse_shared", "split_data"]  # fmt: skip

@@ -14,23 +14,26 @@ import numpy as np
 from phonecv.bench.timing import interleave, ratios
 from phonecv.export import EXPORTERS, export
 from phonecv.export.opening import open_session
+from phonecv.export.record import read_record
 
 if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
     from phonecv.models import VisionModel
-    from phonecv.quantize.search import QuantizeResult
+    from phonecv.quantize.result import QuantizeResult
 
 #: Rounds of turns; a round has a turn for each file.
 ROUNDS = 40
 
 
-def against_float32(network: VisionModel, result: QuantizeResult) -> dict[str, dict[str, float]]:
-    """Time every file that was written, by format."""
+def against_float32(network: VisionModel | DenseModel, result: QuantizeResult) -> dict[str, dict[str, float]]:
+    """Time every file that was written, by format; the float32 file takes pictures of the same size."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, written in result.formats.items():
             if written.path is not None:
                 plain = Path(folder) / f"float32{EXPORTERS[name].suffix}"
-                export(network, plain, format=name, verify=False)
+                height, width = read_record(written.path)["input_size"]
+                export(network, plain, format=name, size=(height, width), verify=False)
                 found[name] = compare({"float32": plain, "quantized": written.path})
     return found
 

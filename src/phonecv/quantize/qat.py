@@ -10,6 +10,8 @@ those of re-parameterised networks do.
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -94,7 +96,8 @@ def fine_tune(
         settings: of the ranges that the file will have.
         left_out: layers that stay in floating point.
         device: to learn on; the result is on the CPU.
-        say: called with a line about progress now and then.
+        say: called with a line before it starts, which says about how long it will take, and about progress every ten
+            steps.
 
     Returns:
         A network of the same class with ``quantization["qat"]``: the loss before and after.
@@ -109,10 +112,14 @@ def fine_tune(
     teacher = copy.deepcopy(network if teacher is None else teacher).cpu().eval().requires_grad_(False)
     result = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     without = give_biases(result, list(chosen_layers(result, left_out)))
+    start = time.perf_counter()
     student = Student(result, source.look(), settings, left_out, device)
+    settling = time.perf_counter() - start
     teacher.to(device)
 
     before = student.loss(teacher, source.look())
+    if say is not None:
+        say(_forecast(student, teacher, source, settling))
     optimizer = torch.optim.Adam(student.moves, lr=tuning.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, tuning.steps)
     step = 0
@@ -151,6 +158,23 @@ def fine_tune(
     return result
 
 
+def _forecast(student: Student, teacher: nn.Module, source: _Source, settling: float) -> str:
+    """How long it will take, from one step whose result is thrown away and from what finding the ranges took."""
+    images = source.look()[: source.tuning.batch]
+    start = time.perf_counter()
+    with torch.no_grad():
+        wanted = outputs_of(teacher, images.to(student.device))
+    distillation_loss(student(images.to(student.device)), wanted).backward()
+    step = time.perf_counter() - start
+    for move in student.moves:
+        move.grad = None
+    # Ranges are found anew after every pass through the pictures; of a loader nobody knows how long that is.
+    passes = math.ceil(source.tuning.steps / source.steps) if source.steps else 1
+    minutes = (source.tuning.steps * step + (passes + 1) * settling) / 60
+    about = f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+    return f"fine-tuning: {source.tuning.steps} steps of {len(images)} pictures will take about {about}"
+
+
 class _Source:
     """Pictures in batches: shuffled and mirrored ones of a tensor, or those of a loader as they come."""
 
@@ -162,6 +186,11 @@ class _Source:
             raise UserError(f"fine-tuning needs pictures, N x 3 x H x W, not {tuple(pictures.shape)}")
         if labels is not None and not (isinstance(pictures, Tensor) and len(labels) == len(pictures)):
             raise UserError(f"{len(labels)} labels do not belong to these pictures, one each")
+
+    @property
+    def steps(self) -> int:
+        """Batches of one pass through all pictures; 0 where nobody knows."""
+        return math.ceil(len(self.pictures) / self.tuning.batch) if isinstance(self.pictures, Tensor) else 0
 
     def look(self) -> Tensor:
         """The same pictures every time, as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -13,12 +13,14 @@ from phonecv.export.ranges import Int8Settings
 from phonecv.quantize.bias import correct_biases
 from phonecv.quantize.equalize import equalize
 from phonecv.quantize.layers import layers_of, links_of
+from phonecv.quantize.qat import FineTuning, fine_tune
 from phonecv.quantize.relu6 import rescale_to_relu6
 from phonecv.quantize.simulation import USUAL
 from phonecv.quantize.state import mark
 
-#: In the order in which they are applied, whatever order they are asked for in.
-REMEDIES = ("equalize", "relu6", "bias")
+#: In the order in which they are applied, whatever order they are asked for in. The last one, quantization-aware
+#: fine-tuning, is a training of minutes; the others are done in seconds.
+REMEDIES = ("equalize", "relu6", "bias", "qat")
 
 #: Those that need layers with only ReLU between them.
 CHAIN_REMEDIES = ("equalize", "relu6")
@@ -34,6 +36,8 @@ def apply(
     settings: Int8Settings | None = None,
     left_out: Sequence[str] = (),
     precision: str = "int8",
+    tuning: FineTuning | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> M:
     """A copy with these remedies applied and noted on it; the network given stays as it was.
 
@@ -44,13 +48,17 @@ def apply(
         settings: of the ranges that the file will have, for the bias correction.
         left_out: layers that stay in floating point.
         precision: "int8", or "int8-weights" to correct for rounded weights alone.
+        tuning: of "qat", which learns from these pictures and from the network given.
+        say: called with what "qat" has to say: how long it will take, and how it goes.
 
     Raises:
-        UserError: an unknown remedy, or one that this network does not allow.
+        UserError: an unknown remedy, or one that this network or precision does not allow.
     """
     for remedy in remedies:
         if remedy not in REMEDIES:
             raise UserError(f"unknown remedy {remedy!r}{did_you_mean(remedy, REMEDIES)} (known: {', '.join(REMEDIES)})")
+    if "qat" in remedies and precision != "int8":
+        raise UserError(f"fine-tuning plays int8 arithmetic; it does nothing for {precision}")
     done: Any = copy.deepcopy(network)
     settings = settings or USUAL
     if "equalize" in remedies:
@@ -66,6 +74,10 @@ def apply(
         done = correct_biases(done, images, settings, left_out=left_out, weights_only=weights_only)
         given = [name for name, module in layers_of(done).items() if name in before and module.bias is not None]
         mark(done, "bias", float=False, biases=given, precision=precision)
+    if "qat" in remedies:
+        done = fine_tune(
+            done, images, teacher=network, tuning=tuning, settings=settings, left_out=left_out, say=say
+        )  # fmt: skip
     return done
 
 

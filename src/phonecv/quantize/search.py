@@ -5,106 +5,30 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phonecv.errors import UserError
 from phonecv.export import EXPORTERS, get_exporter
 from phonecv.export.run import prepared
 from phonecv.files import write_json
 from phonecv.models import VisionModel
-from phonecv.quantize.data import CALIBRATE, CHOOSE, SCORE, Pictures, find, refuse_shared, split_data
+from phonecv.quantize.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
 from phonecv.quantize.methods import Method, methods_for
-from phonecv.quantize.scoring import Score
-from phonecv.quantize.sensitivity import LayerNoise
+from phonecv.quantize.qat import FineTuning
+from phonecv.quantize.result import BUDGETS, CHANGED, LABELLED, OBJECTS, PIXELS, FormatResult, QuantizeResult
 from phonecv.quantize.trials import Trial, Workshop
 
-#: Points of top-1 that may be lost; without labels, percent of pictures whose best class may change. An answer changes
-#: more often than it becomes wrong: right ones turn wrong and wrong ones right.
-MAX_DROP, MAX_CHANGED = 1.0, 5.0
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
 
 #: What this makes; float32 is `phonecv.export`.
 PRECISIONS = ("int8", "int8-weights", "fp16")
 
 
-@dataclass(frozen=True, slots=True)
-class FormatResult:
-    """What came of one format.
-
-    Attributes:
-        format: its name.
-        path: the file; None where no method met the budget.
-        trials: all methods that were tried, in order.
-        chosen: the trial that met the budget, or the best one where none did; None where every one failed.
-        final: the file's score on the pictures of the last word; None without such pictures or without a file.
-    """
-
-    format: str
-    path: Path | None
-    trials: tuple[Trial, ...]
-    chosen: Trial | None
-    final: Score | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "format": self.format,
-            "path": None if self.path is None else str(self.path),
-            "chosen": None if self.chosen is None else self.chosen.to_dict(),
-            "final": None if self.final is None else self.final.to_dict(),
-            "trials": [trial.to_dict() for trial in self.trials],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizeResult:
-    """What came of quantizing a network.
-
-    Attributes:
-        model: its name.
-        precision: of the files.
-        max_drop: the budget.
-        labelled: whether the budget is points of top-1, rather than percent of changed answers.
-        parameters_bytes: of the network in float32.
-        calibration: the pictures that ranges were found on.
-        choosing: the pictures that methods were chosen by.
-        final: the pictures of the last word, or an empty string.
-        layers: noise by layer; empty where no activations are quantized.
-        formats: by name.
-        notes: what a person should know.
-    """
-
-    model: str
-    precision: str
-    max_drop: float
-    labelled: bool
-    parameters_bytes: int
-    calibration: str
-    choosing: str
-    final: str
-    layers: tuple[LayerNoise, ...]
-    formats: dict[str, FormatResult]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def missed(self) -> list[FormatResult]:
-        """Formats for which no method met the budget."""
-        return [found for found in self.formats.values() if found.path is None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plain = ("model", "precision", "max_drop", "labelled", "parameters_bytes", "calibration", "choosing", "final")
-        return {
-            **{name: getattr(self, name) for name in plain},
-            "notes": list(self.notes),
-            "layers": [noise.to_dict() for noise in self.layers],
-            "formats": {name: found.to_dict() for name, found in self.formats.items()},
-        }
-
-
 def quantize(
-    model: VisionModel | Path | str,
+    model: VisionModel | DenseModel | Path | str,
     folder: Path | str,
     *,
     formats: Sequence[str],
@@ -112,13 +36,17 @@ def quantize(
     evaluation: Path | str | None = None,
     max_drop: float | None = None,
     precision: str = "int8",
+    size: int | tuple[int, int] | None = None,
     calibrate: int = CALIBRATE,
-    choose: int = CHOOSE,
+    choose: int | None = None,
+    fine_tune: bool = True,
+    steps: int | None = None,
     stem: str | None = None,
     methods: Sequence[Method] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> QuantizeResult:
-    """Write a classifier with 8-bit numbers, losing no more than `max_drop`.
+    """Write a classifier, detector or segmenter with 8-bit numbers, losing no more than `max_drop`.
 
     For every format, methods are tried in a fixed order (`phonecv.quantize.methods`), each judged by running its file,
     and the first within the budget is kept. No file appears for a format without one.
@@ -129,16 +57,20 @@ def quantize(
         formats: keys of `phonecv.export.EXPORTERS`.
         data: pictures like those the app will see. One half finds ranges, the other half chooses; a data folder with
             ``train`` and ``val`` gives training pictures to the former and validation pictures to the latter. Labels
-            are used where the class folders are the network's classes.
+            are used where the class folders are a classifier's classes; detectors and segmenters need none.
         evaluation: other pictures, on which the chosen files are scored, once.
-        max_drop: points of top-1 that may be lost (1.0), or without labels percent of pictures whose best class may
-            change (5.0).
+        max_drop: what may be lost, see `BUDGETS`: points of top-1 (1.0); without labels percent of pictures whose best
+            class may change (5.0), of pixels that may (2.0), or of confident detections that may come or go (5.0).
         precision: of `PRECISIONS`.
-        calibrate: pictures to find ranges on, at most.
-        choose: pictures to choose by, at most.
+        size: input height and width of a detector or segmenter; None for its own.
+        calibrate: pictures to find ranges on, and to fine-tune on, at most.
+        choose: pictures to choose by, at most; None for 1000, for detectors and segmenters 100.
+        fine_tune: try quantization-aware fine-tuning where nothing else meets the budget.
+        steps: of that training; None for the usual number.
         stem: of the files; None for the model's name.
         methods: to try instead of the usual ones.
         on_trial: called after every trial.
+        say: called with lines about what takes long.
 
     Raises:
         UserError: bad arguments or data, a package is missing, or pictures of the evaluation are among the data.
@@ -148,42 +80,84 @@ def quantize(
     from phonecv.create import load_network
     from phonecv.quantize.state import state_of
 
-    network = prepared(load_network(model), "deploy")
-    if not isinstance(network, VisionModel) or not network.num_classes:
-        raise UserError("only classifiers can be judged by their answers, and so be quantized, so far")
+    network = prepared(load_network(model, dense=True), "deploy")
     if state_of(network):
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
-    calibration, choosing = split_data(data, network, calibrate=calibrate, choose=choose)
-    last = None
-    if evaluation is not None:
-        last = find(evaluation, network).read(network, SCORE)
-        refuse_shared(last, calibration, choosing)
-    labelled = choosing.labels is not None
-    budget = max_drop if max_drop is not None else MAX_DROP if labelled else MAX_CHANGED
-    workshop = Workshop(network, calibration, choosing, precision)
-    name = stem or (Path(model).stem if isinstance(model, Path | str) else network.name or "model")
+    opened = _classifier if isinstance(network, VisionModel) else _dense
+    workshop, last, measure = opened(network, data, evaluation, size, calibrate, choose)
+    network, calibration, choosing = workshop.network, workshop.calibration, workshop.choosing
+    workshop.precision, workshop.say = precision, say
+    if steps is not None:
+        workshop.tuning = replace(workshop.tuning or FineTuning(), steps=steps)
+    budget = BUDGETS[measure] if max_drop is None else max_drop
+    name = stem or (Path(model).stem if isinstance(model, Path | str) else network.name.replace(" ", "_") or "model")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     found: dict[str, FormatResult] = {}
     for exporter in exporters:
         target = place / f"{name}-{precision}{exporter.suffix}"
-        chosen_methods = list(methods or methods_for(exporter.format, precision, network))
+        chosen_methods = list(methods or methods_for(exporter.format, precision, network, fine_tune=fine_tune))
         found[exporter.format] = _search(workshop, exporter.format, chosen_methods, target, budget, last, on_trial)
     result = QuantizeResult(
         model=network.name,
         precision=precision,
         max_drop=budget,
-        labelled=labelled,
+        measure=measure,
         parameters_bytes=sum(value.numel() * value.element_size() for value in network.state_dict().values()),
         calibration=calibration.source,
         choosing=choosing.source,
         final="" if last is None else last.source,
-        layers=tuple(workshop.noise()) if precision == "int8" else (),
+        layers=tuple(workshop.layers()) if precision == "int8" else (),
         formats=found,
-        notes=_notes(calibration, choosing, last),
+        notes=_notes(network, calibration, choosing, last),
     )
     write_json(place / f"{name}-{precision}.quantize.json", result.to_dict())
     return result
+
+
+def _classifier(
+    network: VisionModel,
+    data: Path | str,
+    evaluation: Path | str | None,
+    size: Any,
+    calibrate: int,
+    choose: int | None,
+) -> tuple[Workshop, Any, str]:
+    """Its workshop, the pictures of the last word, and what the budget counts."""
+    if not network.num_classes:
+        raise UserError(f"{network.name} gives feature maps; a classifier, detector or segmenter can be judged")
+    if size is not None:
+        raise UserError("size is for detectors and segmenters; classifiers keep the size of their preprocessing")
+    calibration, choosing = split_data(data, network, calibrate=calibrate, choose=CHOOSE if choose is None else choose)
+    last = None
+    if evaluation is not None:
+        last = find(evaluation, network).read(network, SCORE)
+        refuse_shared(last, calibration, choosing)
+    return Workshop(network, calibration, choosing), last, CHANGED if choosing.labels is None else LABELLED
+
+
+def _dense(
+    network: DenseModel,
+    data: Path | str,
+    evaluation: Path | str | None,
+    size: Any,
+    calibrate: int,
+    choose: int | None,
+) -> tuple[Workshop, Any, str]:
+    """The same for a detector or segmenter."""
+    from phonecv.quantize import dense, dense_data
+
+    network, shape = dense.usable(network, size)
+    choose = dense_data.CHOOSE if choose is None else choose
+    calibration, choosing = dense_data.split_pictures(data, shape, calibrate=calibrate, choose=choose)
+    last = None
+    if evaluation is not None:
+        last = dense_data.all_pictures(evaluation)
+        refuse_shared(last, calibration, choosing)
+    workshop = dense.DenseWorkshop(network, calibration, choosing, size=shape)
+    workshop.tuning = FineTuning(batch=dense.batch_at(shape))
+    _ = workshop.reference  # what is unreadable, or shows nothing, is told now
+    return workshop, last, PIXELS if network.task == "segment" else OBJECTS
 
 
 def _search(
@@ -192,7 +166,7 @@ def _search(
     methods: Sequence[Method],
     target: Path,
     budget: float,
-    last: Pictures | None,
+    last: Any,
     on_trial: Callable[[Trial], None] | None,
 ) -> FormatResult:
     trials: list[Trial] = []
@@ -207,7 +181,7 @@ def _search(
                 move_all(path, target)
                 final = None
                 if last is not None:
-                    final = workshop.judge(target, last, workshop.float_logits(last))
+                    final = workshop.final(target, last)
                 return FormatResult(format, target, tuple(trials), trial, final)
     scored = [trial for trial in trials if trial.score is not None]
     best = min(scored, key=_lost, default=None)
@@ -245,13 +219,15 @@ def _check(exporters: Sequence[Any], precision: str, max_drop: float | None) -> 
         exporter.require()
 
 
-def _notes(*sets: Pictures | None) -> tuple[str, ...]:
+def _notes(network: Any, calibration: Any, choosing: Any, last: Any) -> tuple[str, ...]:
+    if not isinstance(network, VisionModel):
+        left_out = "equalisation and ReLU6 rescaling need a plain chain of layers, as MobileOne classifiers are"
+        return (*([calibration.note] if calibration.note else []), left_out)
     notes = []
-    for pictures in sets[1:]:
+    for pictures in (choosing, last):
         if pictures is not None and pictures.labels is None:
             notes.append(f"{pictures.source} is used without labels: {pictures.note}")
-    choosing = sets[1]
-    if choosing is not None and len(choosing) < 300:
+    if len(choosing) < 300:
         one = 100 / len(choosing)
         notes.append(
             f"{len(choosing)} pictures choose the method, and one of them is {one:.1f} points: give more if you can"
@@ -259,4 +235,4 @@ def _notes(*sets: Pictures | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-__all__ = ["MAX_CHANGED", "MAX_DROP", "PRECISIONS", "FormatResult", "QuantizeResult", "quantize"]
+__all__ = ["BUDGETS", "PRECISIONS", "FormatResult", "QuantizeResult", "quantize"]

@@ -14,6 +14,9 @@ from phonecv.export.ranges import Int8Settings
 from phonecv.quantize.layers import batches, layers_of
 from phonecv.quantize.simulation import USUAL, input_ranges, rounded_activation, rounded_weight, simulate
 
+#: Pixels of the pictures that go through the network at once to see what one layer does to the outputs.
+_TOGETHER = 16 * 320 * 320
+
 
 @dataclass(frozen=True, slots=True)
 class LayerNoise:
@@ -52,12 +55,32 @@ class _Noise:
         self.signal, self.noise = 0.0, 0.0
 
     def add(self, wanted: Tensor, got: Tensor) -> None:
+        """Take in a part."""
         self.signal += float(wanted.square().sum(dtype=torch.float64))
         self.noise += float((got - wanted).square().sum(dtype=torch.float64))
 
     @property
     def decibels(self) -> float:
+        """Signal-to-noise ratio."""
         return signal_to_noise(self.signal, self.noise)
+
+
+def outputs_decibels(wanted: Sequence[Sequence[Tensor]], got: Sequence[Sequence[Tensor]]) -> float:
+    """Signal-to-noise ratio of a network's outputs over parts; of several outputs the mean share of noise counts.
+
+    Args:
+        wanted: per part, the outputs.
+        got: the same with noise; minus infinity is returned if any of them is not finite.
+    """
+    shares = []
+    for have, want in zip(zip(*got, strict=True), zip(*wanted, strict=True), strict=True):
+        noise = _Noise()
+        for one, other in zip(want, have, strict=True):
+            noise.add(one, other)
+        if not math.isfinite(noise.noise):
+            return -math.inf
+        shares.append(10 ** (-noise.decibels / 10))
+    return signal_to_noise(len(shares), sum(shares)) if math.isfinite(sum(shares)) else -math.inf
 
 
 def signal_to_noise(signal: float, noise: float) -> float:
@@ -78,7 +101,7 @@ def layer_noise(
     """The noise of every layer, in the order of the network.
 
     Args:
-        network: in deploy form and evaluation mode, right in floating point.
+        network: in deploy form and evaluation mode, right in floating point; it gives a tensor or a sequence of them.
         images: ``N 3 H W``; a few dozen tell the layers apart.
         settings: of the ranges of activations.
         alone: also run the network once for each layer, with only this one rounded.
@@ -86,28 +109,30 @@ def layer_noise(
     ranges = input_ranges(network, images, settings or USUAL)
     layers = layers_of(network)
     rounded = {name: _rounded(module) for name, module in layers.items()}
+    # A layer that no picture goes through has no range. One that a head uses on several maps comes several times.
+    layers = {name: module for name, module in layers.items() if name in ranges}
     own, total = {name: _Noise() for name in layers}, {name: _Noise() for name in layers}
     simulated = simulate(network, ranges)
-    kept: dict[str, Tensor] = {}
+    kept: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            kept[name] = output.clone()  # the activation after it may overwrite it
+            kept[name].append(output.clone())  # the activation after it may overwrite it
             own[name].add(output, rounded[name](rounded_activation(given[0], ranges[name])))
 
         return hook
 
     def judge(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            total[name].add(kept.pop(name), output)
+            total[name].add(kept[name].pop(0), output)
 
         return hook
 
     played = layers_of(simulated)
     hooks = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
     try:
-        for name, module in played.items():
-            module.register_forward_hook(judge(name))
+        for name in layers:
+            played[name].register_forward_hook(judge(name))
         for part in batches(images):
             network(part)
             simulated(part)
@@ -129,13 +154,12 @@ def layer_noise(
 
 
 def _effects(network: nn.Module, images: Tensor, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
-    wanted = network(images)
-    found = {}
-    for name in ranges:
-        noise = _Noise()
-        noise.add(wanted, simulate(network, ranges, [name])(images))
-        found[name] = noise.decibels
-    return found
+    def outputs(module: nn.Module) -> list[list[Tensor]]:
+        found = [module(part) for part in batches(images, _TOGETHER)]
+        return [[result] if isinstance(result, Tensor) else list(result) for result in found]
+
+    wanted = outputs(network)
+    return {name: outputs_decibels(wanted, outputs(simulate(network, ranges, [name]))) for name in ranges}
 
 
 #: A layer with more than this share of all values stays in 8 bits: its float32 weights would take back what was saved.
@@ -165,4 +189,4 @@ def _kind(module: nn.Conv2d | nn.Linear) -> str:
     return "depthwise" if module.groups == module.in_channels > 1 else "convolution"
 
 
-__all__ = ["LayerNoise", "layer_noise", "most_sensitive", "signal_to_noise"]
+__all__ = ["LayerNoise", "layer_noise", "most_sensitive", "outputs_decibels", "signal_to_noise"]

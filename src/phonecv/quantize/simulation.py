@@ -64,6 +64,7 @@ def value_ranges(
         def hook(module: nn.Module, given: tuple[Tensor, ...], result: Tensor | None = None) -> None:
             values = given[0] if result is None else result
             if name not in tails:
+                # A head's layer that goes over several maps sees a few more: the first is the largest by far.
                 tails[name] = Tails(values.numel() // len(values) * len(images), settings.span)
             tails[name].add(values.numpy())
 

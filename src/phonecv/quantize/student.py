@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from phonecv.export.ranges import Int8Settings
 from phonecv.models import VisionModel
-from phonecv.quantize.layers import chosen_layers, layer, layers_of
+from phonecv.quantize.layers import batches, chosen_layers, layer, layers_of
 from phonecv.quantize.simulation import Range, input_ranges, rounded_activation, rounded_weight
 
 
@@ -30,7 +30,7 @@ class Student:
         left_out: Sequence[str],
         device: str | torch.device,
     ) -> None:
-        self._network, self._settings, self._left_out, self._device = network, settings, tuple(left_out), device
+        self._network, self._settings, self._left_out, self.device = network, settings, tuple(left_out), device
         self._names = list(chosen_layers(network, left_out))
         self.last: list[Tensor] = []
         units = _units(network, images[:16], self._names)
@@ -38,7 +38,7 @@ class Student:
         self._unit: dict[str, Tensor] = {}
         self._move: dict[str, Tensor] = {}
         for name, module in layers_of(network).items():
-            if name not in self._names:
+            if name not in units:  # left out, or a layer that no picture goes through
                 continue
             assert module.bias is not None
             weight, bias = units[name]
@@ -49,8 +49,8 @@ class Student:
         self._network.to(device)
 
     def _add(self, name: str, value: Tensor, unit: Tensor) -> None:
-        self._start[name] = value.detach().clone().to(self._device)
-        self._unit[name] = unit.to(self._device)
+        self._start[name] = value.detach().clone().to(self.device)
+        self._unit[name] = unit.to(self.device)
         self._move[name] = torch.zeros_like(self._start[name], requires_grad=True)
 
     @property
@@ -75,8 +75,8 @@ class Student:
     def loss(self, teacher: nn.Module, images: Tensor) -> float:
         """The distillation loss on these pictures."""
         total = 0.0
-        for part in images.split(16):
-            part = part.to(self._device)
+        for part in batches(images, 16 * 224 * 224):
+            part = part.to(self.device)
             total += distillation_loss(self(part), outputs_of(teacher, part)).item() * len(part)
         return total / len(images)
 
@@ -117,12 +117,12 @@ def outputs_of(network: nn.Module, images: Tensor, values: Mapping[str, Tensor] 
     """Maps of the stages, where it has any, then the outputs.
 
     Args:
-        network: any whose output is a tensor or a sequence of tensors.
+        network: any whose output is a tensor or a sequence of tensors; it may be or hold one of our backbones.
         images: ``B 3 H W``.
         values: parameters to use instead of its own.
     """
     maps: list[Tensor] = []
-    stages = list(network.stages()) if isinstance(network, VisionModel) else []
+    stages = [stage for module in network.modules() if isinstance(module, VisionModel) for stage in module.stages()]
     hooks = [stage.register_forward_hook(lambda module, given, result: maps.append(result)) for stage in stages]
     try:
         result = functional_call(network, dict(values or {}), (images,))
@@ -160,13 +160,15 @@ def _units(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str
             others = (0, 2, 3) if isinstance(module, nn.Conv2d) else tuple(range(output.ndim - 1))
             spread = output.std(others, unbiased=False)
             together = given[0].square().mean().sqrt() * module.weight[0].numel()
-            units[name] = (spread / together.clamp(min=torch.finfo(spread.dtype).tiny), spread)
+            # Heads go over several maps with the same layers; the first of these is the largest.
+            units.setdefault(name, (spread / together.clamp(min=torch.finfo(spread.dtype).tiny), spread))
 
         return hook
 
     hooks = [layer(network, name).register_forward_hook(look(name)) for name in names]
     try:
-        network(images)
+        for part in batches(images, 16 * 224 * 224)[:1]:
+            network(part)
     finally:
         for handle in hooks:
             handle.remove()

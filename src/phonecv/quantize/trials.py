@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.export import export, open_exported
 from phonecv.export.ranges import Int8Settings
 from phonecv.export.run import ExportResult
-from phonecv.models import VisionModel
-from phonecv.quantize.data import Pictures
 from phonecv.quantize.methods import Method
+from phonecv.quantize.qat import FineTuning
 from phonecv.quantize.remedies import apply
 from phonecv.quantize.scoring import Score, logits_of, score
 from phonecv.quantize.sensitivity import LayerNoise, layer_noise, most_sensitive
+from phonecv.quantize.state import state_of
 
-#: Pictures on which layers are told apart.
+#: Pictures on which layers are told apart, at most.
 _FEW = 16
 
 #: Of the log of a toolkit that failed.
@@ -43,6 +43,7 @@ class Trial:
         bytes: of the file.
         seconds: preparing, writing and running.
         error: why the toolkit failed, else empty.
+        fine_tuning: steps, and the loss before and after; empty where nothing was trained.
     """
 
     format: str
@@ -53,11 +54,14 @@ class Trial:
     bytes: int
     seconds: float
     error: str = ""
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         found = None if self.score is None else self.score.to_dict()
-        values = {"remedies": list(self.remedies), "settings": dict(self.settings), "score": found}
+        values: dict[str, Any] = {"remedies": list(self.remedies), "settings": dict(self.settings), "score": found}
+        if self.fine_tuning:
+            values["fine_tuning"] = dict(self.fine_tuning)
         return {**{key: getattr(self, key) for key in ("format", "method", "bytes", "error")}, **values,
                 "seconds": round(self.seconds, 1)}  # fmt: skip
 
@@ -71,60 +75,100 @@ class Workshop:
         calibration: pictures to find ranges on.
         choosing: pictures to choose by.
         precision: of the files.
+        tuning: how methods that train do it; None for the usual way.
+        say: called with what they have to say meanwhile.
     """
 
-    network: VisionModel
-    calibration: Pictures
-    choosing: Pictures
+    network: Any
+    calibration: Any
+    choosing: Any
     precision: str = "int8"
+    tuning: FineTuning | None = None
+    say: Callable[[str], None] | None = None
     _images: Tensor | None = None
-    _made: dict[Any, VisionModel] = field(default_factory=dict)
-    _reference: Tensor | None = None
+    _made: dict[Any, Any] = field(default_factory=dict)
+    _reference: Any = None
     _noise: dict[tuple[str, ...], list[LayerNoise]] = field(default_factory=dict)
+
+    @property
+    def body(self) -> nn.Module:
+        """What remedies are applied to: a module that takes a batch of pictures and gives tensors."""
+        return self.network
+
+    def network_of(self, body: Any) -> Any:
+        """The network to export, of a body that remedies have changed."""
+        return body
+
+    def outside(self, layer: str) -> str:
+        """A layer's name in the network, of its name in the body."""
+        return layer
 
     @property
     def images(self) -> Tensor:
         """The calibration pictures as input."""
         if self._images is None:
             self._images = self.calibration.tensor()
+        assert self._images is not None
         return self._images
 
     @property
-    def reference(self) -> Tensor:
-        """The floating-point network's outputs on the pictures to choose by."""
+    def reference(self) -> Any:
+        """What the floating-point network says of the pictures to choose by."""
         if self._reference is None:
             self._reference = self.float_logits(self.choosing)
         return self._reference
 
-    def float_logits(self, pictures: Pictures) -> Tensor:
-        """The floating-point network's outputs."""
+    def float_logits(self, pictures: Any) -> Any:
+        """What the floating-point network says of pictures: logits."""
         from phonecv.runner import torch_runner
 
         return logits_of(torch_runner(self.network, device="cpu"), pictures)
 
     def noise(self, remedies: Sequence[str] = ()) -> list[LayerNoise]:
         """The noise of every layer, measured once for the network with these remedies; biases play no part in it."""
-        key = tuple(name for name in remedies if name != "bias")
+        key = tuple(name for name in remedies if name not in ("bias", "qat"))
         if key not in self._noise:
-            few = self.images[torch.arange(_FEW) * len(self.images) // _FEW]
-            self._noise[key] = layer_noise(apply(self.network, key, self.images), few, alone=True)
+            few = self.images[torch.arange(self.few) * len(self.images) // self.few]
+            self._noise[key] = layer_noise(apply(self.body, key, self.images), few, alone=True)
         return self._noise[key]
 
-    def prepared(self, method: Method) -> tuple[VisionModel, dict[str, Any]]:
-        """The network after a method's remedies, and the settings for the toolkit."""
+    @property
+    def few(self) -> int:
+        """Pictures on which layers are told apart."""
+        return _FEW
+
+    def layers(self) -> list[LayerNoise]:
+        """The noise of every layer before any remedy, under its name in the network."""
+        return [replace(noise, name=self.outside(noise.name)) for noise in self.noise()]
+
+    def prepared(self, method: Method) -> tuple[Any, dict[str, Any]]:
+        """The network after a method's remedies, and the settings for the toolkit.
+
+        Raises:
+            UserError: fine-tuning gained nothing.
+        """
         settings = dict(method.settings)
         left_out: list[str] = []
         if method.float_layers:
             left_out = most_sensitive(self.noise(method.remedies), method.float_layers)
-            settings["float_layers"] = left_out
+            settings["float_layers"] = [self.outside(name) for name in left_out]
         ranges = settings.get("range", "percentile")
         spans = Int8Settings(range="percentile" if ranges == "own" else ranges)
         key = (method.remedies, spans, tuple(left_out))
         if key not in self._made:
-            self._made[key] = apply(
-                self.network, method.remedies, self.images, settings=spans, left_out=left_out, precision=self.precision
+            body = apply(
+                self.body, method.remedies, self.images, settings=spans, left_out=left_out, precision=self.precision,
+                tuning=self.tuning, say=self.say,
+            )  # fmt: skip
+            self._made[key] = self.network_of(body)
+        network = self._made[key]
+        figures = state_of(network).get("qat", {})
+        if figures and not figures["kept"]:
+            raise UserError(
+                f"fine-tuning gained nothing in {figures['steps']} steps (loss {figures['loss_before']:.4f} before,"
+                f" {figures['loss_after']:.4f} after), so no file was tried"
             )
-        return self._made[key], settings
+        return network, settings
 
     def write(self, method: Method, format: str, path: Path) -> ExportResult:
         """The file of a method."""
@@ -140,17 +184,23 @@ class Workshop:
             settings=settings if full else None,
         )
 
-    def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> Score:
+    def judge(self, path: Path, pictures: Any, reference: Any) -> Score:
         """A file's score."""
         return score(reference, logits_of(open_exported(path), pictures), pictures.labels)
+
+    def final(self, path: Path, pictures: Any) -> Score:
+        """A chosen file's score on the pictures of the last word."""
+        return self.judge(path, pictures, self.float_logits(pictures))
 
     def attempt(self, method: Method, format: str, path: Path) -> Trial:
         """Write the file and judge it on the pictures to choose by; a toolkit's failure is a result, too."""
         start = time.perf_counter()
         settings: dict[str, Any] = dict(method.settings)
         result, found, error = None, None, ""
+        tuned: Mapping[str, Any] = {}
         try:
-            settings = self.prepared(method)[1]
+            network, settings = self.prepared(method)
+            tuned = state_of(network).get("qat", {})
             result = self.write(method, format, path)
             found = self.judge(path, self.choosing, self.reference)
         except UserError as failure:
@@ -164,6 +214,7 @@ class Workshop:
             bytes=result.bytes if result is not None and found is not None else 0,
             seconds=time.perf_counter() - start,
             error=error,
+            fine_tuning=tuned,
         )
 
 

@@ -30,12 +30,24 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 1, *, dilati
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bilinear, corners not aligned, as everywhere in the published heads; ``B C H W -> B C *size``."""
-    if tuple(x.shape[-2:]) == tuple(size):
+    if all(_alike(have, want) for have, want in zip(x.shape[-2:], size, strict=True)):
         return x
     if x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling():
         resized: Tensor = _ResizeChannelsLast.apply(x, size)
         return resized
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _alike(one: int, other: int) -> bool:
+    """Whether two lengths are the same; free lengths in a graph only if they always are.
+
+    To ask whether they happen to be would fix the size of the picture that a graph is traced with.
+    """
+    if isinstance(one, torch.SymInt) or isinstance(other, torch.SymInt):
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        return statically_known_true(one == other)
+    return one == other
 
 
 class _ResizeChannelsLast(torch.autograd.Function):

@@ -48,5 +48,23 @@ class PSPHead(nn.Module):
         for side, pool, level in zip(self.sides, self.pools, self.levels, strict=True):
             if side == 1:
                 check_batch_of_one(level, x)
-            parts.append(resize(level(pool(x)), x.shape[-2:]))
+            pooled = grid_means(x, side) if isinstance(x.shape[-1], torch.SymInt) else pool(x)
+            parts.append(resize(level(pooled), x.shape[-2:]))
         return self.classify(self.join(torch.cat(parts, 1)))
+
+
+def grid_means(x: Tensor, side: int) -> Tensor:
+    """`nn.AdaptiveAvgPool2d` as two products, ``B C H W -> B C side side``.
+
+    For graphs with free sizes: other formats average over cells only where these are known beforehand.
+    """
+    rows, columns = (_shares(length, side, x) for length in x.shape[-2:])
+    return rows @ x @ columns.T
+
+
+def _shares(length: int, side: int, like: Tensor) -> Tensor:
+    """Of every place along an axis in the average of every cell, ``side length``; cells may overlap by one place."""
+    place, cell = torch.arange(length, device=like.device), torch.arange(side, device=like.device)[:, None]
+    first, end = cell * length // side, ((cell + 1) * length + side - 1) // side
+    inside = ((place >= first) & (place < end)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)

@@ -23,7 +23,12 @@ class SegFormerHead(nn.Module):
         num_classes: outputs per pixel.
         channels: of the convolutions.
         dropout: share of channels dropped before the classifier.
+
+    Attributes:
+        whole: join the levels by one convolution even where parts of it are faster, as files do.
     """
+
+    whole: bool = False
 
     def __init__(
         self, in_channels: Sequence[int], num_classes: int, *, channels: int = 288, dropout: float = 0.1
@@ -36,7 +41,7 @@ class SegFormerHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of falling size to logits ``B num_classes H W`` of the first one's size."""
         levels = [level(x) for level, x in zip(self.levels, maps, strict=True)]
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if self.whole or torch.jit.is_tracing() or torch.compiler.is_exporting():
             # Runtimes of phones want whole weights, not parts of them.
             size = maps[0].shape[-2:]
             return self.classify(self.join(torch.cat([resize(x, size) for x in levels], 1)))
