@@ -35,7 +35,12 @@ def photographs(folder: Path) -> Path:
 
 def bundled(network: Any, folder: Path, **options: Any) -> BundleResult:
     """With PyTorch's own format, which is written fast."""
-    defaults: dict[str, Any] = {"formats": ["pt2"], "name": "app", "images": photographs(folder / "photos"), "licence": "mine"}
+    defaults: dict[str, Any] = {
+        "formats": ["pt2"],
+        "name": "app",
+        "images": photographs(folder / "photos"),
+        "licence": "mine",
+    }
     return bundle(network, folder / "bundle", **(defaults | options))
 
 

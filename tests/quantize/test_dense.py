@@ -24,7 +24,7 @@ from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.export.run import prepared
 from phonecv.quantize import correct_biases, layer_noise, quantize, simulate
-from phonecv.quantize.dense import DenseWorkshop, batch_at, canvas_tensor, usable
+from phonecv.quantize.dense import INT8_HEADS, DenseWorkshop, batch_at, canvas_tensor, usable
 from phonecv.quantize.dense_data import all_pictures, split_pictures
 from phonecv.quantize.dense_labels import has_labels
 from phonecv.quantize.dense_scoring import score_objects, score_pixels
@@ -136,9 +136,26 @@ def test_a_detector_as_onnx(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "shown" / "predictions.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("format", "kind"), [("litert", "unet"), ("litert", "retinanet_fpn"), ("executorch", "retinanet_fpn")]
+)
+def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path, format: str, kind: str) -> None:
+    model: Any = busy(kind) if kind == "retinanet_fpn" else tiny(kind, "mobileone_s0")
+    with pytest.raises(UserError, match=rf"{format} files of {kind}.* take onnx or openvino"):
+        quantize(model, tmp_path / "out", formats=["onnx", format], data=pictures, stem="x")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "openvino", "executorch", "litert"])
-@pytest.mark.parametrize("kind", ["segformer", "unet", "ssdlite320", "retinanet_fpn"])
+@pytest.mark.parametrize(
+    ("format", "kind"),
+    [
+        (format, kind)
+        for format in ("onnx", "openvino", "executorch", "litert")
+        for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
+        if kind.startswith(INT8_HEADS.get(format, ""))
+    ],
+)
 def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) -> None:
     from phonecv.export import get_exporter
 
@@ -149,12 +166,12 @@ def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) ->
     settings: dict[str, Any] = {"range": "minmax", **({"bias": "none"} if format == "openvino" else {})}
     result = quantize(
         model, tmp_path, formats=[format], data=pictures, size=None if kind == "ssdlite320" else (64, 96),
-        max_drop=99, methods=[Method("extremes, bias", ("bias",), settings)], stem="x",
+        max_drop=50, methods=[Method("extremes, bias", ("bias",), settings)], stem="x",
     )  # fmt: skip
     (trial,) = result.formats[format].trials
     assert trial.score is not None, trial.error
     assert trial.score.decibels > 8
-    assert trial.score.drop < 60
+    assert result.formats[format].path is not None
 
 
 def test_half_precision_needs_no_remedies(pictures: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from phonecv.export.perform import ExportFailed, Performed, perform
 from phonecv.export.pictures import Pictures, check_pictures
 from phonecv.export.record import check_size, describe, record_path
 from phonecv.files import write_json, write_text
+from phonecv.preprocessing import DensePreprocessing
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -240,12 +241,16 @@ def prepared(network: Any, form: str) -> Any:
 def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
     """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
     from phonecv.data.reading import eval_transform
+    from phonecv.dense.inputs import prepare
     from phonecv.detect.runner import to_tensor
     from phonecv.models import VisionModel
 
     spec = network.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
-    if isinstance(network, VisionModel) and height == width:
+    if isinstance(spec, DensePreprocessing):
+        ready = [prepare([to_tensor(image)], spec, canvas=(height, width)) for image in pictures.images]
+        batch = torch.cat([one.batch for one in ready])
+    elif isinstance(network, VisionModel) and height == width:
         transform = eval_transform(replace(spec, size=height))
         batch = torch.stack([transform(image) for image in pictures.images])
     else:

@@ -178,6 +178,26 @@ def usable(network: DenseModel, size: int | tuple[int, int] | None) -> tuple[Den
     return network, shape
 
 
+#: Format -> beginnings of the architectures whose int8 files were made and judged there. Of others, RetinaNet's did not
+#: run in ExecuTorch, and those of RetinaNet and UNet were noise in LiteRT, UNet's not even the same twice.
+INT8_HEADS = {"executorch": ("segformer", "unet", "ssdlite"), "litert": ("segformer", "ssdlite")}
+
+
+def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
+    """These formats hold networks of this kind in 8 bits.
+
+    Raises:
+        UserError: one is known not to, or was never tried.
+    """
+    for format in formats:
+        good = INT8_HEADS.get(format)
+        if good is not None and not network.architecture.startswith(good):
+            raise UserError(
+                f"{format} files of {network.architecture} are not written in int8: what the toolkit makes of it is no "
+                f"good or untried (there: {', '.join(good)}); take onnx or openvino, or precision fp16"
+            )
+
+
 def batch_at(size: tuple[int, int]) -> int:
     """Pictures of a step of fine-tuning at this size."""
     return max(2, min(16, _BATCH_PIXELS // (size[0] * size[1])))

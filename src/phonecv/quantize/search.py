@@ -84,6 +84,10 @@ def quantize(
     if state_of(network):
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
     opened = _classifier if isinstance(network, VisionModel) else _dense
+    if precision == "int8" and not isinstance(network, VisionModel):
+        from phonecv.quantize.dense import check_int8
+
+        check_int8(network, [exporter.format for exporter in exporters])
     workshop, last, measure = opened(network, data, evaluation, size, calibrate, choose)
     network, calibration, choosing = workshop.network, workshop.calibration, workshop.choosing
     workshop.precision, workshop.say = precision, say
