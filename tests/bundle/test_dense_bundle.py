@@ -164,6 +164,7 @@ def test_without_a_test_picture_nothing_is_expected(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_masks_and_several_formats(tmp_path: Path) -> None:
     result = bundled(busy_masks(), tmp_path, size=(64, 96), decode="final", max_diff=0.05, formats=["onnx", "pt2"])
     assert {"readers/PhonecvReader.swift", "app.onnx", "app.pt2"} <= set(result.files)

@@ -147,7 +147,9 @@ def test_the_command_writes_and_checks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "most"), [("fp16", FP16), ("int8-weights", 0.5)])
+@pytest.mark.parametrize(
+    ("precision", "most"), [("fp16", FP16), pytest.param("int8-weights", 0.5, marks=pytest.mark.long)]
+)
 def test_real_weights(tmp_path: Path, shared_dir: Path, precision: str, most: float) -> None:
     weights = shared_dir / "weights" / "mobileone_s0_apple_fused.pth"
     images = shared_dir / "data" / "imagenet-samples"

@@ -150,7 +150,7 @@ def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path, format:
 @pytest.mark.parametrize(
     ("format", "kind"),
     [
-        (format, kind)
+        pytest.param(format, kind, marks=[pytest.mark.long] if format in INT8_HEADS else [])
         for format in ("onnx", "openvino", "executorch", "litert")
         for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
         if kind.startswith(INT8_HEADS.get(format, ""))
