@@ -165,8 +165,8 @@ def scenes(options: Options) -> Any:
 
 
 def pixels(options: Options) -> dict[str, Any]:
-    """The segmenter: more digits for its backbone, more of them in each scene; evaluated at one scale and at three."""
-    digits, data, scales = options.folder / "digits12", options.folder / "crowds", ("0.75", "1", "1.5")
+    """The segmenter: more digits for its backbone, more of them in each scene; evaluated at one scale and at four."""
+    digits, data, scales = options.folder / "digits12", options.folder / "crowds", ("0.6", "0.8", "1", "1.2")
     phonecv_command("samples", "digits", str(digits), "--train", "12000")
     phonecv_command("samples", "scenes", str(data), "--train", "5000", "--val", "100", "--crowd", "24")
     backbone, run, judged = (options.folder / name for name in ("backbone12", "scenes_unet", "scenes_unet_scales"))

@@ -62,6 +62,10 @@ class Preprocessing:
         return cls(**_plain_fields(cls, values))
 
 
+#: Coarsest stride of the backbones. Maps of all strides lie on each other exactly where it divides a picture's sides.
+COARSEST_STRIDE = 32
+
+
 @dataclass(frozen=True, slots=True)
 class DensePreprocessing:
     """Preprocessing of detectors and segmenters: resize the whole picture, scale to 0..1, normalise, pad with zeros.

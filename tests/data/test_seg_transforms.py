@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,45 @@ def test_how_far_labels_slip_from_their_pictures(make: Callable[..., v2.Compose]
         light, dark = resized[0, 0].float(), labels[0].float()
         found.append(float((columns * dark).sum() / dark.sum() - (columns * light).sum() / light.sum()))
     assert np.mean(found) == pytest.approx(slip, abs=0.1)
+
+
+def test_stretched_by_no_more_than_the_aspect() -> None:
+    resize = RandomResize(ADE, (1.0, 1.0), aspect=1.5)
+    sizes = []
+    for seed in range(200):
+        with seeded(seed):
+            sizes.append(resize.make_params([tv_tensors.Image(torch.empty(3, 512, 640))])["size"])
+    measured = np.array(sizes)
+    stretch = measured[:, 1] / measured[:, 0] / 1.25
+    assert 1 / 1.51 < stretch.min() < 0.7
+    assert 1.43 < stretch.max() < 1.51
+    np.testing.assert_allclose(measured.prod(1), 512 * 640, rtol=0.01)
+
+
+@pytest.mark.parametrize("how", [{"rotate": 40.0}, {"shear": 30.0}, {"rotate": 10.0, "shear": 10.0}])
+def test_labels_turn_and_lean_with_their_pictures(how: dict[str, Any]) -> None:
+    bar = torch.zeros(96, 96, dtype=torch.uint8)
+    bar[20:76, 40:56] = 1
+    image = tv_tensors.Image((255 * bar).expand(3, -1, -1).contiguous())
+    spec = DensePreprocessing(size=96, mean=(0.25, 0.25, 0.25))
+    transform = light_transform(96, spec, ratio=(1.0, 1.0), hflip=0.0, color=0.0, **how)
+    moved = 0
+    for seed in range(20):
+        with seeded(seed):
+            seen, labels = transform(image, mask(bar))
+        known = labels != IGNORE
+        if (~known).sum() > 500:  # what comes in has the mean colour, but for the edge
+            assert (seen[0][~known].float() - 64).abs().median() <= 1
+        light, dark = (seen[0] >= 128) & known, labels == 1
+        assert (light & dark).sum() / (light | dark).sum() > 0.95
+        moved += int((light ^ (bar == 1)).sum() > 100 and not known.all())
+    assert moved > 10
+
+
+@pytest.mark.parametrize("wrong", [{"aspect": 0.5}, {"rotate": 181.0}, {"shear": -1.0}])
+def test_turns_that_make_no_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))} "):
+        light_transform(24, SMALL, **wrong)
 
 
 def test_pictures_are_resized_as_the_networks_do_it() -> None:

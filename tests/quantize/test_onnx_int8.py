@@ -12,7 +12,7 @@ import torch
 from phonecv.errors import UserError
 from phonecv.export import export
 from phonecv.export.onnx import write_graph
-from phonecv.export.onnx_int8 import measure_ranges, nodes_of, quantize_file
+from phonecv.export.onnx_int8 import fold_first, measure_ranges, nodes_of, quantize_file
 from phonecv.models import VisionModel
 from quantize.networks import images, small
 
@@ -67,6 +67,44 @@ def test_float_layers_are_not_rounded_when_the_file_is_loaded(mobileone: VisionM
         outputs.append(np.asarray(session.run(None, {"images": pictures})[0]))
     # Integer kernels round a little differently; a weight rounded by the wrong scale is another matter.
     assert np.abs(outputs[0] - outputs[1]).max() < 0.02 * np.abs(outputs[0]).max()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 70)])
+def test_the_first_layer_reads_blocks_and_gives_the_same(
+    mobileone: VisionModel, tmp_path: Path, height: int, width: int
+) -> None:
+    import onnxruntime
+
+    source = tmp_path / "x.onnx"
+    pictures = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    write_graph(mobileone, pictures, source, ["logits"])
+    model = onnx.load(source)
+    fold_first(model)
+    onnx.checker.check_model(model, full_check=True)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == first.input[1])
+    assert list(weights.dims)[1:] == [12, 2, 2]
+    plain, folded = (
+        np.asarray(onnxruntime.InferenceSession(data).run(None, {"images": pictures.numpy()})[0])
+        for data in (source.read_bytes(), model.SerializeToString())
+    )
+    assert np.abs(plain - folded).max() < 1e-5 * np.abs(plain).max()
+
+
+def test_a_first_layer_that_is_of_another_kind_stays(mobileone: VisionModel, tmp_path: Path) -> None:
+    def unchanged(size: tuple[int, int], *, free: bool = False, stay: bool = False) -> bool:
+        source = tmp_path / "y.onnx"
+        write_graph(mobileone, torch.randn(2, 3, *size), source, ["logits"], dynamic_size=free)
+        model = onnx.load(source)
+        before = model.SerializeToString()
+        first = next(node for node in model.graph.node if node.op_type == "Conv")
+        fold_first(model, [first.name] if stay else [])
+        return model.SerializeToString() == before
+
+    assert not unchanged((64, 64))
+    assert unchanged((64, 65))
+    assert unchanged((64, 64), free=True)
+    assert unchanged((64, 64), stay=True)
 
 
 def test_ranges_are_those_of_onnx_runtimes_calibrator(mobileone: VisionModel, tmp_path: Path) -> None:

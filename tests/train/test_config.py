@@ -148,6 +148,7 @@ def test_mistakes_are_explained(override: str, message: str) -> None:
         ("detect_small", "loss.mixup=0.2", "loss.mixup is for classifiers"),
         ("detect_small", "distill.teacher=x.safetensors", "distill.teacher is for classifiers"),
         ("segment_small", "data.crop=0.9", "data.crop is for classifiers, a segmenter has no use for it"),
+        ("emov2_segformer", "segment.shear=10", "segment.shear is of segment.transform=light, not of published"),
         ("segment_small", "curriculum=[{}]", "curriculum is for classifiers"),
         ("segment_small", "model.mode=eval", "a segmenter offers model.mode=norm_eval"),
         ("segment_small", "run.compile=true", "run.compile=true is for classifiers"),

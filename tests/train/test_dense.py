@@ -91,6 +91,16 @@ def test_rare_classes_count_for_more(configure_dense: Configure) -> None:
     assert "class_weights" not in network.state_dict()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [((), 32), (("segment.transform=published",), 1), (("segment.multiple=16",), 16)],
+)
+def test_evaluation_pads_to_what_the_strides_divide(
+    configure_dense: Configure, overrides: tuple[str, ...], expected: int
+) -> None:
+    assert Segmentation(configure_dense("segformer", *overrides)).network().preprocessing.multiple == expected
+
+
 def test_a_run_learns(configure_dense: Configure) -> None:
     result = train(configure_dense("segformer", "schedule.epochs=12", "run.eval_every=12", "optimizer.lr=0.005"))
     rows = [row["loss"] for row in result.history if "loss" in row]

@@ -269,6 +269,8 @@ def test_threads_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (one.torch, one.workers) == (6, 2)
     four = choose_threads(processes=4, cpu=True)
     assert (four.torch, four.workers) == (1, 1)
+    eight = choose_threads(processes=8, cpu=True)
+    assert (eight.torch, eight.workers) == (1, 0)
     gpu = choose_threads(processes=2, cpu=False)
     assert (gpu.torch, gpu.workers) == (4, 4)
     chosen = choose_threads(processes=1, cpu=True, threads=5, workers=0)

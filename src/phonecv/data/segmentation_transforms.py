@@ -50,6 +50,9 @@ def light_transform(
     preprocessing: DensePreprocessing,
     *,
     ratio: tuple[float, float] = (0.5, 2.0),
+    aspect: float = 1.0,
+    rotate: float = 0.0,
+    shear: float = 0.0,
     hflip: float = 0.5,
     color: float = 0.2,
 ) -> v2.Compose:
@@ -62,18 +65,34 @@ def light_transform(
         crop: side of the result.
         preprocessing: see `train_transform`.
         ratio: range of the ratio.
+        aspect: most that width and height are stretched against each other.
+        rotate: most that crops are turned either way, degrees. What comes in from outside counts for nothing.
+        shear: most that crops lean to either side, degrees.
         hflip: probability of a left-right flip; 0 where left and right differ, as in writing.
         color: strength of random brightness, contrast and saturation; 0 for none.
+
+    Raises:
+        UserError: a value out of range.
     """
+    if not (0 <= rotate <= 180 and 0 <= shear < 90):
+        raise UserError(f"rotate {rotate} has to be 0..180 degrees and shear {shear} 0..89, for example 10")
     return v2.Compose(
         [
-            RandomResize(preprocessing, ratio, centered=True),
+            RandomResize(preprocessing, ratio, aspect=aspect, centered=True),
             VariedCrop(crop, most=1.0, tries=0),
+            *([_affine(rotate, shear, preprocessing.mean)] if rotate or shear else []),
             v2.RandomHorizontalFlip(hflip),
             *([v2.ColorJitter(color, color, color)] if color else []),
             PadTo(crop, preprocessing.mean),
         ]
     )
+
+
+def _affine(rotate: float, shear: float, mean: tuple[float, ...]) -> v2.RandomAffine:
+    """Turn and lean around the middle; the mean colour and "ignored" come in from outside."""
+    fill: Any = {tv_tensors.Image: [255 * value for value in mean], tv_tensors.Mask: IGNORE}
+    lean = (-shear, shear)
+    return v2.RandomAffine((-rotate, rotate), shear=lean, interpolation=v2.InterpolationMode.BILINEAR, fill=fill)
 
 
 class RandomResize(v2.Transform):
@@ -82,17 +101,25 @@ class RandomResize(v2.Transform):
     Args:
         preprocessing: the network's.
         ratio: range of the ratio.
+        aspect: most that width and height are stretched against each other, the area staying the same.
         centered: label maps take the pixel nearest to the middle of each new one, as pictures do; False takes that
             nearest to its upper left corner, as OpenCV does and so the published systems.
     """
 
     def __init__(
-        self, preprocessing: DensePreprocessing, ratio: tuple[float, float], *, centered: bool = False
+        self,
+        preprocessing: DensePreprocessing,
+        ratio: tuple[float, float],
+        *,
+        aspect: float = 1.0,
+        centered: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < ratio[0] <= ratio[1]:
             raise UserError(f"ratio {list(ratio)} must be positive and rise, for example [0.5, 2.0]")
-        self.preprocessing, self.ratio, self.centered = preprocessing, ratio, centered
+        if aspect < 1:
+            raise UserError(f"aspect {aspect} has to be at least 1, for example 1.2")
+        self.preprocessing, self.ratio, self.aspect, self.centered = preprocessing, ratio, aspect, centered
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """The size of the result."""
@@ -102,7 +129,11 @@ class RandomResize(v2.Transform):
         size = max(1, int(spec.size * factor))
         longest = None if spec.longest is None else max(size, int(spec.longest * factor))
         height, width = F.get_size(flat_inputs[0])
-        return {"size": list(replace(spec, size=size, longest=longest).target(height, width))}
+        tall, wide = replace(spec, size=size, longest=longest).target(height, width)
+        if self.aspect > 1:
+            stretch = self.aspect ** (float(torch.rand(())) - 0.5)
+            tall, wide = max(1, round(tall / stretch)), max(1, round(wide * stretch))
+        return {"size": [tall, wide]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """A picture or label map resized; torchvision takes the nearest pixel for a `tv_tensors.Mask`."""

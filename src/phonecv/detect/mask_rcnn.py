@@ -37,7 +37,7 @@ from phonecv.detect.roi_heads import (
 from phonecv.detect.rpn import ProposalHead, proposal_losses, propose
 from phonecv.detect.sampling import Sampling
 from phonecv.errors import UserError
-from phonecv.preprocessing import DensePreprocessing
+from phonecv.preprocessing import COARSEST_STRIDE, DensePreprocessing
 
 _STRIDES = (4, 8, 16, 32, 64)
 #: Of the maps that boxes are pooled from; the coarsest level only proposes.
@@ -45,8 +45,6 @@ _POOLED = _STRIDES[:-1]
 #: Size of the anchors in strides, and their height / width.
 _SCALES = (8.0,)
 _RATIOS = (0.5, 1.0, 2.0)
-#: Pictures are padded to a multiple of the backbone's coarsest stride.
-_MULTIPLE = 32
 
 #: Masks that the head computes at a time when predicting, which bounds its memory (1.1 MB each) in large batches.
 _MASKS_AT_A_TIME = 400
@@ -101,7 +99,7 @@ class MaskRCNN(Detector):
         nms_overlap: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        preprocessing = DensePreprocessing(size=size, longest=longest, multiple=_MULTIPLE)
+        preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
         check_boxes(score_threshold, candidates, nms_overlap, max_detections)
         for name, value in (("proposals", proposals), ("train_candidates", train_candidates)):

@@ -25,15 +25,13 @@ from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import dense_detections
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct
-from phonecv.preprocessing import DensePreprocessing
+from phonecv.preprocessing import COARSEST_STRIDE, DensePreprocessing
 
 _STRIDES = (8, 16, 32, 64, 128)
 #: Sizes of the anchors in strides, and their height / width.
 _SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))
 _RATIOS = (0.5, 1.0, 2.0)
 _PER_CELL = len(_SCALES) * len(_RATIOS)
-#: Pictures are padded to a multiple of the backbone's coarsest stride.
-_MULTIPLE = 32
 #: First score of every class: almost all anchors are background.
 _PRIOR = 0.01
 
@@ -70,7 +68,7 @@ class RetinaNet(Detector):
         nms_overlap: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        preprocessing = DensePreprocessing(size=size, longest=longest, multiple=_MULTIPLE)
+        preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
         check_boxes(score_threshold, candidates, nms_overlap, max_detections)
         if not (isinstance(channels, int) and channels >= 1):

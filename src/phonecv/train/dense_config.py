@@ -73,7 +73,13 @@ class SegmentConfig:
         transform: what training does to a picture. "published": resize by a random ratio, crop in which no class
             covers most, flip, colours, pad. "light": the same with any crop and mild colours, for small data sets.
         crop: side of the square training crop; null takes `data.size`, or the network's own.
+        multiple: evaluation and prediction pad pictures at the bottom and right to multiples of this, pixels; null: 32
+            with "light", 1, no padding, with "published". Where the strides do not divide a side, coarse maps shift
+            against fine ones, by up to half of their stride at the far edge.
         ratio: range of the random factor on the picture's size.
+        aspect: of "light": most that width and height are stretched against each other.
+        rotate: of "light": most that pictures are turned either way, degrees.
+        shear: of "light": most that pictures lean to either side, degrees.
         hflip: probability of a left-right flip.
         color: of "light": strength of random brightness, contrast and saturation.
         balance: how much more a pixel of a rare class counts, 0 (alike, as published) to 1 (every class the same in
@@ -91,7 +97,11 @@ class SegmentConfig:
     val_labels: str | None = None
     transform: Literal["published", "light"] = "light"
     crop: Count | None = None
+    multiple: Count | None = None
     ratio: tuple[Positive, Positive] = (0.5, 2.0)
+    aspect: Annotated[float, Range(1.0, 4.0)] = 1.0
+    rotate: Annotated[float, Range(0.0, 180.0)] = 0.0
+    shear: Annotated[float, Range(0.0, 60.0)] = 0.0
     hflip: Share = 0.5
     color: NotNegative = 0.2
     balance: Share = 0.0
@@ -109,6 +119,9 @@ _CLASSIFIER_ONLY = (
     "data.train_list",
     "data.val_list",
 )
+
+#: Settings of segmenters that the published transform does not have.
+_LIGHT_ONLY = ("segment.aspect", "segment.rotate", "segment.shear", "segment.color")
 
 
 def check_dense(config: TrainConfig) -> None:
@@ -132,6 +145,10 @@ def check_dense(config: TrainConfig) -> None:
         if config.data.longest is not None:
             raise UserError("data.longest belongs to detectors and segmenters; a classifier's pictures are cropped")
         return
+    if segment.architecture and segment.transform == "published":
+        strange = [name for name in changed if name in _LIGHT_ONLY]
+        if strange:
+            raise UserError(f"{strange[0]} is of segment.transform=light, not of published; change one of the two")
     what = "detector" if detect.architecture else "segmenter"
     strange = [name for name in changed if name.startswith(_CLASSIFIER_ONLY)]
     if strange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from phonecv.data.images import ImageError
 from phonecv.data.labelmaps import LabelSplit, read_label_split
 from phonecv.data.segmentation import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.segmentation_transforms import light_transform, train_transform
+from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.losses import balanced_weights
@@ -70,6 +72,8 @@ class Segmentation:
         """The segmenter with its starting weights, class names and preprocessing; frozen parts marked."""
         wanted = self.config.segment
         net = make_dense(self.config, create_segmenter, self.architecture, wanted.options, self.train.classes)
+        multiple = wanted.multiple or (1 if wanted.transform == "published" else COARSEST_STRIDE)
+        net.preprocessing = replace(net.preprocessing, multiple=multiple)
         if wanted.balance:
             pixels = count_pixels(self.train, net.num_classes)
             net.class_weights = balanced_weights(pixels, wanted.balance)
@@ -117,7 +121,8 @@ class SegmentData(SplitData):
         if wanted.transform == "published":
             transform = train_transform(crop, net.preprocessing, **more)
         else:
-            transform = light_transform(crop, net.preprocessing, color=wanted.color, **more)
+            more |= {"aspect": wanted.aspect, "rotate": wanted.rotate, "shear": wanted.shear, "color": wanted.color}
+            transform = light_transform(crop, net.preprocessing, **more)
         self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True)
         self.val_set = SegmentationDataset(val, None, substitute=False)
 

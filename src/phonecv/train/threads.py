@@ -62,8 +62,10 @@ def choose_threads(*, processes: int, cpu: bool, threads: int | None = None, wor
     """
     share = max(1, usable_cores() // processes)
     if workers is None:
-        # On the CPU the network takes nearly all the time and one loader process keeps up with a few cores.
-        workers = max(1, share // 4) if cpu else min(8, share)
+        # On the CPU the network takes nearly all the time and one loader process keeps up with a few cores. A process
+        # that has a single core loads its pictures itself: a loader beside it makes the others wait for it, step by
+        # step.
+        workers = (max(1, share // 4) if share > 1 else 0) if cpu else min(8, share)
     # A loader process needs a core of its own: threads that wait for a busy core cost more than they give (a small
     # network on two busy cores: 66 ms of CPU time per step with one thread, 113 with two).
     return Threads(torch=threads or max(1, share - workers if cpu else share), workers=workers)
