@@ -17,6 +17,7 @@ def samples(
     train: int | None = None,
     val: int | None = None,
     crowd: int | None = None,
+    vary: bool = False,
     seed: int = 0,
 ) -> None:
     """Write sample data: real handwritten digits on real photographs, without any download.
@@ -28,7 +29,7 @@ def samples(
 
     - `phonecv samples digits signs`
     - `phonecv samples scenes scenes --train 400 --val 100`
-    - `phonecv samples scenes crowds --train 400 --crowd 24`
+    - `phonecv samples scenes crowds --train 400 --crowd 24 --vary`
 
     Args:
         kind: What to write.
@@ -36,15 +37,16 @@ def samples(
         train: Training pictures; by default 4000 digits or 200 scenes.
         val: Validation pictures; by default 1000 digits or 50 scenes.
         crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
+        vary: Lean, stretch and bend training digits, each time differently, and change the colours behind them.
         seed: Decides everything.
     """
     from phonecv.data.samples import write_classification, write_scenes
 
     counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
     if kind == "scenes":
-        write_scenes(folder, seed=seed, crowd=crowd, **counts)
+        write_scenes(folder, seed=seed, crowd=crowd, vary=vary, **counts)
     elif crowd is not None:
         raise UserError(f"--crowd {crowd}: pictures of one digit have no crowd; it belongs to `phonecv samples scenes`")
     else:
-        write_classification(folder, seed=seed, **counts)
+        write_classification(folder, seed=seed, vary=vary, **counts)
     say(f"{kind} are in {folder}")
