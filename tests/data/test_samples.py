@@ -146,37 +146,6 @@ def test_crowded_scenes_are_for_training_alone(tmp_path: Path) -> None:
         write_scenes(tmp_path / "none", crowd=0)
 
 
-def test_varied_digits_are_for_training_alone(tmp_path: Path) -> None:
-    for write in (write_scenes, write_classification):
-        name = write.__name__
-        usual = write(tmp_path / name / "usual", train=10, val=10, seed=2)
-        varied = write(tmp_path / name / "varied", train=10, val=10, seed=2, vary=True)
-        training, validation = next(usual.rglob("train*")), next(usual.rglob("val*"))
-        assert digest(varied / validation.relative_to(usual)) == digest(validation)
-        assert digest(varied / training.relative_to(usual)) != digest(training)
-        assert digest(write(tmp_path / name / "again", train=10, val=10, seed=2, vary=True)) == digest(varied)
-        assert len(list(varied.rglob("*.jpg"))) == 20
-
-
-def test_how_far_varied_digits_bend() -> None:
-    """A bar leans, and is thinner or wider, but nothing of it is lost."""
-    bar = np.zeros((120, 120), dtype=np.uint8)
-    bar[30:90, 50:70] = 255
-    slopes, widths = [], []
-    for seed in range(60):
-        bent = np.asarray(samples._bent(Image.fromarray(bar), np.random.default_rng(seed))) >= 128
-        rows, columns = np.nonzero(bent)
-        slopes.append(np.polyfit(rows, columns, 1)[0])
-        widths.append(bent.sum(1)[40:80].mean())
-        assert rows.min() > 0
-        assert rows.max() < 119
-        assert abs(rows.max() - rows.min() - 60) < 25
-    assert 0.2 < np.abs(slopes).max() < 0.6
-    assert abs(np.mean(slopes)) < 0.1
-    assert 14 < min(widths) < 18
-    assert 22 < max(widths) < 30
-
-
 def decode(code: dict) -> np.ndarray:
     height, width = code["size"]
     values = np.concatenate([np.full(length, index % 2, bool) for index, length in enumerate(code["counts"])])

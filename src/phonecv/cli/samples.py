@@ -17,7 +17,6 @@ def samples(
     train: int | None = None,
     val: int | None = None,
     crowd: int | None = None,
-    vary: bool = False,
     seed: int = 0,
 ) -> None:
     """Write sample data: real handwritten digits on real photographs, without any download.
@@ -29,7 +28,7 @@ def samples(
 
     - `phonecv samples digits signs`
     - `phonecv samples scenes scenes --train 400 --val 100`
-    - `phonecv samples scenes crowds --train 400 --crowd 24 --vary`
+    - `phonecv samples scenes crowds --train 400 --crowd 24`
 
     Args:
         kind: What to write.
@@ -37,16 +36,15 @@ def samples(
         train: Training pictures; by default 4000 digits or 200 scenes.
         val: Validation pictures; by default 1000 digits or 50 scenes.
         crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
-        vary: Lean, stretch and bend training digits, each time differently, and change the colours behind them.
         seed: Decides everything.
     """
     from phonecv.data.samples import write_classification, write_scenes
 
     counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
     if kind == "scenes":
-        write_scenes(folder, seed=seed, crowd=crowd, vary=vary, **counts)
+        write_scenes(folder, seed=seed, crowd=crowd, **counts)
     elif crowd is not None:
         raise UserError(f"--crowd {crowd}: pictures of one digit have no crowd; it belongs to `phonecv samples scenes`")
     else:
-        write_classification(folder, seed=seed, vary=vary, **counts)
+        write_classification(folder, seed=seed, **counts)
     say(f"{kind} are in {folder}")

@@ -64,14 +64,11 @@ _VERSION = 1
 
 
 def write_classification(
-    root: Path | str, *, train: int = 4000, val: int = 1000, size: int = 64, seed: int = 0, vary: bool = False
+    root: Path | str, *, train: int = 4000, val: int = 1000, size: int = 64, seed: int = 0
 ) -> Path:
     """Write ``train/<digit>/*.jpg`` and ``val/<digit>/*.jpg``, classes balanced, and ``classes.txt``.
 
     A folder that already holds exactly this is left as it is; an unfinished one can't exist under its final name.
-
-    With `vary`, training digits lean, are stretched and bent, thinner or thicker, each time differently, and the
-    photographs come in other colours: more to learn from the same 4000 digits. Validation pictures stay as they are.
 
     Args:
         root: folder to make.
@@ -79,7 +76,6 @@ def write_classification(
         val: number of validation pictures.
         size: side of the square pictures.
         seed: decides everything.
-        vary: see above.
 
     Returns:
         `root`.
@@ -89,12 +85,10 @@ def write_classification(
     """
     _check(size >= 16 and min(train, val) >= 0, f"size {size} has to be at least 16, train {train} and val {val} >= 0")
     settings = {"kind": "classification", "train": train, "val": val, "size": size, "seed": seed}
-    if vary:
-        settings["vary"] = True
 
     def write(folder: Path) -> None:
         for split, count in (("train", train), ("val", val)):
-            source = _Source(split, seed, vary=vary and split == "train")
+            source = _Source(split, seed)
             for label in DIGITS:
                 (folder / split / label).mkdir(parents=True)
             for index in range(count):
@@ -119,7 +113,6 @@ def write_scenes(
     seed: int = 0,
     most_digits: int = 8,
     crowd: int | None = None,
-    vary: bool = False,
 ) -> Path:
     """Write scenes of one to `most_digits` digits for detection, instance segmentation and labelling.
 
@@ -132,7 +125,7 @@ def write_scenes(
     - ``annotations/{training,validation}/*.png``: ADE20K style; 0 = background, digit + 1
     - ``classes.txt``: number in the label map and name
 
-    Everything else, `vary` among it, is as in `write_classification`.
+    Everything else is as in `write_classification`.
     """
     _check(min(width, height) >= 48 and most_digits >= 1, f"scenes of {width} x {height} need at least 48 px a side")
     settings = {"kind": "scenes", "train": train, "val": val, "width": width, "height": height, "seed": seed}
@@ -140,12 +133,10 @@ def write_scenes(
     if crowd is not None:
         _check(crowd >= 1, f"crowd {crowd} has to be at least 1 digit")
         settings["crowd"] = crowd
-    if vary:
-        settings["vary"] = True
 
     def write(folder: Path) -> None:
         for split, ade_name, count in (("train", "training", train), ("val", "validation", val)):
-            source = _Source(split, seed, vary=vary and split == "train")
+            source = _Source(split, seed)
             most = crowd if crowd is not None and split == "train" else most_digits
             images, annotations = folder / "images" / ade_name, folder / "annotations" / ade_name
             images.mkdir(parents=True)
@@ -214,8 +205,7 @@ class _Drawing:
 class _Source:
     """Digits and photographs of one split."""
 
-    def __init__(self, split: str, seed: int, *, vary: bool = False) -> None:
-        self._vary = vary
+    def __init__(self, split: str, seed: int) -> None:
         self._digits = [_digits()[label] for label in range(10)]
         self._numbers = []
         for label in range(10):
@@ -244,11 +234,6 @@ class _Source:
         if gray:
             dark, light = random.integers(0, 90, 3), random.integers(150, 256, 3)
             part = ImageOps.colorize(part.convert("L"), tuple(dark.tolist()), tuple(light.tolist()))
-        if self._vary:
-            bands = part.convert("RGB").split()
-            part = Image.merge("RGB", [bands[number] for number in random.permutation(3)])
-            if random.random() < 0.3:
-                part = ImageOps.invert(part)
         # Softer than the original, as behind a caption: the digits are the subject.
         mean = tuple(np.asarray(part).reshape(-1, 3).mean(0).round().astype(int).tolist())
         return Image.blend(Image.new("RGB", part.size, mean), part, SOFTEN)
@@ -257,7 +242,7 @@ class _Source:
         """A random digit of this class, `height` pixels tall, at a random place wholly inside the canvas."""
         numbers = self._numbers[label]
         digit = Image.fromarray(self._digits[label][int(numbers[int(random.integers(len(numbers)))])])
-        digit = _turned(digit, float(random.uniform(-12, 12)), height, canvas.size, random if self._vary else None)
+        digit = _turned(digit, float(random.uniform(-12, 12)), height, canvas.size)
         left = int(random.integers(canvas.width - digit.width + 1))
         top = int(random.integers(canvas.height - digit.height + 1))
         box = (left, top, left + digit.width, top + digit.height)
@@ -274,21 +259,12 @@ class _Source:
         self.place(canvas, random, label, height).paint(canvas)
 
 
-def _turned(
-    digit: Image.Image, degrees: float, height: int, room: tuple[int, int], random: np.random.Generator | None
-) -> Image.Image:
-    """The ink of `digit`, turned and scaled to `height`, with smooth edges; smaller if it would not fit.
-
-    With `random` also leaning, stretched and bent, and thinner or thicker.
-    """
+def _turned(digit: Image.Image, degrees: float, height: int, room: tuple[int, int]) -> Image.Image:
+    """The ink of `digit`, turned and scaled to `height`, with smooth edges; smaller if it would not fit."""
     large = digit.resize((digit.width * 4, digit.height * 4), Image.Resampling.BICUBIC)
-    edge = 60
-    if random is not None:
-        large = _bent(ImageOps.expand(large, border=large.width // 5), random)
-        edge += int(random.integers(-30, 31))
     large = large.rotate(degrees, Image.Resampling.BILINEAR, expand=True)
     # Strokes of the source fade over two pixels; a steep curve gives them an edge at any size.
-    large = large.point(lambda value: max(0, min(255, round((value - edge) * 2.5))))
+    large = large.point(lambda value: max(0, min(255, round((value - 60) * 2.5))))
     box = large.point(lambda value: 255 * (value >= 128)).getbbox()
     large = large.crop(box)
     scale = min(height / large.height, 0.95 * room[0] / large.width, 0.95 * room[1] / large.height)
@@ -297,28 +273,6 @@ def _turned(
         Image.Resampling.BILINEAR,
         reducing_gap=2,
     )
-
-
-def _bent(image: Image.Image, random: np.random.Generator, cells: int = 3) -> Image.Image:
-    """Lean, stretch and bend a square picture: the corners of `cells` x `cells` fields move, and what is in them."""
-    side = image.width
-    lean, stretch = float(random.uniform(-0.3, 0.3)), float(np.exp(random.uniform(-0.2, 0.2)))
-    rows, columns = np.meshgrid(*[np.linspace(0, side, cells + 1)] * 2, indexing="ij")
-    middle = side / 2
-    x = middle + (columns - middle) * stretch + (rows - middle) * lean + random.normal(0, 0.025 * side, rows.shape)
-    y = rows + random.normal(0, 0.025 * side, rows.shape)
-    mesh = []
-    for i in range(cells):
-        for j in range(cells):
-            box = tuple(round(edge) for edge in (columns[i, j], rows[i, j], columns[i + 1, j + 1], rows[i + 1, j + 1]))
-            corners = (
-                (i, j),
-                (i + 1, j),
-                (i + 1, j + 1),
-                (i, j + 1),
-            )  # upper left, lower left, lower right, upper right
-            mesh.append((box, tuple(float(axis[corner]) for corner in corners for axis in (x, y))))
-    return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
 
 
 def _colors(covered: np.ndarray, random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
