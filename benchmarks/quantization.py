@@ -112,7 +112,7 @@ def attempt(entry: dict[str, Any], workshop: Workshop, format: str, method: Meth
 def choice(entry: dict[str, Any], workshop: Workshop, format: str) -> Method:
     """The method with the cleanest logits among those whose top-1 is as good as the best, as far as can be told.
 
-    Layers in floating point have to be worth `WORTH` decibels: they make a file slower, in ONNX Runtime by half.
+    Layers in floating point have to be worth `WORTH` decibels: they make a file slower, most of all in ONNX Runtime.
     """
     scored = [trial for trial in entry["trials"] if trial["score"] is not None]
     best = min((trial["score"] for trial in scored), key=lambda score: score["drop"])

@@ -147,7 +147,9 @@ def fold_first(model: Any, stay: Sequence[str] = ()) -> None:
     conv = readers[0]
     weights = next((one for one in graph.initializer if one.name == conv.input[1]), None)
     attributes = {one.name: helper.get_attribute_value(one) for one in conv.attribute}
-    if weights is None or not (height and width) or height % 2 or width % 2:
+    if weights is None or sum(weights.name in node.input for node in graph.node) != 1:
+        return
+    if not (height and width) or height % 2 or width % 2:
         return
     kernel = numpy_helper.to_array(weights)
     if kernel.shape[2:] != (3, 3) or list(attributes.get("dilations", (1, 1))) != [1, 1]:
@@ -164,17 +166,17 @@ def fold_first(model: Any, stay: Sequence[str] = ()) -> None:
         for x, (block_x, half_x) in enumerate(halves):
             folded[:, half_y, half_x, :, block_y, block_x] = kernel[:, :, y, x]
     weights.CopyFrom(numpy_helper.from_array(folded.reshape(outputs, 4 * channels, 2, 2), weights.name))
-    for name, value in (("kernel_shape", [2, 2]), ("strides", [1, 1]), ("pads", [1, 1, 0, 0])):
-        kept = [one for one in conv.attribute if one.name != name]
-        del conv.attribute[:]
-        conv.attribute.extend([*kept, helper.make_attribute(name, value)])
+    now = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [1, 1, 0, 0]}
+    kept = [one for one in conv.attribute if one.name not in now]
+    del conv.attribute[:]
+    conv.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in now.items())])
     blocks = f"{given.name}_blocks"
     batch = given.type.tensor_type.shape.dim[0]
     shape = [batch.dim_value or batch.dim_param or None, 4 * channels, height // 2, width // 2]
-    graph.value_info.append(helper.make_tensor_value_info(blocks, TensorProto.FLOAT, shape))
+    # What was noted of the weights' shape is no longer true.
     known = [value for value in graph.value_info if value.name != weights.name]
     del graph.value_info[:]
-    graph.value_info.extend(known)
+    graph.value_info.extend([*known, helper.make_tensor_value_info(blocks, TensorProto.FLOAT, shape)])
     conv.input[0] = blocks
     graph.node.insert(0, helper.make_node("SpaceToDepth", [given.name], [blocks], name=blocks, blocksize=2))
 

@@ -20,15 +20,12 @@ from phonecv.dense import DenseModel, RawOutputs, prepare
 from phonecv.detect.detections import Detections
 from phonecv.detect.runner import DetectRunner, open_detector, read_pictures
 from phonecv.errors import UserError
-from phonecv.export import export
 from phonecv.export.deployable import deployable
 from phonecv.export.opening import open_session
 from phonecv.export.record import check_size
-from phonecv.export.run import ExportResult
 from phonecv.quantize.dense_data import DensePictures, canvas_tensor
 from phonecv.quantize.dense_labels import has_labels, score_labelled
 from phonecv.quantize.dense_scoring import SHOWN, DenseScore, check_confident, score_objects, score_pixels
-from phonecv.quantize.methods import Method
 from phonecv.quantize.scoring import Score
 from phonecv.quantize.sensitivity import outputs_decibels
 from phonecv.quantize.state import state_of
@@ -59,6 +56,11 @@ class DenseWorkshop(Workshop):
 
     size: tuple[int, int] = (0, 0)
     _body: RawOutputs | None = None
+
+    @property
+    def file_size(self) -> tuple[int, int]:
+        """Height and width of a file's input."""
+        return self.size
 
     @property
     def body(self) -> nn.Module:
@@ -132,21 +134,6 @@ class DenseWorkshop(Workshop):
             wanted.append(module(batch))
             got.append([torch.from_numpy(np.asarray(output)) for output in session(batch.numpy())])
         return outputs_decibels(wanted, got)
-
-    def write(self, method: Method, format: str, path: Path) -> ExportResult:
-        """The file of a method."""
-        network, settings = self.prepared(method)
-        full = self.precision == "int8"
-        return export(
-            network,
-            path,
-            format=format,
-            precision=self.precision,
-            size=self.size,
-            images=self.choosing.paths[:4],
-            calibration=self.images.numpy() if full else None,
-            settings=settings if full else None,
-        )
 
 
 def usable(network: DenseModel, size: int | tuple[int, int] | None) -> tuple[DenseModel, tuple[int, int]]:

@@ -91,6 +91,11 @@ class Workshop:
     _noise: dict[tuple[str, ...], list[LayerNoise]] = field(default_factory=dict)
 
     @property
+    def file_size(self) -> tuple[int, int] | None:
+        """Height and width of a file's input; None: those of the network's preprocessing."""
+        return None
+
+    @property
     def body(self) -> nn.Module:
         """What remedies are applied to: a module that takes a batch of pictures and gives tensors."""
         return self.network
@@ -179,6 +184,7 @@ class Workshop:
             path,
             format=format,
             precision=self.precision,
+            size=self.file_size,
             images=self.choosing.paths[:4],
             calibration=self.images.numpy() if full else None,
             settings=settings if full else None,

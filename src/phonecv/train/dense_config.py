@@ -75,7 +75,7 @@ class SegmentConfig:
         crop: side of the square training crop; null takes `data.size`, or the network's own.
         multiple: evaluation and prediction pad pictures at the bottom and right to multiples of this, pixels; null: 32
             with "light", 1, no padding, with "published". Where the strides do not divide a side, coarse maps shift
-            against fine ones, by up to half of their stride at the far edge.
+            against fine ones, by up to their stride at the far edge.
         ratio: range of the random factor on the picture's size.
         aspect: of "light": most that width and height are stretched against each other.
         rotate: of "light": most that pictures are turned either way, degrees.
