@@ -165,12 +165,12 @@ def scenes(options: Options) -> Any:
 
 
 def pixels(options: Options) -> dict[str, Any]:
-    """The segmenter: more digits for its backbone, more of them in each scene; evaluated at one scale and at four."""
-    digits, data, scales = options.folder / "digits12", options.folder / "crowds", ("0.6", "0.8", "1", "1.2")
+    """The segmenter: more digits for its backbone, more of them in each scene; evaluated at one scale and at three."""
+    digits, data, scales = options.folder / "digits12", options.folder / "crowds", ("0.667", "1", "1.334")
     phonecv_command("samples", "digits", str(digits), "--train", "12000")
-    phonecv_command("samples", "scenes", str(data), "--train", "5000", "--val", "100", "--crowd", "24")
+    phonecv_command("samples", "scenes", str(data), "--train", "5000", "--val", "400", "--crowd", "24")
     backbone, run, judged = (options.folder / name for name in ("backbone12", "scenes_unet", "scenes_unet_scales"))
-    first = options.trained("digits_backbone", "--data", str(digits), "schedule.epochs=8", run=backbone)
+    first = options.trained("digits_backbone", "--data", str(digits), "schedule.epochs=5", run=backbone)
     weights = f"model.weights={backbone / 'best.safetensors'}"
     second = options.trained("scenes_unet", "--data", str(data), weights, run=run)
     several = [part for scale in scales for part in ("--scales", scale)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -192,17 +194,29 @@ def test_crops_are_drawn_again_for_variety() -> None:
     assert part.shape == (20, 20)
 
 
-def test_crops_reach_every_corner_and_belong_together() -> None:
+@pytest.mark.parametrize("size", [8, (8, 8), (10, 7)])
+def test_crops_reach_every_corner_and_belong_together(size: int | tuple[int, int]) -> None:
     image = picture(12, 10)
     where = torch.arange(120, dtype=torch.uint8).view(12, 10)
+    tall, wide = (size, size) if isinstance(size, int) else size
     tops = set()
     for seed in range(100):
         with seeded(seed):
-            part, labels = VariedCrop(8, tries=0)(image, mask(where))
+            part, labels = VariedCrop(size, tries=0)(image, mask(where))
         top, left = divmod(int(labels[0, 0]), 10)
         tops.add((top, left))
-        assert torch.equal(part.as_subclass(Tensor), image.as_subclass(Tensor)[:, top : top + 8, left : left + 8])
-    assert tops == {(top, left) for top in range(5) for left in range(3)}
+        assert torch.equal(part.as_subclass(Tensor), image.as_subclass(Tensor)[:, top : top + tall, left : left + wide])
+    assert tops == {(top, left) for top in range(13 - tall) for left in range(11 - wide)}
+
+
+def test_rectangles_of_pictures_smaller_and_larger() -> None:
+    for make in (train_transform, light_transform):
+        for size in ((24, 32), (60, 20), (20, 60)):
+            image, labels = make((40, 28), replace(SMALL, size=min(size)), ratio=(1.0, 1.0))(
+                picture(*size), mask(np.ones(size, np.uint8))
+            )
+            assert image.shape == (3, 40, 28)
+            assert labels.shape == (40, 28)
 
 
 def test_pad() -> None:
@@ -339,5 +353,6 @@ def test_flips_are_drawn_and_can_be_left_out() -> None:
 def test_bad_settings() -> None:
     with pytest.raises(UserError, match="ratio"):
         train_transform(32, SMALL, ratio=(2.0, 0.5))
-    with pytest.raises(UserError, match="crop 0"):
-        light_transform(0, SMALL)
+    for wrong in (0, (16, 0)):
+        with pytest.raises(UserError, match=re.escape(f"crop {wrong}")):
+            light_transform(wrong, SMALL)

@@ -124,6 +124,8 @@ def test_every_setting_can_be_overridden_with_its_default(name: str) -> None:
         ("schedule.warmup_step=3", "did you mean 'schedule.warmup_steps'"),
         ("detect.hflip=0", "detect.hflip is set, but detect.architecture is not"),
         ("segment.crop=3", "segment.crop is set, but segment.architecture is not"),
+        ("segment.crop=[128, 0]", "segment.crop.1=0 is out of range"),
+        ("segment.crop=[1, 2, 3]", "has 3 values; it needs 2"),
         ("data.longest=800", "data.longest belongs to detectors and segmenters"),
         ("detect.architecture=ssdlite320", "augment.auto_augment is for classifiers, a detector has no use for it"),
         ("detect.filter=1", "did you mean 'detect.filter_empty'"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from phonecv.data.loader import Batch
 from phonecv.errors import UserError
-from phonecv.train import TrainConfig, job, train
+from phonecv.train import TrainConfig, engine, job, train
 from phonecv.train import threads as threads_module
-from phonecv.train.engine import evaluation_due
+from phonecv.train.engine import Run, evaluation_due
 from phonecv.train.guard import FiniteGuard, NonFiniteLoss
 from phonecv.train.launch import launch, pick_device
 from phonecv.train.loaders import part_size
@@ -69,6 +72,55 @@ def test_accumulation_equals_the_big_batch(configure: Configure) -> None:
     for other in states[1:]:
         for name, value in states[0].items():
             torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_precise_statistics_are_those_of_all_pictures_for_both_networks(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    config = configure(
+        "run.precise_bn=10",  # three batches of four
+        "ema.decay=0.9",
+        "schedule.epochs=1",
+        *(["model.overrides.norm_eval=true"] if frozen else []),
+    )
+    original, seen = engine.precise_statistics, []
+
+    def compare(run: Run) -> None:
+        batches = [run.data.placed(batch).images for batch in islice(run.data.train_loader(0, 0), 3)]
+        wanted = {name: combined(net, [] if frozen else batches) for name, net in run.nets().items()}
+        momenta = [module.momentum for module in run.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        original(run)
+        assert momenta == [module.momentum for module in run.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        for name, net in run.nets().items():
+            for key, value in wanted[name].items():
+                torch.testing.assert_close(net.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+            seen.append(name)
+        live, average = (
+            torch.cat([buffer.flatten() for key, buffer in net.named_buffers() if key.endswith("running_mean")])
+            for net in run.nets().values()
+        )
+        assert torch.allclose(live, average, rtol=1e-3) == frozen
+
+    monkeypatch.setattr(engine, "precise_statistics", compare)
+    train(config)
+    assert seen == ["net", "ema"]
+
+
+def combined(net: nn.Module, batches: list[Tensor]) -> dict[str, Tensor]:
+    """The weights, and the statistics of all batches from PyTorch's of each."""
+    state = {key: value.clone() for key, value in net.state_dict().items() if "num_batches" not in key}
+    each = []
+    for batch in batches:
+        alone = deepcopy(net)
+        update_bn([[batch]], alone)
+        each.append(alone.state_dict())
+    for key in [key for key in state if batches and key.endswith("running_mean")]:
+        other = key.replace("running_mean", "running_var")
+        squares = torch.stack([one[other].double() + one[key].double() ** 2 for one in each]).mean(0)
+        state[key] = torch.stack([one[key] for one in each]).mean(0)
+        state[other] = (squares - state[key].double() ** 2).float()
+    return state
 
 
 def test_evaluation_cadence() -> None:

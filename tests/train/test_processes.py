@@ -36,6 +36,14 @@ def test_two_processes_hold_the_same_and_see_every_picture_once(configure: Confi
 
 
 @pytest.mark.slow
+def test_two_processes_share_their_precise_statistics(configure: Configure) -> None:
+    config = configure("schedule.epochs=1", "run.precise_bn=24")
+    launch("train.workers:compare", config, 2)
+    first, second = json.loads((Path(config.run.out) / "report.json").read_text())
+    assert first["sums"] == second["sums"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "error", "message"),
     [

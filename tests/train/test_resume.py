@@ -18,7 +18,8 @@ from phonecv.errors import UserError
 from phonecv.train import TrainConfig, engine, train
 from train.conftest import Configure, start, tiny_overrides
 
-#: All that draws random numbers or carries a state: drop path, RandAugment, mixup, the average, accumulated parts.
+#: All that draws random numbers or carries a state: drop path, RandAugment, mixup, the average, accumulated parts,
+#: statistics computed anew.
 LIVELY = (
     "model.name=emov2_1m",
     tiny_overrides("emov2_1m"),
@@ -28,6 +29,7 @@ LIVELY = (
     "optimizer.accumulate=2",
     "data.batch_size=8",  # three steps per epoch
     "schedule.epochs=4",
+    "run.precise_bn=12",
     "run.log_every=2",
     "run.save_every=2",
 )

@@ -23,12 +23,16 @@ from phonecv.preprocessing import DensePreprocessing
 
 
 def train_transform(
-    crop: int, preprocessing: DensePreprocessing, *, ratio: tuple[float, float] = (0.5, 2.0), hflip: float = 0.5
+    crop: int | tuple[int, int],
+    preprocessing: DensePreprocessing,
+    *,
+    ratio: tuple[float, float] = (0.5, 2.0),
+    hflip: float = 0.5,
 ) -> v2.Compose:
     """The published training transform: resize by a random ratio, varied crop, flip, photometric distortion, pad.
 
     Args:
-        crop: side of the result.
+        crop: side of the result, or its height and width.
         preprocessing: the network's; its size times the ratio is what pictures are resized to, and its mean is what
             small ones are padded with.
         ratio: range of the ratio.
@@ -46,7 +50,7 @@ def train_transform(
 
 
 def light_transform(
-    crop: int,
+    crop: int | tuple[int, int],
     preprocessing: DensePreprocessing,
     *,
     ratio: tuple[float, float] = (0.5, 2.0),
@@ -62,7 +66,7 @@ def light_transform(
     so labels slip by half a pixel to the lower right, which thin things feel.
 
     Args:
-        crop: side of the result.
+        crop: side of the result, or its height and width.
         preprocessing: see `train_transform`.
         ratio: range of the ratio.
         aspect: most that width and height are stretched against each other.
@@ -144,28 +148,26 @@ class RandomResize(v2.Transform):
 
 
 class VariedCrop(v2.Transform):
-    """A random square, drawn again until it shows at least two classes, none of them on too much of what is labelled.
+    """A random rectangle, drawn again until it shows two classes or more, none on too much of what is labelled.
 
     Pictures that are smaller keep what they have; see `PadTo`.
 
     Args:
-        size: side.
+        size: side of a square, or height and width.
         most: a class on this share of the labelled pixels, or more, is too much.
         tries: after so many the next one is taken, whatever it shows.
     """
 
-    def __init__(self, size: int, *, most: float = 0.75, tries: int = 10) -> None:
+    def __init__(self, size: int | tuple[int, int], *, most: float = 0.75, tries: int = 10) -> None:
         super().__init__()
-        if size < 1:
-            raise UserError(f"crop {size} is not a positive whole number of pixels")
-        self.size, self.most, self.tries = size, most, tries
+        self.size, self.most, self.tries = _sides(size), most, tries
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """The rectangle."""
         height, width = F.get_size(flat_inputs[0])
         labels = next((one for one in flat_inputs if isinstance(one, tv_tensors.Mask)), None)
         box = self._box(height, width)
-        if labels is None or max(height, width) <= self.size:
+        if labels is None or (height <= self.size[0] and width <= self.size[1]):
             return box
         for _ in range(self.tries):
             if self.varied(F.crop(labels, **box)):
@@ -183,9 +185,17 @@ class VariedCrop(v2.Transform):
         return int((counts > 0).sum()) > 1 and int(counts.max()) < self.most * int(counts.sum())
 
     def _box(self, height: int, width: int) -> dict[str, int]:
-        tall, wide = min(self.size, height), min(self.size, width)
+        tall, wide = min(self.size[0], height), min(self.size[1], width)
         top, left = (int(torch.randint(room + 1, ())) for room in (height - tall, width - wide))
         return {"top": top, "left": left, "height": tall, "width": wide}
+
+
+def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width."""
+    sides = (crop, crop) if isinstance(crop, int) else crop
+    if min(sides) < 1:
+        raise UserError(f"crop {crop} is not a positive whole number of pixels, or two of them")
+    return sides
 
 
 class ByteDistortion(v2.Transform):
@@ -271,19 +281,19 @@ def _bytes(values: Tensor) -> Tensor:
 
 
 class PadTo(v2.Transform):
-    """At least `size` pixels a side, padded at the right and bottom: pictures by their mean, label maps by 255.
+    """At least so large, padded at the right and bottom: pictures by their mean, label maps by 255.
 
     A network's input is to be zero there. As pictures are still bytes, it is so to within half a gray level.
     """
 
-    def __init__(self, size: int, mean: Sequence[float]) -> None:
+    def __init__(self, size: int | tuple[int, int], mean: Sequence[float]) -> None:
         super().__init__()
-        self.size, self.fill = size, [float(round(255 * value)) for value in mean]
+        self.size, self.fill = _sides(size), [float(round(255 * value)) for value in mean]
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Left, top, right, bottom."""
         height, width = F.get_size(flat_inputs[0])
-        return {"padding": [0, 0, max(0, self.size - width), max(0, self.size - height)]}
+        return {"padding": [0, 0, max(0, self.size[1] - width), max(0, self.size[0] - height)]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """A picture or label map padded."""

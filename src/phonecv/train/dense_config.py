@@ -72,7 +72,7 @@ class SegmentConfig:
         val_labels: the same for validation.
         transform: what training does to a picture. "published": resize by a random ratio, crop in which no class
             covers most, flip, colours, pad. "light": the same with any crop and mild colours, for small data sets.
-        crop: side of the square training crop; null takes `data.size`, or the network's own.
+        crop: side of the square training crop, or its height and width; null takes `data.size`, or the network's own.
         multiple: evaluation and prediction pad pictures at the bottom and right to multiples of this, pixels; null: 32
             with "light", 1, no padding, with "published". Where the strides do not divide a side, coarse maps shift
             against fine ones, by up to their stride at the far edge.
@@ -96,7 +96,7 @@ class SegmentConfig:
     val_images: str | None = None
     val_labels: str | None = None
     transform: Literal["published", "light"] = "light"
-    crop: Count | None = None
+    crop: Count | tuple[Count, Count] | None = None
     multiple: Count | None = None
     ratio: tuple[Positive, Positive] = (0.5, 2.0)
     aspect: Annotated[float, Range(1.0, 4.0)] = 1.0

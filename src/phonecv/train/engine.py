@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from phonecv.train.config import TrainConfig
@@ -104,6 +105,8 @@ def fit(run: Run) -> None:
         share_buffers(run.nets().values(), run.world, run.config.run.bn)
         scores: dict[str, dict[str, float]] = {}
         if evaluation_due(run.config, run.at.epoch + 1):
+            if run.config.run.precise_bn:
+                precise_statistics(run)
             scores = evaluate(run)
         finish_epoch(run, scores)
 
@@ -160,6 +163,49 @@ def train_step(run: Run, parts: Iterable[TaskBatch], lr: float) -> dict[str, Ten
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
     return total
+
+
+@torch.no_grad()
+def precise_statistics(run: Run) -> None:
+    """Compute the BatchNorm statistics of every network in `run.nets()` anew, from `run.precise_bn` training pictures.
+
+    Running statistics lag behind the weights and come from the few pictures of each step; those of averaged weights are
+    averages that belong to no network (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576,
+    section 3). torch's `update_bn` would also reset frozen statistics, and leaves out how much batches differ.
+    """
+    config, at, nets = run.config, run.at, list(run.nets().values())
+    train_mode(run.net, config.model.mode)
+    for net in nets:  # what trains in the network, in the moving average too, where nothing has a gradient
+        for module, own in zip(net.modules(), run.net.modules(), strict=True):
+            module.training = own.training
+    norms = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm) and module.training]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # it then holds what the last batch had
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
+    count = math.ceil(config.run.precise_bn / config.data.batch_size) * config.optimizer.accumulate
+    for part, cpu_batch in enumerate(islice(run.data.train_loader(at.epoch, 0), count)):
+        run.data.note_errors(cpu_batch, at.bad, "train")
+        batch = run.data.placed(cpu_batch)
+        seed_step(config.run.seed, at.step, part, run.world.rank)
+        with autocast(run.world.device, run.speed.amp):
+            for net in nets:
+                run.task.losses(net, batch)
+        means.append(torch.cat([norm.running_mean for norm in norms]))
+        variances.append(torch.cat([norm.running_var for norm in norms]))
+    # Of all pictures together: the variance within batches and that between them.
+    batches = len(means) * run.world.size
+    mean = run.world.sum(torch.stack(means).sum(0)) / batches
+    spread = torch.stack(variances) + (torch.stack(means) - mean).square()
+    variance = run.world.sum(spread.sum(0)) / batches
+    sizes = [norm.num_features for norm in norms]
+    for norm, momentum, own, other in zip(norms, momenta, mean.split(sizes), variance.split(sizes), strict=True):
+        norm.momentum = momentum
+        norm.running_mean.copy_(own)
+        norm.running_var.copy_(other)
 
 
 @torch.no_grad()

@@ -277,6 +277,8 @@ class RunConfig:
         deterministic: only bit-reproducible kernels, slower on a GPU; the CPU is reproducible without.
         bn: BatchNorm statistics over processes: "none": those of the first; "average": their mean at the end of each
             epoch; "sync": one batch over all processes (accelerators only); "sync_heads": so in the heads alone.
+        precise_bn: training pictures from which all BatchNorm statistics are computed anew before each evaluation, of
+            the moving average too; 0: keep the running ones. Pays where a batch holds few pictures.
         eval_every: evaluate after every n-th epoch and after the last.
         eval_each_from: evaluate after each epoch from this one on; null: never more often than eval_every.
         save_every: write the resume state every n steps; 0: by time and epoch only.
@@ -298,6 +300,7 @@ class RunConfig:
     keep_memory: Switch = "auto"
     deterministic: bool = False
     bn: Literal["none", "average", "sync", "sync_heads"] = "none"
+    precise_bn: Natural = 0
     eval_every: Count = 1
     eval_each_from: Count | None = None
     save_every: Natural = 0

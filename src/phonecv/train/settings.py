@@ -98,13 +98,17 @@ def _coerce_optional(value: Any, hint: Any, where: str) -> Any:
     choices = [choice for choice in get_args(hint) if choice is not types.NoneType]
     if value is None or (isinstance(value, Raw) and value.strip().lower() in ("null", "none", "~", "")):
         return None
+    if isinstance(value, Raw) and not any(map(_takes_text, choices)):
+        value = _parse(value, where)
     errors = []
     for choice in choices:
         try:
             return coerce(value, choice, where)
         except UserError as error:
             errors.append(error)
-    raise errors[0]
+    # Of one number or several: a list is measured as a list.
+    alike = [i for i, choice in enumerate(choices) if (get_origin(choice) is tuple) == isinstance(value, (list, tuple))]
+    raise errors[alike[0] if alike else 0]
 
 
 def _coerce_group(value: Any, hint: Any, where: str) -> Any:
