@@ -181,6 +181,7 @@ def precise_statistics(run: Run) -> None:
     norms = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm) and module.training]
     if not norms:
         return
+    statistics = [(cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)) for norm in norms]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # it then holds what the last batch had
@@ -194,18 +195,19 @@ def precise_statistics(run: Run) -> None:
         with autocast(run.world.device, run.speed.amp):
             for net in nets:
                 run.task.losses(net, batch)
-        means.append(torch.cat([norm.running_mean for norm in norms]))
-        variances.append(torch.cat([norm.running_var for norm in norms]))
+        means.append(torch.cat([mean for mean, _ in statistics]))
+        variances.append(torch.cat([variance for _, variance in statistics]))
     # Of all pictures together: the variance within batches and that between them.
     batches = len(means) * run.world.size
     mean = run.world.sum(torch.stack(means).sum(0)) / batches
     spread = torch.stack(variances) + (torch.stack(means) - mean).square()
     variance = run.world.sum(spread.sum(0)) / batches
-    sizes = [norm.num_features for norm in norms]
-    for norm, momentum, own, other in zip(norms, momenta, mean.split(sizes), variance.split(sizes), strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.running_mean.copy_(own)
-        norm.running_var.copy_(other)
+    sizes = [norm.num_features for norm in norms]
+    for (own_mean, own_variance), *new in zip(statistics, mean.split(sizes), variance.split(sizes), strict=True):
+        own_mean.copy_(new[0])
+        own_variance.copy_(new[1])
 
 
 @torch.no_grad()
