@@ -90,7 +90,14 @@ def test_precise_statistics_are_those_of_all_pictures_for_both_networks(
         batches = [run.data.placed(batch).images for batch in islice(run.data.train_loader(0, 0), 3)]
         wanted = {name: combined(net, [] if frozen else batches) for name, net in run.nets().items()}
         momenta = [module.momentum for module in run.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        before = {name: net.state_dict() for name, net in deepcopy(run.nets()).items()}
         original(run)
+        first = {name: net.state_dict() for name, net in deepcopy(run.nets()).items()}
+        original(run)  # as a run does that was stopped in its evaluation
+        for name, net in run.nets().items():
+            assert all(torch.equal(value, first[name][key]) for key, value in net.state_dict().items())
+            counters = [key for key in before[name] if "num_batches" in key]
+            assert all(torch.equal(first[name][key], before[name][key]) for key in counters)
         assert momenta == [module.momentum for module in run.net.modules() if isinstance(module, nn.BatchNorm2d)]
         for name, net in run.nets().items():
             for key, value in wanted[name].items():

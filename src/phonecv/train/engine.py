@@ -182,6 +182,9 @@ def precise_statistics(run: Run) -> None:
     if not norms:
         return
     statistics = [(cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)) for norm in norms]
+    # Steps of training alone are counted: a run that is stopped in its evaluation comes here twice.
+    counters = [cast("Tensor", norm.num_batches_tracked) for norm in norms]
+    counted = [counter.clone() for counter in counters]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # it then holds what the last batch had
@@ -202,8 +205,9 @@ def precise_statistics(run: Run) -> None:
     mean = run.world.sum(torch.stack(means).sum(0)) / batches
     spread = torch.stack(variances) + (torch.stack(means) - mean).square()
     variance = run.world.sum(spread.sum(0)) / batches
-    for norm, momentum in zip(norms, momenta, strict=True):
+    for norm, momentum, counter, before in zip(norms, momenta, counters, counted, strict=True):
         norm.momentum = momentum
+        counter.copy_(before)
     sizes = [norm.num_features for norm in norms]
     for (own_mean, own_variance), *new in zip(statistics, mean.split(sizes), variance.split(sizes), strict=True):
         own_mean.copy_(new[0])
