@@ -178,7 +178,8 @@ def precise_statistics(run: Run) -> None:
     for net in nets:  # what trains in the network, in the moving average too, where nothing has a gradient
         for module, own in zip(net.modules(), run.net.modules(), strict=True):
             module.training = own.training
-    norms = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm) and module.training]
+    modules = [module for net in nets for module in net.modules()]
+    norms = [each for each in modules if isinstance(each, _BatchNorm) and each.training and each.track_running_stats]
     if not norms:
         return
     statistics = [(cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)) for norm in norms]
@@ -209,9 +210,10 @@ def precise_statistics(run: Run) -> None:
         norm.momentum = momentum
         counter.copy_(before)
     sizes = [norm.num_features for norm in norms]
-    for (own_mean, own_variance), *new in zip(statistics, mean.split(sizes), variance.split(sizes), strict=True):
-        own_mean.copy_(new[0])
-        own_variance.copy_(new[1])
+    for (old, _), new in zip(statistics, mean.split(sizes), strict=True):
+        old.copy_(new)
+    for (_, old), new in zip(statistics, variance.split(sizes), strict=True):
+        old.copy_(new)
 
 
 @torch.no_grad()
