@@ -285,6 +285,42 @@ def dense(*groups: str) -> str:
     return markdown_table(header, rows, right=(3, 4))
 
 
+def segmenters_gpu() -> str:
+    """EMOv2-5M with every head on a GPU, beside torchvision's: speed, memory, and what it overfits to."""
+    found = results("segmenters_gpu")
+    (training, whole, single) = (table["rows"] for table in found["speed"]["tables"].values())
+    heads = found.get("overfit", {}).get("heads", {})
+    rows = []
+    for name, row in training.items():
+        fitted = heads.get(name.partition(" ")[0])
+        rows.append([
+            name, f"{row['parameters'] / 1e6:.1f}", _rate(row), _gib(row), _rate(whole[name]), _gib(whole[name]),
+            f"{single[name]['milliseconds']:.1f}", "" if fitted is None else f"{100 * fitted['miou']:.1f}",
+        ])  # fmt: skip
+    batches = [table["batch"] for table in found["speed"]["tables"].values()]
+    header = [
+        "network", "params M", f"training, {batches[0]} pictures: images/s", "GiB",
+        f"inference, {batches[1]} pictures: images/s", "GiB", "one picture: ms", "mIoU % of what it was trained on",
+    ]  # fmt: skip
+    return markdown_table(header, rows, right=range(1, 8))
+
+
+def _rate(row: dict[str, Any]) -> str:
+    return f"{row['images_per_second']:.0f}"
+
+
+def _gib(row: dict[str, Any]) -> str:
+    return "" if row["memory_mib"] is None else f"{row['memory_mib'] / 1024:.1f}"
+
+
+def gpu_machine(name: str, part: str) -> str:
+    """GPU and versions that the figures of a part belong to."""
+    found = results(name)[part]
+    held, versions = found["machine"], found["machine"]["versions"]
+    gpus = ", ".join(gpu["name"] for gpu in held["gpus"]) or "no GPU"
+    return f"{found['date']}, {gpus}, {held['cores']} cores of {held['cpu']}, torch {versions['torch']}."
+
+
 def runtimes() -> str:
     """Time in every runtime as a share of the fused network's in PyTorch with its own convolutions."""
     found = results("runtimes")["parts"]
@@ -377,6 +413,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "dense-detect": lambda: dense("ssdlite", "retinanet"),
     "dense-segment": lambda: dense("segmentation"),
     "dense-machine": lambda: machine("dense"),
+    "segmenters-gpu": segmenters_gpu,
+    "segmenters-gpu-machine": lambda: gpu_machine("segmenters_gpu", "speed"),
     "operators": operators,
     "layers": lambda: layers("float32"),
     "layers-bf16": lambda: layers("bf16"),

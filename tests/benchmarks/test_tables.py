@@ -126,3 +126,25 @@ def test_a_picture_of_other_results_is_out_of_date(
 
 def test_committed_pictures_are_current(update: ModuleType) -> None:
     assert update.old_pictures() == [], "run: python docs/update.py"
+
+
+def test_segmenters_on_a_gpu(made_up: Path) -> None:
+    def table(batch: int, milliseconds: float) -> dict[str, Any]:
+        row = {"parameters": 5_380_000, "memory_mib": 2048.0, "milliseconds": milliseconds}
+        row["images_per_second"] = 1e3 * batch / milliseconds
+        return {"batch": batch, "rows": {"torchvision rival": row | {"memory_mib": None}, "unet emov2_5m": row}}
+
+    machine = {"cpu": "Some CPU", "cores": 16, "gpus": [{"name": "Some GPU"}], "versions": {"torch": "9.8"}}
+    speed = {
+        "date": "2026-01-02",
+        "machine": machine,
+        "tables": {"a": table(16, 80.0), "b": table(16, 20.0), "c": table(1, 8.0)},
+    }
+    results = {"speed": speed, "overfit": {"heads": {"unet": {"miou": 0.951}}}}
+    (made_up / "segmenters_gpu.json").write_text(json.dumps(results))
+    header, _, rival, ours = (cells(line) for line in tables.TABLES["segmenters-gpu"]().splitlines())
+    assert header[2] == "training, 16 pictures: images/s"
+    assert rival == ["torchvision rival", "5.4", "200", "", "800", "", "8.0", ""]
+    assert ours == ["unet emov2_5m", "5.4", "200", "2.0", "800", "2.0", "8.0", "95.1"]
+    shown = tables.TABLES["segmenters-gpu-machine"]()
+    assert shown == "2026-01-02, Some GPU, 16 cores of Some CPU, torch 9.8."

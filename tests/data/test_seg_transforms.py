@@ -21,6 +21,7 @@ from phonecv.data.segmentation_transforms import (
     ByteDistortion,
     PadTo,
     RandomResize,
+    RandomWarp,
     VariedCrop,
     light_transform,
     saturated,
@@ -116,27 +117,112 @@ def test_stretched_by_no_more_than_the_aspect() -> None:
     np.testing.assert_allclose(measured.prod(1), 512 * 640, rtol=0.01)
 
 
-@pytest.mark.parametrize("how", [{"rotate": 40.0}, {"shear": 30.0}, {"rotate": 10.0, "shear": 10.0}])
-def test_labels_turn_and_lean_with_their_pictures(how: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "how", [{"rotate": 40.0}, {"shear": 30.0}, {"rotate": 10.0, "shear": 10.0}, {"rotate": 20.0, "elastic": 4.0}]
+)
+def test_labels_turn_lean_and_bend_with_their_pictures(how: dict[str, Any]) -> None:
     bar = torch.zeros(96, 96, dtype=torch.uint8)
     bar[20:76, 40:56] = 1
     image = tv_tensors.Image((255 * bar).expand(3, -1, -1).contiguous())
-    spec = DensePreprocessing(size=96, mean=(0.25, 0.25, 0.25))
+    spec = DensePreprocessing(size=96)
     transform = light_transform(96, spec, ratio=(1.0, 1.0), hflip=0.0, color=0.0, **how)
     moved = 0
     for seed in range(20):
         with seeded(seed):
             seen, labels = transform(image, mask(bar))
         known = labels != IGNORE
-        if (~known).sum() > 500:  # what comes in has the mean colour, but for the edge
-            assert (seen[0][~known].float() - 64).abs().median() <= 1
+        assert (seen[0][~known] < 128).all()  # what comes in mirrors the dark edges
         light, dark = (seen[0] >= 128) & known, labels == 1
         assert (light & dark).sum() / (light | dark).sum() > 0.95
         moved += int((light ^ (bar == 1)).sum() > 100 and not known.all())
     assert moved > 10
 
 
-@pytest.mark.parametrize("wrong", [{"aspect": 0.5}, {"rotate": 181.0}, {"shear": -1.0}])
+def warp(size: int | tuple[int, int], spec: DensePreprocessing, **how: float) -> RandomWarp:
+    return RandomWarp(size, RandomResize(spec, (1.0, 1.0), centered=True), **how)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (48, 130)])
+def test_a_warp_of_a_millionth_of_a_pixel_resizes_as_the_networks_do(height: int, width: int) -> None:
+    spec = DensePreprocessing(size=72, longest=400)
+    image, labels = picture(height, width), mask(squares(values=(3, 90, 200), size=(height, width)))
+    tall, wide = spec.target(height, width)
+    with seeded(3):
+        seen, known = warp((tall, wide), spec, elastic=1e-6)(image, labels)
+    resized = torch.nn.functional.interpolate(image[None].float(), (tall, wide), mode="bilinear")[0]
+    # A millionth of a pixel is enough to look over the very edge.
+    inner = slice(1, -1)
+    assert (seen[:, inner, inner].float() - resized[:, inner, inner]).abs().max() <= 0.51
+    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in ((tall, height), (wide, width)))
+    same = np.asarray(known) == np.asarray(labels)[np.ix_(rows, columns)]
+    assert same[inner, inner].mean() > 0.98  # a place between two pixels may fall to either
+
+
+@pytest.mark.parametrize("how", [{"rotate": 40.0}, {"shear": 30.0}])
+def test_turning_and_leaning_are_torchvisions(how: dict[str, float]) -> None:
+    image, spec = tv_tensors.Image(smooth(96)), DensePreprocessing(size=96)
+    for seed in range(5):
+        with seeded(seed):
+            params = warp(96, spec, **how).make_params([image])
+        with seeded(seed):
+            seen = warp(96, spec, **how)(image)
+        with seeded(seed):
+            torch.rand(())  # the ratio
+            turn, lean = (2 * torch.rand(3, dtype=torch.float64) - 1).tolist()[:2]
+        degrees, slope = how.get("rotate", 0.0) * turn, how.get("shear", 0.0) * lean
+        expected = v2.functional.affine(
+            image, -degrees, [0, 0], 1.0, [slope, 0.0], v2.InterpolationMode.BILINEAR, fill=[0.0]
+        )
+        edge = torch.nn.functional.max_pool2d((~params["inside"]).float()[None], 5, 1, 2)[0] > 0
+        edge[[0, -1]] = edge[:, [0, -1]] = True  # the one mirrors, the other darkens
+        assert (~edge).sum() > 5000
+        assert (seen.float() - expected.float())[:, ~edge].abs().max() <= 2
+
+
+def smooth(side: int) -> Tensor:
+    """A picture that changes by little from pixel to pixel."""
+    rows, columns = torch.meshgrid(torch.arange(side) / side, torch.arange(side) / side, indexing="ij")
+    return (torch.stack([rows, columns, rows * columns]) * 255).to(torch.uint8)
+
+
+def test_bends_are_smooth_and_as_strong_as_asked() -> None:
+    bend = warp((160, 112), SMALL, elastic=3.0)
+    for seed in range(5):
+        with seeded(seed):
+            moved = bend._bend()
+        assert moved.shape == (2, 160, 112)
+        assert 0.4 < moved.std() < 1.2
+        assert max(moved.diff(dim=1).abs().max(), moved.diff(dim=2).abs().max()) < 0.35
+
+
+def test_a_warp_mirrors_small_pictures() -> None:
+    image, labels = picture(20, 30), mask(torch.full((20, 30), 7, dtype=torch.uint8))
+    with seeded(0):
+        seen, known = warp((50, 80), DensePreprocessing(size=20, longest=90), elastic=1e-6)(image, labels)
+    expected = np.pad(np.asarray(image), ((0, 0), (0, 30), (0, 50)), mode="symmetric").astype(int)
+    inner = np.abs(np.asarray(seen).astype(int) - expected)[:, 1:-1, 1:-1]
+    assert inner.max() <= 1
+    assert (known[:20, :30] == 7).float().mean() > 0.95
+    assert (known[21:] == IGNORE).all()
+    assert (known[:, 31:] == IGNORE).all()
+
+
+def test_a_warp_shows_the_picture_to_its_corners() -> None:
+    # Of a picture larger than the crop by more than turning needs, nothing comes in from outside.
+    labels = mask(torch.full((400, 400), 7, dtype=torch.uint8))
+    image = tv_tensors.Image(torch.full((3, 400, 400), 200, dtype=torch.uint8))
+    spec, whole = DensePreprocessing(size=400), 0
+    for seed in range(40):
+        with seeded(seed):
+            seen, known = warp(96, spec, rotate=20.0, shear=10.0, elastic=2.0)(image, labels)
+        assert seen.shape == (3, 96, 96)
+        assert set(known.unique().tolist()) <= {7, IGNORE}
+        assert (seen[:, known == 7] == 200).all()
+        whole += int((known == 7).all())
+    assert whole > 20
+
+
+@pytest.mark.parametrize("wrong", [{"aspect": 0.5}, {"rotate": 181.0}, {"shear": -1.0}, {"elastic": -2.0}])
 def test_turns_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))} "):
         light_transform(24, SMALL, **wrong)

@@ -48,6 +48,42 @@ def test_nothing_labelled_costs_nothing() -> None:
     assert not logits.grad.any()
 
 
+@pytest.mark.parametrize("size", [(4, 5), (9, 20), (3, 2)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_gradient_is_the_one_that_autograd_finds(size: tuple[int, int], weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = 5 * torch.randn(3, 6, *size, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 6, (3, 9, 20), generator=generator)
+    labels[0, :4], labels[1] = 255, 255
+    weights = torch.rand(6, generator=generator, dtype=torch.float64) + 0.5 if weighted else None
+    losses, gradients = [], []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = logits.clone(memory_format=layout).requires_grad_()
+        loss = pixel_cross_entropy(x, labels, weights)
+        (7 * loss).backward()
+        assert x.grad is not None
+        losses.append(loss.item())
+        gradients.append(x.grad)
+    x = logits.clone().requires_grad_()
+    large = F.interpolate(x, (9, 20), mode="bilinear", align_corners=False)
+    shift = 0 if weights is None else weights.log().view(-1, 1, 1)
+    total = F.cross_entropy(large + shift, labels, weights, ignore_index=255, reduction="sum") / labels.numel()
+    (7 * total).backward()
+    assert x.grad is not None
+    with torch.no_grad():
+        losses.append(pixel_cross_entropy(logits, labels, weights).item())
+    assert losses == pytest.approx([total.item()] * 3, rel=1e-12)
+    for gradient in gradients:
+        torch.testing.assert_close(gradient, x.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_large_logits_keep_their_gradient() -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0]]).view(1, 3, 1, 1).requires_grad_()
+    pixel_cross_entropy(logits, torch.ones(1, 1, 1, dtype=torch.int64)).backward()
+    assert logits.grad is not None
+    assert logits.grad.flatten().tolist() == [1.0, -1.0, 0.0]
+
+
 def test_half_precision_is_summed_in_float32() -> None:
     logits, labels = torch.randn(1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
     low = pixel_cross_entropy(logits.bfloat16(), labels)

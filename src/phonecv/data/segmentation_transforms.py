@@ -7,6 +7,7 @@ For evaluation there is nothing to do here: the network resizes pictures itself,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -57,6 +58,7 @@ def light_transform(
     aspect: float = 1.0,
     rotate: float = 0.0,
     shear: float = 0.0,
+    elastic: float = 0.0,
     hflip: float = 0.5,
     color: float = 0.2,
 ) -> v2.Compose:
@@ -70,33 +72,27 @@ def light_transform(
         preprocessing: see `train_transform`.
         ratio: range of the ratio.
         aspect: most that width and height are stretched against each other.
-        rotate: most that crops are turned either way, degrees. What comes in from outside counts for nothing.
+        rotate: most that crops are turned either way, degrees.
         shear: most that crops lean to either side, degrees.
+        elastic: most that crops are bent, pixels; see `RandomWarp`.
         hflip: probability of a left-right flip; 0 where left and right differ, as in writing.
         color: strength of random brightness, contrast and saturation; 0 for none.
 
     Raises:
         UserError: a value out of range.
     """
-    if not (0 <= rotate <= 180 and 0 <= shear < 90):
-        raise UserError(f"rotate {rotate} has to be 0..180 degrees and shear {shear} 0..89, for example 10")
+    resize = RandomResize(preprocessing, ratio, aspect=aspect, centered=True)
+    cut: list[v2.Transform] = [resize, VariedCrop(crop, most=1.0, tries=0)]
+    if rotate or shear or elastic:
+        cut = [RandomWarp(crop, resize, rotate=rotate, shear=shear, elastic=elastic)]
     return v2.Compose(
         [
-            RandomResize(preprocessing, ratio, aspect=aspect, centered=True),
-            VariedCrop(crop, most=1.0, tries=0),
-            *([_affine(rotate, shear, preprocessing.mean)] if rotate or shear else []),
+            *cut,
             v2.RandomHorizontalFlip(hflip),
             *([v2.ColorJitter(color, color, color)] if color else []),
             PadTo(crop, preprocessing.mean),
         ]
     )
-
-
-def _affine(rotate: float, shear: float, mean: tuple[float, ...]) -> v2.RandomAffine:
-    """Turn and lean around the middle; the mean colour and "ignored" come in from outside."""
-    fill: Any = {tv_tensors.Image: [255 * value for value in mean], tv_tensors.Mask: IGNORE}
-    lean = (-shear, shear)
-    return v2.RandomAffine((-rotate, rotate), shear=lean, interpolation=v2.InterpolationMode.BILINEAR, fill=fill)
 
 
 class RandomResize(v2.Transform):
@@ -188,6 +184,97 @@ class VariedCrop(v2.Transform):
         tall, wide = min(self.size[0], height), min(self.size[1], width)
         top, left = (int(torch.randint(room + 1, ())) for room in (height - tall, width - wide))
         return {"top": top, "left": left, "height": tall, "width": wide}
+
+
+#: Cells of the grid that bends crops, along the longer side.
+BENDS = 7
+
+
+class RandomWarp(v2.Transform):
+    """Resize, crop, turn, lean and bend in one resampling, so that a crop shows the picture to its very corners.
+
+    Bending moves the points of a coarse grid at random and all others smoothly with them: the augmentation that taught
+    the first UNet from thirty pictures (Ronneberger et al., arXiv 1505.04597, section 3.1, with a grid of 3 x 3).
+
+    Outside of it the picture is mirrored, so that BatchNorm sees nothing but pictures; labels are ignored there.
+
+    Args:
+        size: side of the result, or its height and width.
+        resize: draws how large the picture is before the crop.
+        rotate: most that crops are turned either way, degrees.
+        shear: most that crops lean to either side, degrees.
+        elastic: the grid's points move by a normal distribution of this many pixels of the crop at most; how many is
+            drawn for every crop.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        resize: RandomResize,
+        *,
+        rotate: float = 0.0,
+        shear: float = 0.0,
+        elastic: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not (0 <= rotate <= 180 and 0 <= shear < 90):
+            raise UserError(f"rotate {rotate} has to be 0..180 degrees and shear {shear} 0..89, for example 10")
+        if elastic < 0:
+            raise UserError(f"elastic {elastic} has to be 0 or more pixels, for example 3")
+        self.size, self.resize, self.rotate, self.shear, self.elastic = _sides(size), resize, rotate, shear, elastic
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """For every pixel of the crop the place in the picture that it shows, in pixels, and whether that is inside."""
+        height, width = F.get_size(flat_inputs[0])
+        tall, wide = self.resize.make_params(flat_inputs)["size"]
+        turn, lean, strength = (2 * torch.rand(3, dtype=torch.float64) - 1).tolist()
+        rows, columns = (torch.arange(side, dtype=torch.float32) + 0.5 - side / 2 for side in self.size)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")  # from the middle of the crop
+        if self.elastic:
+            moved = self._bend() * (self.elastic * abs(strength))
+            y, x = y + moved[0], x + moved[1]
+        x = x + y * math.tan(math.radians(self.shear * lean))
+        cos, sin = (part(math.radians(self.rotate * turn)) for part in (math.cos, math.sin))
+        y, x = sin * x + cos * y, cos * x - sin * y
+        # The middle of the crop, in the resized picture; smaller pictures begin at the upper left.
+        top, left = (
+            float(torch.rand(())) * max(0, full - part) for full, part in zip((tall, wide), self.size, strict=True)
+        )
+        y, x = y + (top + self.size[0] / 2), x + (left + self.size[1] / 2)
+        y, x = y * (height / tall), x * (width / wide)
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        return {"y": _mirrored(y, height), "x": _mirrored(x, width), "inside": inside}
+
+    def _bend(self) -> Tensor:
+        """How far each pixel of the crop moves down and to the right, ``2 H W``, as a share of the strength."""
+        cell = max(self.size) / BENDS
+        points = torch.randn(1, 2, *(math.ceil(side / cell) + 1 for side in self.size))
+        return torch.nn.functional.interpolate(points, self.size, mode="bicubic", align_corners=True)[0]
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """A picture sampled bilinearly, or a label map at the nearest pixel."""
+        y, x = params["y"], params["x"]
+        height, width = F.get_size(inpt)
+        plain = inpt.as_subclass(Tensor)
+        if isinstance(inpt, tv_tensors.Mask):
+            found = plain[y.long().clamp_(max=height - 1), x.long().clamp_(max=width - 1)]
+            return tv_tensors.wrap(torch.where(params["inside"], found, IGNORE), like=inpt)
+        # Of a large picture only the part that the crop shows is made to floats.
+        top, left = max(0, int(y.min()) - 1), max(0, int(x.min()) - 1)
+        part = plain[:, top : int(y.max()) + 2, left : int(x.max()) + 2].float()
+        across, down = 2 * (x - left) / part.shape[2] - 1, 2 * (y - top) / part.shape[1] - 1
+        grid = torch.stack([across, down], -1)[None]
+        sampled = torch.nn.functional.grid_sample(part[None], grid, padding_mode="border", align_corners=False)[0]
+        return tv_tensors.wrap(_bytes(sampled.round_()), like=inpt)
+
+
+def _mirrored(places: Tensor, side: int) -> Tensor:
+    """Places on an axis, those outside of ``0..side`` mirrored at its ends as often as it takes."""
+    places = places.remainder(2 * side)
+    return torch.minimum(places, 2 * side - places)
 
 
 def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from phonecv.errors import UserError
+from phonecv.models.conv_relu import plain_backward
 from phonecv.segment.parts import at_least_float32, resize
 
 #: Label of pixels that count for nothing.
@@ -32,15 +34,60 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
         UserError: a label that is neither, as far as the labels are on the CPU. On a GPU this check would stop the
             stream in every step, and PyTorch aborts with a device-side assertion instead.
     """
-    if labels.device.type == "cpu":
+    on_cpu = labels.device.type == "cpu"
+    if on_cpu:
         check_labels(labels, logits.shape[1])
-    size = (labels.shape[-2], labels.shape[-1])
-    large = resize(at_least_float32(logits), size)
+    logits = at_least_float32(logits)
     if weights is not None:
         # Weights alone would shift the balance of the answers, too: rare classes would be found too often and too wide.
-        large = large + weights.to(large.dtype).log().view(-1, 1, 1)
-    total = F.cross_entropy(large, labels, weights, ignore_index=IGNORE, reduction="sum")
-    return total / labels.numel()
+        # Resizing keeps what is added to all pixels of a class alike.
+        weights = weights.to(logits.dtype)
+        logits = logits + weights.log().view(-1, 1, 1)
+    if on_cpu and logits.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        by_picture: Tensor = _ByPicture.apply(logits, labels, weights)
+        return by_picture / labels.numel()
+    large = resize(logits, (labels.shape[-2], labels.shape[-1]))
+    return F.cross_entropy(large, labels, weights, ignore_index=IGNORE, reduction="sum") / labels.numel()
+
+
+class _ByPicture(torch.autograd.Function):
+    """The sum of `pixel_cross_entropy` and its gradient, picture by picture, where a CPU trains.
+
+    Logits at the labels' size are the largest tensors of a training: what is done to them waits for memory, the more so
+    the more pictures there are at once. So the gradient is computed on the spot, and only its small form is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        total = logits.new_zeros(())
+        gradient = torch.empty_like(logits)
+        for one, classes, own in zip(logits.split(1), labels, gradient.split(1), strict=True):
+            small = one.contiguous(memory_format=torch.channels_last)  # a pixel's classes side by side
+            large = F.interpolate(small, size=classes.shape, mode="bilinear", align_corners=False)
+            pixels = large.permute(0, 2, 3, 1).flatten(0, 2)  # H*W classes
+            place = torch.where(classes == IGNORE, 0, classes).view(-1, 1)
+            counts = (classes != IGNORE).view(-1, 1).to(pixels.dtype)
+            if weights is not None:
+                counts = counts * weights[place]
+            pixels = pixels - pixels.amax(1, keepdim=True)
+            right = pixels.gather(1, place)
+            shares = pixels.exp_()
+            whole = shares.sum(1, keepdim=True)
+            total += ((whole.log() - right) * counts).sum()
+            back = shares.mul_(counts / whole).scatter_add_(1, place, -counts).view(1, *classes.shape, -1)
+            own.copy_(_smaller(back.permute(0, 3, 1, 2), list(classes.shape), list(one.shape), False, None, None))
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @plain_backward
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None
+
+
+#: Gradient of bilinear resizing.
+_smaller = torch.ops.aten.upsample_bilinear2d_backward
 
 
 def balanced_weights(pixels: Sequence[int], power: float) -> Tensor:

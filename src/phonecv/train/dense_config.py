@@ -80,6 +80,8 @@ class SegmentConfig:
         aspect: of "light": most that width and height are stretched against each other.
         rotate: of "light": most that pictures are turned either way, degrees.
         shear: of "light": most that pictures lean to either side, degrees.
+        elastic: of "light": most that pictures are bent, pixels of the crop; see
+            `phonecv.data.segmentation_transforms.RandomWarp`.
         hflip: probability of a left-right flip.
         color: of "light": strength of random brightness, contrast and saturation.
         balance: how much more a pixel of a rare class counts, 0 (alike, as published) to 1 (every class the same in
@@ -102,6 +104,7 @@ class SegmentConfig:
     aspect: Annotated[float, Range(1.0, 4.0)] = 1.0
     rotate: Annotated[float, Range(0.0, 180.0)] = 0.0
     shear: Annotated[float, Range(0.0, 60.0)] = 0.0
+    elastic: NotNegative = 0.0
     hflip: Share = 0.5
     color: NotNegative = 0.2
     balance: Share = 0.0
@@ -121,7 +124,7 @@ _CLASSIFIER_ONLY = (
 )
 
 #: Settings of segmenters that the published transform does not have.
-_LIGHT_ONLY = ("segment.aspect", "segment.rotate", "segment.shear", "segment.color")
+_LIGHT_ONLY = ("segment.aspect", "segment.rotate", "segment.shear", "segment.elastic", "segment.color")
 
 
 def check_dense(config: TrainConfig) -> None:

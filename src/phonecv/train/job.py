@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,6 +197,8 @@ def torch_settings(threads: Threads, config: TrainConfig) -> Iterator[None]:
     torch.set_num_threads(threads.torch)
     torch.backends.cudnn.benchmark = not config.run.deterministic
     if config.run.deterministic:
+        # cuBLAS computes alike every time only with a work space of its own; PyTorch refuses it otherwise.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -301,7 +304,7 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
 def conclude(run: Run, outcome: str) -> None:
     """Write the summary and say how it ended."""
     at, folder = run.at, run.folder
-    summary = {
+    summary: dict[str, Any] = {
         "finished": outcome == "finished",
         "epoch": at.epoch,
         "step": at.step,
@@ -312,6 +315,9 @@ def conclude(run: Run, outcome: str) -> None:
         "unreadable": len(at.bad),
         "seconds": round(run.log.seconds, 1),
     }
+    device = run.world.device
+    if device.type == "cuda":  # of this process, since it was started
+        summary["gpu_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
     write_json(folder / SUMMARY, summary)
     if at.bad:
         shown = "\n  ".join(list(at.bad.values())[:5])

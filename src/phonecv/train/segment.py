@@ -121,7 +121,8 @@ class SegmentData(SplitData):
         if wanted.transform == "published":
             transform = train_transform(crop, net.preprocessing, **more)
         else:
-            more |= {"aspect": wanted.aspect, "rotate": wanted.rotate, "shear": wanted.shear, "color": wanted.color}
+            own = ("aspect", "rotate", "shear", "elastic", "color")
+            more |= {name: getattr(wanted, name) for name in own}
             transform = light_transform(crop, net.preprocessing, **more)
         self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True)
         self.val_set = SegmentationDataset(val, None, substitute=False)
