@@ -170,7 +170,7 @@ def pixels(options: Options) -> dict[str, Any]:
     phonecv_command("samples", "digits", str(digits), "--train", "12000")
     phonecv_command("samples", "scenes", str(data), "--train", "5000", "--val", "400", "--crowd", "24")
     backbone, run, judged = (options.folder / name for name in ("backbone12", "scenes_unet", "scenes_unet_scales"))
-    first = options.trained("digits_backbone", "--data", str(digits), "schedule.epochs=5", run=backbone)
+    first = options.trained("digits_backbone", "--data", str(digits), "schedule.epochs=4", run=backbone)
     weights = f"model.weights={backbone / 'best.safetensors'}"
     second = options.trained("scenes_unet", "--data", str(data), weights, run=run)
     several = [part for scale in scales for part in ("--scales", scale)]

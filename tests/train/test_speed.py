@@ -180,7 +180,10 @@ def test_a_run_says_what_it_chose(configure: Configure, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "sizes"), [("emov2_1m", (32, 48)), ("mobileone_s0", (32,))])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("emov2_1m", (32,)), ("mobileone_s0", (32,)), pytest.param("emov2_1m", (32, 48), marks=pytest.mark.long)],
+)
 def test_a_compiled_step_equals_the_eager_one(name: str, sizes: tuple[int, ...]) -> None:
     torch.compiler.reset()
     torch.manual_seed(0)
