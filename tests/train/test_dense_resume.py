@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from torch import Tensor
 
-from phonecv.train import engine, train
+from phonecv.train import train
 from train.conftest import Configure, start
-from train.test_resume import Crash, assert_same, state_of, wait_for_rows
+from train.test_resume import assert_same, crash, state_of, wait_for_rows
 
 #: All that draws random numbers or carries a state, in two steps per epoch.
 LIVELY = (
@@ -29,19 +27,9 @@ def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monk
     more = ("detect.group_orientation=true", "detect.transform=resize") if architecture == "retinanet_fpn" else ()
     unbroken = configure_dense(architecture, *LIVELY, *more, out="unbroken")
     assert train(unbroken).finished
-    original = engine.train_step
     for at in (1, 4):
         config = configure_dense(architecture, *LIVELY, *more, out=f"crash{at}")
-
-        def step(run: engine.Run, parts: Any, lr: float, at: int = at) -> dict[str, Tensor]:
-            if run.at.step == at:
-                raise Crash
-            return original(run, parts, lr)
-
-        monkeypatch.setattr(engine, "train_step", step)
-        with pytest.raises(Crash):
-            train(config)
-        monkeypatch.setattr(engine, "train_step", original)
+        crash(config, at, monkeypatch)
         assert train(config).finished
         assert_same(unbroken, config)
 

@@ -82,21 +82,26 @@ def wait_for_rows(config: TrainConfig, count: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.slow
-def test_a_crash_at_any_step(configure: Configure, unbroken: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def crash(config: TrainConfig, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until `at` steps are done, and end there like a power cut."""
     original = engine.train_step
-    for at in (0, 1, 2, 3, 4, 8, 11):
-        config = configure(*LIVELY, out=f"crash{at}")
 
-        def step(run: engine.Run, parts: Any, lr: float, at: int = at) -> dict[str, Tensor]:
-            if run.at.step == at:
-                raise Crash
-            return original(run, parts, lr)
+    def step(run: engine.Run, parts: Any, lr: float) -> dict[str, Tensor]:
+        if run.at.step == at:
+            raise Crash
+        return original(run, parts, lr)
 
-        monkeypatch.setattr(engine, "train_step", step)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", step)
         with pytest.raises(Crash):
             train(config)
-        monkeypatch.setattr(engine, "train_step", original)
+
+
+@pytest.mark.slow
+def test_a_crash_at_any_step(configure: Configure, unbroken: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in (0, 1, 2, 3, 4, 8, 11):
+        config = configure(*LIVELY, out=f"crash{at}")
+        crash(config, at, monkeypatch)
         assert train(config).finished
         assert_same(unbroken, config)
 

@@ -16,6 +16,9 @@ from phonecv.segment.parts import at_least_float32, resize
 #: Label of pixels that count for nothing.
 IGNORE = 255
 
+#: Gradient of bilinear resizing.
+_smaller = torch.ops.aten.upsample_bilinear2d_backward
+
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy, averaged over **all** pixels, those ignored included.
@@ -65,8 +68,9 @@ class _ByPicture(torch.autograd.Function):
             small = one.contiguous(memory_format=torch.channels_last)  # a pixel's classes side by side
             large = F.interpolate(small, size=classes.shape, mode="bilinear", align_corners=False)
             pixels = large.permute(0, 2, 3, 1).flatten(0, 2)  # H*W classes
-            place = torch.where(classes == IGNORE, 0, classes).view(-1, 1)
-            counts = (classes != IGNORE).view(-1, 1).to(pixels.dtype)
+            counted = classes != IGNORE
+            place = torch.where(counted, classes, 0).view(-1, 1)
+            counts = counted.view(-1, 1).to(pixels.dtype)
             if weights is not None:
                 counts = counts * weights[place]
             pixels = pixels - pixels.amax(1, keepdim=True)
@@ -84,10 +88,6 @@ class _ByPicture(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
         return gradient * grad, None, None
-
-
-#: Gradient of bilinear resizing.
-_smaller = torch.ops.aten.upsample_bilinear2d_backward
 
 
 def balanced_weights(pixels: Sequence[int], power: float) -> Tensor:
