@@ -28,10 +28,10 @@ import torchvision
 from torch import Tensor, nn
 
 import phonecv
-from phonecv.bench.count import count_parameters
-from phonecv.bench.fresh import settle
-from phonecv.bench.machine import describe_machine, disturbances
-from phonecv.bench.timing import interleave, ratios
+from phonecv.benchmarking.count import count_parameters
+from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.dense import DenseModel, RawOutputs
 from phonecv.files import write_json
 

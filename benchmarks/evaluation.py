@@ -26,8 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from phonecv.bench.machine import describe_machine, disturbances
-from phonecv.bench.timing import Timing, ratios
+from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.timing import Timing, ratios
 from phonecv.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"

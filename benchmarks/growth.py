@@ -41,9 +41,9 @@ def make_call(model: str, batch: int, size: int) -> Callable[[], Any]:
     """One forward pass of the deploy form."""
     import torch
 
-    from phonecv.bench.fresh import settle
-    from phonecv.fuse import fuse
+    from phonecv.benchmarking.fresh import settle
     from phonecv.models import build_model
+    from phonecv.models.fusing import fuse
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -85,8 +85,8 @@ def memory_of(model: str, batch: int, size: int) -> float:
 
 def grow(model: str, rounds: int) -> dict[str, Any]:
     """Latency and memory of a network against size (batch 1) and against batch (224 px)."""
-    from phonecv.bench.count import count_cost
-    from phonecv.bench.timing import interleave
+    from phonecv.benchmarking.count import count_cost
+    from phonecv.benchmarking.timing import interleave
     from phonecv.memory import keep_freed_memory
     from phonecv.models import build_model
 
@@ -139,7 +139,7 @@ def main() -> None:
         return
     if not sys.platform.startswith("linux"):
         parser.error("resident memory is read as Linux gives it; run this on Linux")
-    from phonecv.bench.machine import describe_machine, disturbances
+    from phonecv.benchmarking.machine import describe_machine, disturbances
     from phonecv.files import write_json
 
     tables = {}

@@ -35,14 +35,14 @@ from torch import nn
 
 import phonecv
 import reference_style
-from phonecv.bench.fresh import settle
-from phonecv.bench.machine import describe_machine, disturbances
-from phonecv.bench.plan import Entry
-from phonecv.bench.run import measure
-from phonecv.bench.subject import Subject, network_subject
+from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.plan import Entry
+from phonecv.benchmarking.run import measure
+from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.catalog import get_record
 from phonecv.files import write_json
-from phonecv.train.threads import usable_cores
+from phonecv.training.threads import usable_cores
 from phonecv.weights.translate import from_phonecv
 
 RESULTS = Path(__file__).parent / "results" / "inference.json"

@@ -60,7 +60,7 @@ def main() -> None:
         print(json.dumps(compare(chosen.data, chosen.workers, chosen.rounds)))
         return
 
-    from phonecv.bench.machine import describe_machine, disturbances
+    from phonecv.benchmarking.machine import describe_machine, disturbances
     from phonecv.data import turbo
     from phonecv.files import write_json
 
@@ -98,7 +98,7 @@ def compare(root: Path, workers: int, rounds: int) -> dict[str, Any]:
     """All candidates on all recipes, in turns."""
     import torch
 
-    from phonecv.bench.timing import Timing, ratios
+    from phonecv.benchmarking.timing import Timing, ratios
 
     candidates: dict[tuple[str, str], Callable[[], Iterable[Any]]] = {}
     for recipe, policy in RECIPES.items():
@@ -193,7 +193,7 @@ def parts(files: list[Path], rounds: int = 5) -> dict[str, Any]:
     from PIL import Image
     from timm.data.transforms import RandomResizedCropAndInterpolation
 
-    from phonecv.bench.timing import interleave
+    from phonecv.benchmarking.timing import interleave
     from phonecv.data.parts import open_part
     from phonecv.data.transforms import resized_part
 

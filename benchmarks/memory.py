@@ -87,7 +87,7 @@ def main() -> None:
         return
     if not sys.platform.startswith("linux"):
         parser.error("resident memory is read as Linux gives it; run this on Linux")
-    from phonecv.bench.machine import describe_machine
+    from phonecv.benchmarking.machine import describe_machine
     from phonecv.files import write_json
 
     tables: dict[str, Any] = {}

@@ -218,7 +218,7 @@ class Child:
 
 def compare(model: str, threads: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """All candidates of one network on so many threads."""
-    from phonecv.bench.timing import interleave, ratios
+    from phonecv.benchmarking.timing import interleave, ratios
 
     names = [name for name in CANDIDATES if threads > 1 or name in FEW]
     with ExitStack() as stack:
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of one table's rounds, about; at least 5 rounds")
     parser.add_argument("--dry", action="store_true", help="write no results")
     chosen = parser.parse_args()
-    from phonecv.bench.machine import describe_machine, disturbances
+    from phonecv.benchmarking.machine import describe_machine, disturbances
     from phonecv.files import write_json
 
     results: dict[str, Any] = {

@@ -28,9 +28,9 @@ from torch.profiler import ProfilerActivity, profile
 
 import phonecv
 import reference_style
-from phonecv.bench.fresh import settle
-from phonecv.bench.machine import describe_machine, disturbances, measure_peaks
-from phonecv.bench.onnx_files import write_for_timing
+from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.machine import describe_machine, disturbances, measure_peaks
+from phonecv.benchmarking.onnx_files import write_for_timing
 from phonecv.files import write_json
 from phonecv.weights.translate import from_phonecv
 

@@ -27,16 +27,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phonecv.bench.machine import describe_machine, disturbances
+from phonecv.benchmarking.machine import describe_machine, disturbances
 from phonecv.create import load_network
-from phonecv.export import EXPORTERS, export
-from phonecv.export.run import prepared
+from phonecv.exporting import EXPORTERS, export
+from phonecv.exporting.run import prepared
 from phonecv.files import write_json
-from phonecv.quantize.data import SCORE, Pictures, find, refuse_shared, split_data
-from phonecv.quantize.latency import ROUNDS, compare
-from phonecv.quantize.methods import RANGES_MINMAX, Method, methods_for
-from phonecv.quantize.scoring import Score, score
-from phonecv.quantize.trials import Workshop, attempt_elsewhere
+from phonecv.quantization.data import SCORE, Pictures, find, refuse_shared, split_data
+from phonecv.quantization.latency import ROUNDS, compare
+from phonecv.quantization.methods import RANGES_MINMAX, Method, methods_for
+from phonecv.quantization.scoring import Score, score
+from phonecv.quantization.trials import Workshop, attempt_elsewhere
 
 RESULTS = Path(__file__).parent / "results" / "quantization.json"
 FORMATS = ("onnx", "openvino", "executorch", "litert")

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phonecv.bench.machine import describe_machine
+from phonecv.benchmarking.machine import describe_machine
 from phonecv.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "quantization_signs.json"

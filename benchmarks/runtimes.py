@@ -19,9 +19,9 @@ from torch import nn
 
 import phonecv
 from inference import METHOD, Part, fresh, run, show
-from phonecv.bench.machine import describe_machine, disturbances
-from phonecv.bench.plan import Entry
-from phonecv.bench.subject import network_subject
+from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.plan import Entry
+from phonecv.benchmarking.subject import network_subject
 from phonecv.files import write_json
 from phonecv.models.blocks import Conv2d
 

@@ -33,13 +33,13 @@ import torchvision
 from torch import Tensor, nn
 
 import phonecv
-from phonecv.bench.count import count_parameters
-from phonecv.bench.fresh import settle
-from phonecv.bench.machine import describe_machine
-from phonecv.bench.timing import interleave
+from phonecv.benchmarking.count import count_parameters
+from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.machine import describe_machine
+from phonecv.benchmarking.timing import interleave
 from phonecv.dense import RawOutputs
 from phonecv.files import write_json
-from phonecv.train.speed import lay_out
+from phonecv.training.speed import lay_out
 
 RESULTS = Path(__file__).parent / "results" / "segmenters_gpu.json"
 BACKBONE, CLASSES = "emov2_5m", 150

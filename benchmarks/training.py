@@ -194,7 +194,7 @@ def serve(job: Mapping[str, Any]) -> None:
 
 def compare(model: str, chosen: argparse.Namespace, threads: int) -> dict[str, Any]:
     """All candidates of one network on so many threads."""
-    from phonecv.bench.timing import interleave, ratios
+    from phonecv.benchmarking.timing import interleave, ratios
 
     wanted = candidates(chosen.device, compiled=chosen.compile)
     if chosen.only:
@@ -247,7 +247,7 @@ def main() -> None:
     if chosen.child:
         serve(json.loads(chosen.child))
         return
-    from phonecv.bench.machine import describe_machine, disturbances
+    from phonecv.benchmarking.machine import describe_machine, disturbances
     from phonecv.files import write_json
 
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}

@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import phonecv
-from phonecv.bench.fresh import settle
-from phonecv.bench.machine import describe_machine, disturbances
-from phonecv.bench.timing import interleave, ratios
+from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.files import write_json
 from phonecv.memory import keep_freed_memory
 from phonecv.models.blocks import ConvNormAct, multi_head_attention

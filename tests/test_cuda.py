@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import train.conftest as small
+import training.conftest as small
 from detect.detectors import ONE_STAGE, settled
 from detect.detectors import pictures as random_pictures
 from detect.detectors import small as small_detector
@@ -33,14 +33,14 @@ from phonecv.data.loader import eval_batches
 from phonecv.data.segmentation import SegmentationDataset, make_segmentation_loader
 from phonecv.detect.postprocess import class_nms
 from phonecv.detect.roi import pool
-from phonecv.fuse import form_difference, fuse
 from phonecv.models import branch_sum, depthwise
-from phonecv.train import train
-from phonecv.train.guard import FiniteGuard, NonFiniteLoss
+from phonecv.models.fusing import form_difference, fuse
+from phonecv.training import train
+from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from segment import golden as segment_golden
 from segment.tiny import OPTIONS, tiny
-from train.conftest import SMALL, SMALL_DENSE, Configure
-from train.test_resume import LIVELY, assert_same, crash, rows_of, state_of
+from training.conftest import SMALL, SMALL_DENSE, Configure
+from training.test_resume import LIVELY, assert_same, crash, rows_of, state_of
 
 DEVICE = torch.device(os.environ.get("PHONECV_TEST_DEVICE", "cuda"))
 CUDA = DEVICE.type == "cuda"

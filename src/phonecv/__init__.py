@@ -7,8 +7,6 @@ cheap and the command line can print its help without loading torch.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
@@ -16,37 +14,37 @@ from phonecv.errors import UserError
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
-    from phonecv.bundle import bundle
+    from phonecv.bundles import bundle
     from phonecv.catalog import list_models
     from phonecv.create import create_model
     from phonecv.detect.architectures import list_detectors
     from phonecv.detect.create import create_detector
-    from phonecv.evaluate import evaluate
-    from phonecv.export import export
-    from phonecv.fuse import fuse
-    from phonecv.predict import predict
+    from phonecv.evaluation import evaluate
+    from phonecv.exporting import export
+    from phonecv.models.fusing import fuse
+    from phonecv.prediction import predict
     from phonecv.segment.architectures import list_segmenters
     from phonecv.segment.create import create_segmenter
-    from phonecv.train import train
+    from phonecv.training import train
     from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
 
 #: Public name -> module that defines it.
 _LAZY = {
-    "bundle": "phonecv.bundle",
+    "bundle": "phonecv.bundles",
     "create_detector": "phonecv.detect.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
-    "evaluate": "phonecv.evaluate",
-    "export": "phonecv.export",
-    "fuse": "phonecv.fuse",
+    "evaluate": "phonecv.evaluation",
+    "export": "phonecv.exporting",
+    "fuse": "phonecv.models.fusing",
     "list_detectors": "phonecv.detect.architectures",
     "list_models": "phonecv.catalog",
     "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",
-    "predict": "phonecv.predict",
+    "predict": "phonecv.prediction",
     "read_checkpoint": "phonecv.weights",
     "save_checkpoint": "phonecv.weights",
-    "train": "phonecv.train",
+    "train": "phonecv.training",
 }
 
 __all__ = [
@@ -80,16 +78,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Package(ModuleType):
-    """The package itself. Python binds every imported submodule as an attribute of its package, so
-    importing the module ``phonecv.fuse`` would hide the function ``phonecv.fuse``; here the function wins.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LAZY and isinstance(value, ModuleType):
-            return
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 _install_timm_names()

@@ -9,9 +9,9 @@ from torch import nn
 
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError, did_you_mean
-from phonecv.fuse import fuse
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
+from phonecv.models.fusing import fuse
 from phonecv.weights import load_checkpoint, load_public_or_file
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from phonecv.bench.count import count_cost, count_parameters
+from phonecv.benchmarking.count import count_cost, count_parameters
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import open_image
 from phonecv.data.samples import write_classification
 from phonecv.data.transforms import AugmentConfig, eval_transform
-from phonecv.evaluate import EvalResult, evaluate
-from phonecv.export import EXPORTERS, ExportResult, export
+from phonecv.evaluation import EvalResult, evaluate
+from phonecv.exporting import EXPORTERS, ExportResult, export
 from phonecv.files import write_json
-from phonecv.fuse import FORM_TOLERANCE, form_difference, fuse
 from phonecv.models import VisionModel
-from phonecv.predict import predict, write_predictions
+from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
+from phonecv.prediction import predict, write_predictions
 from phonecv.report import write_report
-from phonecv.train import train
-from phonecv.train.config import (
+from phonecv.training import train
+from phonecv.training.config import (
     DataConfig,
     EmaConfig,
     LossConfig,

@@ -120,8 +120,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _machine() -> list[Finding]:
     import torch
 
-    from phonecv.bench.machine import processor_name
-    from phonecv.train.threads import usable_cores
+    from phonecv.benchmarking.machine import processor_name
+    from phonecv.training.threads import usable_cores
 
     findings = [
         Finding("machine", "processor", f"{processor_name()}, {usable_cores()} of {os.cpu_count()} cores usable"),
@@ -155,7 +155,7 @@ def _accelerator(device: str, name: str) -> Finding:
 
 
 def _exporters() -> list[Finding]:
-    from phonecv.export import EXPORTERS
+    from phonecv.exporting import EXPORTERS
 
     findings = []
     for name, exporter in EXPORTERS.items():

@@ -89,7 +89,7 @@ def open_runner(
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if not isinstance(model, VisionModel):
-        from phonecv.export import exporter_for, open_exported
+        from phonecv.exporting import exporter_for, open_exported
 
         if exporter_for(model) is not None:
             return open_exported(model)

@@ -39,8 +39,8 @@ def task_of(model: Any) -> str:
 
 
 def _exported_task(path: Path) -> str:
-    from phonecv.export import exporter_for
-    from phonecv.export.record import find_record
+    from phonecv.exporting import exporter_for
+    from phonecv.exporting.record import find_record
 
     if exporter_for(path) is None:
         return "classify"

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from phonecv import create_model
-from phonecv.bench.count import count_cost
+from phonecv.benchmarking.count import count_cost
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import phonecv.bench.run
-import phonecv.bench.serve
-from bench.test_run import result, row
+import phonecv.benchmarking.run
+import phonecv.benchmarking.serve
+from benchmarking.test_run import result, row
 from cli.conftest import Run
 
 
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(choices, models=list(models))
         return result(row(), row(batch=16), warnings=("the machine is busy",))
 
-    monkeypatch.setattr(phonecv.bench.run, "bench", pretend)
+    monkeypatch.setattr(phonecv.benchmarking.run, "bench", pretend)
     return seen
 
 
@@ -82,7 +82,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         say("open on the phone: somewhere")
         return 0
 
-    monkeypatch.setattr(phonecv.bench.serve, "serve", pretend)
+    monkeypatch.setattr(phonecv.benchmarking.serve, "serve", pretend)
     return seen
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.conftest import Run
 from phonecv import doctor
-from phonecv.export import EXPORTERS
+from phonecv.exporting import EXPORTERS
 
 
 def test_doctor_finds_a_working_installation(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cli.conftest import Run
-from export.fake_formats import fake
-from phonecv.export import EXPORTERS
-from phonecv.export.run import ExportResult
+from exporting.fake_formats import fake
+from phonecv.exporting import EXPORTERS
+from phonecv.exporting.run import ExportResult
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         )  # fmt: skip
 
     # `phonecv.export` is the function where it was used before.
-    monkeypatch.setattr(sys.modules["phonecv.export"], "export", export)
+    monkeypatch.setattr(sys.modules["phonecv.exporting"], "export", export)
     return seen
 
 

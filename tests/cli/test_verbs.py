@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 import phonecv
 from cli.conftest import CLASSES, Run
-from phonecv.bench import count_cost, count_parameters
+from phonecv.benchmarking import count_cost, count_parameters
 from phonecv.catalog import MODELS
-from phonecv.info import describe_model
+from phonecv.inspection import describe_model
 
 FAMILIES = ["emo_1m", "emov2_1m", "mobileone_s0"]
 
@@ -237,7 +237,7 @@ def test_train_and_distill_run(run: Run, checkpoints: Path, pictures: Path, tmp_
 
 
 def test_train_lists_and_shows_recipes(run: Run) -> None:
-    from phonecv.train.config import TrainConfig, recipe_names
+    from phonecv.training.config import TrainConfig, recipe_names
 
     listed = run("train").out
     assert all(name in listed for name in recipe_names())

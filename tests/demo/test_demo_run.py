@@ -14,8 +14,8 @@ import pytest
 
 from phonecv import demo
 from phonecv.errors import UserError
-from phonecv.export import EXPORTERS
-from phonecv.train.config import TrainConfig
+from phonecv.exporting import EXPORTERS
+from phonecv.training.config import TrainConfig
 
 
 def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
-from phonecv.bench.count import count_cost, count_parameters
+from phonecv.benchmarking.count import count_cost, count_parameters
 from phonecv.detect.base import Detector
 from phonecv.detect.fpn import FPN
 from phonecv.detect.published import PUBLISHED, PublishedDetector

@@ -18,7 +18,7 @@ from phonecv.detect.boxes import SSD_STDS, UNIT_STDS, encode
 from phonecv.detect.retinanet import RetinaNet
 from phonecv.detect.ssdlite import SSDLite
 from phonecv.errors import UserError
-from phonecv.fuse import FORM_TOLERANCE
+from phonecv.models.fusing import FORM_TOLERANCE
 
 TIMM = "timm:mobilenetv3_small_050"
 

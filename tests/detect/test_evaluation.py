@@ -22,7 +22,7 @@ from phonecv.detect.average_precision import average_precision
 from phonecv.detect.evaluation import DetectMeter, evaluate_detector, evaluate_results, match_outputs
 from phonecv.detect.runner import DetectRunner, Pictures, open_detector, read_pictures
 from phonecv.errors import UserError
-from phonecv.train.world import World
+from phonecv.training.world import World
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
 
 import phonecv
 from detect.detectors import CLASSES, small
-from phonecv.bench.count import count_parameters
+from phonecv.benchmarking.count import count_parameters
 from phonecv.detect.base import flatten_level
 from phonecv.detect.retinanet import RetinaNet
 from phonecv.detect.ssdlite import SSDLite

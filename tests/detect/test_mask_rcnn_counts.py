@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import phonecv
-from phonecv.bench.count import count_cost, count_parameters
+from phonecv.benchmarking.count import count_cost, count_parameters
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.detect.published import PUBLISHED, PublishedDetector
 

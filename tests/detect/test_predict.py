@@ -26,7 +26,7 @@ from phonecv.detect.runner import DetectRunner
 from phonecv.detect.sources import detect_all
 from phonecv.detect.video import is_video, predict_video
 from phonecv.errors import UserError
-from phonecv.predict import predict_all
+from phonecv.prediction import predict_all
 from settle import settle
 
 

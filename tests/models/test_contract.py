@@ -15,11 +15,11 @@ from torch import nn
 
 import phonecv
 from conftest import TINY
-from phonecv.bench import count_cost, count_parameters
+from phonecv.benchmarking import count_cost, count_parameters
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
-from phonecv.fuse import FORM_TOLERANCE, form_difference, fuse
 from phonecv.models import VisionModel
+from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from settle import settle
 
 #: The smallest member of each family, and the one with squeeze-excite: for what does not depend on the size.

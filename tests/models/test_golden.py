@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.reference import FILES, golden_input, golden_model, load_golden, official_name, rule
-from phonecv.fuse import form_difference, fuse
+from phonecv.models.fusing import form_difference, fuse
 
 LOGIT_TOLERANCE = 1e-4  # two float32 implementations differ by at most 1.2e-5, the mildest wrong model by 2e-3
 

@@ -1,4 +1,4 @@
-"""Counting as the published tables did, over and above `phonecv.bench.count`."""
+"""Counting as the published tables did, over and above `phonecv.benchmarking.count`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from phonecv.bench.count import count_cost
+from phonecv.benchmarking.count import count_cost
 from phonecv.models.blocks import SqueezeExcite, WindowGrid
 from phonecv.models.emo import IRMB
 from phonecv.segment.base import Segmenter

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonecv.fuse import fuse
+from phonecv.models.fusing import fuse
 from phonecv.segment.inference import slide, whole
 from phonecv.segment.parts import resize
 from phonecv.segment.published import create_published

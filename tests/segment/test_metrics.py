@@ -14,7 +14,7 @@ from torch import Tensor
 
 from phonecv.data.segmentation import SegmentationBatch
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, classes_of, confusion, figures
-from phonecv.train.world import World
+from phonecv.training.world import World
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/segmentation/misc.json").read_text())["iou"]
 

@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import phonecv
 from conftest import TINY
 from phonecv.errors import UserError
-from phonecv.fuse import FORM_TOLERANCE, form_difference, fuse
 from phonecv.models.blocks import ConvNormAct
+from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.inference import Windows

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phonecv.bench.count import count_parameters
+from phonecv.benchmarking.count import count_parameters
 from phonecv.errors import UserError
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.base import Segmenter

@@ -33,7 +33,7 @@ from phonecv.cli import (
 )
 from phonecv.cli.output import printable
 from phonecv.errors import UserError, did_you_mean
-from phonecv.train.threads import wait_quietly
+from phonecv.training.threads import wait_quietly
 
 #: In the order of the help page: look, train, use, ship, check.
 VERBS = {

@@ -80,8 +80,8 @@ def bench(
     if not models:
         raise UserError("name at least one network or file, as in `phonecv bench emov2_5m`")
     batches, counts = numbers("--batch", batch), None if threads is None else numbers("--threads", threads)
-    from phonecv.bench.report import table
-    from phonecv.bench.run import bench as run
+    from phonecv.benchmarking.report import table
+    from phonecv.benchmarking.run import bench as run
 
     result = run(
         models,
@@ -115,7 +115,7 @@ def bench(
 
 def offer(models: tuple[str, ...], *, out: Path | None, port: int | None, **choices: Any) -> None:
     """The phone page, until Ctrl-C."""
-    from phonecv.bench.serve import PORT, serve
+    from phonecv.benchmarking.serve import PORT, serve
 
     def announce(line: str) -> None:
         say(line)

@@ -65,7 +65,7 @@ def bundle(
         licence: Of the weights: a text, or the path of a text file.
         json: Print JSON.
     """
-    from phonecv.bundle import bundle as run
+    from phonecv.bundles import bundle as run
 
     chosen = loading(source, model, ema)
     result = run(

@@ -64,7 +64,7 @@ def evaluate(
         json: Print JSON.
     """
     chosen = loading(checkpoint, model, ema)
-    from phonecv.evaluate import evaluate as run
+    from phonecv.evaluation import evaluate as run
 
     result = run(
         checkpoint,

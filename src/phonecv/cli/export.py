@@ -30,7 +30,7 @@ from phonecv.cli.output import fields, say, say_json
 from phonecv.errors import UserError
 
 if TYPE_CHECKING:
-    from phonecv.export import ExportResult
+    from phonecv.exporting import ExportResult
 
 
 def export(
@@ -75,8 +75,8 @@ def export(
         verify: Run the written file and compare.
         json: Print JSON.
     """
-    from phonecv.export import export as run
-    from phonecv.export import exporter_for, get_exporter
+    from phonecv.exporting import export as run
+    from phonecv.exporting import exporter_for, get_exporter
 
     if to is None:
         own = exporter_for(target)

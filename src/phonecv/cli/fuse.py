@@ -29,11 +29,11 @@ def fuse(
     network = load(source, model, ema, dense=True)
     import torch
 
-    from phonecv.bench import count_cost, count_parameters
+    from phonecv.benchmarking import count_cost, count_parameters
     from phonecv.dense import RawOutputs
-    from phonecv.fuse import FORM_TOLERANCE, form_difference
-    from phonecv.fuse import fuse as run
     from phonecv.models import VisionModel
+    from phonecv.models.fusing import FORM_TOLERANCE, form_difference
+    from phonecv.models.fusing import fuse as run
     from phonecv.weights import save_checkpoint
 
     fused = run(network)

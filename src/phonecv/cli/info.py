@@ -34,7 +34,7 @@ def info(
         size: Count at this input side in pixels; by default the network's own.
         json: Print JSON.
     """
-    from phonecv.info import describe
+    from phonecv.inspection import describe
 
     found = describe(name_or_file, form=form, size=size)
     if json:

@@ -55,7 +55,7 @@ def predict(
     if not images and camera is None:
         raise UserError("no pictures were named; give files, folders or patterns such as 'photos/*.jpg'")
     chosen = loading(checkpoint, model, ema)
-    from phonecv.predict import predict_all
+    from phonecv.prediction import predict_all
 
     predictions = predict_all(
         checkpoint,

@@ -13,8 +13,8 @@ from phonecv.cli.output import printable, say, say_json, text_table
 from phonecv.errors import UserError
 
 if TYPE_CHECKING:
-    from phonecv.quantize.result import QuantizeResult
-    from phonecv.quantize.trials import Trial
+    from phonecv.quantization.result import QuantizeResult
+    from phonecv.quantization.trials import Trial
 
 #: Layers in the printed table.
 _WORST = 8
@@ -72,7 +72,7 @@ def quantize(
         latency: Time the files against the same runtime's float32, one thread on one core.
         json: Print JSON.
     """
-    from phonecv.export import get_exporter
+    from phonecv.exporting import get_exporter
 
     exporters = [get_exporter(name) for name in dict.fromkeys(part.strip() for part in to.split(",") if part.strip())]
     if not exporters:
@@ -86,8 +86,8 @@ def quantize(
     if fine_tune_steps < 1:
         raise UserError(f"--fine-tune-steps {fine_tune_steps} is not positive; --no-fine-tune leaves it out")
     network = load(source, model, ema, dense=True)
-    from phonecv.quantize.latency import against_float32
-    from phonecv.quantize.search import quantize as run
+    from phonecv.quantization.latency import against_float32
+    from phonecv.quantization.search import quantize as run
 
     def tell(trial: Trial) -> None:
         if not json:

@@ -92,7 +92,7 @@ def detector_rows() -> Table:
 
 def format_rows() -> Table:
     """One row per format that networks are exported to."""
-    from phonecv.export.formats import EXPORTERS
+    from phonecv.exporting.formats import EXPORTERS
 
     rows = [
         (
@@ -135,7 +135,7 @@ def segmenter_rows() -> Table:
 
 def recipe_rows() -> Table:
     """One row per shipped recipe: its task, its first line, and the score and time it promises."""
-    from phonecv.train.config import find_recipe, load_config, recipe_names
+    from phonecv.training.config import find_recipe, load_config, recipe_names
 
     rows = []
     tasks = {name: load_config(name).task for name in recipe_names()}

@@ -82,7 +82,7 @@ def run_recipe(
     distill: bool = False,
 ) -> int:
     """Train, or print the configuration; returns the exit status."""
-    from phonecv.train.config import TrainConfig
+    from phonecv.training.config import TrainConfig
 
     paths = ([] if data is None else [f"data.path={data}"]) + ([] if out is None else [f"run.out={out}"])
     config = TrainConfig.from_yaml(recipe, [*overrides, *paths])
@@ -93,7 +93,7 @@ def run_recipe(
     if show:
         say(config.to_yaml().rstrip())
         return 0
-    from phonecv.train.run import train as run
+    from phonecv.training.run import train as run
 
     result = run(config, devices=devices)
     # Stopped in good order, with everything saved: the shell still learns that it was stopped.

@@ -24,7 +24,7 @@ class DenseFile:
         run: normalised pictures -> outputs, by name.
         spec: how pictures are brought to it.
         size: the only height and width it takes, or None for any.
-        decoding: what its outputs mean, see `phonecv.export.dense.decoding_record`.
+        decoding: what its outputs mean, see `phonecv.exporting.dense.decoding_record`.
         description: for people.
         classes: a name for every class.
         named: whether the names are the file's own.
@@ -59,7 +59,7 @@ def open_dense_file(
     Raises:
         UserError: it cannot be opened or is for another task, or the options belong to PyTorch.
     """
-    from phonecv.export.opening import open_session
+    from phonecv.exporting.opening import open_session
 
     path = Path(path)
     if amp != "none" or torch.device(device or "cpu").type != "cpu":

@@ -15,8 +15,8 @@ from phonecv.dense import backbone_for_heads, normalisation
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
 from phonecv.errors import UserError, did_you_mean
-from phonecv.fuse import fuse
 from phonecv.models.base import Form
+from phonecv.models.fusing import fuse
 
 
 def create_detector(

@@ -12,7 +12,7 @@ from torch import Tensor
 from phonecv.data.coco import CocoSplit
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, Kind
-from phonecv.train.world import World
+from phonecv.training.world import World
 
 
 class PictureBatch(Protocol):

@@ -16,7 +16,7 @@ from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.runner import DetectRunner, check_numbers, open_detector, read_pictures, to_tensor
 from phonecv.errors import UserError
-from phonecv.evaluate import write_csv
+from phonecv.evaluation import write_csv
 from phonecv.files import atomic_path, write_json
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.

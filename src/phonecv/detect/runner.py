@@ -83,7 +83,7 @@ def open_detector(
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if isinstance(model, Path | str):
-        from phonecv.export import exporter_for
+        from phonecv.exporting import exporter_for
 
         if exporter_for(model) is not None:
             from phonecv.detect.exported import exported_detector

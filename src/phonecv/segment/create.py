@@ -13,8 +13,8 @@ from torch import nn
 from phonecv.dense import backbone_for_heads, feature_channels, normalisation
 from phonecv.detect.fpn import FPN
 from phonecv.errors import UserError, did_you_mean
-from phonecv.fuse import fuse
 from phonecv.models.base import Form
+from phonecv.models.fusing import fuse
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.aspp import ASPPHead

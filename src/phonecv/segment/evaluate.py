@@ -21,7 +21,7 @@ from phonecv.data.labelmaps import IGNORE, LabelSplit, read_label_split
 from phonecv.data.loader import default_workers, eval_batches
 from phonecv.data.segmentation import SegmentationDataset, make_segmentation_loader
 from phonecv.errors import UserError
-from phonecv.evaluate import WORKERS_FROM, reason_of
+from phonecv.evaluation import WORKERS_FROM, reason_of
 from phonecv.segment.base import Segmenter
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, figures
 from phonecv.segment.runner import SegmentRunner, open_segmenter

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from phonecv.segment.losses import IGNORE
-from phonecv.train.world import World
+from phonecv.training.world import World
 
 
 class Labelled(Protocol):

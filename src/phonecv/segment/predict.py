@@ -15,7 +15,7 @@ from phonecv.data.images import find_images, printable
 from phonecv.data.label_classes import Colour, palette_for
 from phonecv.detect.runner import read_pictures
 from phonecv.errors import UserError
-from phonecv.evaluate import reopen
+from phonecv.evaluation import reopen
 from phonecv.files import atomic_path, write_json
 from phonecv.segment.base import Segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares

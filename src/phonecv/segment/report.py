@@ -11,7 +11,7 @@ from PIL import Image
 
 from phonecv.data.images import ImageError, printable
 from phonecv.data.label_files import read_pair
-from phonecv.evaluate import write_csv
+from phonecv.evaluation import write_csv
 from phonecv.files import write_json
 from phonecv.segment.evaluate import PictureScore, SegmentResult
 from phonecv.segment.overlay import legend, overlay, shares

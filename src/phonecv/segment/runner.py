@@ -79,7 +79,7 @@ def open_segmenter(
     if not scales or any(scale <= 0 for scale in scales):
         raise UserError(f"scales {list(scales)} have to be positive, and at least one; 1 is the model's own size")
     if isinstance(model, Path | str):
-        from phonecv.export import exporter_for
+        from phonecv.exporting import exporter_for
 
         if exporter_for(model) is not None:
             from phonecv.segment.exported import exported_segmenter

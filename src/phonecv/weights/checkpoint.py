@@ -14,9 +14,9 @@ from torch import nn
 from phonecv.catalog import get_record
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import atomic_path, write_json
-from phonecv.fuse import fuse
 from phonecv.models import VisionModel
 from phonecv.models.base import Form
+from phonecv.models.fusing import fuse
 from phonecv.weights.compare import not_finite
 from phonecv.weights.dense import fill_dense, load_dense, tensors_of
 from phonecv.weights.download import fetch

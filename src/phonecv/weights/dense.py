@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.fuse import fuse
 from phonecv.models.base import Form
+from phonecv.models.fusing import fuse
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
 from phonecv.weights.reader import RawFile

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from phonecv.catalog import get_record
 from phonecv.errors import UserError
-from phonecv.fuse import fuse
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
+from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.reader import RawFile, as_mapping, read_file
@@ -182,7 +182,7 @@ def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:
     """The parts that remedies for int8 added to the network in the file."""
     state = loaded.record.quantization if loaded.record is not None else {}
     if state or model.quantization:
-        from phonecv.quantize.state import restore
+        from phonecv.quantization.state import restore
 
         restore(model, state, loaded.source)
     if not state.get("float", True):

@@ -50,7 +50,7 @@ class Record:
         task: "classify", "detect" or "segment".
         architecture: name of the heads; empty for a classifier.
         options: arguments of the heads that differ from the architecture's.
-        quantization: what was done to it for int8, see `phonecv.quantize.state`; empty for an ordinary network.
+        quantization: what was done to it for int8, see `phonecv.quantization.state`; empty for an ordinary network.
     """
 
     model: str

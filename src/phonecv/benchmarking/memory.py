@@ -1,0 +1,88 @@
+"""Peak memory of one candidate, in a process that holds nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phonecv.benchmarking.worker import Job
+
+#: What a runtime needs before it opens a model. That is not counted: an application holds it anyway.
+_IMPORTS = {
+    "eager": ("torch", "phonecv.benchmarking.torch_calls", "phonecv.models"),
+    "compiled": ("torch", "phonecv.benchmarking.torch_calls", "phonecv.models"),
+    "onnxruntime": ("onnx", "onnxruntime", "phonecv.benchmarking.onnx_calls"),
+    "openvino": ("openvino", "openvino.preprocess", "phonecv.benchmarking.onnx_calls"),
+    # ExecuTorch's Python runtime works on torch's tensors; on a phone there is no torch.
+    "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.exporting.executorch"),
+    "litert": ("ai_edge_litert.interpreter", "phonecv.benchmarking.native_calls"),
+    "ncnn": ("ncnn", "phonecv.benchmarking.native_calls"),
+}
+
+
+def measure_memory(job: Job) -> dict[str, Any]:
+    """By how much the only candidate of `job` raises the peak of this process's resident memory.
+
+    Counted from right after the runtime's import: weights, packed weights, buffers, and the code that running loads.
+    Where the system allows, what only opening the model took and gave back is left out. None on Windows.
+    """
+    from phonecv.benchmarking.worker import make_call, probe
+
+    if sys.platform == "win32":
+        return {"memory_mb": None, "opening_left_out": False}
+    (candidate,), (batch,) = job.candidates, job.batches
+    for name in _IMPORTS[candidate.runtime]:
+        importlib.import_module(name)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+    images, _ = probe(candidate, batch)
+    before = _resident()
+    call = make_call(candidate, job, images)
+    call.run()
+    gc.collect()
+    reset = _reset_peak()
+    for _ in range(3):
+        call.run()
+    return {"memory_mb": max(0.0, (_peak() - before) / 1e6), "opening_left_out": reset}
+
+
+def _status(key: str) -> int | None:
+    path = Path("/proc/self/status")
+    if not path.is_file():
+        return None
+    for line in path.read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _resident() -> int:
+    return _status("VmRSS:") or _greatest()
+
+
+def _peak() -> int:
+    return _status("VmHWM:") or _greatest()
+
+
+def _greatest() -> int:
+    """The greatest size ever, where the present one is not to be had: bytes on macOS, kilobytes elsewhere."""
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _reset_peak() -> bool:
+    """Start the peak anew from what is held now (Linux)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)  # what was freed while the model was opened goes back to the system
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""ONNX files made for timing, and what can be read from any."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from phonecv.errors import UserError
+
+#: Operators that are there only in quantized files.
+_QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QGemm"})
+
+
+def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None:
+    """Export a network with a free batch size; what comes out is compared later, by whoever times it.
+
+    Raises:
+        UserError: the exporter failed.
+    """
+    from phonecv.exporting.onnx import write_graph
+    from phonecv.exporting.perform import captured
+
+    with captured():
+        try:
+            with torch.inference_mode():
+                outputs = network(torch.from_numpy(images[:1]))
+            names = ["logits"] if isinstance(outputs, torch.Tensor) else [f"map{i}" for i in range(len(outputs))]
+            write_graph(network, torch.from_numpy(images[:2]), path, names)
+        except Exception as error:  # whatever the exporter's many layers raise is its failure
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"ONNX export failed: {reason}; leave onnxruntime and openvino out with --runtime"
+            ) from error
+
+
+def quantize_for_timing(source: Path, images: np.ndarray, path: Path) -> None:
+    """int8 weights and activations with ranges from the probe pictures: for speed alone.
+
+    Accuracy needs real pictures and usually more than ranges, see `phonecv.quantize`.
+    """
+    from phonecv.exporting.onnx_int8 import quantize_file
+
+    quantize_file(source, images, path)
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file holds int8 arithmetic already."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(node.op_type in _QUANTIZED for node in graph.node)
+
+
+def count_macs(path: Path, size: tuple[int, int]) -> int | None:
+    """Multiply-adds of convolutions and matrix products for one picture; None where a shape cannot be known."""
+    import onnx
+
+    model = onnx.load(path)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    for dimension, value in zip(sides, (1, 3, *size), strict=True):
+        dimension.dim_value = value
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:
+        return None  # a file with its batch size fixed further inside
+    shapes = {value.name: _shape(value) for value in [*graph.value_info, *graph.input, *graph.output]}
+    shapes |= {value.name: list(value.dims) for value in graph.initializer}
+    total = 0
+    for node in graph.node:
+        kind = node.op_type
+        if kind not in ("Conv", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger"):
+            continue
+        weight = shapes.get(node.input[3 if kind == "QLinearConv" else 1])
+        output, first = shapes.get(node.output[0]), shapes.get(node.input[0])
+        if not (weight and output and first):
+            return None
+        if "Conv" in kind:
+            total += math.prod(output) * math.prod(weight[1:])
+        else:
+            turned = kind == "Gemm" and any(item.name == "transA" and item.i for item in node.attribute)
+            total += math.prod(output) * first[0 if turned else -1]
+    return total
+
+
+def _shape(value: Any) -> list[int] | None:
+    sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+    return sides if all(sides) else None

@@ -1,0 +1,126 @@
+"""The exported files that the phone page is offered, and what it needs to know about each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from phonecv.errors import UserError
+from phonecv.preprocessing import Preprocessing
+
+#: Suffixes that run in a browser, and what the page calls the format.
+FORMATS = {".onnx": "onnx", ".tflite": "litert"}
+
+
+@dataclass(frozen=True, slots=True)
+class PageModel:
+    """One file for the page.
+
+    Attributes:
+        path: the file.
+        name: on the page and in its figures; unique.
+        format: "onnx" or "litert".
+        digest: SHA-256 of the file.
+        record: what was written with it; empty for a file of another's.
+        picture: the picture it is checked on, or None.
+        outputs: per output what PyTorch gave for that picture, or None where it is not known.
+    """
+
+    path: Path
+    name: str
+    format: str
+    digest: str
+    record: Mapping[str, Any]
+    picture: Path | None = None
+    outputs: tuple[tuple[float, ...] | None, ...] = ()
+
+    def to_page(self, number: int) -> dict[str, Any]:
+        """Plain values for the page; addresses are relative to it."""
+        from phonecv.exporting.record import preprocessing_of
+
+        record = self.record
+        size = record.get("input_size") or [224, 224]
+        test = {"url": f"tests/{number}.png", "outputs": self.outputs} if self.picture else None
+        return {
+            "name": self.name,
+            "url": f"models/{number}",
+            "format": self.format,
+            "bytes": self.path.stat().st_size,
+            "precision": record.get("precision", "float32"),
+            "task": record.get("task", "classify"),
+            "model": record.get("model", ""),
+            "form": record.get("form", "unknown"),
+            "sha256": self.digest,
+            "input_size": list(size),
+            "baked": record.get("input_range") == "pixels 0..255",
+            "preprocessing": (preprocessing_of(record) or Preprocessing()).to_dict(),
+            "classes": record.get("classes"),
+            "test": test,
+        }
+
+
+def open_models(sources: Sequence[str | Path]) -> list[PageModel]:
+    """The files for the page.
+
+    Raises:
+        UserError: none, one that does not exist, or of a format that browsers do not run.
+    """
+    paths = list(dict.fromkeys(Path(source) for source in sources))
+    if not paths:
+        raise UserError("name the exported files to offer, as in `phonecv bench --serve signs.onnx signs.tflite`")
+    for path in paths:
+        if path.suffix.lower() not in FORMATS:
+            raise UserError(
+                f"{str(path)!r} does not run in a browser; {' and '.join(FORMATS)} files do, and `phonecv export` "
+                "writes them"
+            )
+        if not path.is_file():
+            raise UserError(f"there is no file {str(path)!r}")
+    stems = [path.name for path in paths]
+    return [_open(path, path.name if stems.count(path.name) == 1 else str(path)) for path in paths]
+
+
+def _open(path: Path, name: str) -> PageModel:
+    record = _record(path)
+    picture, outputs = _test(path, record)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return PageModel(path, name, FORMATS[path.suffix.lower()], digest, record, picture, outputs)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What lies beside the file; for an ONNX file alone what stands in it."""
+    from phonecv.exporting.record import read_record
+
+    record = read_record(path)
+    if record or path.suffix.lower() != ".onnx" or find_spec("onnx") is None:
+        return record
+    import onnx
+
+    from phonecv.exporting.onnx import PREFIX, refuse_outside_weights
+
+    refuse_outside_weights(path)
+    for entry in onnx.load(path, load_external_data=False).metadata_props:
+        if entry.key.startswith(PREFIX):
+            try:
+                record[entry.key.removeprefix(PREFIX)] = json.loads(entry.value)
+            except ValueError:
+                record[entry.key.removeprefix(PREFIX)] = entry.value
+    return record
+
+
+def _test(path: Path, record: Mapping[str, Any]) -> tuple[Path | None, tuple[tuple[float, ...] | None, ...]]:
+    test = record.get("test")
+    if not isinstance(test, dict) or not isinstance(test.get("picture"), str):
+        return None, ()
+    # Only its name counts: a record must not offer files from elsewhere.
+    picture = path.with_name(Path(test["picture"]).name)
+    if picture.suffix.lower() != ".png" or not picture.is_file():
+        return None, ()
+    found = test.get("outputs", {})
+    values = (found.get(name, {}).get("values") for name in record.get("outputs", ()))
+    return picture, tuple(None if value is None else tuple(float(number) for number in value) for value in values)

@@ -1,0 +1,105 @@
+"""The files that candidates are loaded from: networks, exported files, pictures and what should come out for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phonecv.benchmarking import exported, onnx_files
+from phonecv.benchmarking.calls import tiled
+from phonecv.benchmarking.onnx_calls import onnxruntime_call
+from phonecv.benchmarking.plan import Entry
+from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
+from phonecv.benchmarking.subject import Subject
+from phonecv.benchmarking.torch_calls import arrays
+from phonecv.benchmarking.worker import Candidate
+from phonecv.errors import UserError
+from phonecv.exporting.pictures import probe_images
+
+log = logging.getLogger("phonecv.benchmarking")
+
+
+def prepare(entries: Sequence[Entry], folder: Path) -> list[Candidate]:
+    """Write the files that the candidates are loaded from: networks, ONNX, int8 ONNX, pictures and expected outputs."""
+    files: dict[tuple[int, str], str] = {}
+    candidates = []
+    for entry in entries:
+        subject, key = entry.subject, id(entry.subject)
+        stem = folder / str(len(files))
+        if (key, "probe") not in files:
+            images = probe_images(*subject.size).numpy()
+            outputs = expected_outputs(subject, images)
+            np.savez(stem.with_suffix(".npz"), images, *outputs)
+            files[key, "probe"] = str(stem.with_suffix(".npz"))
+        kind = _kind(entry)
+        if (key, kind) not in files:
+            files[key, kind] = str(_prepared(entry, kind, files, stem))
+        candidates.append(
+            Candidate(
+                label=entry.label,
+                runtime=entry.runtime,
+                precision=entry.precision,
+                layout=entry.layout,
+                probe=files[key, "probe"],
+                file=files[key, kind],
+                limit=LIMITS[entry.precision],
+            )
+        )
+    return candidates
+
+
+def _kind(entry: Entry) -> str:
+    """Which file an entry is timed from: the network, a format, or that format in int8."""
+    formats = RUNTIMES[entry.runtime].formats
+    if not formats:
+        return "network"
+    chosen = entry.subject.format if entry.subject.path is not None else formats[0]
+    quantized = entry.precision == "int8" and entry.subject.precision != "int8"
+    return f"{chosen}-int8" if quantized else chosen
+
+
+def _prepared(entry: Entry, kind: str, files: dict[tuple[int, str], str], stem: Path) -> Path:
+    """Make such a file, from others where it needs them; the person's own stays where it is."""
+    subject, (format_, _, low) = entry.subject, kind.partition("-")
+    images = probe_images(*subject.size).numpy()
+    if kind == "network":
+        torch.save(subject.network, stem.with_suffix(".pt"))
+        return stem.with_suffix(".pt")
+    if subject.path is not None and not low:
+        return subject.path
+    log.info("exporting %s for %s%s", subject.name, RUNTIMES[entry.runtime].title, f" in {low}" * bool(low))
+    if format_ != "onnx":
+        assert subject.network is not None
+        folder = stem.with_suffix(".files")
+        return exported.write_for_timing(subject.network, format_, low or "float32", images, folder, subject.name)
+    if not low:
+        assert subject.network is not None
+        onnx_files.write_for_timing(subject.network, images, stem.with_suffix(".onnx"))
+        return stem.with_suffix(".onnx")
+    if (id(subject), "onnx") not in files:
+        whole = stem.with_name(f"{stem.name}-whole")
+        files[id(subject), "onnx"] = str(_prepared(entry, "onnx", files, whole))
+    path = stem.with_suffix(".int8.onnx")
+    onnx_files.quantize_for_timing(Path(files[id(subject), "onnx"]), images, path)
+    return path
+
+
+def expected_outputs(subject: Subject, images: np.ndarray) -> list[np.ndarray]:
+    """The outputs that count: PyTorch's in float32; of a file alone, those of its own runtime, one thread."""
+    if subject.network is not None:
+        with torch.inference_mode():
+            outputs = arrays(subject.network(torch.from_numpy(images)))
+    elif subject.format != "onnx":
+        outputs = exported.own_outputs(subject, images)
+    else:
+        assert subject.path is not None
+        step = subject.batch or len(images)
+        call = onnxruntime_call(subject.path, tiled(images, step), threads=1)
+        outputs = [tiled(value, len(images)) for value in call.outputs()] if step < len(images) else call.outputs()
+    if not all(np.isfinite(value).all() for value in outputs):
+        raise UserError(f"the outputs of {subject.name} are not finite; its weights are broken")
+    return outputs

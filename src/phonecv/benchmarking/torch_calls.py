@@ -1,0 +1,86 @@
+"""PyTorch as a candidate: eager and compiled."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phonecv.benchmarking.calls import Call
+from phonecv.compile import compile_for_inference
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+
+
+def torch_call(
+    network: nn.Module, images: np.ndarray, *, precision: str, layout: str, device: str, compiled: bool
+) -> Call:
+    """A network under `torch.inference_mode`, with weights in the precision and the layout asked for.
+
+    The input is float32; turning it into lower precision is part of the call.
+
+    Args:
+        network: stays as it is.
+        images: float32, ``B 3 H W``.
+        precision: a key of `DTYPES`.
+        layout: "nchw", "nhwc" (PyTorch's channels_last), or "auto" for the faster one, tried here.
+        device: where to run.
+        compiled: through `torch.compile`.
+    """
+    if layout == "auto":
+        # Which layout is better hangs on the network, its convolutions and the processor, and eager tells in a moment.
+        made = {name: _eager(network, images, precision, name, device) for name in FORMATS}
+        layout = min(made, key=lambda name: _fastest(made[name]))
+        if not compiled:
+            return made[layout]
+    if not compiled:
+        return _eager(network, images, precision, layout, device)
+    ready, x, low = _placed(network, images, precision, layout, device)
+    return _call(compile_for_inference(ready, x.to(low)), x, low, layout)
+
+
+def _eager(network: nn.Module, images: np.ndarray, precision: str, layout: str, device: str) -> Call:
+    ready, x, low = _placed(network, images, precision, layout, device)
+    return _call(ready, x, low, layout)
+
+
+def _placed(
+    network: nn.Module, images: np.ndarray, precision: str, layout: str, device: str
+) -> tuple[nn.Module, Tensor, torch.dtype]:
+    low, memory = DTYPES[precision], FORMATS[layout]
+    ready = copy.deepcopy(network).eval().requires_grad_(False).to(device=device, dtype=low)
+    for parameter in ready.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory)
+    return ready, torch.from_numpy(images).to(device=device).contiguous(memory_format=memory), low
+
+
+def _call(network: Any, x: Tensor, low: torch.dtype, layout: str) -> Call:
+    @torch.inference_mode()
+    def run() -> Any:
+        return network(x.to(low))
+
+    return Call(run, lambda: arrays(run()), layout)
+
+
+def arrays(outputs: Tensor | Sequence[Tensor]) -> list[np.ndarray]:
+    """Outputs of a network as float32 arrays in main memory."""
+    listed = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    return [tensor.float().cpu().numpy() for tensor in listed]
+
+
+def _fastest(call: Call, tries: int = 6) -> float:
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    taken = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        call.run()
+        wait()
+        taken.append(time.perf_counter() - start)
+    return min(taken)

@@ -1,0 +1,218 @@
+"""The process that times: one for each number of threads, so that no runtime has to change the size of its pool.
+
+``python -m phonecv.benchmarking.worker JOB RESULT`` reads a `Job` and writes what it found, both JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonecv.benchmarking.calls import Call, difference, tiled
+from phonecv.errors import UserError
+from phonecv.files import write_json
+
+#: The log's levels and names are those of the process that started this one.
+log = logging.getLogger("phonecv.benchmarking")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One subject in one runtime and precision.
+
+    Attributes:
+        label: unique, "network/runtime/precision".
+        runtime: a key of `phonecv.benchmarking.runtimes.RUNTIMES`.
+        precision: float32, bf16, fp16 or int8.
+        layout: for PyTorch "nchw", "nhwc" or "auto".
+        probe: .npz of pictures, then the outputs expected for them.
+        file: the pickled network, or the exported file.
+        limit: largest difference of the outputs; None for no limit.
+    """
+
+    label: str
+    runtime: str
+    precision: str
+    layout: str
+    probe: str
+    file: str
+    limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process does.
+
+    Attributes:
+        candidates: they take turns at every batch size.
+        batches: one after the other.
+        threads: of every runtime; with one, the process is bound to one core.
+        device: "cpu" or a CUDA device.
+        rounds: at most.
+        seconds: of one batch size's rounds, about.
+        warmup: calls, at most.
+        peaks: whether to measure what the machine can do.
+        memory: whether to look at the memory of one candidate instead of timing several.
+    """
+
+    candidates: tuple[Candidate, ...]
+    batches: tuple[int, ...]
+    threads: int
+    device: str
+    rounds: int
+    seconds: float | None
+    warmup: int
+    peaks: bool = True
+    memory: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """From the file that `write` made."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["candidates"] = tuple(Candidate(**candidate) for candidate in values["candidates"])
+        values["batches"] = tuple(values["batches"])
+        return cls(**values)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_json(path, asdict(self))
+
+
+@dataclass(slots=True)
+class Group:
+    """What was found for one batch size: per label the seconds of each round, and facts about the candidate."""
+
+    batch: int
+    times: dict[str, list[float]] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
+    """Load the candidate's file into its runtime."""
+    if candidate.runtime in ("eager", "compiled"):
+        import torch
+
+        from phonecv.benchmarking.torch_calls import torch_call
+
+        # Written a moment ago by the process that started this one.
+        network = torch.load(candidate.file, weights_only=False)
+        return torch_call(
+            network,
+            images,
+            precision=candidate.precision,
+            layout=candidate.layout,
+            device=job.device,
+            compiled=candidate.runtime == "compiled",
+        )
+    from phonecv.benchmarking import native_calls, onnx_calls
+
+    if candidate.runtime == "onnxruntime":
+        return onnx_calls.onnxruntime_call(candidate.file, images, threads=job.threads, device=job.device)
+    if candidate.runtime == "openvino":
+        return onnx_calls.openvino_call(candidate.file, images, threads=job.threads, precision=candidate.precision)
+    calls = {
+        "executorch": native_calls.executorch_call,
+        "litert": native_calls.litert_call,
+        "ncnn": native_calls.ncnn_call,
+    }
+    return calls[candidate.runtime](candidate.file, images, threads=job.threads)
+
+
+def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:
+    """How far the outputs are from PyTorch's float32.
+
+    Raises:
+        UserError: further than the candidate's limit. A fast wrong answer is no result.
+    """
+    found = difference(call.outputs(), expected)
+    if not np.isfinite(found):
+        raise UserError(f"{candidate.label} gives outputs of another shape, or not finite; it was not timed")
+    if candidate.limit is not None and found > candidate.limit:
+        raise UserError(
+            f"{candidate.label} gives wrong outputs: they differ from PyTorch's float32 by {found:.1e} of the largest, "
+            f"{candidate.limit:g} is the limit; it was not timed"
+        )
+    return found
+
+
+def probe(candidate: Candidate, batch: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Pictures of one batch, and the outputs expected for them."""
+    with np.load(candidate.probe) as held:
+        images, *expected = (tiled(held[name], batch) for name in held.files)
+    return images, expected
+
+
+def run_group(job: Job, batch: int) -> Group:
+    """Build, check and time all candidates at one batch size."""
+    import torch
+
+    from phonecv.benchmarking.timing import interleave
+
+    group, calls = Group(batch), {}
+    cuda = job.device.partition(":")[0] == "cuda"
+    for candidate in job.candidates:
+        images, expected = probe(candidate, batch)
+        before = _watch_gpu(job.device) if cuda else 0
+        call = make_call(candidate, job, images)
+        details: dict[str, Any] = {"layout": call.layout, "difference": check(candidate, call, expected)}
+        if cuda and candidate.runtime in ("eager", "compiled"):
+            details["memory_mb"] = (torch.cuda.max_memory_allocated(job.device) - before) / 1e6
+        calls[candidate.label], group.details[candidate.label] = call.run, details
+    timings = interleave(calls, rounds=job.rounds, warmup=job.warmup, seconds=job.seconds)
+    group.times = {label: list(timing.times) for label, timing in timings.items()}
+    return group
+
+
+def _watch_gpu(device: str) -> int:
+    """Start the GPU's peak anew; the bytes held now."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def time_all(job: Job) -> dict[str, Any]:
+    """Everything a timing job asks for."""
+    import torch
+
+    from phonecv.benchmarking.machine import measure_peaks
+
+    torch.set_num_threads(job.threads)
+    torch.backends.cudnn.benchmark = True
+    # Before and after, because a peak measured in a slow moment would flatter everybody.
+    before = measure_peaks(job.threads, device=job.device) if job.peaks else None
+    found: dict[str, Any] = {"groups": [asdict(run_group(job, batch)) for batch in job.batches], "peaks": None}
+    if before is not None:
+        after = measure_peaks(job.threads, device=job.device)
+        found["peaks"] = asdict(before.higher(after))
+    return found
+
+
+def main(job_path: str, result_path: str) -> int:
+    """Do a job; a mistake of the person is a result, too."""
+    job = Job.read(Path(job_path))
+    if job.threads == 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    try:
+        if job.memory:
+            from phonecv.benchmarking.memory import measure_memory
+
+            found = measure_memory(job)
+        else:
+            found = time_all(job)
+    except UserError as error:
+        found = {"error": str(error)}
+    write_json(result_path, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,8 @@
+"""A model with all that an app needs of it, in one folder or zip."""
+
+from __future__ import annotations
+
+from phonecv.bundles.build import BundleResult, bundle
+from phonecv.bundles.manifest import check_manifest
+
+__all__ = ["BundleResult", "bundle", "check_manifest"]

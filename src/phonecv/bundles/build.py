@@ -1,0 +1,219 @@
+"""`bundle`: all that an app needs of a model, in one folder or zip."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonecv.bundles.contents import LABELS, LEGEND, LICENCE, PAGE, README, Contents
+from phonecv.bundles.expected import write_expected
+from phonecv.bundles.facts import task_of
+from phonecv.bundles.manifest import write_manifest
+from phonecv.bundles.page import bundle_page
+from phonecv.bundles.readers import write_readers
+from phonecv.bundles.readme import bundle_readme
+from phonecv.bundles.words import TASKS
+from phonecv.catalog import MODELS
+from phonecv.class_mapping import display_names
+from phonecv.errors import UserError
+from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
+from phonecv.exporting.record import read_record
+from phonecv.exporting.run import size_of
+from phonecv.files import write_text
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+    from phonecv.models import VisionModel
+
+#: What a bundle says of weights whose licence nobody named.
+UNKNOWN_LICENCE = "not stated; say it with --licence before you pass the bundle on"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleResult:
+    """What was put together.
+
+    Attributes:
+        path: the folder, or the zip.
+        files: of the bundle, relative to it.
+        exported: records of the model files.
+        licence: of the weights, as the bundle states it.
+        bytes: of everything.
+        seconds: everything, checks included.
+    """
+
+    path: Path
+    files: tuple[str, ...]
+    exported: tuple[dict[str, Any], ...]
+    licence: str
+    bytes: int
+    seconds: float
+
+
+def bundle(
+    model: VisionModel | DenseModel | Path | str,
+    destination: Path | str,
+    *,
+    formats: Sequence[str] = ("onnx",),
+    precision: str = "float32",
+    include: Sequence[Path | str] = (),
+    name: str | None = None,
+    licence: str | None = None,
+    images: Path | str | None = None,
+    force: bool = False,
+    **options: Any,
+) -> BundleResult:
+    """Export to several formats, check each, and put the files with all that an app needs into one place.
+
+    The bundle holds the model files with their records, labels, a test picture with what has to be found in it, readers
+    in four languages, a README and a page that opens offline, the licence of the weights, and a manifest with digests.
+    It appears whole or not at all.
+
+    Args:
+        model: a network, a checkpoint, or a catalog name with public weights.
+        destination: a folder, or a name that ends in .zip.
+        formats: to export to; none, to bundle `include` alone.
+        precision: of the exported files.
+        include: exported files to take as they are, for example those of `phonecv quantize`; their records come along.
+        name: of the files; None for the model's own.
+        licence: of the weights, a text or the path of a text file; None takes what the catalog knows.
+        images: pictures to compare on, see `phonecv.export`.
+        force: replace the destination.
+        **options: more of `phonecv.exporting.export`, such as ``size``, ``bake``, ``decode``, ``max_diff``.
+
+    Raises:
+        UserError: the destination exists, a format or file is unknown, a file is not of it, or an export failed.
+    """
+    start = time.perf_counter()
+    path = Path(destination)
+    if path.exists() and not force:
+        raise UserError(f"{str(path)!r} exists already; --force replaces it")
+    exporters = [get_exporter(format) for format in dict.fromkeys(formats)]
+    for exporter in exporters:
+        exporter.require()
+    taken = [_checked(Path(file)) for file in include]
+    if not exporters and not taken:
+        raise UserError(f"a bundle needs at least one model file: formats (known: {', '.join(EXPORTERS)}) or files")
+    from phonecv.create import load_network
+
+    network = load_network(model, dense=True)
+    for file in taken:
+        _check_same(file, network)
+    stem = name or (Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name)
+    stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
+    stated = _licence(licence, model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}-") as place:
+        folder = Path(place) / (path.stem if path.suffix == ".zip" else path.name)
+        folder.mkdir()
+        for exporter in exporters:
+            export(
+                network, folder / f"{stem}{exporter.suffix}", format=exporter.format, precision=precision,
+                images=images, **options,
+            )  # fmt: skip
+        for file in taken:
+            _take(file, folder)
+        records = _records(folder)
+        _write_labels(network, records[0], folder)
+        readers, unread = write_readers(records, folder)
+        write_text(folder / LICENCE, stated + "\n")
+        expected = write_expected(folder, records)
+        contents = Contents(stem, folder, records, readers, unread, expected, stated)
+        write_text(folder / PAGE, bundle_page(contents))
+        write_text(folder / README, bundle_readme(contents))
+        files = write_manifest(folder, stem, records, stated)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        _publish(folder, path)
+    return BundleResult(path, files, tuple(records), stated, size, time.perf_counter() - start)
+
+
+def _checked(file: Path) -> Path:
+    exporter = exporter_for(file)
+    if exporter is None or not file.exists():
+        known = ", ".join(sorted(record.suffix for record in EXPORTERS.values()))
+        raise UserError(f"{file} is no exported file that exists (suffixes: {known})")
+    if not read_record(file):
+        raise UserError(f"{file} has no record beside it ({record_path(file).name}); export it with phonecv")
+    return file
+
+
+def _check_same(file: Path, network: Any) -> None:
+    """Refuse a file with other classes: labels and readers would be wrong for it.
+
+    Raises:
+        UserError: it has.
+    """
+    record = read_record(file)
+    own = (getattr(network, "task", "classify"), network.num_classes, network.class_names)
+    names = record.get("classes")
+    found = (task_of(record), record.get("num_classes"), tuple(names) if names else None)
+    if own != found:
+        raise UserError(
+            f"{file} is {TASKS.get(found[0], found[0])} of {found[1]} classes, {network.name} {TASKS[own[0]]} of"
+            f" {own[1]}{', with other names' if own[:2] == found[:2] else ''}; a bundle holds files of one network"
+        )
+
+
+def _take(file: Path, folder: Path) -> None:
+    """Copy an exported file, its parts, its record and its test picture."""
+    exporter = exporter_for(file)
+    assert exporter is not None
+    for part in (file, *(file.with_suffix(suffix) for suffix in exporter.parts), record_path(file)):
+        if (folder / part.name).exists():
+            raise UserError(f"two files of the bundle would be called {part.name}; rename one")
+        if part.is_dir():
+            shutil.copytree(part, folder / part.name)
+        else:
+            shutil.copyfile(part, folder / part.name)
+    picture = read_record(file).get("test", {}).get("picture")
+    if picture and (file.parent / Path(picture).name).is_file():
+        shutil.copyfile(file.parent / Path(picture).name, folder / Path(picture).name)
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    """Records of the model files, with the size of each."""
+    found = []
+    for exporter in EXPORTERS.values():
+        for file in sorted(folder.glob(f"*{exporter.suffix}")):
+            parts = [file, *(file.with_suffix(suffix) for suffix in exporter.parts)]
+            found.append({**read_record(file), "file": file.name, "bytes": sum(size_of(part) for part in parts)})
+    return found
+
+
+def _write_labels(network: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """A line for each class; for segmenters also their colours."""
+    names = display_names(network.class_names, network.num_classes)
+    write_text(folder / LABELS, "".join(f"{' '.join(name.split())}\n" for name in names))
+    if task_of(record) == "segment":
+        from phonecv.data.label_classes import palette_for
+        from phonecv.segment.predict import write_legend
+
+        write_legend(names, palette_for(names), folder / LEGEND)
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Give the finished folder, or its zip, the final name."""
+    if path.suffix == ".zip":
+        made = Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
+        made.replace(path)
+        return
+    if path.is_dir():
+        path.rename(folder.parent / "old")
+    folder.rename(path)
+
+
+def _licence(given: str | None, model: object) -> str:
+    if given is not None:
+        file = Path(given)
+        return file.read_text(encoding="utf-8").strip() if len(given) < 200 and file.is_file() else given
+    name, _, tag = str(model).partition(":") if isinstance(model, str) else ("", "", "")
+    if name in MODELS and not Path(str(model)).exists():
+        for weights in MODELS[name].weights:
+            if tag in ("", weights.tag):
+                return f"{name}, weights {weights.tag}: {weights.licence}"
+    return UNKNOWN_LICENCE

@@ -1,0 +1,83 @@
+"""What a bundle is made of, gathered once for the page and the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonecv.bundles.expected import DRAWN, MAP, RESULT
+from phonecv.bundles.facts import task_of
+from phonecv.exporting.formats import EXPORTERS
+from phonecv.exporting.record import record_path
+
+LICENCE, LABELS, LEGEND, PAGE, README = "LICENCE-weights.txt", "labels.txt", "legend.json", "index.html", "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Sources that serve some of the files.
+
+    Attributes:
+        folder: of the sources, relative to the bundle.
+        served: names of the files.
+    """
+
+    folder: str
+    served: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A bundle before its page, README and manifest are written.
+
+    Attributes:
+        name: of the bundle.
+        folder: where it is.
+        records: of the model files, with "file" and "bytes".
+        readers: the sets of sources.
+        unread: file -> why there are no readers for it.
+        expected: what expected.json holds, or None.
+        licence: of the weights.
+    """
+
+    name: str
+    folder: Path
+    records: Sequence[Mapping[str, Any]]
+    readers: Sequence[Readers]
+    unread: Mapping[str, str]
+    expected: Mapping[str, Any] | None
+    licence: str
+
+    def files(self) -> list[tuple[str, str]]:
+        """Every file that there will be, and what it is."""
+        found: list[tuple[str, str]] = []
+        for record in self.records:
+            exporter = EXPORTERS[record["format"]]
+            parts = [Path(record["file"]).with_suffix(suffix).name for suffix in exporter.parts]
+            found.append((record["file"], f"the model for {exporter.title}, {record.get('precision', '')}"))
+            found += [(part, f"belongs to {record['file']}, keep them together") for part in parts]
+            found.append((record_path(Path(record["file"])).name, f"the record of {record['file']}"))
+        pictures = dict.fromkeys(record["test"]["picture"] for record in self.records if record.get("test"))
+        found += [(name, "a picture to test the app with") for name in pictures if (self.folder / name).is_file()]
+        if self.expected is not None:
+            through = self.expected["through"]
+            found.append((RESULT, f"what the app has to find in {self.expected['picture']}, through {through}"))
+            if "map" in self.expected:
+                found.append((MAP, "the classes of its pixels as a picture: values are lines of labels.txt, from 0"))
+            if task_of(self.records[0]) != "classify":
+                found.append((DRAWN, "the same, drawn"))
+        found.append((LABELS, "a class on each line; the first is number 0"))
+        if (self.folder / LEGEND).is_file():
+            found.append((LEGEND, "number, name and colour of every class"))
+        for readers in self.readers:
+            served = "" if len(self.readers) == 1 else f", for {', '.join(readers.served)}"
+            found.append((f"{readers.folder}/", f"sources for C++, JavaScript, Kotlin and Swift{served}"))
+        return [
+            *found,
+            (README, "files, tensors and steps, for the person who builds the app"),
+            (PAGE, "the same with a picture, on a page that opens in any browser, offline"),
+            (LICENCE, "the licence of the weights"),
+            ("manifest.json", "all files with sizes and SHA-256 digests"),
+        ]

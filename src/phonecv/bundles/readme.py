@@ -1,0 +1,127 @@
+"""README.md of a bundle: for the person who builds the app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phonecv._version import __version__
+from phonecv.bundles.contents import Contents
+from phonecv.bundles.expected import expected_rows
+from phonecv.bundles.facts import input_of, kind_of, task_of
+from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
+from phonecv.exporting.formats import EXPORTERS
+
+
+def bundle_readme(contents: Contents) -> str:
+    """The text, in Markdown."""
+    first = contents.records[0]
+    parts = [
+        f"# {_line(contents.name)}",
+        f"{_line(first['model'])}: {TASKS.get(task_of(first), 'a network')} of {first['num_classes']} classes in files"
+        f" for phones, made and checked by phonecv {__version__}.",
+        "## Files",
+        _table(("file", "what it is"), [(f"`{name}`", what) for name, what in contents.files()]),
+        *_models(contents.records),
+        *_readers(contents),
+        *_test(contents),
+        f"## Licence of the weights\n\n{contents.licence}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tensors of every file, and the way to and from them; what equals the file before is said once."""
+    parts: list[str] = []
+    said: dict[str, str] = {}
+    for record in records:
+        exporter = EXPORTERS[record["format"]]
+        given = input_text(record)
+        parts.append(
+            f"## {record['file']}\n\n{exporter.title}, {record.get('precision', '')}, {record['bytes'] / 1e6:.2f} MB."
+            f" {_checked(record)}"
+        )
+        rows = [("in", f"`{given.name}`", given.shape, given.type, given.meaning)]
+        rows += [("out", f"`{one.name}`", one.shape, one.type, one.meaning) for one in output_texts(record)]
+        parts.append(_table(("", "name", "shape", "type", "meaning"), rows))
+        if record["format"] in ("executorch", "pt2"):
+            parts.append("The file knows no names; outputs come in this order.")
+        if record.get("dynamic_batch"):
+            parts.append("B: any number of pictures.")
+        if record.get("dynamic_size"):
+            parts.append("H, W: any height and width; h, w follow from them.")
+        if input_of(record)["layout"] == "RGB picture":
+            parts.append("Core ML takes a picture (a CVPixelBuffer): round the values of the reader to bytes.")
+        steps = [f"**{step}**: {how}" for step, how in preparation(record)]
+        for title, lines in (("A picture becomes the input", steps), ("The outputs become a result", reading(record))):
+            listed = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+            before = said.setdefault(listed, record["file"])
+            parts.append(f"{title}:\n\n{listed}" if before == record["file"] else f"{title} as for {before}.")
+    return parts
+
+
+def _checked(record: Mapping[str, Any]) -> str:
+    checked = record.get("checked") or {}
+    if record.get("difference") is None or not checked:
+        return "It was not run after it was written."
+    return (
+        f"Run by {checked.get('by', 'its runtime')} on {checked.get('pictures')} pictures and compared with PyTorch:"
+        f" difference {record['difference']:.1e} of the largest output."
+    )
+
+
+def _readers(contents: Contents) -> list[str]:
+    parts = []
+    if contents.readers:
+        if task_of(contents.records[0]) == "classify":
+            others = (
+                "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
+            )
+        else:
+            others = "Kotlin is compiled and run likewise where a compiler is installed; Swift is only parsed."
+        parts.append(
+            "## Readers\n\nSources without dependencies that do all of this: copy that of your language into the app."
+            " How to call it stands at its top. The tests of phonecv compile and run those for C++ and JavaScript and"
+            f" compare them with phonecv itself. {others}"
+        )
+        if len(contents.readers) > 1:
+            rows = [(f"`{readers.folder}/`", ", ".join(readers.served)) for readers in contents.readers]
+            parts.append(_table(("folder", "for"), rows))
+    if contents.unread:
+        lines = "\n".join(f"- {name}: {why}." for name, why in contents.unread.items())
+        heading = "" if parts else "## Readers\n\n"
+        parts.append(f"{heading}No readers for\n\n{lines}")
+    return parts
+
+
+def _test(contents: Contents) -> list[str]:
+    expected = contents.expected
+    if expected is None:
+        return []
+    header, rows = expected_rows(expected)
+    rounding = "8-bit and 16-bit files differ a little more than rounding."
+    what = {
+        "classify": "these classes",
+        "segment": "these shares, and `expected.png` pixel by pixel but for a few at borders",
+        "detect": f"these objects, at the threshold {expected.get('threshold', 0):g}",
+    }[task_of(contents.records[0])]
+    more = ""
+    if expected.get("count", 0) > len(rows):
+        more = f" The best {len(rows)} of {expected['count']} are listed."
+    if kind_of(contents.records[0]) and any(kind_of(one) != kind_of(contents.records[0]) for one in contents.records):
+        rounding += " Files with another part of the decoding may differ at borders and between equal scores."
+    return [
+        f"## Test\n\nGive the app `{expected['picture']}` ({expected['width']} x {expected['height']}, width x height)."
+        f" Through `{expected['through']}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}",
+        _table(header, rows) if rows else "Nothing is found in this picture.",
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_line(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def _line(text: object) -> str:
+    """On one line, and no HTML."""
+    return " ".join(str(text).split()).replace("<", "&lt;")

@@ -1,0 +1,25 @@
+"""Exporting to the formats that phones and their runtimes read: one table, one function, one file per format.
+
+What is written is loaded by the format's own runtime and compared with PyTorch before it gets its name.
+"""
+
+from __future__ import annotations
+
+from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter, resolve
+from phonecv.exporting.opening import open_exported
+from phonecv.exporting.record import check_size, record_path
+from phonecv.exporting.run import ExportResult, export
+
+__all__ = [
+    "EXPORTERS",
+    "PRECISIONS",
+    "ExportResult",
+    "Exporter",
+    "check_size",
+    "export",
+    "exporter_for",
+    "get_exporter",
+    "open_exported",
+    "record_path",
+    "resolve",
+]

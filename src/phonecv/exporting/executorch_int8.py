@@ -1,0 +1,139 @@
+"""Static int8 for ExecuTorch: PyTorch's graph with quantizers where XNNPACK has 8-bit kernels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+from torch import Tensor, fx
+from torchao.quantization.pt2e import MinMaxObserver
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+from phonecv.exporting.job import Job
+from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+
+_RELU6 = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+_CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
+
+#: Smallest scale, as in XNNPACK's own settings: a layer that is always zero must not divide by zero.
+_EPS = 2**-12
+
+
+class TailObserver(MinMaxObserver):
+    """Watches one activation; its range is the percentile asked for, exactly, or minimum and maximum.
+
+    Args:
+        pictures: how many will come, one at a time.
+        percentile: see `Tails`.
+        **kwargs: of the library's observer.
+    """
+
+    def __init__(self, pictures: int, percentile: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pictures, self.percentile = pictures, percentile
+        self.tails: Tails | None = None
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Take the values in and give them on."""
+        if self.tails is None:
+            self.tails = Tails(x_orig.numel() * self.pictures, self.percentile)
+        self.tails.add(x_orig.detach().float().numpy())
+        low, high = self.tails.range()
+        self.min_val.fill_(low)
+        self.max_val.fill_(high)
+        return x_orig
+
+
+class _Quantizer(XNNPACKQuantizer):
+    """XNNPACK's quantizer, which knows that a ReLU belongs to the convolution before it, but not that a ReLU6 does.
+
+    It rounds what goes into the ReLU6, in steps that also span what is cut away behind it.
+    """
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        annotated = super().annotate(model)
+        for node in annotated.graph.nodes:
+            if node.target not in _RELU6:
+                continue
+            (source,) = node.all_input_nodes
+            before = source.meta.get(Q_ANNOTATION_KEY)
+            if source.target in _CONVOLUTIONS and len(source.users) == 1 and before and before.output_qspec:
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=before.output_qspec, _annotated=True)
+                before.output_qspec = None
+        return annotated
+
+
+def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
+    """The program of one picture, with int8 weights (per channel, symmetric) and activations (per tensor, affine).
+
+    XNNPACK computes convolutions, linear layers, sums, products and means in 8 bits; norms, softmax, SiLU and the
+    attention's matrix products stay float, with quantizers in between.
+
+    Args:
+        job: with pictures to calibrate on; of `Job.settings` all are supported. Its module is one that XNNPACK takes,
+            with contiguous weights.
+
+    Returns:
+        The program, ready for lowering, and what was used, as JSON values.
+
+    Raises:
+        UserError: bad settings or calibration pictures.
+    """
+    settings = int8_settings(job)
+    pictures = torch.from_numpy(calibration_pictures(job))
+    paths = chosen_modules(job.module, settings.float_layers)
+    example = (job.example[:1].contiguous(),)
+    quantizer = _Quantizer().set_global(_config(len(pictures), settings.span))
+    quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in paths))
+    with torch.no_grad():
+        graph = torch.export.export(job.module, example).module()
+        prepared = prepare_pt2e(graph, quantizer)
+        for picture in pictures.split(1):
+            prepared(picture)
+        converted = convert_pt2e(prepared)
+        program = torch.export.export(converted, example)
+    used = {
+        "range": settings.range,
+        "percentile": settings.percentile if settings.range == "percentile" else None,
+        "float_layers": [path.removeprefix("network.") for path in paths],
+        "calibration": len(pictures),
+        "weights": "int8, symmetric, per output channel",
+        "activations": "int8, affine, per tensor",
+        "operators": quantized_operators(program.graph_module),
+    }
+    return program, used
+
+
+def _config(pictures: int, percentile: float) -> QuantizationConfig:
+    standard = get_symmetric_quantization_config(is_per_channel=True)
+    activation = QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=TailObserver.with_args(pictures=pictures, percentile=percentile, eps=_EPS),
+    )
+    return QuantizationConfig(activation, activation, standard.weight, standard.bias)
+
+
+def _inside(node: fx.Node, path: str) -> bool:
+    """Whether an operator belongs to a module or to one inside it."""
+    stack = node.meta.get("nn_module_stack", {})
+    where = [name.removeprefix("L['self'].") for name, _ in stack.values()]
+    return any(name == path or name.startswith(f"{path}.") for name in where)
+
+
+def quantized_operators(graph: fx.GraphModule) -> dict[str, int]:
+    """How many operators of each kind compute in 8 bits: all that they read is quantized, but for biases."""
+    counts: Counter[str] = Counter()
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or "quantize" in str(node.target):
+            continue
+        floats = [source for source in node.all_input_nodes if "dequantize" not in str(source.target)]
+        if len(floats) < len(node.all_input_nodes) and all(source.meta["val"].ndim <= 1 for source in floats):
+            counts[node.target.__name__.partition(".")[0]] += 1
+    return dict(sorted(counts.items()))

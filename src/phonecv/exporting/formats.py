@@ -1,0 +1,202 @@
+"""The formats that the package writes: one table, which the command line, the documentation and the tests read."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from phonecv.errors import UserError, did_you_mean
+
+#: Arithmetic of a file. "int8-weights" stores weights in 8 bits and computes in floating point.
+PRECISIONS = ("float32", "fp16", "int8", "int8-weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """A format the package can write.
+
+    Attributes:
+        format: its name in `export` and on the command line.
+        title: its name in tables.
+        suffix: of the main file, which is also how `open_session`, `evaluate` and `predict` recognise it.
+        extra: what to install, ``pip install "phonecv[extra]"``.
+        packages: import names that the extra brings.
+        function: import path "module:function" of the writer, ``(Job, folder) -> Written``.
+        session: import path of the function that opens such a file, ``(path, threads=, precision=) -> Session``.
+        parts: suffixes of the other files that belong to the main one, which stand in its place.
+        dynamic_batch: one file serves every batch size.
+        dynamic_size: one file serves every height and width.
+        precisions: of `PRECISIONS`, those that can be written.
+        refused: family ("emo", "emov2", "mobileone"), task, architecture, or task and decoding as in "detect, final" ->
+            why it cannot be written.
+        isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
+        checked_by: what runs the file here, for people.
+    """
+
+    format: str
+    title: str
+    suffix: str
+    extra: str
+    packages: tuple[str, ...]
+    function: str
+    session: str
+    parts: tuple[str, ...] = ()
+    dynamic_batch: bool = False
+    dynamic_size: bool = False
+    precisions: tuple[str, ...] = ("float32",)
+    refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    isolated: bool = True
+    checked_by: str = ""
+
+    def missing(self) -> list[str]:
+        """Packages of the extra that are not installed."""
+        return [name for name in self.packages if find_spec(name) is None]
+
+    def require(self) -> None:
+        """Check that the extra is installed.
+
+        Raises:
+            UserError: it is not; the message holds the line that installs it.
+        """
+        missing = self.missing()
+        if missing:
+            raise UserError(
+                f"{self.title} needs {', '.join(missing)}, not installed here; "
+                f'install with: pip install "phonecv[{self.extra}]"'
+            )
+
+
+def _no_mask_rcnn(why: str) -> Mapping[str, str]:
+    """Why a format cannot hold Mask R-CNN, whose second stage reads the features of many boxes with RoIAlign."""
+    return MappingProxyType({"mask_rcnn_fpn": f"{why}; write ONNX, OpenVINO or torch.export"})
+
+
+_ALL = (
+    Exporter(
+        format="onnx",
+        title="ONNX",
+        suffix=".onnx",
+        extra="onnx",
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        function="phonecv.exporting.onnx:write",
+        session="phonecv.exporting.onnx:open_session",
+        dynamic_batch=True,
+        dynamic_size=True,
+        precisions=("float32", "fp16", "int8", "int8-weights"),
+        isolated=False,
+        checked_by="ONNX Runtime",
+    ),
+    Exporter(
+        format="openvino",
+        title="OpenVINO",
+        suffix=".xml",
+        parts=(".bin",),
+        extra="openvino",
+        packages=("openvino", "nncf", "onnx", "onnxscript"),
+        function="phonecv.exporting.openvino:write",
+        session="phonecv.exporting.openvino:open_session",
+        dynamic_batch=True,
+        dynamic_size=True,
+        precisions=("float32", "fp16", "int8", "int8-weights"),
+        checked_by="OpenVINO",
+    ),
+    Exporter(
+        format="executorch",
+        title="ExecuTorch (XNNPACK)",
+        suffix=".pte",
+        extra="executorch",
+        packages=("executorch", "torchao"),
+        function="phonecv.exporting.executorch:write",
+        session="phonecv.exporting.executorch:open_session",
+        precisions=("float32", "int8"),
+        refused=_no_mask_rcnn("ExecuTorch has no kernel for RoIAlign"),
+        checked_by="ExecuTorch",
+    ),
+    Exporter(
+        format="litert",
+        title="LiteRT",
+        suffix=".tflite",
+        extra="litert",
+        packages=("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+        function="phonecv.exporting.litert:write",
+        session="phonecv.exporting.litert:open_session",
+        precisions=("float32", "fp16", "int8", "int8-weights"),
+        refused=_no_mask_rcnn("LiteRT has no operator for RoIAlign"),
+        checked_by="LiteRT",
+    ),
+    Exporter(
+        format="coreml",
+        title="Core ML",
+        suffix=".mlpackage",
+        extra="coreml",
+        packages=("coremltools",),
+        function="phonecv.exporting.coreml:write",
+        session="phonecv.exporting.coreml:open_session",
+        precisions=("float32", "fp16", "int8-weights"),
+        refused=_no_mask_rcnn("coremltools 9.0 converts no RoIAlign"),
+        checked_by="interpreter of Core ML programs, not by Core ML",
+    ),
+    Exporter(
+        format="ncnn",
+        title="ncnn",
+        suffix=".param",
+        parts=(".ncnn.bin",),
+        extra="ncnn",
+        packages=("ncnn", "pnnx"),
+        function="phonecv.exporting.ncnn:write",
+        session="phonecv.exporting.ncnn:open_session",
+        precisions=("float32", "fp16"),
+        refused=MappingProxyType(
+            {
+                **_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
+                "detect, final": "ncnn has no operators that sort, gather and compare, which suppression needs; decode"
+                " 'boxes' (--decode boxes) and suppress in the app, or write another format",
+            }
+        ),
+        checked_by="ncnn",
+    ),
+    Exporter(
+        format="pt2",
+        title="torch.export",
+        suffix=".pt2",
+        extra="",
+        packages=("torch",),
+        function="phonecv.exporting.pt2:write",
+        session="phonecv.exporting.pt2:open_session",
+        dynamic_batch=True,
+        dynamic_size=True,
+        isolated=False,
+        checked_by="PyTorch",
+    ),
+)
+
+EXPORTERS: dict[str, Exporter] = {record.format: record for record in _ALL}
+
+
+def get_exporter(format: str) -> Exporter:
+    """The record of a format.
+
+    Raises:
+        UserError: there is no such format.
+    """
+    if format not in EXPORTERS:
+        known = ", ".join(EXPORTERS)
+        raise UserError(f"unknown export format {format!r}{did_you_mean(format, EXPORTERS)} (known: {known})")
+    return EXPORTERS[format]
+
+
+def exporter_for(path: Path | str) -> Exporter | None:
+    """The format whose suffix a path has, or None."""
+    suffix = Path(path).suffix.lower()
+    return next((record for record in EXPORTERS.values() if record.suffix == suffix), None)
+
+
+def resolve(import_path: str) -> Callable[..., Any]:
+    """The function behind "module:name", imported now."""
+    module, _, name = import_path.partition(":")
+    return getattr(importlib.import_module(module), name)

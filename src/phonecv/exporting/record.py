@@ -1,0 +1,139 @@
+"""The JSON beside an exported file: all that an app needs to feed it and to read what it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonecv._version import __version__
+from phonecv.errors import UserError
+from phonecv.models import VisionModel
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+
+
+def record_path(path: Path) -> Path:
+    """Where the JSON record of an exported file lies: its full name and ".json", as x.onnx.json."""
+    return path.with_name(path.name + ".json")
+
+
+def describe(
+    network: VisionModel | DenseModel,
+    height: int,
+    width: int,
+    *,
+    outputs: tuple[str, ...],
+    bake: bool,
+    decode: bool | str,
+) -> dict[str, Any]:
+    """The record that travels with the file; see docs/deploy.md for its fields."""
+    from phonecv.exporting.dense import decoding_of, decoding_record
+
+    common = {
+        "version": __version__,
+        "task": getattr(network, "task", "classify"),
+        "model": network.name,
+        "form": network.form,
+        "num_classes": network.num_classes,
+        "classes": list(network.class_names) if network.class_names else None,
+        "input_size": [height, width],
+        "input_range": "pixels 0..255" if bake else "normalised",
+        "outputs": list(outputs),
+        "decoded": decoding_of(decode) != "raw",
+    }
+    if isinstance(network, VisionModel):
+        spec = at_size(network.preprocessing, height, width).to_dict()
+        prepared = {"quantization": network.quantization} if network.quantization else {}
+        return {**common, "overrides": network.overrides, "preprocessing": spec, **prepared}
+    return {
+        **common,
+        "architecture": network.architecture,
+        "options": network.options,
+        "backbone": network.backbone_name,
+        "overrides": network.backbone_overrides,
+        "preprocessing": network.preprocessing.to_dict(),
+        "decoding": decoding_record(network, height, width, decode),
+        **({"quantization": state} if (state := getattr(network, "quantization", None)) else {}),
+    }
+
+
+def at_size(preprocessing: Preprocessing, height: int, width: int) -> Preprocessing:
+    """The preprocessing that makes this input: a square one changes its size, others keep the model's."""
+    return preprocessing if height != width else replace(preprocessing, size=height)
+
+
+def check_size(size: int | tuple[int, int] | None, network: VisionModel | DenseModel) -> tuple[int, int]:
+    """Input height and width as two numbers.
+
+    Raises:
+        UserError: not positive.
+    """
+    spec = network.preprocessing
+    if size is None and isinstance(spec, DensePreprocessing) and spec.longest is not None:
+        multiple = spec.multiple  # a picture of the usual 3:4
+        height, width = (-(-side // multiple) * multiple for side in spec.target(3 * spec.longest, 4 * spec.longest))
+        return height, width
+    if size is None:
+        size = spec.size
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise UserError(f"input size {height}x{width} is not positive; the model's own is {spec.size}")
+    return height, width
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record beside an exported file; empty if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    beside = record_path(path)
+    if not beside.is_file():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{beside} is not JSON ({error}); export the network again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{beside} does not hold a record; export the network again")
+    return found
+
+
+def find_record(path: Path) -> dict[str, Any]:
+    """The record beside an exported file, or the one within an ONNX or torch.export file; empty if there is none.
+
+    Runs nothing of the file.
+
+    Raises:
+        UserError: it is damaged, or the file is one that is never opened.
+    """
+    suffix = path.suffix.lower()
+    within: dict[str, Any] = {}
+    if suffix == ".onnx" and find_spec("onnx") is not None:
+        from phonecv.exporting.onnx import metadata_record, refuse_outside_weights
+
+        within = metadata_record({entry.key: entry.value for entry in refuse_outside_weights(path).metadata_props})
+    elif suffix == ".pt2":
+        from phonecv.exporting.pt2_check import checked_record
+
+        within = checked_record(path)
+    return read_record(path) or within
+
+
+def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreprocessing | None:
+    """The preprocessing in a record, if it has one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    values = record.get("preprocessing")
+    if not isinstance(values, dict):
+        return None
+    kind = Preprocessing if record.get("task", "classify") == "classify" else DensePreprocessing
+    return kind.from_dict(values)

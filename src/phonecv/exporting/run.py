@@ -1,0 +1,354 @@
+"""`export`: from a network to a checked file under its final name, or to nothing at all."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from phonecv.errors import UserError
+from phonecv.exporting.checks import MIN_AGREEMENT, Comparison, allowed, check_inputs, compare, expected_outputs
+from phonecv.exporting.dense import decoding_of, traceable
+from phonecv.exporting.deployable import deployable
+from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_exporter
+from phonecv.exporting.job import Job
+from phonecv.exporting.perform import ExportFailed, Performed, perform
+from phonecv.exporting.pictures import Pictures, check_pictures
+from phonecv.exporting.record import check_size, describe, record_path
+from phonecv.files import write_json, write_text
+from phonecv.preprocessing import DensePreprocessing
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+    from phonecv.models import VisionModel
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What was written and how it was checked.
+
+    Attributes:
+        path: the main file.
+        files: all that belongs to it, first the main file; the record and the test picture are among them.
+        record: the JSON beside it, with preprocessing, classes and form.
+        format: name in `EXPORTERS`.
+        precision: of the file.
+        model: catalog name, or heads and backbone.
+        form: "training" or "deploy".
+        size: input height and width it was traced with.
+        bytes: of the files that an app needs: without the record and the test picture.
+        operators: nodes of the graph.
+        difference: largest absolute difference of the outputs from PyTorch's, divided by max(1, largest
+            output); None if it was not checked.
+        agreement: share of pictures, or of a segmenter's pixels, with PyTorch's best class; None where nothing is
+            chosen or checked.
+        checked_by: the runtime that ran it; empty if none did.
+        seconds: everything, checks included.
+        report: what runs outside the accelerator; see `Written`.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    record: Path
+    format: str
+    precision: str
+    model: str
+    form: str
+    size: tuple[int, int]
+    bytes: int
+    operators: int
+    difference: float | None
+    agreement: float | None
+    checked_by: str
+    seconds: float
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        paths = {"path": str(self.path), "record": str(self.record), "files": [str(file) for file in self.files]}
+        return asdict(self) | paths | {"size": list(self.size), "report": dict(self.report)}
+
+
+def export(
+    model: VisionModel | DenseModel | Path | str,
+    destination: Path | str,
+    *,
+    format: str | None = None,
+    form: str = "deploy",
+    size: int | tuple[int, int] | None = None,
+    dynamic_size: bool = False,
+    precision: str = "float32",
+    bake: bool = False,
+    decode: bool | str = False,
+    images: Path | str | Sequence[Path] | None = None,
+    verify: bool = True,
+    max_diff: float | None = None,
+    min_agreement: float | None = None,
+    calibration: np.ndarray | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> ExportResult:
+    """Write a network in another format, run the file in that format's runtime and compare.
+
+    Args:
+        model: a network, the path of a checkpoint, or a catalog name, whose public weights are then used.
+        destination: the file to write; a folder gets ``<model><suffix>``.
+        format: a key of `EXPORTERS`; None for the one whose suffix `destination` has.
+        form: "deploy" fuses the network first (a copy); "training" exports it as it is.
+        size: input height and width, one number for a square; None for the size of its preprocessing.
+        dynamic_size: leave height and width free, where the format can; `size` is then what it is traced with.
+        precision: of `phonecv.exporting.formats.PRECISIONS`; "int8" needs `calibration`, see `phonecv.quantize`.
+        bake: the file takes pixel values 0..255 and normalises them itself (Core ML: a picture).
+        decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel; "boxes"
+            stops before suppression. See `phonecv.exporting.dense.DECODINGS`.
+        images: pictures to compare on: a folder, a pattern or files; None for embedded photographs.
+        verify: run the file and compare; False only writes it.
+        max_diff: largest difference allowed, see `ExportResult.difference`; None for the precision's own limit.
+        min_agreement: least share of pictures with PyTorch's best class; None for the precision's own.
+        calibration: ``N 3 H W`` float32 for int8, as the network takes it.
+        settings: of the quantization.
+
+    Returns:
+        The file, its record and the difference found.
+
+    Raises:
+        UserError: bad arguments, a package is missing, the exporter failed, or the outputs differ.
+    """
+    exporter = get_exporter(format) if format is not None else _by_suffix(destination)
+    path = destination_of(model, destination, exporter)
+    if form not in ("deploy", "training"):
+        raise UserError(f"form {form!r} is not one of deploy, training")
+    _check_precision(exporter, precision)
+    min_agreement = MIN_AGREEMENT[precision] if min_agreement is None else min_agreement
+    if max_diff is not None and not 0 < max_diff < 1:
+        raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
+    if not 0 <= min_agreement <= 1:
+        raise UserError(f"min_agreement {min_agreement!r} is not a share between 0 and 1, such as 0.99")
+    if dynamic_size and not exporter.dynamic_size:
+        raise UserError(f"{exporter.title} files have one input size; formats without: {_dynamic()}")
+    exporter.require()
+    from phonecv.create import load_network
+    from phonecv.quantization.state import refuse_floating_point
+
+    start = time.perf_counter()
+    network = prepared(load_network(model, dense=True), form)
+    max_diff = allowed(precision, getattr(network, "task", "classify")) if max_diff is None else max_diff
+    _check_refused(exporter, network, decode)
+    refuse_floating_point(network, precision)
+    height, width = check_size(size, network)
+    pictures = check_pictures(images)
+    tensor = as_input(pictures, network, height, width, bake=bake)
+    example = tensor[:2]
+    if dynamic_size:
+        network, example = traceable(network, example)
+    module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
+    job = Job(
+        module=module,
+        example=example.contiguous(),
+        outputs=names,
+        stem=path.stem,
+        precision=precision,
+        dynamic_batch=exporter.dynamic_batch,
+        dynamic_size=dynamic_size,
+        record=describe(network, height, width, outputs=names, bake=bake, decode=decode),
+        calibration=calibration,
+        settings=settings or {},
+    )
+    batches: list[np.ndarray] = []
+    if verify:
+        batches = check_inputs(
+            job, tensor.numpy(), dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size
+        )
+    expected = expected_outputs(job, batches or [tensor[:1].numpy()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}-") as place:
+        folder = Path(place) / "files"
+        folder.mkdir()
+        done = _performed(exporter, job, folder, batches, path)
+        comparison = None
+        if verify:
+            comparison = compare(
+                job,
+                expected,
+                done.outputs,
+                max_diff=max_diff,
+                min_agreement=min_agreement,
+                sizes=[(batch.shape[2], batch.shape[3]) for batch in batches],
+                source=pictures.source,
+                file=path.name,
+                batches=batches,
+            )
+        record = {
+            **job.record,
+            "format": exporter.format,
+            "precision": precision,
+            "file": path.name,
+            "dynamic_batch": exporter.dynamic_batch,
+            "dynamic_size": dynamic_size,
+            "difference": None if comparison is None else comparison.difference,
+            "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
+            "report": dict(done.written.report),
+            "test": write_test(folder / f"{path.stem}.test.png", pictures, expected, names),
+        }
+        main = done.written.path
+        write_json(record_path(main), record)
+        files = move(main, folder, path)
+    # What an earlier attempt left to read is not true any more.
+    log_of(path).unlink(missing_ok=True)
+    return ExportResult(
+        path=path,
+        files=files,
+        record=record_path(path),
+        format=exporter.format,
+        precision=precision,
+        model=network.name,
+        form=network.form,
+        size=(height, width),
+        bytes=sum(size_of(file) for file in files if file.suffix not in (".json", ".png")),
+        operators=done.written.operators,
+        difference=None if comparison is None else comparison.difference,
+        agreement=None if comparison is None else comparison.agreement,
+        checked_by=done.runtime,
+        seconds=time.perf_counter() - start,
+        report=done.written.report,
+    )
+
+
+def prepared(network: Any, form: str) -> Any:
+    """A copy on the CPU, float32, in evaluation mode and in the form asked for; the person's stays as it was.
+
+    Raises:
+        UserError: the training form of a fused network.
+    """
+    from phonecv.models.fusing import fuse
+
+    network = copy.deepcopy(network).cpu().float().eval()
+    if form == "training" and network.form == "deploy":
+        raise UserError(
+            f"{network.name} is in deploy form already; its branches cannot be had back for form='training'"
+        )
+    return fuse(network) if form == "deploy" else network
+
+
+@torch.no_grad()  # in inference mode it would make tensors that no tracer takes
+def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
+    """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
+    from phonecv.data.reading import eval_transform
+    from phonecv.dense.inputs import prepare
+    from phonecv.detect.runner import to_tensor
+    from phonecv.models import VisionModel
+
+    spec = network.preprocessing
+    mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
+    if isinstance(spec, DensePreprocessing):
+        ready = [prepare([to_tensor(image)], spec, canvas=(height, width)) for image in pictures.images]
+        batch = torch.cat([one.batch for one in ready])
+    elif isinstance(network, VisionModel) and height == width:
+        transform = eval_transform(replace(spec, size=height))
+        batch = torch.stack([transform(image) for image in pictures.images])
+    else:
+        resized = [image.resize((width, height)) for image in pictures.images]
+        batch = torch.stack([(to_tensor(image).float() / 255 - mean) / std for image in resized])
+    return ((batch * std + mean) * 255).clamp(0, 255) if bake else batch
+
+
+def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[np.ndarray], path: Path) -> Performed:
+    try:
+        return perform(exporter, job, folder, batches)
+    except ExportFailed as failure:
+        log = log_of(path)
+        write_text(log, failure.log)
+        raise UserError(f"{failure}; whole log: {log}") from failure
+
+
+def log_of(path: Path) -> Path:
+    """Where a failed export leaves what the toolkit said."""
+    return path.with_name(path.name + ".log")
+
+
+def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
+    """Give the files in `folder` their final names beside `path`, the main one last, so that it is never alone."""
+    others = [file for file in sorted(folder.iterdir()) if file != main]
+    moved = []
+    for file in [*others, main]:
+        target = path.with_name(path.stem + file.name.removeprefix(main.stem)) if file != main else path
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)  # a Core ML package is a folder
+        file.replace(target)
+        moved.append(target)
+    return (moved[-1], *moved[:-1])
+
+
+def write_test(
+    picture: Path, pictures: Pictures, expected: Sequence[Sequence[np.ndarray]], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures."""
+    pictures.images[0].save(picture)
+    outputs = {}
+    for name, values in zip(names, expected[0], strict=True):
+        first = values[0]
+        figures = {"shape": list(first.shape), "mean": float(first.mean()), "max": float(first.max(initial=0))}
+        outputs[name] = figures if first.size > 2000 else {**figures, "values": first.ravel().tolist()}
+    return {"picture": picture.name, "outputs": outputs}
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def destination_of(model: object, destination: Path | str, exporter: Exporter) -> Path:
+    """The main file to write.
+
+    Raises:
+        UserError: another suffix.
+    """
+    path = Path(destination)
+    if path.is_dir() and path.suffix.lower() != exporter.suffix:
+        # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.
+        given = isinstance(model, str | Path)
+        stem = Path(str(model).partition(":")[0]).stem if given else (getattr(model, "name", "") or "model")
+        return path / f"{stem.replace(' ', '_')}{exporter.suffix}"
+    if path.suffix.lower() != exporter.suffix:
+        raise UserError(f"{path} does not end in {exporter.suffix}; try {path.with_suffix(exporter.suffix)}")
+    return path
+
+
+def _by_suffix(destination: Path | str) -> Exporter:
+    return exporter_for(destination) or get_exporter("onnx")
+
+
+def _check_precision(exporter: Exporter, precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if precision not in exporter.precisions:
+        raise UserError(f"{exporter.title} files are written as {', '.join(exporter.precisions)}, not as {precision}")
+
+
+def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:
+    from phonecv.catalog import MODELS
+
+    name = getattr(network, "backbone_name", None) or network.name
+    family = MODELS[name].family if name in MODELS else ""
+    task = getattr(network, "task", "classify")
+    for key in (family, task, getattr(network, "architecture", ""), f"{task}, {decoding_of(decode)}"):
+        if key and key in exporter.refused:
+            raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
+
+
+def _dynamic() -> str:
+    from phonecv.exporting.formats import EXPORTERS
+
+    return ", ".join(name for name, exporter in EXPORTERS.items() if exporter.dynamic_size)
+
+
+__all__ = ["Comparison", "ExportResult", "export"]

@@ -1,0 +1,311 @@
+"""What `phonecv info` shows: a network or a checkpoint file taken apart.
+
+The catalog's part needs no torch; only the stage table builds a network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from phonecv.catalog import MODELS, ModelRecord
+from phonecv.errors import UserError, did_you_mean
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
+
+if TYPE_CHECKING:
+    from phonecv.models import VisionModel
+    from phonecv.models.base import Form
+    from phonecv.weights import CheckpointInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One line of the stage table; counts of the form that was asked for."""
+
+    stage: str
+    channels: int
+    stride: int
+    blocks: int
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A network taken apart: its record, and per stage what it has and costs."""
+
+    name: str
+    form: str
+    num_classes: int
+    input_size: int
+    parameters: int
+    macs: int
+    stages: tuple[StageRow, ...]
+    preprocessing: Preprocessing
+    overrides: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known about a name or a file.
+
+    Attributes:
+        record: the catalog's record, when the network is one of the catalog's.
+        file: what the checkpoint says, when it is one.
+        exported: what is known of an exported file, when it is one.
+        model: the network taken apart; None when a file does not say which network it holds.
+        remark: how file and network do not fit together, if so.
+    """
+
+    record: ModelRecord | None
+    file: CheckpointInfo | None
+    model: ModelInfo | None
+    remark: str = ""
+    exported: Mapping[str, Any] | None = None
+
+    def facts(self) -> list[tuple[str, Any]]:
+        """Names and values to print."""
+        facts: list[tuple[str, Any]] = []
+        if self.exported is not None:
+            facts += _exported_facts(self.exported)
+        if self.file is not None:
+            facts += [*_file_facts(self.file), ("remark", self.remark)]
+        if self.record is not None:
+            if self.file is None:
+                facts.append(("name", self.record.name))
+            facts += [("family", self.record.family), ("paper", self.record.paper), ("note", self.record.note)]
+        if self.model is not None:
+            if self.file is None:
+                facts += [("form", self.model.form), ("classes", self.model.num_classes)]
+            facts += [
+                ("preprocessing", _preprocessing_text(self.model.preprocessing)),
+                ("overrides", ", ".join(f"{key}={value}" for key, value in self.model.overrides.items())),
+            ]
+        return facts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "record": None if self.record is None else asdict(self.record),
+            "file": None if self.file is None else asdict(self.file),
+            "model": None if self.model is None else asdict(self.model),
+            "remark": self.remark,
+            "exported": None if self.exported is None else dict(self.exported),
+        }
+
+
+def describe(text: str, *, form: str | None = None, size: int | None = None) -> Description:
+    """Everything known about a catalog name, a checkpoint or an exported file. A name wins; ./name is the file.
+
+    Raises:
+        UserError: neither a network nor a file, or a file that cannot be read.
+    """
+    if text in MODELS:
+        return Description(MODELS[text], None, describe_model(text, form=form or "training", size=size))
+    path = Path(text)
+    from phonecv.exporting.formats import exporter_for
+
+    exporter = exporter_for(path)
+    if exporter is not None and path.exists():
+        from phonecv.exporting.record import find_record
+
+        return Description(None, None, None, exported={"path": str(path), "title": exporter.title} | find_record(path))
+    if not path.is_file():
+        _explain_missing(text, path)
+    from phonecv.weights import read_checkpoint
+
+    file = read_checkpoint(path)
+    if file.task != "classify":
+        return Description(MODELS.get(file.model or ""), file, None)
+    if file.model is None or file.problems:
+        return Description(None, file, None)
+    kept = file.record or {}
+    arguments = {"num_classes": file.num_classes or 0, **kept.get("overrides", {})}
+    record = MODELS.get(file.model)
+    # A record may lie: shapes first, without memory, and a real network only if the file can be one.
+    needed = _parameters_without_memory(file.model, arguments)
+    if needed > _MOST_BRANCHES * file.parameters:
+        remark = f"a network like this has {needed:,} parameters, the file only {file.parameters:,} values"
+        return Description(record, file, None, remark)
+    model = describe_model(
+        file.model, form=form or file.form, size=size, preprocessing=kept.get("preprocessing"), **arguments
+    )
+    missing = model.parameters - file.parameters if model.form == file.form else 0
+    remark = f"the file lacks {missing:,} parameters of the network" if missing > 0 else ""
+    return Description(record, file, model, remark)
+
+
+#: A training form has at most so many times the parameters of its deploy form (2.6 for MobileOne-S0).
+_MOST_BRANCHES = 8
+
+
+def _parameters_without_memory(name: str, arguments: Mapping[str, Any]) -> int:
+    import torch
+
+    from phonecv.benchmarking import count_parameters
+    from phonecv.create import create_model
+
+    with torch.device("meta"):
+        return count_parameters(create_model(name, **arguments))
+
+
+def _explain_missing(text: str, path: Path) -> NoReturn:
+    if path.is_dir():
+        raise UserError(f"{text!r} is a folder; give a checkpoint in it, such as {str(path / 'best.safetensors')!r}")
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"there is no file {text!r}")
+    raise UserError(
+        f"there is no network and no file {text!r}{did_you_mean(text, MODELS)}; `phonecv models` lists the networks"
+    )
+
+
+def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
+    """What the checkpoint itself says, without its network."""
+    record = file.record or {}
+    names = record.get("classes") or ()
+    several = ", ".join(file.candidates)
+    return [
+        ("file", f"{file.path} ({file.bytes / 2**20:.2f} MiB, {file.container})"),
+        ("layout", file.layout + (f", under {file.wrapper!r}" if file.wrapper else "")),
+        ("task", _TASKS[file.task] + (f", {file.architecture}" if file.architecture else "")),
+        (
+            "backbone" if file.architecture else "network",
+            file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog"),
+        ),
+        ("tensors", f"{file.tensors} with {file.parameters:,} values"),
+        ("form", file.form),
+        (
+            "classes",
+            f"{file.num_classes}" + (f" ({', '.join(names[:10])}{' ...' if len(names) > 10 else ''})" if names else ""),
+        ),
+        ("averaged", "live and averaged weights are both in it: --live or --ema" if file.ema_available else None),
+        ("options", ", ".join(f"{key}={value}" for key, value in record.get("options", {}).items())),
+        ("input", _dense_text(record["preprocessing"]) if file.architecture else None),
+        ("source", record.get("source")),
+        ("trained", _trained_text(record.get("training", {}))),
+        ("notes", "; ".join(file.notes)),
+        ("problems", "; ".join(file.problems)),
+    ]
+
+
+def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the record of an exported file says."""
+    facts: list[tuple[str, Any]] = [("file", f"{record['path']} ({record['title']})")]
+    if "model" not in record:
+        return [*facts, ("record", "none beside it or in it; only files that `phonecv export` wrote have one")]
+    size, names, checked = record.get("input_size") or (), record.get("classes") or (), record.get("checked")
+    decoding = record.get("decoding") or {}
+    batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
+    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    return [
+        *facts,
+        ("task", _TASKS.get(record.get("task", "classify"))),
+        ("network", record["model"]),
+        ("form", record.get("form")),
+        ("precision", record.get("precision")),
+        ("classes", f"{record.get('num_classes')}" + (f" ({shown})" if names else "")),
+        (
+            "input",
+            f"{'any size, traced at ' if free else ''}{'x'.join(map(str, size))} px, {record.get('input_range')}"
+            + ("" if batch is None else ", any batch" if batch else ", a fixed batch"),
+        ),
+        ("outputs", ", ".join(record.get("outputs") or ())),
+        ("decoding", decoding.get("kind")),
+        ("checked", f"by {checked['by']}, difference {checked['difference']:.2e}" if checked else None),
+    ]
+
+
+_TASKS = {"classify": "classifier", "detect": "detector", "segment": "segmenter"}
+
+
+def _trained_text(training: Mapping[str, Any]) -> str:
+    """Without the configuration, which is longer than all the rest; `phonecv info --json` has it."""
+    parts = []
+    for key, value in training.items():
+        if isinstance(value, Mapping):
+            parts += [f"{name} {number:g}" for name, number in value.items() if isinstance(number, int | float)]
+        else:
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _dense_text(values: Mapping[str, Any]) -> str:
+    record = DensePreprocessing.from_dict(values)
+    if record.longest is None:
+        return f"stretched to {record.size} x {record.size} px"
+    return f"short side to {record.size} px, long side at most {record.longest} px"
+
+
+def _preprocessing_text(record: Preprocessing) -> str:
+    triples = " ".join(
+        f"{name} {', '.join(f'{value:g}' for value in getattr(record, name))}" for name in ("mean", "std")
+    )
+    resize = f"short side to {record.resize} px ({record.interpolation})"
+    return f"{resize}, centre crop {record.size} px, values 0..1, {triples}"
+
+
+def describe_model(
+    name: str,
+    *,
+    form: str = "training",
+    num_classes: int = 1000,
+    size: int | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    **overrides: Any,
+) -> ModelInfo:
+    """Build a network by name and count its stages.
+
+    Args:
+        name: catalog name.
+        form: "training" or "deploy".
+        num_classes: classes of the classifier.
+        size: input side to count at; None for the preprocessing's.
+        preprocessing: of a file, where it is not the catalog's.
+        **overrides: constructor arguments, see `phonecv.create_model`.
+
+    Raises:
+        UserError: an unknown name, form or override.
+    """
+    from phonecv.create import create_model
+
+    if size is not None and size < 1:
+        raise UserError(f"input size {size} is not a positive number of pixels, such as 224")
+    model = create_model(name, form=cast("Form", form), num_classes=num_classes, **overrides)
+    if preprocessing is not None:
+        model.preprocessing = Preprocessing.from_dict(preprocessing)
+    return take_apart(model, size)
+
+
+def take_apart(model: VisionModel, size: int | None = None) -> ModelInfo:
+    """Stage by stage counts of a network from the catalog; the network itself is left as it is."""
+    from torch import nn
+
+    from phonecv.benchmarking import count_cost, count_parameters
+
+    side = input_size = model.preprocessing.size if size is None else size
+    # Counting needs shapes, not values: on the meta device even the largest network takes no time.
+    counted = copy.deepcopy(model).to("meta")
+    rows = []
+    channels = 3
+    for stage, info in zip(counted.stages(), counted.feature_info, strict=True):
+        cost = count_cost(stage, side, in_chans=channels)
+        channels, side = info["num_chs"], -(-side // 2)
+        blocks = len(stage) if isinstance(stage, nn.Sequential) else 1
+        rows.append(StageRow(info["module"], channels, info["reduction"], blocks, count_parameters(stage), cost.macs))
+    head = [module for module in (counted.norm, counted.get_classifier()) if module is not None]
+    parameters = sum(count_parameters(module) for module in head)
+    rows.append(StageRow("head", counted.num_classes, 0, 1, parameters, counted.num_features * counted.num_classes))
+    return ModelInfo(
+        name=model.name,
+        form=model.form,
+        num_classes=model.num_classes,
+        input_size=input_size,
+        parameters=sum(row.parameters for row in rows),
+        macs=sum(row.macs for row in rows),
+        stages=tuple(rows),
+        preprocessing=model.preprocessing,
+        overrides=dict(model.overrides),
+    )

@@ -1,0 +1,83 @@
+"""How long quantized files take against float32 ones of the same runtime: one thread, one core, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phonecv.benchmarking.timing import interleave, ratios
+from phonecv.exporting import EXPORTERS, export
+from phonecv.exporting.opening import open_session
+from phonecv.exporting.record import read_record
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+    from phonecv.models import VisionModel
+    from phonecv.quantization.result import QuantizeResult
+
+#: Rounds of turns; a round has a turn for each file.
+ROUNDS = 40
+
+
+def against_float32(network: VisionModel | DenseModel, result: QuantizeResult) -> dict[str, dict[str, float]]:
+    """Time every file that was written, by format; the float32 file takes pictures of the same size."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, written in result.formats.items():
+            if written.path is not None:
+                plain = Path(folder) / f"float32{EXPORTERS[name].suffix}"
+                height, width = read_record(written.path)["input_size"]
+                export(network, plain, format=name, size=(height, width), verify=False)
+                found[name] = compare({"float32": plain, "quantized": written.path})
+    return found
+
+
+def compare(files: Mapping[str, Path], *, rounds: int = ROUNDS, seconds: float | None = None) -> dict[str, float]:
+    """Time a "float32" and a "quantized" file of one format.
+
+    Returns:
+        Median milliseconds of both, the ratio (below 1 is faster than float32), and its 10th and 90th percentile
+        over the rounds.
+    """
+    with one_core():
+        calls = {}
+        for name, path in files.items():
+            session = open_session(path, threads=1)
+            side = session.size or (224, 224)
+            size = session.record.get("input_size", side)
+            image = np.random.default_rng(0).normal(size=(session.batch or 1, 3, *size)).astype(np.float32)
+            calls[name] = _call(session.run, image)
+        timings = interleave(calls, rounds=rounds, seconds=seconds)
+    ratio = ratios(timings, "float32")["quantized"]  # how many times faster
+    milliseconds = {name: 1000 * timing.median for name, timing in timings.items()}
+    return {
+        "milliseconds": milliseconds["quantized"],
+        "float32_milliseconds": milliseconds["float32"],
+        "ratio": 1 / ratio.median,
+        "ratio_p10": 1 / ratio.high,
+        "ratio_p90": 1 / ratio.low,
+    }
+
+
+def _call(run: Any, image: np.ndarray) -> Any:
+    return lambda: run(image)
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Stay on one core of the machine, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,97 @@
+"""What came of quantizing a network, and what its budget counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonecv.quantization.scoring import Score
+from phonecv.quantization.sensitivity import LayerNoise
+from phonecv.quantization.trials import Trial
+
+#: Budgets by what is measured. An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones
+#: right.
+BUDGETS = {
+    "points of top-1 lost": 1.0,
+    "% of answers changed": 5.0,
+    "% of pixels changed": 2.0,
+    "% of confident detections that differ": 5.0,
+}
+LABELLED, CHANGED, PIXELS, OBJECTS = BUDGETS
+
+
+@dataclass(frozen=True, slots=True)
+class FormatResult:
+    """What came of one format.
+
+    Attributes:
+        format: its name.
+        path: the file; None where no method met the budget.
+        trials: all methods that were tried, in order.
+        chosen: the trial that met the budget, or the best one where none did; None where every one failed.
+        final: the file's score on the pictures of the last word; None without such pictures or without a file.
+    """
+
+    format: str
+    path: Path | None
+    trials: tuple[Trial, ...]
+    chosen: Trial | None
+    final: Score | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": self.format,
+            "path": None if self.path is None else str(self.path),
+            "chosen": None if self.chosen is None else self.chosen.to_dict(),
+            "final": None if self.final is None else self.final.to_dict(),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeResult:
+    """What came of quantizing a network.
+
+    Attributes:
+        model: its name.
+        precision: of the files.
+        max_drop: the budget.
+        measure: what it is a number of, of `BUDGETS`.
+        parameters_bytes: of the network in float32.
+        calibration: the pictures that ranges were found on.
+        choosing: the pictures that methods were chosen by.
+        final: the pictures of the last word, or an empty string.
+        layers: noise by layer; empty where no activations are quantized.
+        formats: by name.
+        notes: what a person should know.
+    """
+
+    model: str
+    precision: str
+    max_drop: float
+    measure: str
+    parameters_bytes: int
+    calibration: str
+    choosing: str
+    final: str
+    layers: tuple[LayerNoise, ...]
+    formats: dict[str, FormatResult]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def missed(self) -> list[FormatResult]:
+        """Formats for which no method met the budget."""
+        return [found for found in self.formats.values() if found.path is None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain = ("model", "precision", "max_drop", "measure", "parameters_bytes", "calibration", "choosing", "final")
+        return {
+            **{name: getattr(self, name) for name in plain},
+            "labelled": self.measure == LABELLED,
+            "notes": list(self.notes),
+            "layers": [noise.to_dict() for noise in self.layers],
+            "formats": {name: found.to_dict() for name, found in self.formats.items()},
+        }

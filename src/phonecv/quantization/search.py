@@ -1,0 +1,242 @@
+"""From a network to int8 files that keep its accuracy: methods are tried in order until the budget holds."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonecv.errors import UserError
+from phonecv.exporting import EXPORTERS, get_exporter
+from phonecv.exporting.run import prepared
+from phonecv.files import write_json
+from phonecv.models import VisionModel
+from phonecv.quantization.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
+from phonecv.quantization.methods import Method, methods_for
+from phonecv.quantization.qat import FineTuning
+from phonecv.quantization.result import BUDGETS, CHANGED, LABELLED, OBJECTS, PIXELS, FormatResult, QuantizeResult
+from phonecv.quantization.trials import Trial, Workshop
+
+if TYPE_CHECKING:
+    from phonecv.dense import DenseModel
+
+#: What this makes; float32 is `phonecv.export`.
+PRECISIONS = ("int8", "int8-weights", "fp16")
+
+
+def quantize(
+    model: VisionModel | DenseModel | Path | str,
+    folder: Path | str,
+    *,
+    formats: Sequence[str],
+    data: Path | str,
+    evaluation: Path | str | None = None,
+    max_drop: float | None = None,
+    precision: str = "int8",
+    size: int | tuple[int, int] | None = None,
+    calibrate: int = CALIBRATE,
+    choose: int | None = None,
+    fine_tune: bool = True,
+    steps: int | None = None,
+    stem: str | None = None,
+    methods: Sequence[Method] | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> QuantizeResult:
+    """Write a classifier, detector or segmenter with 8-bit numbers, losing no more than `max_drop`.
+
+    For every format, methods are tried in a fixed order (`phonecv.quantization.methods`), each judged by running
+    its file, and the first within the budget is kept. No file appears for a format without one.
+
+    Args:
+        model: a network, the path of a checkpoint, or a catalog name; it is fused first.
+        folder: for the files, ``<stem>-<precision><suffix>``.
+        formats: keys of `phonecv.exporting.EXPORTERS`.
+        data: pictures like those the app will see. One half finds ranges, the other half chooses; a data folder with
+            ``train`` and ``val`` gives training pictures to the former and validation pictures to the latter. Labels
+            are used where the class folders are a classifier's classes; detectors and segmenters need none.
+        evaluation: other pictures, on which the chosen files are scored, once.
+        max_drop: what may be lost, see `BUDGETS`: points of top-1 (1.0); without labels percent of pictures whose best
+            class may change (5.0), of pixels that may (2.0), or of confident detections that may come or go (5.0).
+        precision: of `PRECISIONS`.
+        size: input height and width of a detector or segmenter; None for its own.
+        calibrate: pictures to find ranges on, and to fine-tune on, at most.
+        choose: pictures to choose by, at most; None for 1000, for detectors and segmenters 100.
+        fine_tune: try quantization-aware fine-tuning where nothing else meets the budget.
+        steps: of that training; None for the usual number.
+        stem: of the files; None for the model's name.
+        methods: to try instead of the usual ones.
+        on_trial: called after every trial.
+        say: called with lines about what takes long.
+
+    Raises:
+        UserError: bad arguments or data, a package is missing, or pictures of the evaluation are among the data.
+    """
+    exporters = [get_exporter(name) for name in dict.fromkeys(formats)]
+    _check(exporters, precision, max_drop)
+    from phonecv.create import load_network
+    from phonecv.quantization.state import state_of
+
+    network = prepared(load_network(model, dense=True), "deploy")
+    if state_of(network):
+        raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
+    opened = _classifier if isinstance(network, VisionModel) else _dense
+    if precision == "int8" and not isinstance(network, VisionModel):
+        from phonecv.quantization.dense import check_int8
+
+        check_int8(network, [exporter.format for exporter in exporters])
+    workshop, last, measure = opened(network, data, evaluation, size, calibrate, choose)
+    network, calibration, choosing = workshop.network, workshop.calibration, workshop.choosing
+    workshop.precision, workshop.say = precision, say
+    if steps is not None:
+        workshop.tuning = replace(workshop.tuning or FineTuning(), steps=steps)
+    budget = BUDGETS[measure] if max_drop is None else max_drop
+    name = stem or (Path(model).stem if isinstance(model, Path | str) else network.name.replace(" ", "_") or "model")
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    found: dict[str, FormatResult] = {}
+    for exporter in exporters:
+        target = place / f"{name}-{precision}{exporter.suffix}"
+        chosen_methods = list(methods or methods_for(exporter.format, precision, network, fine_tune=fine_tune))
+        found[exporter.format] = _search(workshop, exporter.format, chosen_methods, target, budget, last, on_trial)
+    result = QuantizeResult(
+        model=network.name,
+        precision=precision,
+        max_drop=budget,
+        measure=measure,
+        parameters_bytes=sum(value.numel() * value.element_size() for value in network.state_dict().values()),
+        calibration=calibration.source,
+        choosing=choosing.source,
+        final="" if last is None else last.source,
+        layers=tuple(workshop.layers()) if precision == "int8" else (),
+        formats=found,
+        notes=_notes(network, calibration, choosing, last),
+    )
+    write_json(place / f"{name}-{precision}.quantize.json", result.to_dict())
+    return result
+
+
+def _classifier(
+    network: VisionModel,
+    data: Path | str,
+    evaluation: Path | str | None,
+    size: Any,
+    calibrate: int,
+    choose: int | None,
+) -> tuple[Workshop, Any, str]:
+    """Its workshop, the pictures of the last word, and what the budget counts."""
+    if not network.num_classes:
+        raise UserError(f"{network.name} gives feature maps; a classifier, detector or segmenter can be judged")
+    if size is not None:
+        raise UserError("size is for detectors and segmenters; classifiers keep the size of their preprocessing")
+    calibration, choosing = split_data(data, network, calibrate=calibrate, choose=CHOOSE if choose is None else choose)
+    last = None
+    if evaluation is not None:
+        last = find(evaluation, network).read(network, SCORE)
+        refuse_shared(last, calibration, choosing)
+    return Workshop(network, calibration, choosing), last, CHANGED if choosing.labels is None else LABELLED
+
+
+def _dense(
+    network: DenseModel,
+    data: Path | str,
+    evaluation: Path | str | None,
+    size: Any,
+    calibrate: int,
+    choose: int | None,
+) -> tuple[Workshop, Any, str]:
+    """The same for a detector or segmenter."""
+    from phonecv.quantization import dense, dense_data
+
+    network, shape = dense.usable(network, size)
+    choose = dense_data.CHOOSE if choose is None else choose
+    calibration, choosing = dense_data.split_pictures(data, shape, calibrate=calibrate, choose=choose)
+    last = None
+    if evaluation is not None:
+        last = dense_data.all_pictures(evaluation)
+        refuse_shared(last, calibration, choosing)
+    workshop = dense.DenseWorkshop(network, calibration, choosing, size=shape)
+    workshop.tuning = FineTuning(batch=dense.batch_at(shape))
+    _ = workshop.reference  # what is unreadable, or shows nothing, is told now
+    return workshop, last, PIXELS if network.task == "segment" else OBJECTS
+
+
+def _search(
+    workshop: Workshop,
+    format: str,
+    methods: Sequence[Method],
+    target: Path,
+    budget: float,
+    last: Any,
+    on_trial: Callable[[Trial], None] | None,
+) -> FormatResult:
+    trials: list[Trial] = []
+    for method in methods:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:40]}-") as folder:
+            path = Path(folder) / target.name
+            trial = workshop.attempt(method, format, path)
+            trials.append(trial)
+            if on_trial is not None:
+                on_trial(trial)
+            if trial.score is not None and trial.score.drop <= budget:
+                move_all(path, target)
+                final = None
+                if last is not None:
+                    final = workshop.final(target, last)
+                return FormatResult(format, target, tuple(trials), trial, final)
+    scored = [trial for trial in trials if trial.score is not None]
+    best = min(scored, key=_lost, default=None)
+    return FormatResult(format, None, tuple(trials), best)
+
+
+def _lost(trial: Trial) -> tuple[float, float]:
+    assert trial.score is not None
+    return trial.score.drop, -trial.score.decibels
+
+
+def move_all(path: Path, target: Path) -> None:
+    """Move all files beside `path` to where `target` is, the main file last, so that it is never alone."""
+    for file in [*(file for file in sorted(path.parent.iterdir()) if file != path), path]:
+        place = target.with_name(file.name)
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)  # a Core ML package is a folder
+        file.replace(place)
+
+
+def _check(exporters: Sequence[Any], precision: str, max_drop: float | None) -> None:
+    if not exporters:
+        raise UserError(f"no format was given (known: {', '.join(EXPORTERS)})")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if max_drop is not None and not 0 <= max_drop < 100:
+        raise UserError(f"max_drop {max_drop!r} is not a number of points between 0 and 100; the usual value is 1.0")
+    for exporter in exporters:
+        if precision not in exporter.precisions:
+            can = [name for name, other in EXPORTERS.items() if precision in other.precisions]
+            raise UserError(
+                f"{exporter.title} files are written as {', '.join(exporter.precisions)}, not as {precision} "
+                f"(formats with {precision}: {', '.join(can)})"
+            )
+        exporter.require()
+
+
+def _notes(network: Any, calibration: Any, choosing: Any, last: Any) -> tuple[str, ...]:
+    if not isinstance(network, VisionModel):
+        left_out = "equalisation and ReLU6 rescaling need a plain chain of layers, as MobileOne classifiers are"
+        return (*([calibration.note] if calibration.note else []), left_out)
+    notes = []
+    for pictures in (choosing, last):
+        if pictures is not None and pictures.labels is None:
+            notes.append(f"{pictures.source} is used without labels: {pictures.note}")
+    if len(choosing) < 300:
+        one = 100 / len(choosing)
+        notes.append(
+            f"{len(choosing)} pictures choose the method, and one of them is {one:.1f} points: give more if you can"
+        )
+    return tuple(notes)
+
+
+__all__ = ["BUDGETS", "PRECISIONS", "FormatResult", "QuantizeResult", "quantize"]

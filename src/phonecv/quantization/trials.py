@@ -1,0 +1,242 @@
+"""One trial: a method applied, a file written in its format, and the file judged on pictures."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.errors import UserError
+from phonecv.exporting import export, open_exported
+from phonecv.exporting.ranges import Int8Settings
+from phonecv.exporting.run import ExportResult
+from phonecv.quantization.methods import Method
+from phonecv.quantization.qat import FineTuning
+from phonecv.quantization.remedies import apply
+from phonecv.quantization.scoring import Score, logits_of, score
+from phonecv.quantization.sensitivity import LayerNoise, layer_noise, most_sensitive
+from phonecv.quantization.state import state_of
+
+#: Pictures on which layers are told apart, at most.
+_FEW = 16
+
+#: Of the log of a toolkit that failed.
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one method in one format.
+
+    Attributes:
+        format: of the file.
+        method: its name.
+        remedies: that were applied.
+        settings: that the toolkit got.
+        score: on the pictures to choose by; None if the toolkit failed.
+        bytes: of the file.
+        seconds: preparing, writing and running.
+        error: why the toolkit failed, else empty.
+        fine_tuning: steps, and the loss before and after; empty where nothing was trained.
+    """
+
+    format: str
+    method: str
+    remedies: tuple[str, ...]
+    settings: Mapping[str, Any]
+    score: Score | None
+    bytes: int
+    seconds: float
+    error: str = ""
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        found = None if self.score is None else self.score.to_dict()
+        values: dict[str, Any] = {"remedies": list(self.remedies), "settings": dict(self.settings), "score": found}
+        if self.fine_tuning:
+            values["fine_tuning"] = dict(self.fine_tuning)
+        return {**{key: getattr(self, key) for key in ("format", "method", "bytes", "error")}, **values,
+                "seconds": round(self.seconds, 1)}  # fmt: skip
+
+
+@dataclass
+class Workshop:
+    """A network with its pictures, and what was made of it so far: methods share what they have in common.
+
+    Attributes:
+        network: fused, on the CPU, in evaluation mode.
+        calibration: pictures to find ranges on.
+        choosing: pictures to choose by.
+        precision: of the files.
+        tuning: how methods that train do it; None for the usual way.
+        say: called with what they have to say meanwhile.
+    """
+
+    network: Any
+    calibration: Any
+    choosing: Any
+    precision: str = "int8"
+    tuning: FineTuning | None = None
+    say: Callable[[str], None] | None = None
+    _images: Tensor | None = None
+    _made: dict[Any, Any] = field(default_factory=dict)
+    _reference: Any = None
+    _noise: dict[tuple[str, ...], list[LayerNoise]] = field(default_factory=dict)
+
+    @property
+    def file_size(self) -> tuple[int, int] | None:
+        """Height and width of a file's input; None: those of the network's preprocessing."""
+        return None
+
+    @property
+    def body(self) -> nn.Module:
+        """What remedies are applied to: a module that takes a batch of pictures and gives tensors."""
+        return self.network
+
+    def network_of(self, body: Any) -> Any:
+        """The network to export, of a body that remedies have changed."""
+        return body
+
+    def outside(self, layer: str) -> str:
+        """A layer's name in the network, of its name in the body."""
+        return layer
+
+    @property
+    def images(self) -> Tensor:
+        """The calibration pictures as input."""
+        if self._images is None:
+            self._images = self.calibration.tensor()
+        assert self._images is not None
+        return self._images
+
+    @property
+    def reference(self) -> Any:
+        """What the floating-point network says of the pictures to choose by."""
+        if self._reference is None:
+            self._reference = self.float_logits(self.choosing)
+        return self._reference
+
+    def float_logits(self, pictures: Any) -> Any:
+        """What the floating-point network says of pictures: logits."""
+        from phonecv.runner import torch_runner
+
+        return logits_of(torch_runner(self.network, device="cpu"), pictures)
+
+    def noise(self, remedies: Sequence[str] = ()) -> list[LayerNoise]:
+        """The noise of every layer, measured once for the network with these remedies; biases play no part in it."""
+        key = tuple(name for name in remedies if name not in ("bias", "qat"))
+        if key not in self._noise:
+            few = self.images[torch.arange(self.few) * len(self.images) // self.few]
+            self._noise[key] = layer_noise(apply(self.body, key, self.images), few, alone=True)
+        return self._noise[key]
+
+    @property
+    def few(self) -> int:
+        """Pictures on which layers are told apart."""
+        return _FEW
+
+    def layers(self) -> list[LayerNoise]:
+        """The noise of every layer before any remedy, under its name in the network."""
+        return [replace(noise, name=self.outside(noise.name)) for noise in self.noise()]
+
+    def prepared(self, method: Method) -> tuple[Any, dict[str, Any]]:
+        """The network after a method's remedies, and the settings for the toolkit.
+
+        Raises:
+            UserError: fine-tuning gained nothing.
+        """
+        settings = dict(method.settings)
+        left_out: list[str] = []
+        if method.float_layers:
+            left_out = most_sensitive(self.noise(method.remedies), method.float_layers)
+            settings["float_layers"] = [self.outside(name) for name in left_out]
+        ranges = settings.get("range", "percentile")
+        spans = Int8Settings(range="percentile" if ranges == "own" else ranges)
+        key = (method.remedies, spans, tuple(left_out))
+        if key not in self._made:
+            body = apply(
+                self.body, method.remedies, self.images, settings=spans, left_out=left_out, precision=self.precision,
+                tuning=self.tuning, say=self.say,
+            )  # fmt: skip
+            self._made[key] = self.network_of(body)
+        network = self._made[key]
+        figures = state_of(network).get("qat", {})
+        if figures and not figures["kept"]:
+            raise UserError(
+                f"fine-tuning gained nothing in {figures['steps']} steps (loss {figures['loss_before']:.4f} before,"
+                f" {figures['loss_after']:.4f} after), so no file was tried"
+            )
+        return network, settings
+
+    def write(self, method: Method, format: str, path: Path) -> ExportResult:
+        """The file of a method."""
+        network, settings = self.prepared(method)
+        full = self.precision == "int8"
+        return export(
+            network,
+            path,
+            format=format,
+            precision=self.precision,
+            size=self.file_size,
+            images=self.choosing.paths[:4],
+            calibration=self.images.numpy() if full else None,
+            settings=settings if full else None,
+        )
+
+    def judge(self, path: Path, pictures: Any, reference: Any) -> Score:
+        """A file's score."""
+        return score(reference, logits_of(open_exported(path), pictures), pictures.labels)
+
+    def final(self, path: Path, pictures: Any) -> Score:
+        """A chosen file's score on the pictures of the last word."""
+        return self.judge(path, pictures, self.float_logits(pictures))
+
+    def attempt(self, method: Method, format: str, path: Path) -> Trial:
+        """Write the file and judge it on the pictures to choose by; a toolkit's failure is a result, too."""
+        start = time.perf_counter()
+        settings: dict[str, Any] = dict(method.settings)
+        result, found, error = None, None, ""
+        tuned: Mapping[str, Any] = {}
+        try:
+            network, settings = self.prepared(method)
+            tuned = state_of(network).get("qat", {})
+            result = self.write(method, format, path)
+            found = self.judge(path, self.choosing, self.reference)
+        except UserError as failure:
+            error = _with_log(str(failure), path)
+        return Trial(
+            format=format,
+            method=method.name,
+            remedies=method.remedies,
+            settings=settings,
+            score=found,
+            bytes=result.bytes if result is not None and found is not None else 0,
+            seconds=time.perf_counter() - start,
+            error=error,
+            fine_tuning=tuned,
+        )
+
+
+def _with_log(message: str, path: Path) -> str:
+    """A failure's message with the last words of the toolkit's log, which goes away with the trial's folder."""
+    log = path.with_name(path.name + ".log")
+    if not log.is_file():
+        return message
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"{message.partition('; whole log:')[0]}; its log ends: {' | '.join(lines[-_LOG_LINES:])}"
+
+
+def attempt_elsewhere(workshop: Workshop, method: Method, format: str, suffix: str) -> Trial:
+    """A trial whose file is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        return workshop.attempt(method, format, Path(folder) / f"trial{suffix}")
+
+
+__all__ = ["Trial", "Workshop", "attempt_elsewhere"]

@@ -1,0 +1,33 @@
+"""Training: recipes, one engine, exact resume. `train(load_config("finetune", ["data.path=...", "run.out=..."]))`.
+
+Names are imported when first used, so that `wait_quietly` runs before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from phonecv.training.threads import wait_quietly
+
+if TYPE_CHECKING:
+    from phonecv.training.config import TrainConfig, load_config, recipe_names
+    from phonecv.training.run import RunResult, train
+
+_LAZY = {
+    "RunResult": "phonecv.training.run",
+    "TrainConfig": "phonecv.training.config",
+    "load_config": "phonecv.training.config",
+    "recipe_names": "phonecv.training.config",
+    "train": "phonecv.training.run",
+}
+
+wait_quietly()
+
+__all__ = ["RunResult", "TrainConfig", "load_config", "recipe_names", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'phonecv.training' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

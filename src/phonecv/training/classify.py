@@ -1,0 +1,172 @@
+"""Training a classifier: its data, its network and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phonecv.catalog import get_record
+from phonecv.data.folder import Listing, read_split
+from phonecv.data.loader import Batch, ClassificationDataset, make_loader
+from phonecv.data.transforms import eval_transform, train_transform
+from phonecv.errors import UserError
+from phonecv.models import VisionModel, build_model
+from phonecv.preprocessing import Preprocessing
+from phonecv.training.config import TrainConfig
+from phonecv.training.loaders import SplitData
+from phonecv.training.optim import freeze
+from phonecv.training.task import ClassifyTask, DistillTask, Task
+from phonecv.training.teacher import load_teacher
+from phonecv.training.world import World
+from phonecv.weights import load_checkpoint, load_public_or_file
+
+
+class Classification:
+    """What `phonecv.training.setup.Setup` asks for, for pictures with a class each.
+
+    Attributes:
+        root: folder of the data.
+        train: listing of the training split.
+        val: listing of the validation split.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.train, self.val = read_data(config)
+        self.root = Path(self.train.root)
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds, notes left out."""
+        return quick_findings(self.root)
+
+    def network(self) -> VisionModel:
+        """The network with its starting weights, class names and preprocessing; frozen parts marked."""
+        wanted, overrides = self.config.model, dict(self.config.model.overrides)
+        if wanted.drop_path is not None:
+            overrides["drop_path"] = wanted.drop_path
+        classes = class_count(self.config, len(self.train.classes))
+        net = build_model(wanted.name, num_classes=classes, **overrides)
+        if wanted.weights is not None and Path(wanted.weights).is_file():
+            net = load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto", form="training")
+        elif wanted.weights is not None:
+            net = load_public_or_file(net, wanted.weights, form="training")
+        net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
+        net.preprocessing = preprocessing_for(self.config, net.preprocessing)
+        freeze(net, wanted.freeze, net.get_classifier())
+        return net
+
+    def family(self) -> str:
+        """Family of the network."""
+        return get_record(self.config.model.name).family
+
+    def data(self, net: VisionModel, world: World, workers: int) -> Data:
+        """The loaders."""
+        return Data(self.config, self.train, self.val, net.preprocessing, world, workers)
+
+    def task(self, net: VisionModel, world: World) -> Task:
+        """Cross entropy, with a teacher where one is named."""
+        config = self.config
+        if config.distill.teacher is None:
+            return ClassifyTask(net.num_classes, config.loss)
+        teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
+        return DistillTask(net.num_classes, config.loss, config.distill, teacher)
+
+
+class Data(SplitData):
+    """Loaders of classified pictures.
+
+    Attributes:
+        train: listing of the training split.
+        val: listing of the validation split.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: Listing,
+        val: Listing,
+        preprocessing: Preprocessing,
+        world: World,
+        workers: int,
+    ) -> None:
+        files = [[sample.path for sample in listing.samples] for listing in (train, val)]
+        super().__init__(config, world, workers, train=files[0], val=files[1])
+        self.train, self.val = train, val
+        size = preprocessing.size
+        stages = [
+            train_transform(
+                replace(config.augment, magnitude_scale=config.augment.magnitude_scale * stage.magnitude),
+                stage.size or size,
+                preprocessing,
+            )
+            for stage in config.stages()
+        ]
+        self.train_set = ClassificationDataset(train, stages, config.run.seed)
+        self.val_set = ClassificationDataset(val, eval_transform(preprocessing), substitute=False)
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        batches = self.batches.epoch(epoch, start, self.config.stage(epoch))
+        return self._loader(self.train_set, batches)
+
+    def eval_loader(self) -> Iterable[Batch]:
+        """This process's share of the validation split."""
+        return self._loader(self.val_set, self.val_batches)
+
+    def placed(self, batch: Batch) -> Batch:
+        """The batch where the network is, in the layout it wants."""
+        batch = batch.to(self.world.device)
+        if self.channels_last:
+            batch.images = batch.images.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
+        return make_loader(  # type: ignore[return-value]
+            dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last
+        )
+
+
+def read_data(config: TrainConfig) -> tuple[Listing, Listing]:
+    """Both splits, with the same classes.
+
+    Raises:
+        UserError: no data folder was given, or it cannot be used.
+    """
+    if not config.data.path:
+        raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
+    train = read_split(config.data.path, "train", list_file=config.data.train_list)
+    val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
+    return train, val
+
+
+def quick_findings(root: Path) -> list[str]:
+    """What the quick audit of a data folder finds, notes left out."""
+    from phonecv.data.audit import audit
+
+    findings = (finding for finding in audit(root, quick=True).findings if finding.severity != "note")
+    return [f"{finding.severity}: {finding.path}: {finding.message}" for finding in findings]
+
+
+def class_count(config: TrainConfig, there: int) -> int:
+    """Classes of the network: as set, else as many as the data has.
+
+    Raises:
+        UserError: fewer are set than the data has.
+    """
+    wanted = config.model.num_classes
+    if wanted is not None and wanted < there:
+        raise UserError(
+            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
+        )
+    return wanted or there
+
+
+def preprocessing_for(config: TrainConfig, own: Preprocessing) -> Preprocessing:
+    """The network's preprocessing with what the configuration sets."""
+    names = ("size", "crop", "interpolation", "mean", "std")
+    chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
+    return replace(own, **chosen)

@@ -1,0 +1,98 @@
+"""What training a detector and training a segmenter have in common: network, starting weights, preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from phonecv.catalog import MODELS
+from phonecv.dense import DenseModel
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+from phonecv.training.classify import class_count
+from phonecv.training.config import TrainConfig
+from phonecv.training.optim import freeze
+from phonecv.weights import load_checkpoint
+
+M = TypeVar("M", bound=DenseModel)
+
+
+def make_dense(
+    config: TrainConfig,
+    create: Callable[..., M],
+    architecture: str,
+    options: Mapping[str, Any],
+    classes: Sequence[str],
+) -> M:
+    """A detector or segmenter with its starting weights, class names and preprocessing; frozen parts marked.
+
+    Args:
+        config: the training.
+        create: `create_detector` or `create_segmenter`.
+        architecture: which one.
+        options: of its heads.
+        classes: names from the data.
+
+    Raises:
+        UserError: something of it does not exist or does not fit.
+    """
+    wanted, overrides = config.model, dict(config.model.overrides)
+    if wanted.drop_path is not None:
+        overrides["drop_path"] = wanted.drop_path
+    count = class_count(config, len(classes))
+    file = wanted.weights is not None and Path(wanted.weights).is_file()
+    net = create(
+        architecture,
+        wanted.name,
+        num_classes=count,
+        weights=None if file else wanted.weights,
+        form="training",
+        options=options,
+        **overrides,
+    )
+    if file:
+        load_checkpoint(net, str(wanted.weights), ema=wanted.ema_weights, head="auto")
+    net.class_names = tuple(classes) if len(classes) == count else None
+    net.preprocessing = dense_preprocessing(config, net.preprocessing)
+    freeze(net, wanted.freeze, None)
+    return net
+
+
+def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePreprocessing:
+    """The network's preprocessing with what the configuration sets.
+
+    Raises:
+        UserError: data.longest, where pictures are stretched to a square.
+    """
+    data = config.data
+    changes: dict[str, Any] = {name: value for name in ("mean", "std") if (value := getattr(data, name)) is not None}
+    if data.longest is not None and own.longest is None:
+        raise UserError(
+            "data.longest is set, but this network stretches pictures to a square of data.size; leave it out"
+        )
+    if data.size is not None:
+        changes["size"] = data.size
+        if own.longest is not None:
+            changes["longest"] = max(data.size, round(own.longest * data.size / own.size))
+    if data.longest is not None:
+        changes["longest"] = data.longest
+    return replace(own, **changes)
+
+
+def backbone_family(config: TrainConfig) -> str:
+    """Family of the backbone; empty for foreign ones."""
+    record = MODELS.get(config.model.name)
+    return record.family if record else ""
+
+
+def data_root(config: TrainConfig, needs: str) -> Path:
+    """The data folder.
+
+    Raises:
+        UserError: none was given.
+    """
+    if not config.data.path:
+        raise UserError(f"no data set was given; pass --data DIR (data.path), {needs}")
+    return Path(config.data.path)

@@ -1,0 +1,334 @@
+"""One process's part of a training: everything is prepared, fitted, and summed up."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from phonecv.errors import UserError
+from phonecv.files import write_json, write_text
+from phonecv.memory import keep_freed_memory
+from phonecv.models import VisionModel
+from phonecv.training.config import TrainConfig
+from phonecv.training.ema import Ema
+from phonecv.training.engine import Run, fit, restore
+from phonecv.training.interrupt import Interrupted, Interrupts
+from phonecv.training.loaders import part_size, write_bad_images
+from phonecv.training.log import RunLog
+from phonecv.training.optim import make_optimizer
+from phonecv.training.run import SUMMARY
+from phonecv.training.schedule import Schedule, scaled_lr
+from phonecv.training.settings import flatten
+from phonecv.training.setup import Setup, open_setup
+from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
+from phonecv.training.state import FILE, Progress, read_state
+from phonecv.training.task import Network, Task
+from phonecv.training.threads import Threads, choose_threads
+from phonecv.training.world import World
+
+#: Findings of the audit that are shown before training.
+AUDIT_LINES = 8
+
+
+def work(config: TrainConfig, world: World) -> None:
+    """One process's part of a training."""
+    folder = Path(config.run.out)
+    threads = choose_threads(
+        processes=world.local_size,
+        cpu=world.device.type == "cpu",
+        threads=config.run.threads,
+        workers=config.data.workers,
+    )
+    if keeps_memory(config, world.device):
+        keep_freed_memory()
+    with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
+        run = prepare(config, world, threads, interrupts)
+        if run.at.epoch >= config.schedule.epochs:
+            run.log.say(f"{folder} is finished already; choose another --out to train again")
+            return
+        outcome = ""
+        try:
+            fit(run)
+            outcome = "finished"
+        except Interrupted:
+            outcome = "stopped"
+        finally:
+            run.agreement.close()
+            run.log.close()
+            if world.first and run.at.bad:
+                write_bad_images(folder, run.at.bad)
+        if world.first:
+            conclude(run, outcome)
+        world.barrier()  # afterwards every process may read the run folder
+
+
+def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Interrupts) -> Run:
+    """Everything a run needs, put where its last saved state was."""
+    folder = Path(config.run.out)
+    part_size(config, world.size)
+    setup = open_setup(config)
+    log = RunLog(folder, world, progress=config.run.progress)
+    if config.run.audit and world.first:
+        look_over(log, setup)
+    found = read_state(folder)
+    at = found[1] if found else Progress()
+    if found and config.run.threads is None:
+        # The number of threads decides how sums are split, so it belongs to what makes a run repeatable.
+        threads = replace(threads, torch=found[0]["threads"])
+        torch.set_num_threads(threads.torch)
+
+    torch.manual_seed(config.run.seed)
+    net = setup.network().to(world.device)
+    data = setup.data(net, world, threads.workers)
+    speed = choose_speed(
+        config,
+        world.device,
+        family=setup.family(),
+        steps=config.schedule.epochs * data.steps_per_epoch,
+        before=found[0].get("speed") if found else None,
+    )
+    data.channels_last = speed.channels_last
+    if speed.channels_last:
+        lay_out(net)
+    net = with_shared_batches(net, config.run.bn, world)
+    if config.run.checkpoint_activations:
+        checkpoint_activations(net)
+    task = setup.task(net, world)
+    lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
+    optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
+    schedule = Schedule(
+        optimizer,
+        config.schedule,
+        config.optimizer,
+        steps_per_epoch=data.steps_per_epoch,
+        batch_size=config.data.batch_size,
+    )
+    run = Run(
+        config=config,
+        world=world,
+        folder=folder,
+        task=task,
+        net=net,
+        model=wrap(compiled(net, sizes=len(config.stages())) if speed.compile else net, world),
+        # After the wrapping: from there on every process holds the same parameters.
+        ema=Ema(net, config.ema) if config.ema.enabled else None,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=torch.amp.GradScaler(world.device.type, enabled=speed.amp == "fp16"),
+        speed=speed,
+        data=data,
+        log=log,
+        interrupts=interrupts,
+    )
+    if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
+        write_text(folder / "config.yaml", config.to_yaml())
+    introduce(run, lr, threads, resumed=found is not None)
+    if found:
+        restore(run, *found)
+    rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else (0, 0.0)
+    log.open(columns(config, task), rows, seconds, at.step)
+    return run
+
+
+def wrap(net: nn.Module, world: World) -> nn.Module:
+    """The network as it is trained: itself, or PyTorch's DDP around it."""
+    if world.size == 1:
+        return net
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    # Statistics are shared once per epoch (`share_buffers`), not sent with every step. torch has renamed the switch.
+    ddp = nn.parallel.DistributedDataParallel
+    renamed = "forward_sync_buffers" in inspect.signature(ddp.__init__).parameters
+    switch: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    return ddp(net, device_ids=ids, gradient_as_bucket_view=True, **switch)
+
+
+def with_shared_batches(net: Network, how: str, world: World) -> Network:
+    """The network with BatchNorm that takes its statistics from all processes, where `how` says so.
+
+    Raises:
+        UserError: the processes are not on GPUs.
+    """
+    if how not in ("sync", "sync_heads") or world.size == 1:
+        return net
+    if world.device.type != "cuda":
+        raise UserError(f"run.bn={how} works on GPUs only; use run.bn=average or none on the CPU")
+    if how == "sync":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    if isinstance(net, VisionModel):
+        raise UserError("run.bn=sync_heads is for detectors and segmenters; a classifier's head has no BatchNorm")
+    for name, part in net.named_children():
+        if name != "backbone":
+            setattr(net, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
+    return net
+
+
+def checkpoint_activations(net: Network) -> None:
+    """Make the network, or its backbone, compute its activations again in the backward pass.
+
+    Raises:
+        UserError: the backbone is none of ours.
+    """
+    part = net if isinstance(net, VisionModel) else net.backbone
+    if not isinstance(part, VisionModel):
+        raise UserError(f"run.checkpoint_activations works with our own networks, not with a {type(part).__name__}")
+    part.checkpoint_activations = True
+
+
+def columns(config: TrainConfig, task: Task) -> list[str]:
+    """Columns of metrics.csv."""
+    nets = ("net", "ema") if config.ema.enabled else ("net",)
+    figures = [f"{net}_{name}" for net in nets for name in task.figures]
+    return ["lr", "loss", *task.loss_names, "images_per_second", *figures]
+
+
+@contextmanager
+def torch_settings(threads: Threads, config: TrainConfig) -> Iterator[None]:
+    """Threads and kernels for the run, and as they were afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads.torch)
+    torch.backends.cudnn.benchmark = not config.run.deterministic
+    if config.run.deterministic:
+        # cuBLAS computes alike every time only with a work space of its own; PyTorch refuses it otherwise.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+
+
+@contextmanager
+def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
+    """Keep other runs out of the folder; a run that leaves nothing there leaves no folder.
+
+    Raises:
+        UserError: another process trains there, or the folder belongs to a run with another configuration.
+    """
+    lock = None
+    try:
+        if world.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+            path = folder / "config.yaml"
+            if path.is_file():
+                _same_run(config, path)
+        world.barrier()
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
+            if [entry.name for entry in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                folder.rmdir()
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return None
+    lock = (folder / ".lock").open("w")
+    # Loader processes of a run that was killed a moment ago notice it within five seconds, or somewhat later.
+    for _ in range(120):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            time.sleep(0.1)
+    lock.close()
+    raise UserError(f"another process is training in {folder}; wait for it, or choose another run.out")
+
+
+def _same_run(config: TrainConfig, path: Path) -> None:
+    try:
+        before = TrainConfig.from_yaml(path)
+    except UserError as error:
+        raise UserError(
+            f"{path} is there, but is no configuration of this version ({error}); choose another run.out"
+        ) from error
+    names = config.differences(before)
+    if names:
+        mine, theirs = flatten(config), flatten(before)
+        shown = "\n  ".join(f"{name}: {theirs[name]!r} there, {mine[name]!r} now" for name in names)
+        raise UserError(
+            f"{path.parent} holds a run with another configuration:\n  {shown}\n"
+            "choose another --out (run.out), or give the same settings to go on with that run"
+        )
+
+
+def look_over(log: RunLog, setup: Setup) -> None:
+    """What a quick look over the data finds is said, and left to the person."""
+    findings = setup.findings()
+    for finding in findings[:AUDIT_LINES]:
+        log.say(finding)
+    if len(findings) > AUDIT_LINES:
+        log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {setup.root}` lists them")
+
+
+def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
+    """Say what is going to happen."""
+    config, data, say = run.config, run.data, run.log.say
+    default = flatten(TrainConfig())
+    changed = [f"{name}={value}" for name, value in flatten(config).items() if value != default[name]]
+    parameters = sum(parameter.numel() for parameter in run.net.parameters())
+    trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
+    say(f"{run.net.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
+    say(f"{data.train_size:,} training and {data.val_size:,} validation pictures from {config.data.path}")
+    say(
+        f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} images,"
+        f" {run.net.preprocessing.size} px, peak learning rate {lr:.3g}"
+    )
+    say(
+        f"{run.world.size} process{'es' if run.world.size > 1 else ''} on {run.world.device.type},"
+        f" {threads.torch} threads and {threads.workers} loader workers each"
+    )
+    for line in run.speed.lines():
+        say(line)
+    say("settings other than the defaults: " + " ".join(changed))
+    say(f"all of them: {run.folder / 'config.yaml'}")
+    if resumed:
+        say(f"going on from {run.folder / FILE}")
+
+
+def conclude(run: Run, outcome: str) -> None:
+    """Write the summary and say how it ended."""
+    at, folder = run.at, run.folder
+    summary: dict[str, Any] = {
+        "finished": outcome == "finished",
+        "epoch": at.epoch,
+        "step": at.step,
+        "score": run.task.score,
+        "best_score": at.best,
+        "best_epoch": at.best_epoch,
+        "best_net": at.best_net,
+        "unreadable": len(at.bad),
+        "seconds": round(run.log.seconds, 1),
+    }
+    device = run.world.device
+    if device.type == "cuda":  # of this process, since it was started
+        summary["gpu_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    write_json(folder / SUMMARY, summary)
+    if at.bad:
+        shown = "\n  ".join(list(at.bad.values())[:5])
+        run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
+    if outcome == "finished":
+        best = (
+            f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})" if at.best is not None else ""
+        )
+        run.log.say(f"finished in {run.log.seconds:.0f} s: {best}; {folder / 'best.safetensors'}")
+    else:
+        run.log.say(
+            f"{run.interrupts.requested or 'stopped'}: saved after step {at.step}, epoch {at.epoch + 1}."
+            " The same command goes on from here"
+        )

@@ -1,0 +1,186 @@
+"""What the data of every task have in common: which samples make a step, and a tally of unreadable files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonecv.data.loader import TrainBatches, eval_batches
+from phonecv.errors import UserError
+from phonecv.files import atomic_path
+from phonecv.training.batches import StreamBatches
+from phonecv.training.config import TrainConfig
+from phonecv.training.world import World
+
+
+class TaskBatch(Protocol):
+    """What the engine knows of a batch.
+
+    Attributes:
+        indices: places in the split.
+        errors: one text for each picture, empty where all is well.
+    """
+
+    indices: Tensor
+    errors: list[str]
+
+    @property
+    def images(self) -> Tensor | Sequence[Tensor]:
+        """Stacked pictures, or pictures of different sizes."""
+        ...
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
+        """The batch on another device."""
+        ...
+
+
+class TaskData(Protocol):
+    """Loaders for training and validation.
+
+    Attributes:
+        train_size: pictures to train on.
+        val_size: pictures to evaluate on.
+        steps_per_epoch: optimizer steps; an incomplete last one is left out.
+        eval_steps: batches this process evaluates.
+        channels_last: layout in which stacked pictures should come.
+        batches: which samples this process takes in which step.
+        val_batches: which ones it evaluates.
+    """
+
+    train_size: int
+    val_size: int
+    steps_per_epoch: int
+    eval_steps: int
+    channels_last: bool
+    batches: TrainBatches
+    val_batches: Any
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[Any]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        ...
+
+    def eval_loader(self) -> Iterable[Any]:
+        """This process's share of the validation split."""
+        ...
+
+    def placed(self, batch: Any) -> Any:
+        """The batch where the network is, in the layout it wants."""
+        ...
+
+    def note_errors(self, batch: Any, bad: dict[str, str], split: str) -> None:
+        """Remember the unreadable files of a batch in `bad` (path to reason); raise when they are too many."""
+        ...
+
+
+class SplitData:
+    """The part of `TaskData` that does not depend on what the samples are; a task adds its loaders.
+
+    Args:
+        config: the training.
+        world: the processes.
+        workers: loader processes of each.
+        train: files of the training split, in its order.
+        val: files of the validation split.
+        kinds: per training sample a number; batches hold samples of one kind where they can.
+
+    Raises:
+        UserError: the training split does not fill one batch.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        workers: int,
+        *,
+        train: Sequence[Path],
+        val: Sequence[Path],
+        kinds: np.ndarray | None = None,
+    ) -> None:
+        self.config, self.world, self.workers = config, world, workers
+        self.files = {"train": train, "val": val}
+        self.train_size, self.val_size = len(train), len(val)
+        self.channels_last = False
+        self.batches = make_batches(config, world, len(train), kinds)
+        self.steps_per_epoch = len(self.batches) // config.optimizer.accumulate
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"{len(train)} training pictures do not fill one batch of data.batch_size={config.data.batch_size};"
+                f" set data.batch_size={max(1, 2 ** (len(train) // 4).bit_length() // 2)} or less"
+            )
+        self.val_batches = eval_batches(len(val), config.data.eval_batch_size, world.rank, world.size)
+        self.eval_steps = len(self.val_batches)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether batches should come in pinned memory."""
+        return self.world.device.type == "cuda"
+
+    def placed(self, batch: Any) -> Any:
+        """The batch where the network is."""
+        return batch.to(self.world.device)
+
+    def note_errors(self, batch: TaskBatch, bad: dict[str, str], split: str) -> None:
+        """Remember the unreadable files of a batch in `bad` (path to reason).
+
+        Raises:
+            UserError: they are more than data.max_bad of all files.
+        """
+        if not any(batch.errors):
+            return
+        for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
+            if error:
+                bad[str(self.files[split][index])] = error
+        images, folder = self.train_size + self.val_size, Path(self.config.run.out)
+        if len(bad) > self.config.data.max_bad * images:
+            write_bad_images(folder, bad)
+            shown = "\n  ".join(list(bad.values())[:3])
+            raise UserError(
+                f"{len(bad)} of {images} pictures cannot be read so far, more than"
+                f" data.max_bad={self.config.data.max_bad:g} allows; the first:\n  {shown}\n"
+                f"all of them are in {folder / 'bad_images.csv'}; mend or remove them"
+                " (`phonecv audit` finds more), or raise data.max_bad"
+            )
+
+
+def make_batches(config: TrainConfig, world: World, samples: int, kinds: np.ndarray | None = None) -> TrainBatches:
+    """Which samples this process takes in which step."""
+    data, steps = config.data, config.schedule.epoch_steps
+    common: dict[str, Any] = {"seed": config.run.seed, "rank": world.rank, "world": world.size}
+    part = part_size(config, world.size)
+    if steps is None and data.passes == 1 and kinds is None:
+        return TrainBatches(samples, part, repeats=data.repeats, **common)
+    parts = None if steps is None else steps * config.optimizer.accumulate
+    return StreamBatches(samples, part, passes=data.passes, steps=parts, kinds=kinds, **common)
+
+
+def part_size(config: TrainConfig, processes: int) -> int:
+    """Images that one process takes at once: the batch divided by processes and accumulated parts.
+
+    Raises:
+        UserError: it does not divide.
+    """
+    batch, parts = config.data.batch_size, processes * config.optimizer.accumulate
+    if batch % parts:
+        raise UserError(
+            f"data.batch_size={batch} does not divide by {processes} processes x"
+            f" optimizer.accumulate={config.optimizer.accumulate}; set data.batch_size={max(1, batch // parts) * parts}"
+        )
+    size = batch // parts
+    if size % 2 and (config.loss.mixup or config.loss.cutmix):
+        raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {size}")
+    return size
+
+
+def write_bad_images(folder: Path, bad: dict[str, str]) -> None:
+    """bad_images.csv: path and reason."""
+    with atomic_path(folder / "bad_images.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "reason"))
+        writer.writerows(sorted(bad.items()))

@@ -1,0 +1,163 @@
+"""What a run leaves to read: metrics.csv, TensorBoard events, curves.png, and lines or a bar on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from phonecv.files import atomic_path
+from phonecv.training.world import World
+
+Row = dict[str, float]
+
+#: Seconds between two drawings of the curves; the end of a run always draws them.
+CURVES_EVERY = 60.0
+
+
+class LossMeter:
+    """Sums of named losses over some steps; stays on the device and in this process until `average`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.names: tuple[str, ...] = ()
+        self.sums = torch.zeros(0, device=device)  # one per name, then the number of steps
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Take in one step."""
+        values = torch.stack([*(loss.detach().float() for loss in losses.values()), torch.ones((), device=self.device)])
+        if not self.names:
+            self.names, self.sums = tuple(losses), values
+        else:
+            self.sums = self.sums + values
+
+    def average(self, world: World) -> Row:
+        """Means over steps and processes, with their sum as "loss"; starts anew."""
+        *sums, count = world.sum(self.sums).tolist()
+        row = {name: value / count for name, value in zip(self.names, sums, strict=True)}
+        self.reset()
+        return {"loss": sum(row.values())} | row
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.names, self.sums = (), torch.zeros(0, device=self.device)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return {"names": list(self.names), "sums": self.sums.cpu()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave."""
+        self.names, self.sums = tuple(state["names"]), state["sums"].to(self.device)
+
+
+class RunLog:
+    """Writes the records of a run; only the first process has one that does anything.
+
+    metrics.csv has a row per `log_every` steps (columns lr, loss and its parts, images_per_second) and one per
+    evaluation (net_top1, ema_top1, or what the task counts); `epoch` is the number of epochs done, with a fraction.
+    """
+
+    def __init__(self, folder: Path, world: World, *, progress: bool = True) -> None:
+        self.folder, self.active = folder, world.first
+        self.columns: list[str] = []
+        self.path = folder / "metrics.csv"
+        self.rows: list[dict[str, str]] = []
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+        self.console = Console(quiet=not self.active, highlight=False, soft_wrap=True)
+        self.bar: Progress | None = None
+        self.show_bar = progress and self.active and self.console.is_terminal
+        self.board: Any = None
+        self._drawn = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this run, earlier parts included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def open(self, columns: Sequence[str], rows: int = 0, seconds: float = 0.0, step: int = 0) -> None:
+        """Start writing after the first `rows` rows of an earlier part; what it wrote later is cut off.
+
+        Args:
+            columns: of metrics.csv, beside step, epoch and seconds.
+            rows: to keep.
+            seconds: spent before.
+            step: that TensorBoard goes on from.
+        """
+        self.columns = ["step", "epoch", "seconds", *columns]
+        self.seconds_before = seconds
+        if not self.active:
+            return
+        if rows and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))[:rows]
+        with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Add a row."""
+        if not self.active:
+            return
+        row = {"step": str(step), "epoch": f"{epoch:.4f}", "seconds": f"{self.seconds:.1f}"}
+        row |= {name: _text(value) for name, value in values.items() if name in self.columns}
+        self.rows.append(row)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def say(self, text: str) -> None:
+        """A line for the person."""
+        self.console.print(text, markup=False)
+
+    def bar_for(self, title: str, total: int, done: int = 0) -> Callable[[int], None]:
+        """A progress bar on a terminal; returns the function that moves it to a count."""
+        if not self.show_bar:
+            return lambda count: None
+        if self.bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar.start()
+        bar = self.bar
+        for task in bar.task_ids:
+            bar.remove_task(task)
+        task = bar.add_task(title, total=total, completed=done)
+        return lambda count: bar.update(task, completed=count)
+
+    def draw(self, *, final: bool = False) -> None:
+        """Redraw curves.png, at most once a minute."""
+        if not self.active or not self.rows or (not final and time.monotonic() - self._drawn < CURVES_EVERY):
+            return
+        from phonecv.plots import save_curves
+
+        save_curves(self.path, self.folder / "curves.png")
+        self._drawn = time.monotonic()
+
+    def close(self) -> None:
+        """Take the bar away and finish the files."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+        if self.board is not None:
+            self.board.close()
+            self.board = None
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.9g}"

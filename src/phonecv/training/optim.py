@@ -1,0 +1,120 @@
+"""Optimizer and its parameter groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.optim import Optimizer
+
+from phonecv.dense import DenseModel
+from phonecv.errors import UserError
+from phonecv.models.base import VisionModel, no_weight_decay
+from phonecv.training.config import OptimizerConfig
+
+#: Parts of a detector or segmenter that are not its heads.
+_NO_HEAD = ("backbone.", "neck.")
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
+    """Names of the trained parameters with and without weight decay.
+
+    Args:
+        model: the network.
+        rule: "emo" (1-D tensors, biases, names with alpha, beta or gamma are spared), "norm" (parameters of
+            normalisation layers are spared), "backbone_norm" (those of the backbone alone; a classifier is all
+            backbone), "layer_norm" (those of LayerNorm alone) or "none" (nothing is spared).
+    """
+    within = "backbone." if rule == "backbone_norm" and isinstance(model, DenseModel) else ""
+    kinds = (nn.LayerNorm,) if rule == "layer_norm" else _NORMS
+    norms = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, kinds) and path.startswith(within)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    by_norm = rule.endswith("norm")
+    decay: list[str] = []
+    spared: list[str] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spare = (rule == "emo" and no_weight_decay(name, parameter)) or (by_norm and name in norms)
+            (spared if spare else decay).append(name)
+    return decay, spared
+
+
+def head_names(model: nn.Module) -> set[str]:
+    """Names of the heads' parameters: all beside backbone and neck, or a classifier's own classifier."""
+    names = (name for name, _ in model.named_parameters())
+    if isinstance(model, VisionModel):
+        return {name for name in names if name.startswith(f"{model.classifier_name}.")}
+    return {name for name in names if not name.startswith(_NO_HEAD)}
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fused: bool = False) -> Optimizer:
+    """The optimizer over all trained parameters: with and without weight decay, the heads apart if their rate differs.
+
+    Args:
+        model: the network.
+        config: which optimizer; its `fused` is not looked at, because it may be "auto".
+        lr: learning rate of the first step; that of the heads is `config.head_lr` times as much.
+        fused: one kernel for the whole update; else PyTorch's own choice.
+
+    Raises:
+        UserError: everything is frozen.
+    """
+    parameters = dict(model.named_parameters())
+    heads = head_names(model) if config.head_lr != 1 else set[str]()
+    groups: list[dict[str, Any]] = []
+    for in_head in (False, True):
+        for names, weight_decay in zip(decay_groups(model, config.no_decay), (config.weight_decay, 0.0), strict=True):
+            own = [parameters[name] for name in names if (name in heads) == in_head]
+            if own:
+                # timm's schedulers multiply by `lr_scale` whatever rate they set.
+                scale = {"lr_scale": config.head_lr} if in_head else {}
+                groups.append({"params": own, "weight_decay": weight_decay, **scale})
+    if not groups:
+        raise UserError("every parameter is frozen, nothing would be trained; shorten model.freeze")
+    kernel = True if fused else None
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=kernel)
+    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps, fused=kernel)
+
+
+def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:
+    """Stop the gradient of every parameter whose name begins so; a classifier's "backbone" is all but `classifier`.
+
+    Raises:
+        UserError: a beginning that fits no parameter.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    kept = {id(parameter) for parameter in classifier.parameters()} if classifier is not None else set()
+    for beginning in beginnings:
+        fits = [name for name in names if name == beginning or name.startswith(beginning.rstrip(".") + ".")]
+        if beginning != "backbone" and not fits:
+            tops = sorted({name.split(".")[0] for name in names})
+            raise UserError(f"model.freeze={beginning!r} fits no parameter; use 'backbone' or one of {', '.join(tops)}")
+        for name, parameter in model.named_parameters():
+            if name in fits or (beginning == "backbone" and not fits and id(parameter) not in kept):
+                parameter.requires_grad_(False)
+
+
+def train_mode(model: nn.Module, mode: str) -> None:
+    """Put the network in the mode it trains in.
+
+    "train"; "norm_eval" keeps BatchNorm in evaluation mode; "eval" keeps everything there. A module whose parameters
+    are all frozen stays in evaluation mode too: its statistics belong to the weights it keeps.
+    """
+    model.train(mode != "eval")
+    if mode == "eval":
+        return
+    for module in model.modules():
+        own = list(module.parameters())
+        frozen = own and not any(parameter.requires_grad for parameter in own)
+        if frozen or (mode == "norm_eval" and isinstance(module, _BatchNorm)):
+            module.eval()

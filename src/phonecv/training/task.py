@@ -1,0 +1,188 @@
+"""What a batch means: named losses for training, counted figures for evaluation.
+
+The engine knows only `Task` and `Meter`. Classification is here; `phonecv.training.detect` and
+`phonecv.training.segment` are further tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from timm.data.mixup import Mixup
+from torch import Tensor, nn
+
+from phonecv.data.loader import Batch
+from phonecv.dense import DenseModel
+from phonecv.errors import UserError
+from phonecv.metrics import TopK
+from phonecv.models import VisionModel
+from phonecv.training.config import DistillConfig, LossConfig
+from phonecv.training.teacher import Teacher
+from phonecv.training.world import World
+
+#: What can be trained.
+Network = VisionModel | DenseModel
+
+
+class Meter(Protocol):
+    """Collects figures of one network over an evaluation."""
+
+    def update(self, output: Any, batch: Any, /) -> None:
+        """Take in one batch and what `Task.predict` made of it."""
+        ...
+
+    def result(self, world: World) -> dict[str, float]:
+        """Figures over all processes, each image counted once."""
+        ...
+
+
+class Task(Protocol):
+    """One kind of training.
+
+    Attributes:
+        score: name of the meter's figure that picks the best checkpoint; higher is better.
+        loss_names: what `losses` gives.
+        figures: what the meter gives.
+    """
+
+    score: str
+    loss_names: tuple[str, ...]
+    figures: tuple[str, ...]
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Named scalar losses, weights included, the same names each time; their sum is what is minimised."""
+        ...
+
+    def predict(self, net: nn.Module, batch: Any) -> Any:
+        """What the meter takes in; the network is in evaluation mode."""
+        ...
+
+    def meter(self, device: torch.device) -> Meter:
+        """A fresh meter."""
+        ...
+
+
+class ClassifyTask:
+    """Cross entropy with smoothed, and where asked mixed, labels; top-1 and top-5 by counts.
+
+    mixup and cutmix draw from NumPy's global generator, which the engine seeds before every step.
+    """
+
+    score = "top1"
+    loss_names: tuple[str, ...] = ("ce",)
+    figures: tuple[str, ...] = ("top1", "top5", "loss", "correct1", "correct5", "images")
+
+    def __init__(self, num_classes: int, loss: LossConfig) -> None:
+        self.num_classes, self.smoothing = num_classes, loss.smoothing
+        self.mix = (
+            Mixup(
+                mixup_alpha=loss.mixup,
+                cutmix_alpha=loss.cutmix,
+                prob=loss.mix_prob,
+                switch_prob=loss.mix_switch,
+                mode=loss.mix_mode,
+                label_smoothing=loss.smoothing,
+                num_classes=num_classes,
+            )
+            if loss.mixup or loss.cutmix
+            else None
+        )
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """{"ce": cross entropy}."""
+        images, target = self.mixed(batch)
+        return {"ce": self.cross_entropy(model(images), target)}
+
+    def predict(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Logits."""
+        return net(batch.images)
+
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and targets of the step: class indices, or shares per class where images are mixed."""
+        if self.mix is None:
+            return batch.images, batch.labels
+        images, target = self.mix(batch.images, batch.labels)
+        return images, target
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean over the batch, in float32; mixed targets are smoothed already."""
+        smoothing = self.smoothing if self.mix is None else 0.0
+        return F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
+
+    def meter(self, device: torch.device) -> Meter:
+        """Counts of right answers and the plain cross entropy."""
+        return ClassifyMeter(self.num_classes, device)
+
+
+class ClassifyMeter:
+    """Top-1 and top-5 in percent, the counts behind them, and the mean cross entropy without smoothing."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.top = TopK(num_classes, device)
+        self.loss = torch.zeros((), device=device)
+
+    @torch.no_grad()
+    def update(self, output: Tensor, batch: Batch) -> None:
+        """Count the images that could be read."""
+        labels, output = batch.labels, output.float()
+        if any(batch.errors):
+            good = batch.good.to(labels.device)
+            labels, output = labels[good], output[good]
+        self.top.update(output, labels)
+        self.loss += F.cross_entropy(output, labels, reduction="sum")
+
+    def result(self, world: World) -> dict[str, float]:
+        """top1, top5 (percent), loss, and the counts correct1, correct5, images."""
+        self.top.counts = world.sum(self.top.counts)
+        counted = self.top.result()
+        return {
+            "top1": counted.top1_percent,
+            "top5": counted.top5_percent,
+            "loss": float(world.sum(self.loss)) / max(1, counted.count),
+            "correct1": counted.top1,
+            "correct5": counted.top5,
+            "images": counted.count,
+        }
+
+
+class DistillTask(ClassifyTask):
+    """`ClassifyTask` plus the teacher's opinion on the same, possibly mixed, images."""
+
+    loss_names = ("ce", "kd")
+
+    def __init__(self, num_classes: int, loss: LossConfig, distill: DistillConfig, teacher: Teacher) -> None:
+        super().__init__(num_classes, loss)
+        if teacher.num_classes != num_classes:
+            raise UserError(
+                f"the teacher {teacher.name} knows {teacher.num_classes} classes, the student {num_classes};"
+                " distillation needs the same classes, so train a teacher on this data first"
+            )
+        self.distill, self.teacher = distill, teacher
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """{"ce": cross entropy with the labels, "kd": weighted loss against the teacher}."""
+        images, target = self.mixed(batch)
+        opinion = self.teacher(images)
+        logits = model(images)
+        kd = distillation_loss(logits, opinion, kind=self.distill.kind, temperature=self.distill.temperature)
+        return {"ce": self.cross_entropy(logits, target), "kd": self.distill.weight * kd}
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, *, kind: str = "soft", temperature: float = 1.0) -> Tensor:
+    """Distance of the student's logits from the teacher's, both ``B C``.
+
+    Args:
+        student: logits, with gradient.
+        teacher: logits.
+        kind: "soft": KL(teacher || student), summed over classes, divided by the batch, times temperature squared so
+            that gradients keep their size; "hard": cross entropy against the teacher's first guess.
+        temperature: divides both logits (soft only).
+    """
+    student, teacher = student.float(), teacher.detach().float()
+    if kind == "hard":
+        return F.cross_entropy(student, teacher.argmax(1))
+    own = F.log_softmax(student / temperature, 1)
+    wanted = F.log_softmax(teacher / temperature, 1)
+    return F.kl_div(own, wanted, reduction="batchmean", log_target=True) * temperature**2

@@ -1,0 +1,193 @@
+"""Teachers for distillation: any timm or phonecv network, seen through its own preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phonecv.errors import UserError, did_you_mean
+from phonecv.preprocessing import Preprocessing
+from phonecv.training.config import DistillConfig
+
+
+class Teacher(nn.Module):
+    """A frozen network behind an adapter from the student's normalised input to its own.
+
+    Attributes:
+        name: for messages.
+        num_classes: length of its logits.
+    """
+
+    mean: Tensor
+    std: Tensor
+    own_mean: Tensor
+    own_std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        name: str,
+        num_classes: int,
+        own: Preprocessing,
+        student: Preprocessing,
+        interpolation: str = "bicubic",
+        antialias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.name, self.num_classes, self.size = name, num_classes, own.size
+        self.interpolation, self.antialias = interpolation, antialias
+        for key, values in (
+            ("mean", student.mean),
+            ("std", student.std),
+            ("own_mean", own.mean),
+            ("own_std", own.std),
+        ):
+            self.register_buffer(key, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """A teacher stays in evaluation mode."""
+        return super().train(False)
+
+    def adapt(self, images: Tensor) -> Tensor:
+        """The student's batch as the teacher wants it: normalisation undone, resized where sides differ, normalised."""
+        images = images.float() * self.std + self.mean
+        if images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(
+                images, (self.size, self.size), mode=self.interpolation, align_corners=False, antialias=self.antialias
+            )
+        return (images - self.own_mean) / self.own_std
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``B num_classes`` for the student's batch ``B 3 H W``."""
+        return self.net(self.adapt(images))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    net: nn.Module
+    num_classes: int
+    own: Preprocessing
+
+
+def load_teacher(config: DistillConfig, student: Preprocessing) -> Teacher:
+    """The teacher that the configuration names, with its own normalisation and input side unless set there.
+
+    Raises:
+        UserError: it does not exist, or its weights cannot be had.
+    """
+    name = config.teacher or ""
+    if name.startswith("timm:"):
+        source = _from_timm(name.removeprefix("timm:"), config.weights)
+    else:
+        source = _from_phonecv(name, config.weights)
+    own = source.own
+    for key in ("size", "mean", "std"):
+        if (value := getattr(config, key)) is not None:
+            own = replace(own, **{key: value})
+    return Teacher(
+        source.net,
+        name=name,
+        num_classes=source.num_classes,
+        own=own,
+        student=student,
+        interpolation=config.interpolation,
+        antialias=config.antialias,
+    )
+
+
+def _from_phonecv(name: str, weights: str | None) -> _Source:
+    from phonecv.catalog import list_models
+    from phonecv.create import create_model, load_network
+
+    if Path(name).is_file():
+        model = load_network(name)
+    elif name in list_models():
+        if weights is None:
+            raise UserError(
+                f"distill.teacher={name} without weights would teach noise;"
+                " set distill.weights=official, another tag, or a checkpoint file"
+            )
+        model = create_model(name, weights=weights)
+    else:
+        near = did_you_mean(name, list_models())
+        raise UserError(
+            f"distill.teacher={name!r} is neither a checkpoint file nor a catalog name{near}; timm's networks are"
+            " written timm:NAME"
+        )
+    return _Source(model, model.num_classes, model.preprocessing)
+
+
+def _from_timm(name: str, weights: str | None) -> _Source:
+    import timm
+    from timm.data.config import resolve_data_config
+
+    if not timm.is_model(name):
+        raise UserError(f"timm has no network {name!r}{did_you_mean(name, timm.list_models())}")
+    if weights is None:
+        raise UserError(
+            f"distill.teacher=timm:{name} without weights would teach noise; set distill.weights=pretrained (downloads)"
+            " or the path of a file with its weights"
+        )
+    if weights == "pretrained":
+        try:
+            net = timm.create_model(name, pretrained=True)
+        except (OSError, RuntimeError) as error:  # huggingface_hub and urllib raise kinds of these when offline
+            raise UserError(
+                f"the weights of timm:{name} could not be loaded ({type(error).__name__}: {str(error)[:200]});"
+                " give a local file with distill.weights=PATH"
+            ) from error
+    else:
+        net = _load_file(name, Path(weights))
+    data: dict[str, Any] = resolve_data_config(model=net)
+    own = Preprocessing(
+        size=int(data["input_size"][-1]), mean=tuple(data["mean"]), std=tuple(data["std"]), crop=float(data["crop_pct"])
+    )
+    return _Source(net, int(getattr(net, "num_classes", 0)), own)
+
+
+def _load_file(name: str, path: Path) -> nn.Module:
+    """timm's network `name` with the weights of a file: under timm's names, their authors', or any others in order."""
+    import timm
+
+    from phonecv.weights.reader import read_file
+    from phonecv.weights.recognise import choose_weights
+
+    state = choose_weights(read_file(path).content, None, str(path)).state
+    net = timm.create_model(name, pretrained=False)
+    if net.state_dict().keys() != state.keys():
+        state = _renamed_in_order(net, state) or state
+    if net.state_dict().keys() != state.keys():
+        try:  # timm knows how the authors of some networks called their tensors
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UserError(f"{path} does not hold the weights of timm:{name}: {str(error)[:600]}") from error
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not hold the weights of timm:{name}: {str(error)[:600]}") from error
+    return net
+
+
+def _renamed_in_order(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """`state` under the network's names, if both hold the same kinds and shapes of tensors one after the other.
+
+    Libraries that build the same network write its layers in the same order, whatever they call them.
+    """
+    counters = ".num_batches_tracked"
+    own = {key: value for key, value in net.state_dict().items() if not key.endswith(counters)}
+    theirs = {key: value for key, value in state.items() if not key.endswith(counters)}
+
+    def shapes(tensors: dict[str, Tensor]) -> list[tuple[str, torch.Size]]:
+        return [(key.rpartition(".")[2], value.shape) for key, value in tensors.items()]
+
+    if shapes(own) != shapes(theirs):
+        return None
+    return net.state_dict() | dict(zip(own, theirs.values(), strict=True))

@@ -1,0 +1,263 @@
+"""The phone page from end to end in headless Chromium: every family in both runtimes, figures, photo, camera."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import phonecv
+from benchmarking.devtools import Browser, find_browser
+from conftest import TINY
+from phonecv.benchmarking import tls
+from phonecv.benchmarking.page import fetch
+from phonecv.benchmarking.page_models import PageModel, open_models
+from phonecv.benchmarking.serve import PageServer
+from phonecv.data.reading import eval_transform
+from phonecv.models import VisionModel
+from phonecv.preprocessing import Preprocessing
+from settle import settle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # the first use exports six files
+    pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome here"),
+    pytest.mark.skipif(not fetch.ready(), reason="the page's runtimes are not here: python3 dev.py page"),
+]
+
+SIZE = 32
+CLASSES = ("stop", "yield", "turn left", "no entry", "end of all")
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, VisionModel]:
+    found = {}
+    torch.manual_seed(0)
+    for name, overrides in TINY.items():
+        network = settle(phonecv.create_model(name, num_classes=len(CLASSES), **overrides), size=SIZE)
+        network.preprocessing = Preprocessing(size=SIZE, crop=0.875)
+        network.class_names = CLASSES
+        found[name] = phonecv.fuse(network)
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(networks: dict[str, VisionModel], tmp_path_factory: pytest.TempPathFactory) -> list[PageModel]:
+    """Each network as an ONNX and as a LiteRT file; here the page is what checks them."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("litert_torch")
+    folder = tmp_path_factory.mktemp("exported")
+    for name, network in networks.items():
+        for suffix in (".onnx", ".tflite"):
+            phonecv.export(network, folder / f"{name}{suffix}", verify=False)
+    return open_models(sorted([*folder.glob("*.onnx"), *folder.glob("*.tflite")]))
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fine and coarse structure, hard edges, an odd size; PNG, so that every decoder gives the same pixels."""
+    generator = np.random.default_rng(1)
+    fine = generator.integers(0, 256, (123, 171, 3), dtype=np.uint8)
+    coarse = np.asarray(Image.fromarray(fine[:5, :7]).resize((171, 123), Image.Resampling.BICUBIC))
+    picture = np.where(np.arange(171)[None, :, None] < 60, fine, coarse)
+    picture[40:60, 80:140] = (255, 0, 128)
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    Image.fromarray(picture).save(path)
+    return path
+
+
+@contextmanager
+def served(models: list[PageModel], out: Path, **choices: Any) -> Iterator[PageServer]:
+    with PageServer(models, out, host="127.0.0.1", port=0, rounds=3, seconds=1, **choices) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ready(browser: Browser, address: str) -> None:
+    browser.open(address)
+    browser.wait("document.documentElement.dataset.ready")
+
+
+def time_all(browser: Browser, out: Path) -> dict[str, Any]:
+    """Press the button and wait; the report that arrived."""
+    browser.run("document.querySelector('#time').click()")
+    status = browser.wait(
+        "!document.querySelector('#time').disabled && document.querySelector('#status').textContent"
+    )  # fmt: skip
+    assert status.startswith("Saved on the computer as phones/"), (status, browser.console)
+    return json.loads((out / status.removeprefix("Saved on the computer as ").rstrip(".")).read_text())
+
+
+def logits_of(browser: Browser, model: PageModel, number: int, photo: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What the page sees in a photo that is picked, and what its network says."""
+    browser.run(f"document.querySelector('#network').value = {number}; window.lastGuess = null")
+    browser.run("document.querySelector('#network').dispatchEvent(new Event('change'))")
+    browser.pick("#photo", photo)
+    found = browser.wait(
+        "document.querySelector('#hint').textContent || window.lastGuess && {...window.lastGuess, "
+        "pixels: Array.from(window.lastGuess.pixels), logits: Array.from(window.lastGuess.logits)}"
+    )
+    assert isinstance(found, dict), (found, browser.console)
+    assert found["file"] == model.name
+    return np.array(found["pixels"], np.uint8).reshape(SIZE, SIZE, 3), np.array(found["logits"], np.float32)
+
+
+def test_every_family_in_both_runtimes(
+    models: list[PageModel], networks: dict[str, VisionModel], photo: Path, tmp_path: Path
+) -> None:
+    assert len(models) == 2 * len(TINY)
+    out = tmp_path / "run"
+    with served(models, out) as server, Browser() as browser:
+        ready(browser, server.address())
+        assert browser.run("self.crossOriginIsolated") is True
+        # The preprocessing on a photo that is picked is ours to the last bit, and so are the logits nearly.
+        for number, model in enumerate(models):
+            network = networks[model.path.stem]
+            transform = eval_transform(network.preprocessing)
+            pixels, logits = logits_of(browser, model, number, photo)
+            with Image.open(photo) as image, torch.inference_mode():
+                wanted_pixels = transform.pixels(image).permute(1, 2, 0).numpy()
+                wanted = network(transform(image)[None])[0].numpy()
+            np.testing.assert_array_equal(pixels, wanted_pixels)
+            assert np.abs(logits - wanted).max() <= 1e-4 * max(1, np.abs(wanted).max()), model.name
+            assert logits.argmax() == wanted.argmax()
+            shown = browser.run("document.querySelector('#guesses li span').textContent")
+            assert shown == CLASSES[wanted.argmax()]
+        # Timing checks every file against what its record says, and the figures arrive.
+        browser.run("document.querySelector('#name').value = 'A test'")
+        report = time_all(browser, out)
+        text = browser.run("document.querySelector('#results').innerText")
+    # LiteRT.js talks, and looks for a GPU even where it is told to use the CPU.
+    talk = ("INFO", "WARNING", "Failed to create default WebGPU device")
+    assert [line for line in browser.console if not line.startswith(talk)] == []
+    assert report["name"] == "A test"
+    assert report["failed"] == []
+    assert report["device"]["isolated"] is True
+    assert report["device"]["cores"] >= 1
+    assert "Chrom" in report["device"]["browser"]
+    several = sorted({row["threads"] for row in report["rows"]})
+    assert several == sorted({1, min(4, report["device"]["cores"])})
+    assert len(report["rows"]) == len(models) * len(several)
+    assert {row["runtime"] for row in report["rows"]} == {"onnxruntime-web", "litert"}
+    for row in report["rows"]:
+        assert row["difference"] <= 1e-4, row
+        assert row["rounds"] == len(row["times_ms"]) == 3
+        assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
+        assert (row["batch"], row["height"], row["width"]) == (1, SIZE, SIZE)
+        assert row["file"] in text
+    files = report["files"]
+    assert {facts["model"] for facts in files.values()} == set(TINY)
+    assert all(files[model.name]["sha256"] == model.digest for model in models)
+    assert (out / "phones.csv").read_text().count("\n") == 1 + len(report["rows"])
+
+
+def test_the_camera_is_followed_and_let_go(models: list[PageModel], tmp_path: Path) -> None:
+    with served(models[:1], tmp_path) as server, Browser(*CAMERA) as browser:
+        ready(browser, server.address())
+        browser.run("document.querySelector('#camera').click()")
+        browser.wait("window.lastGuess")
+        first = browser.run("window.firstGuess = window.lastGuess; window.lastGuess = null; window.firstGuess.file")
+        assert first == models[0].name
+        browser.wait("window.lastGuess")
+        assert browser.run("document.querySelector('#video').videoWidth") == 640
+        # The fake camera shows a green picture.
+        red, green = browser.run("[0, 1].map((c) => window.lastGuess.pixels.filter((_, i) => i % 3 === c))"
+                                 ".map((v) => v.reduce((a, b) => a + b) / v.length)")  # fmt: skip
+        assert green > 2 * red
+        assert browser.run("document.querySelectorAll('#guesses li').length") == len(CLASSES)
+        browser.run("window.stream = document.querySelector('#video').srcObject")
+        browser.run("document.querySelector('#camera').click()")
+        assert browser.run("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+        assert browser.console == []
+
+
+def test_without_isolation_one_thread_no_camera_and_it_says_why(models: list[PageModel], tmp_path: Path) -> None:
+    """What a phone gets over plain http: a name that the browser does not trust as it does localhost."""
+    with (
+        served(models[:2], tmp_path) as server,
+        Browser("--host-resolver-rules=MAP phonecv.test 127.0.0.1", *CAMERA) as browser,
+    ):
+        ready(browser, server.address("phonecv.test"))
+        assert browser.run("self.crossOriginIsolated") is False
+        assert "--https" in browser.run("document.querySelector('#warning').textContent")
+        assert browser.run("document.querySelector('#camera').disabled") is True
+        assert "needs https" in browser.run("document.querySelector('#hint').textContent")
+        report = time_all(browser, tmp_path)
+    assert report["failed"] == []
+    assert [row["threads"] for row in report["rows"]] == [1, 1]
+    assert (report["device"]["isolated"], report["device"]["secure"]) == (False, False)
+
+
+def test_over_https_it_is_isolated(models: list[PageModel], tmp_path: Path) -> None:
+    if tls.shutil.which("openssl") is None:
+        pytest.skip("the program openssl is not installed")
+    certificate, _ = tls.self_signed(tmp_path, ["phonecv.test"])
+    options = ("--host-resolver-rules=MAP phonecv.test 127.0.0.1", "--ignore-certificate-errors")
+    with served(models[:1], tmp_path, certificate=certificate) as server, Browser(*options) as browser:
+        ready(browser, server.address("phonecv.test"))
+        assert browser.run("self.crossOriginIsolated") is True
+        assert browser.run("document.querySelector('#camera').disabled") is False
+        assert time_all(browser, tmp_path)["failed"] == []
+
+
+def test_wrong_outputs_are_not_timed(models: list[PageModel], tmp_path: Path) -> None:
+    """The record says something else than the file gives."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    model = models[0]
+    for path in model.path.parent.glob(f"{model.path.stem}.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    beside = folder / f"{model.path.name}.json"
+    record = json.loads(beside.read_text())
+    record["test"]["outputs"]["logits"]["values"][2] += 0.1
+    beside.write_text(json.dumps(record))
+    with served(open_models([folder / model.path.name]), tmp_path) as server, Browser() as browser:
+        ready(browser, server.address())
+        report = time_all(browser, tmp_path)
+        assert "wrong outputs" in browser.run("document.querySelector('#failed').textContent")
+    assert report["rows"] == []
+    assert all("wrong outputs" in item["reason"] for item in report["failed"])
+
+
+def test_a_file_that_does_not_open_is_said(models: list[PageModel], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(b"not a network" * 10)
+    with served([*open_models([bad]), models[0]], tmp_path) as server, Browser() as browser:
+        ready(browser, server.address())
+        report = time_all(browser, tmp_path)
+    assert {item["file"] for item in report["failed"]} == {"bad.tflite"}
+    assert {row["file"] for row in report["rows"]} == {models[0].name}
+
+
+def test_a_software_gpu_gives_the_same_outputs(models: list[PageModel], tmp_path: Path) -> None:
+    """WebGPU without a GPU: not for speed, and only if this browser emulates one."""
+    chosen = [model for model in models if model.path.stem == "mobileone_s0"]
+    with served(chosen, tmp_path) as server, Browser("--enable-unsafe-webgpu", patience=250) as browser:
+        ready(browser, server.address())
+        ways = browser.run("[...document.querySelectorAll('#ways input')].map((input) => input.checked)")
+        if not browser.run("document.querySelector('#ways').textContent.includes('WebGPU')"):
+            pytest.skip("this browser offers no WebGPU")
+        assert ways[-1] is False  # emulated: not by itself
+        browser.run(
+            "document.querySelectorAll('#ways input').forEach((box, i, all) => { box.checked = i === all.length - 1; })"
+        )
+        report = time_all(browser, tmp_path)
+    assert report["device"]["gpu"]["kind"] == "software"
+    rows = {row["runtime"]: row for row in report["rows"]}
+    assert rows["onnxruntime-web"]["backend"] == "webgpu", report["failed"]
+    assert all(row["difference"] <= 1e-4 for row in rows.values())
+    assert all("GPU" in item["reason"] or "WebGPU" in item["reason"] for item in report["failed"])

@@ -1,0 +1,262 @@
+"""Readers of detectors and segmenters, compiled and run: the same input and the same result as `phonecv predict`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bundles.dense_cases import CASES, NAMES, Made, made, record_of
+from bundles.drivers import THRESHOLD, driver
+from bundles.test_readers import picture
+from phonecv.bundles.dense_readers import LANGUAGES, dense_reader_files
+from phonecv.bundles.facts import why_no_readers
+from phonecv.bundles.readers import TEMPLATES, write_readers
+from phonecv.dense.inputs import prepare
+from phonecv.detect.detections import decode_masks
+from phonecv.detect.predict import find
+from phonecv.detect.runner import open_detector, to_tensor
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+from phonecv.segment.runner import open_segmenter
+
+#: Width and height: of the files' shape, high, smaller than the input, and long.
+SIZES = ((192, 128), (75, 131), (40, 33), (300, 40))
+
+#: Starts a program with these arguments.
+Program = Callable[[list[str]], subprocess.CompletedProcess[str]]
+
+
+def same_as_predicted(program: Program, file: Made, folder: Path) -> int:
+    """Assert that a program's inputs and results are ours; how many objects or classes there were."""
+    found = 0
+    for number, size in enumerate(SIZES):
+        image = picture(*size)
+        (folder / "pixels").write_bytes(image.convert("RGBA").tobytes())
+        arguments = [str(folder / "pixels"), *map(str, size), str(folder / f"input{number}")]
+        program(arguments)
+        tensor = to_tensor(image)
+        values = same_input(folder / f"input{number}", file.record, tensor)
+        outputs = file.run(values)
+        names = [str(folder / f"output{place}") for place in range(len(outputs))]
+        for name, output in zip(names, outputs, strict=True):
+            np.ascontiguousarray(output[0]).tofile(name)
+        said = program([*arguments, str(folder / "result"), *names]).stdout.splitlines()
+        assert said[-1] == (file.record["classes"] or ["0"])[0]
+        check = same_map if file.record["task"] == "segment" else same_objects
+        found += check(folder / "result", said, file, tensor)
+    return found
+
+
+def same_input(path: Path, record: Mapping[str, Any], image: torch.Tensor) -> np.ndarray:
+    height, width, used_height, used_width = np.fromfile(path, np.int32, 4).tolist()
+    canvas = None if record["dynamic_size"] else tuple(record["input_size"])
+    wanted = prepare([image], DensePreprocessing.from_dict(record["preprocessing"]), canvas=canvas)
+    assert wanted.sizes == ((used_height, used_width),)
+    assert wanted.batch.shape == (1, 3, height, width)
+    batch, scale = wanted.batch[0], 1.0
+    if record["input_range"] != "normalised":
+        mean, std = (torch.tensor(record["preprocessing"][name])[:, None, None] for name in ("mean", "std"))
+        batch, scale = (batch * std + mean) * 255, 60.0
+    values = np.fromfile(path, np.float32, offset=16)
+    last = record["report"]["input"]["layout"] in ("NHWC", "RGB picture")
+    values = values.reshape((height, width, 3) if last else (3, height, width))
+    assert batch.std() > 0.1  # a picture, not a gray plane
+    np.testing.assert_allclose(values, batch.permute(1, 2, 0) if last else batch, rtol=1e-4, atol=2e-5 * scale)
+    return values
+
+
+def same_map(path: Path, said: list[str], file: Made, image: torch.Tensor) -> int:
+    wanted = open_segmenter(file.path)([image])[0].numpy()
+    got = np.fromfile(path, np.uint16).reshape(wanted.shape)
+    assert np.mean(got != wanted) < 1e-3  # two logits may be equal but for rounding
+    counts = np.bincount(got.reshape(-1), minlength=len(NAMES))
+    np.testing.assert_allclose(np.array(said[0].split(), float), counts / got.size, atol=1e-5)
+    return int(np.count_nonzero(counts))
+
+
+def same_objects(path: Path, said: list[str], file: Made, image: torch.Tensor) -> int:
+    (wanted,) = find(open_detector(file.path, threshold=THRESHOLD), [image], THRESHOLD)
+    got = np.fromfile(path, np.float32).reshape(-1, 7)
+    assert got[:, 0].tolist() == wanted.labels.tolist()
+    np.testing.assert_allclose(got[:, 1], wanted.scores, atol=1e-5)
+    np.testing.assert_allclose(got[:, 2:6], wanted.boxes, atol=1e-2, rtol=1e-4)
+    if wanted.masks:
+        areas = decode_masks(wanted.masks).flatten(1).sum(1).numpy()
+        np.testing.assert_allclose(got[:, 6], areas, atol=2)
+        assert areas.max() > 10
+    return len(got)
+
+
+def written(folder: Path, record: Mapping[str, Any]) -> None:
+    for name, text in dense_reader_files(record, "m").items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler on this machine")
+    file = made(CASES[case], tmp_path, monkeypatch)
+    written(tmp_path, file.record)
+    (tmp_path / "main.cpp").write_text(driver("C++", file.record), encoding="utf-8")
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "main.cpp", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    def program(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(tmp_path / "main"), *arguments], check=True, capture_output=True, text=True)
+
+    assert same_as_predicted(program, file, tmp_path) > 5
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_javascript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("no node on this machine")
+    node = found
+    file = made(CASES[case], tmp_path, monkeypatch)
+    written(tmp_path, file.record)
+    (tmp_path / "main.mjs").write_text(driver("JavaScript", file.record), encoding="utf-8")
+
+    def program(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        command = [node, str(tmp_path / "main.mjs"), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert same_as_predicted(program, file, tmp_path) > 5
+
+
+@pytest.mark.slow
+def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases in one go: starting the compiler takes longer than compiling."""
+    compiler, java = shutil.which("kotlinc"), shutil.which("java")
+    if compiler is None or java is None:
+        pytest.skip("no Kotlin compiler on this machine")
+    records, starts = {}, []
+    for number, (name, case) in enumerate(CASES.items()):
+        (tmp_path / str(number)).mkdir()
+        with monkeypatch.context() as patch:
+            records[name] = made(case, tmp_path / str(number), patch).record
+        for source, text in (
+            ("reader", dense_reader_files(records[name], "m")["PhonecvReader.kt"]),
+            ("main", driver("Kotlin", records[name])),
+        ):
+            (tmp_path / f"{source}{number}.kt").write_text(f"package case{number}\n{text}", encoding="utf-8")
+        starts.append(f'"{number}" -> case{number}.run(rest)')
+    (tmp_path / "start.kt").write_text(
+        "fun main(all: Array<String>) {\n  val rest = all.drop(1)\n  when (all[0]) {\n    "
+        + "\n    ".join(starts)
+        + "\n  }\n}\n"
+    )
+    sources = sorted(str(path) for path in tmp_path.glob("*.kt"))
+    command = [compiler, *sources, "-Werror", "-include-runtime", "-d", str(tmp_path / "all.jar")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for number, (name, case) in enumerate(CASES.items()):
+        folder = tmp_path / f"{number}-run"
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            file = made(case, folder, patch)
+
+            def program(arguments: list[str], number: int = number) -> subprocess.CompletedProcess[str]:
+                command = [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-jar", str(tmp_path / "all.jar")]
+                done = subprocess.run(
+                    [*command, str(number), *arguments], capture_output=True, encoding="utf-8", env=os.environ
+                )
+                assert done.returncode == 0, done.stderr
+                return done
+
+            assert same_as_predicted(program, file, folder) > 5, name
+
+
+def faults(language: str, text: str) -> list[str]:
+    """What a parser of Kotlin or Swift cannot read."""
+    parsers = pytest.importorskip("tree_sitter")
+    grammar = pytest.importorskip(f"tree_sitter_{language.lower()}")
+    tree = parsers.Parser(parsers.Language(grammar.language())).parse(text.encode())
+    found, waiting = [], [tree.root_node]
+    while waiting:
+        node = waiting.pop()
+        if node.type == "ERROR" or node.is_missing:
+            found.append(f"line {node.start_point[0] + 1}: {text.splitlines()[node.start_point[0]].strip()}")
+        waiting += node.children
+    return found
+
+
+@pytest.mark.parametrize("language", ["Kotlin", "Swift"])
+@pytest.mark.parametrize("case", CASES)
+def test_syntax(case: str, language: str) -> None:
+    text = dense_reader_files(record_of(case), "m")[TEMPLATES[language]]
+    assert faults(language, text) == []
+    broken = text.replace("preprocess(pixels: ", "preprocess pixels: ").replace("preprocess(_ ", "preprocess _ ")
+    assert faults(language, broken)  # the parser notices a mistake
+
+
+@pytest.mark.parametrize("language", TEMPLATES)
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_of_the_record_are_in_every_source(case: str, language: str) -> None:
+    record = record_of(case)
+    text = dense_reader_files(record, "a */ b\nc")[TEMPLATES[language]]
+    assert not re.search(r"@[A-Z_]+@|^//(if|end|include)", text, re.MULTILINE)
+    assert "a  b c" in text
+    for opening, closing in ("()", "[]", "{}"):
+        assert text.count(opening) == text.count(closing)
+    spec = record["preprocessing"]
+    wanted: list[Any] = [*spec["mean"], *spec["std"]]
+    wanted += [spec["size"], spec["longest"]] if record["dynamic_size"] else record["input_size"]
+    decoding = record["decoding"]
+    if record["task"] == "detect":
+        wanted.append(decoding["score_threshold"])
+        if decoding["kind"] != "final":
+            wanted += [decoding["nms_overlap"], decoding["candidates"], decoding["max_detections"]]
+            wanted += [float(stride) for stride in decoding["anchors"]["strides"]]
+    numbers = set(re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text))
+    assert {repr(value) for value in wanted} <= numbers
+    assert (len(NAMES) if record["task"] == "segment" else 3) == record["num_classes"]
+
+
+def test_names_are_strings_in_every_language() -> None:
+    assert LANGUAGES["Kotlin"].string('$a "b"\\ \n\x07c') == '"\\$a \\"b\\"\\\\ ?c"'
+    assert LANGUAGES["Swift"].string("$a größe") == '"$a größe"'
+
+
+def test_files_that_are_read_alike_share_their_readers(tmp_path: Path) -> None:
+    record = dict(record_of("classes"))
+    other = record | {"file": "b.tflite", "report": {"input": {"layout": "NHWC"}}}
+    third = record | {"file": "c.onnx", "precision": "fp16"}
+    sets, unread = write_readers([record, other, third], tmp_path / "bundle")
+    assert [(one.folder, one.served) for one in sets] == [
+        ("readers/a.onnx", ("a.onnx", "c.onnx")),
+        ("readers/b.tflite", ("b.tflite",)),
+    ]
+    assert unread == {}
+    assert "input of a.onnx, c.onnx" in (tmp_path / "bundle/readers/a.onnx/PhonecvReader.kt").read_text()
+
+
+def test_files_that_no_reader_serves(tmp_path: Path) -> None:
+    record = dict(record_of("logits of baked pixels"))
+    assert why_no_readers(record) == ""
+    windows = record | {"decoding": {"kind": "raw", "windows": [48, 32]}}
+    assert "slides windows of 48 pixels every 32" in why_no_readers(windows)
+    assert "does not tell the shapes" in why_no_readers(record | {"test": {}})
+    sets, unread = write_readers([windows], tmp_path / "bundle")
+    assert (sets, list(unread)) == ([], ["a.onnx"])
+    classifier = {"outputs": ["logits"], "input_size": [64, 96]}
+    assert "square crops" in why_no_readers(classifier)
+    assert "feature maps" in why_no_readers(classifier | {"outputs": ["stage1", "stage2"]})
+
+
+def test_a_record_that_contradicts_itself() -> None:
+    record = dict(record_of("SSDLite raw"))
+    record["decoding"] = record["decoding"] | {"maps": [[1, 1]] * len(record["decoding"]["maps"])}
+    with pytest.raises(UserError, match="tells of 36 anchors"):
+        dense_reader_files(record, "m")

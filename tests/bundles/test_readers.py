@@ -1,0 +1,146 @@
+"""The readers of a bundle, compiled and run: the same input as evaluation's, for pictures of many shapes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phonecv.bundles.readers import TEMPLATES, reader_files
+from phonecv.data.reading import eval_transform
+from phonecv.errors import UserError
+from phonecv.preprocessing import Preprocessing
+
+#: Width and height: landscape, portrait, smaller than the crop, square, and so long that its ends are cut off.
+SIZES = ((123, 77), (61, 110), (20, 31), (64, 64), (700, 9))
+SETTINGS = (
+    Preprocessing(size=48, crop=0.875, interpolation="bicubic"),
+    Preprocessing(size=33, crop=0.9, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
+)
+
+_CPP = """
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include "phonecv_reader.hpp"
+int main(int, char** argv) {
+  std::ifstream file(argv[1], std::ios::binary);
+  std::vector<uint8_t> pixels((std::istreambuf_iterator<char>(file)), {});
+  const auto input = phonecv::preprocess(pixels.data(), std::stoi(argv[2]), std::stoi(argv[3]), std::stoi(argv[4]));
+  std::ofstream(argv[5], std::ios::binary).write(reinterpret_cast<const char*>(input.data()), 4 * input.size());
+  const float logits[4] = {0.5f, 3.0f, -1.0f, 2.0f};
+  for (auto [index, share] : phonecv::top(logits, 4, 2)) std::printf("%d %.6f\\n", index, share);
+  try {
+    phonecv::preprocess(pixels.data(), 0, 5, 3);
+  } catch (const std::invalid_argument& error) {
+    std::printf("%s\\n", error.what());
+  }
+}
+"""
+
+_NODE = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { preprocess, top } from "./phonecv_reader.mjs";
+const [source, width, height, target] = process.argv.slice(2);
+const data = new Uint8ClampedArray(readFileSync(source));
+const input = preprocess({ data, width: Number(width), height: Number(height) });
+writeFileSync(target, Buffer.from(input.buffer));
+console.log(JSON.stringify(top([0.5, 3, -1, 2], 2)));
+"""
+
+
+def picture(width: int, height: int) -> Image.Image:
+    random = np.random.default_rng(width * 1000 + height)
+    coarse = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8), "RGB").resize((width, height))
+    noise = random.integers(-40, 40, (height, width, 3))
+    return Image.fromarray((np.asarray(coarse) + noise).clip(0, 255).astype(np.uint8), "RGB")
+
+
+def written(folder: Path, spec: Preprocessing, layout: str, *, baked: bool) -> Path:
+    for name, text in reader_files(spec, name="m", classes=4, layout=layout, baked=baked).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def expected(image: Image.Image, spec: Preprocessing, layout: str, *, baked: bool) -> np.ndarray:
+    transform = eval_transform(spec)
+    values = (transform.pixels(image).float() if baked else transform(image)).numpy()
+    return values if layout == "nchw" else values.transpose(1, 2, 0)
+
+
+def check(got: Path, image: Image.Image, spec: Preprocessing, layout: str, *, baked: bool) -> None:
+    wanted = expected(image, spec, layout, baked=baked)
+    values = np.fromfile(got, np.float32).reshape(wanted.shape)
+    assert wanted.std() > 0.1  # a picture, not a gray plane
+    np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("layout", "baked"), [("nchw", False), ("nhwc", True)])
+@pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.interpolation)
+def test_cpp(tmp_path: Path, spec: Preprocessing, layout: str, baked: bool) -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler on this machine")
+    folder = written(tmp_path, spec, layout, baked=baked)
+    (folder / "main.cpp").write_text("#include <string>\n" + _CPP, encoding="utf-8")
+    command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "main.cpp", "-o", "main"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    for channels, size in zip((3, 4, 3, 4, 4), SIZES, strict=True):
+        image = picture(*size)
+        (folder / "pixels").write_bytes(image.convert("RGB" if channels == 3 else "RGBA").tobytes())
+        arguments = ["pixels", *map(str, size), str(channels), "input"]
+        done = subprocess.run(["./main", *arguments], cwd=folder, check=True, capture_output=True, text=True)
+        check(folder / "input", image, spec, layout, baked=baked)
+        shares = np.exp([3.0, 2.0]) / np.exp([0.5, 3.0, -1.0, 2.0]).sum()
+        assert done.stdout.splitlines() == [f"1 {shares[0]:.6f}", f"3 {shares[1]:.6f}", "phonecv: no picture was given"]
+
+
+@pytest.mark.parametrize(("layout", "baked"), [("nchw", False), ("nhwc", True)])
+@pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.interpolation)
+def test_javascript(tmp_path: Path, spec: Preprocessing, layout: str, baked: bool) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    folder = written(tmp_path, spec, layout, baked=baked)
+    (folder / "main.mjs").write_text(_NODE, encoding="utf-8")
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    for size in SIZES:
+        image = picture(*size)
+        (folder / "pixels").write_bytes(image.convert("RGBA").tobytes())
+        arguments = ["main.mjs", "pixels", *map(str, size), "input"]
+        done = subprocess.run([node, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+        check(folder / "input", image, spec, layout, baked=baked)
+        found = json.loads(done.stdout)
+        assert [index for index, _ in found] == [1, 3]
+        assert found[0][1] == pytest.approx(np.exp(3.0) / np.exp([0.5, 3.0, -1.0, 2.0]).sum())
+
+
+def test_how_far_tall_pictures_may_be_off() -> None:
+    """Pillow 13 resizes tall pictures in the other order of passes than the readers and older versions."""
+    image, spec = picture(61, 200), SETTINGS[0]
+    usual = image.resize((54, 200), Image.Resampling.BICUBIC).resize((54, 177), Image.Resampling.BICUBIC)
+    ours = np.asarray(usual.crop((3, 64, 51, 112))).transpose(2, 0, 1).astype(int)
+    assert np.abs(ours - eval_transform(spec).pixels(image).numpy()).max() <= 8
+
+
+@pytest.mark.parametrize("language", TEMPLATES)
+def test_every_placeholder_is_filled(language: str) -> None:
+    spec = SETTINGS[1]
+    text = reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False)[TEMPLATES[language]]
+    assert not re.search(r"@[A-Z_]+@", text)
+    assert "a  b c" in text  # neither ends a comment nor breaks a line
+    for value in (*spec.mean, *spec.std):
+        assert repr(value) in text
+    resized = {"C++": "kResize = 36", "Kotlin": "RESIZE = 36", "Swift": "resize = 36", "JavaScript": '"size": 33'}
+    assert resized[language] in text
+
+
+def test_an_unknown_layout() -> None:
+    with pytest.raises(UserError, match="nchw, nhwc"):
+        reader_files(SETTINGS[0], name="m", classes=4, layout="chwn", baked=False)

@@ -1,0 +1,393 @@
+"""Detectors and segmenters in the one engine: what a run leaves, where it starts from, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from conftest import TINY
+from phonecv import (
+    create_detector,
+    create_model,
+    create_segmenter,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+from phonecv.errors import UserError
+from phonecv.inspection import describe
+from phonecv.training import TrainConfig, load_config, recipe_names, train
+from phonecv.training.detect import DetectTask, train_transform
+from phonecv.training.guard import FiniteGuard, NonFiniteLoss
+from phonecv.training.job import with_shared_batches
+from phonecv.training.launch import launch
+from phonecv.training.segment import Segmentation
+from phonecv.training.world import World
+from training.conftest import DENSE, SEGMENTERS, Configure
+
+DIGITS = tuple("0123456789")
+SLOW = ("mask_rcnn_fpn", "retinanet_fpn")
+EVERY = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in DENSE]
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -> None:
+    result = train(configure_dense(architecture, "schedule.epochs=1"))
+    assert result.finished
+    names = {path.name for path in result.run_dir.iterdir()}
+    assert names >= {"config.yaml", "metrics.csv", "summary.json", "state.pt", "last.safetensors"}
+    task = "segment" if architecture in SEGMENTERS else "detect"
+    summary = json.loads((result.run_dir / "summary.json").read_text())
+    assert summary["score"] == ("miou" if task == "segment" else "ap")
+
+    steps = [row for row in result.history if "loss" in row]
+    losses = {"deeplabv3": ["ce", "aux"], "segformer": ["ce"]}.get(architecture, ["cls", "box"])
+    losses += ["rpn_cls", "rpn_box", "mask"] if architecture == "mask_rcnn_fpn" else []
+    assert len(steps) == 2
+    for row in steps:
+        assert row["loss"] == pytest.approx(sum(row[name] for name in losses), rel=1e-5)
+    evaluated = next(row for row in result.history if f"net_{summary['score']}" in row)
+    for net in ("net", "ema"):
+        assert 0 <= evaluated[f"{net}_{summary['score']}"] <= 100
+    if task == "detect":
+        assert evaluated["net_images"] == 5
+        assert ("net_mask_ap" in evaluated) == (architecture == "mask_rcnn_fpn")
+
+    assert result.last is not None
+    model = load_checkpoint(None, result.last)
+    classes = ("background", *DIGITS) if task == "segment" else DIGITS
+    assert (model.task, model.architecture, model.class_names) == (task, architecture, classes)
+    assert model.preprocessing.size == (64 if architecture == "ssdlite320" else 48)
+    record = read_checkpoint(result.last).record
+    assert record is not None
+    assert record["training"]["weights"] == "net"
+    facts = dict(describe(str(result.last)).facts())
+    assert facts["task"] == f"{'segmenter' if task == 'segment' else 'detector'}, {architecture}"
+    assert facts["backbone"] == "emov2_1m"
+
+
+def test_rare_classes_count_for_more(configure_dense: Configure) -> None:
+    plain = Segmentation(configure_dense("segformer"))
+    assert plain.network().class_weights is None
+    tuned = Segmentation(configure_dense("segformer", "segment.balance=0.5"))
+    network = tuned.network()
+    counts = torch.zeros(network.num_classes)
+    for index in range(len(tuned.train)):
+        labels = torch.from_numpy(tuned.train.read_label(index)).long()
+        counts += torch.stack([(labels == label).sum() for label in range(network.num_classes)])
+    expected = counts.clamp(min=float(counts[counts > 0].min())) ** -0.5
+    assert network.class_weights is not None
+    torch.testing.assert_close(network.class_weights / network.class_weights[0], expected / expected[0])
+    assert "class_weights" not in network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [((), 32), (("segment.transform=published",), 1), (("segment.multiple=16",), 16)],
+)
+def test_evaluation_pads_to_what_the_strides_divide(
+    configure_dense: Configure, overrides: tuple[str, ...], expected: int
+) -> None:
+    assert Segmentation(configure_dense("segformer", *overrides)).network().preprocessing.multiple == expected
+
+
+def test_a_run_learns(configure_dense: Configure) -> None:
+    result = train(configure_dense("segformer", "schedule.epochs=12", "run.eval_every=12", "optimizer.lr=0.005"))
+    rows = [row["loss"] for row in result.history if "loss" in row]
+    assert rows[-1] < 0.8 * rows[0]
+    assert result.best_score is not None
+
+
+def test_the_settings_reach_network_and_steps(configure_dense: Configure) -> None:
+    config = configure_dense(
+        "ssdlite320", "data.passes=3", "schedule.epochs=1", "optimizer.accumulate=2", "data.mean=[0.1, 0.2, 0.3]"
+    )
+    result = train(config)
+    state = torch.load(result.run_dir / "state.pt", weights_only=True)
+    assert state["progress"]["step"] == 6  # 3 x 8 pictures in steps of 4
+    assert load_checkpoint(None, str(result.last)).preprocessing.mean == (0.1, 0.2, 0.3)
+    counted = train(configure_dense("segformer", "schedule.epochs=2", "schedule.epoch_steps=3", out="steps"))
+    assert [row["step"] for row in counted.history if "net_miou" in row] == [3, 6]
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+def test_frozen_stages_and_fixed_statistics(configure_dense: Configure, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    backbone = create_model("emov2_1m", num_classes=4, **TINY["emov2_1m"]).train()
+    with torch.no_grad():
+        backbone(torch.rand(8, 3, 64, 64))  # statistics that are not the initial ones
+    start = save_checkpoint(backbone, tmp_path / "start.safetensors")
+    config = configure_dense(
+        "ssdlite320",
+        f"model.weights={start}",
+        "model.overrides.frozen_stages=1",
+        "model.overrides.norm_eval=true",
+        "schedule.epochs=1",
+    )
+    result = train(config)
+    before = {f"backbone.{name}": value for name, value in load_file(start).items()}
+    after = load_file(str(result.last))
+    shared = {name: value for name, value in before.items() if name in after}
+    assert len(shared) > 50
+    moved = changed(shared, after)
+    assert not any(name.startswith(("backbone.stage0.", "backbone.stage1.")) for name in moved)
+    assert not any("running" in name or "num_batches" in name for name in moved)
+    assert any(name.startswith("backbone.stage3.") for name in moved)
+    assert any("norm.weight" in name for name in moved)  # scale and shift still train
+    # The heads' statistics are not the backbone's.
+    assert any("extras" in name and "running_mean" in name and bool(value.any()) for name, value in after.items())
+
+
+def test_a_detector_goes_on_from_one_with_other_classes(
+    configure_dense: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train(configure_dense("ssdlite320", "schedule.epochs=1", "model.num_classes=12", out="first"))
+    assert load_checkpoint(None, str(first.last)).num_classes == 12
+    still = ("optimizer.lr=1e-9", "schedule.warmup_lr=0", "schedule.min_lr=0")
+    again = configure_dense("ssdlite320", f"model.weights={first.last}", "schedule.epochs=1", *still, out="second")
+    second = train(again)
+    assert "stay fresh" in caplog.text
+    start, end = load_file(str(first.last)), load_file(str(second.last))
+    same = [name for name in end if start[name].shape == end[name].shape and name.endswith("weight")]
+    assert sum(start[name].shape != end[name].shape for name in end) == 12  # weight and bias of six class heads
+    for name in same:
+        torch.testing.assert_close(end[name], start[name], rtol=1e-3, atol=1e-5)
+    # A segmenter takes over the backbone alone.
+    third = configure_dense("segformer", f"model.weights={first.last}", "schedule.epochs=1", out="third")
+    assert train(third).finished
+
+
+def test_an_unreadable_picture_is_counted_and_replaced(
+    configure_dense: Configure, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(scenes, folder)
+    for split in ("training", "validation"):
+        next((folder / "images" / split).glob("*.jpg")).write_bytes(b"no picture")
+    for architecture, figure in (("ssdlite320", "net_images"), ("segformer", "net_miou")):
+        config = configure_dense(
+            architecture, f"data.path={folder}", "data.max_bad=0.2", "schedule.epochs=1", out=architecture
+        )
+        result = train(config)
+        assert result.finished
+        assert len((result.run_dir / "bad_images.csv").read_text().splitlines()) == 3
+        assert "2 pictures could not be read" in capsys.readouterr().out
+        row = next(row for row in result.history if figure in row)
+        assert figure != "net_images" or row[figure] == 4
+    with pytest.raises(UserError, match=r"more than data\.max_bad=0"):
+        train(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0", out="strict"))
+
+
+def test_a_bad_annotation_is_told_before_training(
+    configure_dense: Configure, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bad"
+    shutil.copytree(scenes, folder)
+    path = folder / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"] = [1, 2, -3, 4]
+    path.write_text(json.dumps(content))
+    assert train(configure_dense("ssdlite320", f"data.path={folder}", "schedule.epochs=1")).finished
+    assert "annotations are left out" in capsys.readouterr().out
+
+
+def test_a_label_out_of_range_is_told_and_left_out(
+    configure_dense: Configure, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "strange"
+    shutil.copytree(scenes, folder)
+    path = next((folder / "annotations" / "training").glob("*.png"))
+    labels = np.asarray(Image.open(path)).copy()
+    labels[:9, :9] = 77
+    Image.fromarray(labels).save(path)
+    config = configure_dense("segformer", f"data.path={folder}", "data.max_bad=0.2", "schedule.epochs=1")
+    result = train(config)
+    assert result.finished
+    before, _, _ = capsys.readouterr().out.partition("parameters, ")
+    assert "77" in before
+    assert path.stem in (result.run_dir / "bad_images.csv").read_text()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    configure_dense: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = DetectTask.losses, []
+
+    def losses(self: DetectTask, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        calls.append(1)
+        found = original(self, model, batch)
+        return found | {"box": found["box"] * float("nan")} if len(calls) == 4 else found
+
+    monkeypatch.setattr(DetectTask, "losses", losses)
+    config = configure_dense("ssdlite320", "schedule.epochs=3")
+    with pytest.raises(NonFiniteLoss) as caught:
+        train(config)
+    message = str(caught.value)
+    assert "step 4: cls=" in message
+    assert "box=nan" in message
+    assert "the inputs hold values from" in message
+    out = Path(config.run.out)
+    load_checkpoint(None, out / "last.safetensors")
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["progress"]["epoch"] == 1
+    assert all(bool(value.isfinite().all()) for value in state["net"].values())
+
+
+def test_the_guard_looks_through_pictures_of_different_sizes() -> None:
+    pictures = [torch.zeros(3, 4, 5, dtype=torch.uint8), torch.full((3, 2, 9), 250, dtype=torch.uint8)]
+    FiniteGuard().watch(1, 0.1, {"cls": torch.tensor(1.0)}, pictures)
+    with pytest.raises(NonFiniteLoss, match="values from 0 to 250"):
+        FiniteGuard().watch(1, 0.1, {"cls": torch.tensor(float("inf"))}, pictures)
+    with pytest.raises(NonFiniteLoss, match="inputs themselves hold values that are not finite"):
+        FiniteGuard().watch(1, 0.1, {"cls": torch.tensor(float("nan"))}, [torch.tensor([[[float("nan")]]])])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "overrides", "message"),
+    [
+        ("ssdlite320", ("detect.architecture=ssdlite",), "did you mean 'ssdlite"),
+        ("segformer", ("segment.architecture=segformers",), "did you mean 'segformer'"),
+        ("ssdlite320", ("detect.options.sise=3",), "has no option 'sise'; did you mean 'size'"),
+        ("segformer", ("segment.options.chanels=3",), "did you mean 'channels'"),
+        ("ssdlite320", ("model.num_classes=3",), "model.num_classes=3, but the data has 10 classes"),
+        ("ssdlite320", ("detect.score=mask_ap",), "ssdlite320 finds no masks"),
+        ("ssdlite320", ("data.longest=100",), "stretches pictures to a square"),
+        ("ssdlite320", ("data.batch_size=64",), "do not fill one batch of"),
+        ("ssdlite320", ("detect.train_annotations=nothing.json",), "no such file"),
+        ("ssdlite320", ("data.path=/nowhere/at/all",), "no such folder"),
+        ("segformer", ("data.path=",), "no data set was given"),
+        ("segformer", ("segment.val_images=nowhere",), "no such folder"),
+        ("ssdlite320", ("model.freeze=[stem]",), "fits no parameter"),
+        ("ssdlite320", ("detect.min_size=1000",), "short side of 1000 pixels"),
+    ],
+)
+def test_what_cannot_start_says_why(
+    architecture: str, overrides: tuple[str, ...], message: str, configure_dense: Configure
+) -> None:
+    with pytest.raises(UserError) as caught:
+        train(configure_dense(architecture, *overrides))
+    assert message in str(caught.value)
+
+
+def test_ssd_transform_wants_a_square(configure_dense: Configure) -> None:
+    with pytest.raises(UserError, match="retinanet_fpn keeps their aspect"):
+        train(configure_dense("retinanet_fpn", "detect.transform=ssd"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["mask_rcnn_fpn", "deeplabv3"])
+def test_two_processes_hold_the_same_and_see_every_picture_once(
+    architecture: str, configure_dense: Configure, scenes: Path, tmp_path: Path
+) -> None:
+    # Two training pictures lose their objects: heads that then have nothing to learn must not hold up the others.
+    folder = tmp_path / "some"
+    shutil.copytree(scenes, folder)
+    path = folder / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] > 5]
+    path.write_text(json.dumps(content))
+    config = configure_dense(architecture, f"data.path={folder}", "data.eval_batch_size=2", out="two")
+    launch("training.workers:compare", config, 2)
+    first, second = json.loads((Path(config.run.out) / "report.json").read_text())
+    assert first["sums"] == second["sums"]  # live and averaged, parameters and statistics
+    assert sorted(first["val"] + second["val"]) == list(range(5))
+    assert sorted(first["train"] + second["train"]) == list(range(8))
+    with (Path(config.run.out) / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    if architecture == "deeplabv3":
+        assert float(last["net_aacc"]) >= 0
+    else:
+        assert last["net_images"] == last["ema_images"] == "5"
+
+
+def test_figures_over_processes_equal_those_of_one(configure_dense: Configure) -> None:
+    """Evaluation alone: the same network, one process, in batches of different sizes."""
+    rows = []
+    for size in (1, 5):
+        result = train(
+            configure_dense("segformer", "schedule.epochs=1", f"data.eval_batch_size={size}", out=f"b{size}")
+        )
+        rows.append(next(row for row in result.history if "net_miou" in row))
+    assert rows[0]["net_miou"] == pytest.approx(rows[1]["net_miou"], abs=0.05)
+
+
+def test_pictures_of_several_sizes_in_one_batch(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(scenes, folder)
+    image = next((folder / "images" / "validation").glob("*.jpg"))
+    label = folder / "annotations" / "validation" / f"{image.stem}.png"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (90, 50, 3), dtype=np.uint8)).save(image)
+    Image.fromarray(np.zeros((90, 50), dtype=np.uint8)).save(label)
+    assert train(configure_dense("segformer", f"data.path={folder}", "schedule.epochs=1")).finished
+
+
+def test_statistics_shared_in_the_heads_alone() -> None:
+    both = World(size=2, device=torch.device("cuda"))
+    for how, everywhere in (("sync", True), ("sync_heads", False)):
+        model = create_segmenter("segformer", "emov2_1m", num_classes=3, **TINY["emov2_1m"])
+        net: Any = with_shared_batches(model, how, both)
+        assert any(isinstance(module, nn.SyncBatchNorm) for module in net.head.modules())
+        assert any(isinstance(module, nn.SyncBatchNorm) for module in net.backbone.modules()) == everywhere
+    model = create_segmenter("segformer", "emov2_1m", num_classes=3, **TINY["emov2_1m"])
+    assert with_shared_batches(model, "sync_heads", World()) is model
+    with pytest.raises(UserError, match="works on GPUs only"):
+        with_shared_batches(model, "sync_heads", World(size=2))
+    with pytest.raises(UserError, match="for detectors and segmenters"):
+        with_shared_batches(create_model("emov2_1m", **TINY["emov2_1m"]), "sync_heads", both)
+
+
+def test_checkpointing_the_backbone_changes_no_number(configure_dense: Configure) -> None:
+    runs = [
+        train(configure_dense("ssdlite320", "schedule.epochs=1", f"run.checkpoint_activations={wanted}", out=wanted))
+        for wanted in ("false", "true")
+    ]
+    states = [load_file(str(run.last)) for run in runs]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if load_config(name).task != "classify"])
+def test_every_recipe_has_a_network_and_a_transform(name: str) -> None:
+    config = load_config(name)
+    with torch.device("meta"):
+        if config.detect.architecture:
+            detector = create_detector(
+                config.detect.architecture, config.model.name, options=config.detect.options, **config.model.overrides
+            )
+            train_transform(config, detector.preprocessing)
+        else:
+            assert config.segment.architecture is not None
+            create_segmenter(
+                config.segment.architecture, config.model.name, options=config.segment.options, **config.model.overrides
+            )
+
+
+def test_old_configurations_still_load(configure: Configure, tmp_path: Path) -> None:
+    import yaml
+
+    config = configure()
+    plain = yaml.safe_load(config.to_yaml())
+    for group, names in {
+        "data": ("longest", "passes"),
+        "optimizer": ("head_lr",),
+        "schedule": ("epoch_steps", "warmup_steps", "warmup_factor", "decay", "power", "decay_start"),
+    }.items():
+        for name in names:
+            del plain[group][name]
+    del plain["detect"], plain["segment"]
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    assert TrainConfig.from_yaml(path) == config

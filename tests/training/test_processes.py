@@ -1,0 +1,57 @@
+"""Two processes: one network, one average, every picture once; and how the failure of one is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from phonecv.errors import UserError
+from phonecv.training import TrainConfig, train
+from phonecv.training.launch import launch
+from training.conftest import Configure
+
+
+@pytest.mark.slow
+def test_two_processes_hold_the_same_and_see_every_picture_once(configure: Configure) -> None:
+    common = ("model.mode=eval", "schedule.epochs=1", "augment.hflip=0", "data.eval_batch_size=3")
+    config = configure(*common, out="two")
+    launch("training.workers:compare", config, 2)
+    first, second = json.loads((Path(config.run.out) / "report.json").read_text())
+    assert first["sums"] == second["sums"]  # live and averaged, parameters and statistics
+    assert sorted(first["val"] + second["val"]) == list(range(10))
+    assert len(first["val"]) == len(second["val"]) == 5
+    assert sorted(first["train"] + second["train"]) == list(range(24))
+    # Asked for by the second process before step 2, agreed one step later, by both.
+    assert first["agreed"] == second["agreed"] == [[False, False], [False, False], [True, False], [False, False]]
+    with (Path(config.run.out) / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[-1]["net_images"] == rows[-1]["ema_images"] == "10"
+    # Without BatchNorm between pictures two processes compute what one computes.
+    single = train(configure(*common, out="one"))
+    losses = [row["loss"] for row in single.history if "loss" in row]
+    assert [float(row["loss"]) for row in rows if row["loss"]] == pytest.approx(losses, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_share_their_precise_statistics(configure: Configure) -> None:
+    config = configure("schedule.epochs=1", "run.precise_bn=24")
+    launch("training.workers:compare", config, 2)
+    first, second = json.loads((Path(config.run.out) / "report.json").read_text())
+    assert first["sums"] == second["sums"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "error", "message"),
+    [
+        ("mistake", UserError, "^the data are unusable; get others$"),
+        ("crash", RuntimeError, "process 2 of 2 failed(.|\n)*ZeroDivisionError: something else"),
+        ("killed", UserError, "process 2 of 2 was ended by SIGKILL; if the machine ran out of memory"),
+    ],
+)
+def test_a_failing_process_ends_the_run_with_its_own_words(work: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        launch(f"training.workers:{work}", TrainConfig(), 2)
