@@ -22,7 +22,7 @@ def test_readme_tells_the_measured_demo() -> None:
 
 
 def test_the_small_recipe_promises_what_was_measured() -> None:
-    recipe = (ROOT / "src" / "phonecv" / "train" / "recipes" / "from_scratch_small.yaml").read_text(encoding="utf-8")
+    recipe = (ROOT / "src" / "phonecv" / "training" / "recipes" / "from_scratch_small.yaml").read_text(encoding="utf-8")
     measured = TRAININGS["signs"]["runs"]
     assert f"# Time: {measured['seconds']:.0f} s" in recipe
     assert f"# Score: {measured['best_top1_percent']:.1f} %" in recipe
@@ -30,7 +30,7 @@ def test_the_small_recipe_promises_what_was_measured() -> None:
 
 
 def test_the_small_detector_promises_what_was_measured() -> None:
-    recipe = (ROOT / "src" / "phonecv" / "train" / "recipes" / "detect_scratch.yaml").read_text(encoding="utf-8")
+    recipe = (ROOT / "src" / "phonecv" / "training" / "recipes" / "detect_scratch.yaml").read_text(encoding="utf-8")
     measured = TRAININGS["cells"]["runs"]
     assert f"# Time: {measured['seconds']:.0f} s" in recipe
     assert f"# Score: AP50 {measured['figures']['ap50']:.1f} " in recipe
@@ -48,7 +48,7 @@ def test_the_small_detector_promises_what_was_measured() -> None:
     ],
 )
 def test_the_small_recipes_promise_what_was_measured(recipe: str, part: str, run: str, figure: str, told: str) -> None:
-    text = (ROOT / "src" / "phonecv" / "train" / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "src" / "phonecv" / "training" / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
     measured = TRAININGS[part]["runs"][run]
     assert f"# Time: {measured['seconds']:.0f} s" in text
     assert f"# Score: {told.format(measured['figures'][figure])}" in text
