@@ -51,10 +51,31 @@ def find_uv() -> Path:
         return Path(found)
     private = ROOT / ".uv"
     uv = private / "bin" / ("uv.exe" if os.name == "nt" else "uv")
-    if not uv.exists():
+    pinned = locked("uv")
+    stamp = private / "pinned"
+    if not uv.exists() or not stamp.exists() or stamp.read_text() != pinned:
         print("getting uv ...", flush=True)
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--target", private, "uv")
+        private.mkdir(exist_ok=True)
+        (private / "requirements.txt").write_text(pinned)
+        run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--upgrade",
+            "--target", private, "--requirement", private / "requirements.txt",
+        )  # fmt: skip
+        stamp.write_text(pinned)
     return uv
+
+
+def locked(name: str) -> str:
+    """What the lock file says of one package: its version and the digests of its files."""
+    lines = LOCK.read_text().splitlines()
+    try:
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"{name}=="))
+    except StopIteration:
+        sys.exit(f"{LOCK.name} has no {name}; write it anew with `python3 dev.py lock`")
+    end = start + 1
+    while lines[end - 1].endswith("\\"):
+        end += 1
+    return "\n".join(lines[start:end]) + "\n"
 
 
 def set_up() -> None:
@@ -68,8 +89,10 @@ def set_up() -> None:
         run(uv, "venv", "--quiet", "--python", sys.executable, VENV)
     print("installing the locked packages into .venv (torch is large: a minute or more on a slow line) ...", flush=True)
     python = BIN / "python"
-    run(uv, "pip", "sync", "--quiet", "--python", python, LOCK)
+    # Compiled here once: where Python may not write bytecode, every start would compile torch and timm anew.
+    run(uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", python, LOCK, PYC_INVALIDATION_MODE="TIMESTAMP")
     run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", ROOT)
+    run(python, "-m", "compileall", "-q", ROOT / "src" / "phonecv")
     stamp.write_text(digest)
 
 
