@@ -12,6 +12,7 @@ import yaml
 
 from phonecv.data.augment import AugmentConfig
 from phonecv.errors import UserError, did_you_mean
+from phonecv.plain_yaml import read_yaml_file
 from phonecv.training import settings
 from phonecv.training.dense_config import DetectConfig, SegmentConfig, check_dense
 from phonecv.training.groups import (
@@ -110,10 +111,7 @@ class TrainConfig:
             UserError: no such recipe, unreadable YAML, or anything `TrainConfig` refuses.
         """
         path = find_recipe(recipe)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"recipe {path} is not readable YAML: {str(error).splitlines()[0]}") from error
+        values = read_yaml_file(path, f"recipe {path}")
         if values is None:
             values = {}
         if not isinstance(values, Mapping):

@@ -6,19 +6,25 @@ annotation is its whole contract: ``Annotated[float, Range(0, 1)]`` is a number 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from phonecv.errors import UserError, did_you_mean
+from phonecv.plain_yaml import MAX_DEPTH, Plain, number, read_yaml, scalar
 
 T = TypeVar("T")
+
+#: Whole numbers are smaller than this: a seed takes any of 64 bits.
+MOST = 1 << 64
+#: Letters of a bad value that a message shows.
+LONGEST = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Range:
             and (self.below is None or value < self.below)
         )
         if not inside:
-            raise UserError(f"{where}={value!r} is out of range; it must be {self}")
+            raise UserError(f"{where}={_shown(value)} is out of range; it must be {self}")
 
     def __str__(self) -> str:
         parts = [
@@ -48,12 +54,6 @@ class Range:
             if bound is not None
         ]
         return " and ".join(parts)
-
-
-class Raw(str):
-    """Text typed on the command line: read by the field's own type, so ``run.out=001`` stays ``001``."""
-
-    __slots__ = ()
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -86,7 +86,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return _coerce_optional(value, hint, where)
     if dataclasses.is_dataclass(hint):
         return _coerce_group(value, hint, where)
-    if isinstance(value, Raw) and not _takes_text(hint):
+    if isinstance(value, Plain) and not _takes_text(hint):
         value = _parse(value, where)
     result = _coerce_plain(value, hint, where)
     for bound in bounds:
@@ -96,9 +96,9 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
 
 def _coerce_optional(value: Any, hint: Any, where: str) -> Any:
     choices = [choice for choice in get_args(hint) if choice is not types.NoneType]
-    if value is None or (isinstance(value, Raw) and value.strip().lower() in ("null", "none", "~", "")):
+    if value is None or (isinstance(value, Plain) and value.strip().lower() in ("null", "none", "~", "")):
         return None
-    if isinstance(value, Raw) and not any(map(_takes_text, choices)):
+    if isinstance(value, Plain) and not any(map(_takes_text, choices)):
         value = _parse(value, where)
     errors = []
     for choice in choices:
@@ -115,44 +115,45 @@ def _coerce_group(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, hint):
         check(value, where)
         return value
-    if isinstance(value, Raw):
+    if isinstance(value, Plain):
         value = _parse(value, where)
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}={value!r} is not a group of settings ({', '.join(_hints(hint))})")
+        raise UserError(f"{where}={_shown(value)} is not a group of settings ({', '.join(_hints(hint))})")
     return build(hint, value, where)
 
 
 def _coerce_plain(value: Any, hint: Any, where: str) -> Any:
     if hint is Any:
-        return value
+        return _plain(value)
     if get_origin(hint) is Literal:
         options = get_args(hint)
         for option in options:
             if value == option and isinstance(value, bool) == isinstance(option, bool):  # 1 == True
                 return option
         names = [str(option).lower() if isinstance(option, bool) else str(option) for option in options]
-        raise UserError(f"{where}={value!r} is not one of {', '.join(names)}{did_you_mean(str(value), names)}")
+        nearest = did_you_mean(str(value)[:LONGEST], names)
+        raise UserError(f"{where}={_shown(value)} is not one of {', '.join(names)}{nearest}")
     if get_origin(hint) is tuple:
         return _coerce_tuple(value, get_args(hint), where)
     if get_origin(hint) is dict or hint is dict:
         if not isinstance(value, Mapping):
-            raise UserError(f"{where}={value!r} is not a table of names and values, such as {{depths: [1, 1, 2, 2]}}")
+            example = "{depths: [1, 1, 2, 2]}"
+            raise UserError(f"{where}={_shown(value)} is not a table of names and values, such as {example}")
         return {str(key): _plain(item) for key, item in value.items()}
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= MOST:
+            raise UserError(f"{where} has a number of {value.bit_length()} bits; 64 are the most")
         return value
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:  # YAML reads 1e-3, without a point, as text
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if math.isfinite(number):
-            return number
+        read = number(value) if isinstance(value, str) else value if abs(value) < MOST else math.nan
+        if read is not None and math.isfinite(read):
+            return float(read)
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
-    raise UserError(f"{where}={value!r} is not {wanted}")
+    raise UserError(f"{where}={_shown(value)} is not {wanted}")
 
 
 def _coerce_tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
@@ -163,7 +164,7 @@ def _coerce_tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, 
     if len(items) == 2 and items[1] is Ellipsis:
         return tuple(coerce(item, items[0], f"{where}.{i}") for i, item in enumerate(value))
     if len(value) != len(items):
-        raise UserError(f"{where}={list(value)!r} has {len(value)} values; it needs {len(items)}")
+        raise UserError(f"{where}={_shown(list(value))} has {len(value)} values; it needs {len(items)}")
     return tuple(coerce(item, hint, f"{where}.{i}") for i, (item, hint) in enumerate(zip(value, items, strict=True)))
 
 
@@ -173,22 +174,26 @@ def merge(values: dict[str, Any], overrides: Sequence[str], kind: type) -> dict[
     Raises:
         UserError: a text without ``=``, or a path that does not exist.
     """
-    merged = _plain(values)
+    merged = copy.deepcopy(values)
     for text in overrides:
         path, found, value = text.partition("=")
         path = path.strip()
         if not found or not path:
-            raise UserError(f"override {text!r} is not of the form group.name=value, for example schedule.epochs=30")
-        _set(merged, path.split("."), Raw(value.strip()), kind, "")
+            example = "group.name=value, for example schedule.epochs=30"
+            raise UserError(f"override {_shown(text)} is not of the form {example}")
+        keys = path.split(".")
+        if len(keys) > MAX_DEPTH:
+            raise UserError(f"override {_shown(path)} goes through {len(keys)} groups; no setting lies so deep")
+        _set(merged, keys, Plain(value.strip()), kind, "")
     return merged
 
 
-def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:  # node: dict or list
+def _set(node: Any, keys: list[str], value: Plain, kind: Any, group: str) -> None:  # node: dict or list
     key, rest = keys[0], keys[1:]
     path = _join(group, key)
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
-            raise UserError(f"override {path}: there is no entry {key!r} in a list of {len(node)}")
+            raise UserError(f"override {path}: there is no entry {_shown(key)} in a list of {len(node)}")
         place: Any = int(key)
         hint = kind
     else:
@@ -200,7 +205,7 @@ def _set(node: Any, keys: list[str], value: Raw, kind: Any, group: str) -> None:
         node[place] = value
         return
     child = node.get(place) if isinstance(node, dict) else node[place]
-    if isinstance(child, Raw):  # an earlier override of the whole
+    if isinstance(child, Plain):  # an earlier override of the whole
         child = node[place] = _parse(child, path)
     if not isinstance(child, (dict, list)):
         if dataclasses.is_dataclass(kind) and get_origin(_hints(kind).get(key)) is tuple:
@@ -243,7 +248,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return _parse(value, "value") if isinstance(value, Raw) else value
+    # What a text typed on the command line stands for may hold such texts itself.
+    return _plain(_parse(value, "value")) if isinstance(value, Plain) else value
 
 
 def _hints(kind: Any) -> dict[str, Any]:
@@ -267,10 +273,22 @@ def _takes_text(hint: Any) -> bool:
 
 
 def _parse(text: str, where: str) -> Any:
+    """The value that a text typed on the command line, or an unquoted one of a file, stands for."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}={str(text)!r} cannot be read as a value ({str(error).splitlines()[0]})") from error
+        value = read_yaml(text, "the value")
+        return scalar(value) if isinstance(value, Plain) else value
+    except UserError as error:
+        raise UserError(f"{where}={_shown(text)} cannot be read: {error}") from error
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = LONGEST
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 16
+
+
+def _shown(value: Any) -> str:
+    """A bad value for a message: at most so many items, levels and letters of it."""
+    return _SHORT.repr(str(value) if isinstance(value, Plain) else value)
 
 
 def _join(prefix: str, name: str) -> str:
@@ -287,4 +305,4 @@ def _unknown(kind: Any, key: str, group: str) -> str:
     near = exact[:1] or difflib.get_close_matches(key, own, 1) or difflib.get_close_matches(key, by_leaf, 1, 0.5)
     hint = f"; did you mean {_join(group, by_leaf.get(near[0], near[0]))!r}?" if near else ""
     options = f"{group} has: {', '.join(own)}" if group else f"groups: {', '.join(own)}"
-    return f"unknown setting {_join(group, key)!r}{hint} ({options})"
+    return f"unknown setting {_shown(_join(group, key))}{hint} ({options})"
