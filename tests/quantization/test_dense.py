@@ -136,13 +136,9 @@ def test_a_detector_as_onnx(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "shown" / "predictions.json").is_file()
 
 
-@pytest.mark.parametrize(
-    ("format", "kind"), [("litert", "unet"), ("litert", "retinanet_fpn"), ("executorch", "retinanet_fpn")]
-)
-def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path, format: str, kind: str) -> None:
-    model: Any = busy(kind) if kind == "retinanet_fpn" else tiny(kind, "mobileone_s0")
-    with pytest.raises(UserError, match=rf"{format} files of {kind}.* take onnx or openvino"):
-        quantize(model, tmp_path / "out", formats=["onnx", format], data=pictures, stem="x")
+def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"executorch files of retinanet_fpn.* take onnx, openvino or litert"):
+        quantize(busy("retinanet_fpn"), tmp_path / "out", formats=["onnx", "executorch"], data=pictures, stem="x")
     assert not (tmp_path / "out").exists()
 
 
@@ -150,7 +146,7 @@ def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path, format:
 @pytest.mark.parametrize(
     ("format", "kind"),
     [
-        pytest.param(format, kind, marks=[pytest.mark.long] if format in INT8_HEADS else [])
+        pytest.param(format, kind, marks=[pytest.mark.long] if format in ("executorch", "litert") else [])
         for format in ("onnx", "openvino", "executorch", "litert")
         for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
         if kind.startswith(INT8_HEADS.get(format, ""))
@@ -170,7 +166,7 @@ def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) ->
     )  # fmt: skip
     (trial,) = result.formats[format].trials
     assert trial.score is not None, trial.error
-    assert trial.score.decibels > 8
+    assert trial.score.decibels > (20 if format == "litert" and kind in ("unet", "retinanet_fpn") else 8)
     assert result.formats[format].path is not None
 
 

@@ -6,6 +6,7 @@ the record.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,9 +79,23 @@ def converted(job: Job) -> bytes:
     import litert_torch
 
     images = job.example[:1].permute(0, 2, 3, 1).contiguous()
+    wrapped = _ChannelsLast(in_plain_order(job.module), job.outputs).eval()
     with torch.no_grad():
-        model = litert_torch.convert(_ChannelsLast(job.module, job.outputs).eval(), sample_kwargs={INPUT: images})
+        model = litert_torch.convert(wrapped, sample_kwargs={INPUT: images})
     return model.model_content()
+
+
+def in_plain_order(module: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers lie in memory in the order of their axes.
+
+    Of any other tensor, such as the channels-last weights that `fuse` leaves, the converter (0.10) makes a temporary
+    copy, by whose address it recognises a constant it has written already. The next copy may well get the address of
+    the last: six convolutions of one shape then share one weight.
+    """
+    module = copy.deepcopy(module)
+    for values in [*module.parameters(), *module.buffers()]:
+        values.data = values.data.contiguous()
+    return module
 
 
 def halve(job: Job, source: Path, path: Path) -> dict[str, Any]:
