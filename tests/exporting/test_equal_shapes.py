@@ -39,7 +39,7 @@ class Equal(nn.Module):
 @pytest.fixture(scope="module")
 def job() -> Job:
     torch.manual_seed(0)
-    module = Equal().eval().to(memory_format=torch.channels_last)
+    module: Any = Equal().eval().to(memory_format=torch.channels_last)
     assert not module.dense[0].weight.is_contiguous()
     assert not module.scales[0].is_contiguous()
     return Job(module, torch.randn(2, 3, 8, 8), ("logits",), "m")
