@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import printable
 from phonecv.data.json_file import shown
 from phonecv.errors import UserError
@@ -67,6 +68,7 @@ def find_coco(
     if annotations is None:
         file = annotation_file(root, split)
         if file is None:
+            refuse_foreign(root)
             raise UserError(
                 f"{printable(root)}: no annotations of {split!r} here; expected annotations/instances_{split}.json,"
                 f" {split}.json or {split}/_annotations.coco.json, or name the file"

@@ -11,12 +11,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from phonecv.data.class_names import CLASS_FILE, ClassList, read_class_file
+from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import is_image_name, printable, scan_images
 from phonecv.data.listfile import ListFile, read_list
 from phonecv.errors import UserError
@@ -137,6 +139,8 @@ def read_split(
     chosen = find_list(root, split, list_file)
     if chosen:
         return _from_list(root, split, chosen, given, count)
+    if not _has_classes(root, split):
+        refuse_foreign(root)
     return _from_folders(root, split, given, count)
 
 
@@ -175,6 +179,16 @@ def class_folders(folder: Path) -> list[str]:
     """Names of the sub-folders, in order; hidden ones do not count."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _has_classes(root: Path, split: str) -> bool:
+    """Whether several class folders hold pictures; one may be the folder of pictures of any other layout."""
+    try:
+        folder = split_folder(root, split)
+    except UserError:  # whoever reads it says so
+        return False
+    found = (name for name in class_folders(folder) if next(scan_images(folder / name), None) is not None)
+    return len(list(islice(found, 2))) == 2
 
 
 def known_classes(root: Path) -> ClassList | None:

@@ -15,6 +15,7 @@ import torch
 from phonecv.class_mapping import map_classes
 from phonecv.data.coco import CocoPaths, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco_paths import ALIASES
+from phonecv.data.foreign import foreign_layout
 from phonecv.data.images import is_image_name, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.average_precision import average_precision
@@ -205,7 +206,7 @@ def _read(
     except UserError as error:
         if not pictures and images is None and (file is not None or annotations is not None):
             paths = CocoPaths(file or Path(str(annotations)), None)
-        elif looks_sorted(Path(data), split):
+        elif foreign_layout(data) is None and looks_sorted(Path(data), split):
             raise UserError(
                 f"{printable(data)} holds a folder of pictures for each class, as classifiers take it; a detector needs"
                 " boxes in COCO's format (annotations/instances_val.json and pictures)"

@@ -1,0 +1,108 @@
+"""Annotations of other tools, made on the spot as those tools write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from phonecv.data.coco import find_coco
+from phonecv.data.folder import read_split
+from phonecv.data.foreign import foreign_layout
+from phonecv.errors import UserError
+
+from .coco_files import coco_dir as coco_dir
+from .pictures import noise
+
+VOC = "<annotation>\n <filename>a.png</filename><object><name>dog</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version><image id="0" name="a.png" width="64"></image></annotations>'
+SHAPES = {"version": "5.0", "shapes": [{"label": "dog", "points": [[1, 2], [3, 4]]}], "imagePath": "a.png"}
+STUDIO = [{"id": 1, "annotations": [{"result": [{"from_name": "label", "type": "rectanglelabels"}]}], "data": {}}]
+CREATE = [{"image": "a.png", "annotations": [{"label": "dog", "coordinates": {"x": 1, "y": 2, "width": 3}}]}]
+VIA = {"a.png12": {"filename": "a.png", "regions": [{"shape_attributes": {"name": "rect", "x": 1}}]}}
+SUPERVISELY = {"objects": [{"classTitle": "dog", "points": {"exterior": [[1, 2]]}}]}
+
+#: Files of a folder, the first of which tells -> a piece of the name, and of the advice. {0} stands for a picture.
+CASES: dict[str, tuple[dict[str, str], str, str]] = {
+    "ultralytics": ({"data.yaml": "train: images/train\nnames: {0: dog}\n", "images/train/a.png": "",
+                     "labels/train/a.txt": "0 .5 .5 .1 .1\n"}, "YOLO", "datum convert -i"),
+    "roboflow yolo": ({"data.yaml": "names: [dog]\nnc: 1\ntrain: ../train/images", "train/images/a.png": "",
+                       "train/labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "YOLO", "datum convert -i"),
+    "yolo without yaml": ({"labels/train/a.txt": "3 0.5 0.5 0.1 1e-2\r\n", "images/train/a.png": ""}, "YOLO", "datum"),
+    "yolo segments": ({"train/labels/a.txt": "0 .1 .1 .5 .1 .5 .5\n", "train/images/a.png": ""}, "YOLO", "datum"),
+    "darknet": ({"train/_darknet.labels": "dog", "train/a.png": ""}, "YOLO", "datum"),
+    "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO", "datum"),
+    "voc": ({"Annotations/a.xml": VOC, "JPEGImages/a.png": "", "ImageSets/Main/train.txt": "a"}, "VOC", "-f pascalvoc"),
+    "voc devkit": ({"VOCdevkit/VOC2007/Annotations/a.xml": VOC, "VOCdevkit/VOC2007/JPEGImages/a.png": ""}, "VOC",
+                   "VOC2007/Annotations"),
+    "roboflow voc": ({"train/a.xml": VOC, "train/a.png": ""}, "VOC", "globox convert"),
+    "cvat": ({"annotations.xml": CVAT, "images/a.png": ""}, "CVAT", "COCO 1.0"),
+    "label studio": ({"project-1.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", '"COCO"'),
+    "via": ({"via_export_json.json": json.dumps(VIA), "a.png": ""}, "VIA", "COCO format"),
+    "via csv": ({"via.csv": "filename,file_size,file_attributes,region_count\n", "a.png": ""}, "VIA", "COCO format"),
+    "labelme": ({"train/a.json": json.dumps(SHAPES), "train/a.png": ""}, "labelme", "-f labelme"),
+    "createml": ({"train/_annotations.createml.json": json.dumps(CREATE), "train/a.png": ""}, "CreateML", "COCO"),
+    "box csv": ({"train/_annotations.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n", "train/a.png": ""},
+                "CSV export of boxes", '"COCO"'),
+    "class csv": ({"train/_classes.csv": "filename, cat, dog\na.png, 0, 1", "train/a.png": ""}, "multi-class CSV",
+                  "Folder Structure"),
+    "supervisely": ({"ds/ann/a.png.json": json.dumps(SUPERVISELY), "ds/img/a.png": ""}, "Supervisely", "COCO"),
+    "records": ({"train/x.tfrecord": "?", "train/a.png": ""}, "TensorFlow", "COCO"),
+    "utf-16": ({"project.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", "COCO"),
+}  # fmt: skip
+
+
+def write(root: Path, files: dict[str, str], encoding: str = "utf-8") -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            noise().save(path)
+        else:
+            path.write_text(text, encoding=encoding)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_named_by_every_task(tmp_path: Path, case: str) -> None:
+    files, name, advice = CASES[case]
+    write(tmp_path, files, "utf-16" if case == "utf-16" else "utf-8")
+    found = foreign_layout(tmp_path)
+    assert found is not None
+    assert found.evidence == tmp_path / next(iter(files))
+    assert name in found.name
+    assert advice in found.advice
+    for read in (lambda: find_coco(tmp_path, "train"), lambda: read_split(tmp_path, "train")):
+        with pytest.raises(UserError, match=name) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        assert advice in str(caught.value)
+
+
+def test_ours_is_not_foreign(coco_dir: Path, tmp_path: Path) -> None:
+    assert foreign_layout(coco_dir) is None
+    assert foreign_layout(tmp_path / "nowhere") is None
+    folder = tmp_path / "classes"
+    write(folder, {
+        "train/cat/a.png": "", "train/dog/b.png": "", "val/cat/a.png": "", "val/dog/b.png": "",
+        "train.txt": "train/cat/a.png 0\ntrain/dog/b.png 1\n", "train_index.txt": "0 1\n1 2\n",
+        "README.yaml": "title: names of cats\n", "classes.txt": "0 cat\n1 dog\n", "info.json": '{"images": 4}',
+        "sources.csv": "filename,licence\n",
+    })  # fmt: skip
+    assert foreign_layout(folder) is None
+
+
+def test_class_folders_win(tmp_path: Path) -> None:
+    """ImageNet and others have XML beside their class folders."""
+    write(tmp_path, {"train/cat/a.png": "", "train/dog/b.png": "", "Annotations/a.xml": VOC})
+    assert foreign_layout(tmp_path) is not None
+    assert len(read_split(tmp_path, "train")) == 2
+
+
+def test_many_files_take_no_time(tmp_path: Path) -> None:
+    write(
+        tmp_path, {f"train/{number:04}.dat": "x" for number in range(2000)} | {"train/_annotations.csv": "image,xmin\n"}
+    )
+    found = foreign_layout(tmp_path)
+    assert found is not None
+    assert found.evidence.name == "_annotations.csv"
