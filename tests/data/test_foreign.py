@@ -15,8 +15,8 @@ from phonecv.errors import UserError
 from .coco_files import coco_dir as coco_dir
 from .pictures import noise
 
-VOC = "<annotation>\n <filename>a.png</filename><object><name>dog</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
-CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version><image id="0" name="a.png" width="64"></image></annotations>'
+VOC = "<annotation>\n <filename>a.png</filename><object><name>dog</name><bndbox><xmin>1</xmin></bndbox></object>"
+CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version><image id="0" name="a.png" width="64"></image>'
 SHAPES = {"version": "5.0", "shapes": [{"label": "dog", "points": [[1, 2], [3, 4]]}], "imagePath": "a.png"}
 STUDIO = [{"id": 1, "annotations": [{"result": [{"from_name": "label", "type": "rectanglelabels"}]}], "data": {}}]
 CREATE = [{"image": "a.png", "annotations": [{"label": "dog", "coordinates": {"x": 1, "y": 2, "width": 3}}]}]
@@ -32,7 +32,8 @@ CASES: dict[str, tuple[dict[str, str], str, str]] = {
     "yolo without yaml": ({"labels/train/a.txt": "3 0.5 0.5 0.1 1e-2\r\n", "images/train/a.png": ""}, "YOLO", "datum"),
     "yolo segments": ({"train/labels/a.txt": "0 .1 .1 .5 .1 .5 .5\n", "train/images/a.png": ""}, "YOLO", "datum"),
     "darknet": ({"train/_darknet.labels": "dog", "train/a.png": ""}, "YOLO", "datum"),
-    "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO", "datum"),
+    "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO",
+                 "datum"),
     "voc": ({"Annotations/a.xml": VOC, "JPEGImages/a.png": "", "ImageSets/Main/train.txt": "a"}, "VOC", "-f pascalvoc"),
     "voc devkit": ({"VOCdevkit/VOC2007/Annotations/a.xml": VOC, "VOCdevkit/VOC2007/JPEGImages/a.png": ""}, "VOC",
                    "VOC2007/Annotations"),
