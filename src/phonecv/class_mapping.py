@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from phonecv.data.class_names import name_key, natural_key
 from phonecv.errors import UserError
+from phonecv.text import printable_name, some_names
 
 #: How many classes ImageNet-1k has; a model with as many and no names of its own is taken for one of it.
 IMAGENET_CLASSES = 1000
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @cache
@@ -59,6 +64,16 @@ def display_names(class_names: Sequence[str] | None, num_classes: int) -> tuple[
     return tuple(str(index) for index in range(num_classes))
 
 
+class OutputMap(dict[int, int]):
+    """Label of the data -> output of the model.
+
+    Attributes:
+        note: what decided where no names did; empty where names did.
+    """
+
+    note: str = ""
+
+
 def map_classes(
     labels: Sequence[int],
     ids: Sequence[str],
@@ -67,12 +82,13 @@ def map_classes(
     num_classes: int,
     *,
     hint: str = "",
-) -> dict[int, int]:
+) -> OutputMap:
     """For every label of a data folder the model output that means it.
 
     Names decide wherever both sides have them: equal names (letter case and "_" for blanks apart), WordNet ids
-    and English names for ImageNet's 1000 classes. Only a model that knows no names and has as many classes as
-    the data is matched by order. Nothing is guessed beyond that.
+    and English names for ImageNet's 1000 classes. For a model that knows no names, or ImageNet's, class folders
+    that are all called by a number are the outputs of these numbers. Only a model that knows no names and has as
+    many classes as the data is matched by order. Nothing is guessed beyond that.
 
     Args:
         labels: those that occur.
@@ -86,24 +102,63 @@ def map_classes(
         UserError: some labels have no output, or two share one.
     """
     known = _aliases(model, num_classes)
-    found: dict[int, int] = {}
+    found = OutputMap()
     for label in labels:
-        index = known.get(_plain(ids[label]), known.get(_plain(names[label])))
+        index = known.get(name_key(ids[label]), known.get(name_key(names[label])))
         if index is not None:
             found[label] = index
     missing = [ids[label] for label in labels if label not in found]
-    if not missing:
+    if not found and missing and (model is None or _is_imagenet(model)):
+        found = _by_number(labels, ids, num_classes)
+    if found and (not missing or found.note):
         output, times = Counter(found.values()).most_common(1)[0]
         if times > 1:
-            twins = ", ".join(ids[label] for label, index in found.items() if index == output)
-            raise UserError(f"{times} classes of the data ({twins}) are one class of the model, number {output}{hint}")
+            twins = [ids[label] for label, index in found.items() if index == output]
+            raise UserError(
+                f"{times} classes of the data ({some_names(twins)}) are one class of the model, number {output}{hint}"
+            )
         return found
     if model is None and len(ids) == num_classes and not found:
-        return {label: label for label in labels}
+        found = OutputMap({label: label for label in labels})
+        found.note = _order_note(ids)
+        return found
     raise UserError(
         f"the data has {len(ids)} classes and the model {num_classes}, and {len(missing)} of the data's "
-        f"({_some(missing)}) are not among the model's ({_some(display_names(model, num_classes))}){hint}"
+        f"({some_names(missing, 3)}) are not among the model's ({some_names(display_names(model, num_classes), 3)})"
+        f"{_counted_from_one(ids, num_classes)}{hint}"
     )
+
+
+def _by_number(labels: Sequence[int], ids: Sequence[str], num_classes: int) -> OutputMap:
+    """Classes that are all called by the number of an output; empty if one is not."""
+    found = OutputMap()
+    # All of them, those without pictures as well: with "1" to "1000" on a network of 1000, "7" is not output 7.
+    if all(_NUMBER.fullmatch(name) and int(name) < num_classes for name in ids):
+        found |= {label: int(ids[label]) for label in labels}
+        found.note = "the class folders are called by numbers, which are taken for the network's outputs (from 0)"
+    return found
+
+
+def _order_note(ids: Sequence[str]) -> str:
+    """Says that order decided, and where that is likely to mislead."""
+    shown = ", ".join(f"{printable_name(name)} = {output}" for output, name in enumerate(ids[:3]))
+    text = f"the network knows no class names, so the order of the data's decides which output is which: {shown}" + (
+        ", ..." if len(ids) > 3 else ""
+    )
+    as_text = sorted(ids)
+    if list(ids) == sorted(ids, key=natural_key) != as_text:
+        text += (
+            f"; a network from a program that sorts folders as text ({some_names(as_text, 3)}) has another order,"
+            " which a classes.txt can give"
+        )
+    return text
+
+
+def _counted_from_one(ids: Sequence[str], num_classes: int) -> str:
+    numbers = [int(name) for name in ids if _NUMBER.fullmatch(name)]
+    if len(numbers) == len(ids) and max(numbers, default=0) == num_classes and 0 not in numbers:
+        return "; they may be counted from 1, and outputs are counted from 0"
+    return ""
 
 
 def _aliases(model: Sequence[str] | None, num_classes: int) -> dict[str, int]:
@@ -113,21 +168,14 @@ def _aliases(model: Sequence[str] | None, num_classes: int) -> dict[str, int]:
     known: dict[str, int] = {}
     for table in tables:
         for index, name in enumerate(table):
-            known.setdefault(_plain(name), index)
+            known.setdefault(name_key(name), index)
     return known
 
 
 def _is_imagenet(model: Sequence[str]) -> bool:
     """Whether names are ImageNet's in ImageNet's order (either kind, or "id, name" lists): most must agree."""
+    if len(model) != IMAGENET_CLASSES:
+        return False
     tables = zip(imagenet_ids(), imagenet_names(), model, strict=True)
     agree = sum(name.startswith(wnid) or name.split(",")[0].strip() == english for wnid, english, name in tables)
     return agree > 0.9 * len(model)
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown}, ..." if len(names) > 3 else shown

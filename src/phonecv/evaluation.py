@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.class_mapping import map_classes
+from phonecv.class_mapping import OutputMap, map_classes
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import ClassificationDataset, default_workers, eval_batches, make_loader
@@ -24,6 +24,7 @@ from phonecv.metrics import Accuracy, label_rank
 from phonecv.models import VisionModel
 from phonecv.runner import Runner, open_runner
 from phonecv.tasks import check_options, task_of
+from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -324,7 +325,7 @@ def evaluate_classifier(
         seconds=time.perf_counter() - start,
         model=runner.description,
         data=f"{printable(listing.list_file or listing.root)} ({listing.split})",
-        notes=listing.problems,
+        notes=(*listing.problems, *filter(None, [outputs.note])),
         details={"preprocessing": runner.preprocessing.to_dict(), **runner.details},
     )
     if out is not None:
@@ -344,7 +345,7 @@ def run_images(
         yield runner(batch.images), batch.indices, batch.errors
 
 
-def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> dict[int, int]:
+def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> OutputMap:
     """The model output of every label in the data.
 
     Args:
@@ -365,7 +366,7 @@ def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> di
         return map_classes(labels, ids, listing.classes, runner.class_names, runner.num_classes, hint=hint)
     except UserError:
         if trust_labels and labels[-1] < runner.num_classes:
-            return {label: label for label in labels}
+            return OutputMap({label: label for label in labels})
         raise
 
 
@@ -432,8 +433,8 @@ def save_worst(result: EvalResult, png_path: Path, *, most: int = WORST) -> Path
     return save_image_grid(
         [reopen(image.path) for image in worst],
         [
-            f"{image.path.name}\nis {names[image.label]} {image.true_probability:.1%}\n"
-            + (f"→ {names[image.predicted]} {image.probability:.1%}" if image.rank else "right")
+            f"{image.path.name}\nis {printable_name(names[image.label])} {image.true_probability:.1%}\n"
+            + (f"→ {printable_name(names[image.predicted])} {image.probability:.1%}" if image.rank else "right")
             for image in worst
         ],
         png_path,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from phonecv.catalog import MODELS, ModelRecord
 from phonecv.errors import UserError, did_you_mean
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.text import some_names
 
 if TYPE_CHECKING:
     from phonecv.models import VisionModel
@@ -179,7 +180,7 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
         ("form", file.form),
         (
             "classes",
-            f"{file.num_classes}" + (f" ({', '.join(names[:10])}{' ...' if len(names) > 10 else ''})" if names else ""),
+            f"{file.num_classes}" + (f" ({some_names(names, 10)})" if names else ""),
         ),
         ("averaged", "live and averaged weights are both in it: --live or --ema" if file.ema_available else None),
         ("options", ", ".join(f"{key}={value}" for key, value in record.get("options", {}).items())),
@@ -199,14 +200,13 @@ def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     size, names, checked = record.get("input_size") or (), record.get("classes") or (), record.get("checked")
     decoding = record.get("decoding") or {}
     batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
-    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
     return [
         *facts,
         ("task", _TASKS.get(record.get("task", "classify"))),
         ("network", record["model"]),
         ("form", record.get("form")),
         ("precision", record.get("precision")),
-        ("classes", f"{record.get('num_classes')}" + (f" ({shown})" if names else "")),
+        ("classes", f"{record.get('num_classes')}" + (f" ({some_names(names, 10)})" if names else "")),
         (
             "input",
             f"{'any size, traced at ' if free else ''}{'x'.join(map(str, size))} px, {record.get('input_range')}"

@@ -17,6 +17,7 @@ from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.runner import Runner, open_runner
 from phonecv.tasks import check_options, task_of
+from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -56,7 +57,7 @@ class Prediction:
         if self.error:
             return f"{printable(self.path)}: {self.error}"
         guesses = ", ".join(
-            f"{label} {share:.1%}" for label, share in zip(self.labels, self.probabilities, strict=True)
+            f"{printable_name(label)} {share:.1%}" for label, share in zip(self.labels, self.probabilities, strict=True)
         )
         return f"{printable(self.path)}: {guesses}"
 

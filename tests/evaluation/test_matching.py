@@ -17,8 +17,8 @@ def test_imagenet_tables() -> None:
 
 
 def test_names_decide_also_in_another_order() -> None:
-    model = ["dog", "cat", "Tabby_Cat"]
-    assert map_classes([0, 1], ["cat", "tabby cat"], ["cat", "tabby cat"], model, 3) == {0: 1, 1: 2}
+    model = ["dog", "caf\u00e9", "Tabby_Cat"]
+    assert map_classes([0, 1], ids := ["Cafe\u0301 ", "tabby cat"], ids, model, 3) == {0: 1, 1: 2}
 
 
 def test_wordnet_ids_reach_into_imagenet() -> None:
@@ -35,11 +35,49 @@ def test_only_labels_that_occur_need_an_output() -> None:
 
 
 def test_order_is_used_only_without_names_and_with_as_many_classes() -> None:
-    assert map_classes([0, 9], DIGITS, DIGITS, None, 10) == {0: 0, 9: 9}
-    with pytest.raises(UserError, match=r"10 classes and the model 12.*\(0, 1, 2"):
-        map_classes(range(10), DIGITS, DIGITS, None, 12)
+    letters = list("abcdefghij")
+    found = map_classes([0, 9], letters, letters, None, 10)
+    assert found == {0: 0, 9: 9}
+    assert "a = 0, b = 1, c = 2, ..." in found.note
+    with pytest.raises(UserError, match=r"10 classes and the model 12.*\(a, b, c, ..."):
+        map_classes(range(10), letters, letters, None, 12)
     with pytest.raises(UserError, match="not among the model's"):
         map_classes(range(10), DIGITS, DIGITS, [f"digit {i}" for i in range(10)], 10)
+
+
+@pytest.mark.parametrize(
+    ("ids", "outputs", "expected"),
+    [
+        ([str(i) for i in range(1000)], 1000, dict.fromkeys(range(1000))),  # ImageNetV2 as it is distributed
+        (DIGITS, 12, dict.fromkeys(range(10))),
+        (["3", "7", "11"], 12, {0: 3, 1: 7, 2: 11}),
+        (["003", "007", "0011"], 12, {0: 3, 1: 7, 2: 11}),
+        (["10", "9", "2"], 11, {0: 10, 1: 9, 2: 2}),
+    ],
+)
+def test_numbers_are_outputs_of_a_network_without_names(
+    ids: list[str], outputs: int, expected: dict[int, int | None]
+) -> None:
+    wanted = {label: label if output is None else output for label, output in expected.items()}
+    found = map_classes(range(len(ids)), ids, ids, None, outputs)
+    assert found == wanted
+    assert "called by numbers" in found.note
+    if outputs == 1000:  # names that are ImageNet's say the same
+        assert map_classes(range(len(ids)), ids, ids, imagenet_names(), outputs) == wanted
+
+
+def test_numbers_that_are_no_outputs() -> None:
+    months = [str(month) for month in range(1, 13)]
+    found = map_classes(range(12), months, months, None, 12)  # "12" can't be an output, so none is one
+    assert found == dict(zip(range(12), range(12), strict=True))
+    assert "1 = 0, 2 = 1, 3 = 2" in found.note
+    assert "sorts folders as text (1, 10, 11" in found.note
+    with pytest.raises(UserError, match="counted from 1"):
+        map_classes(range(3), ["1", "2", "5"], ["1", "2", "5"], None, 5)
+    # A network that knows names knows which of them are numbers.
+    assert map_classes([0, 1], ["1", "2"], ["1", "2"], ["2", "1"], 2) == {0: 1, 1: 0}
+    with pytest.raises(UserError, match="2 classes of the data"):
+        map_classes([0, 1], ["7", "07"], ["7", "07"], None, 12)
 
 
 def test_two_classes_of_one_output_are_refused() -> None:

@@ -7,25 +7,29 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from phonecv.text import printable as printable_line
+from phonecv.text import shortened
+
+
+#: Characters of a table's cell that are shown.
+LONGEST_CELL = 200
+
 
 def printable(text: object) -> str:
     """Text whose control characters and undecodable bytes are escaped line by line.
 
     A file name may hold any byte: printed raw, an escape sequence drives the terminal.
     """
-    return "\n".join(line if line.isprintable() else _escaped(line) for line in str(text).split("\n"))
+    return "\n".join(map(printable_line, str(text).split("\n")))
 
 
 def printable_cell(text: object) -> str:
-    """The same on one line: a line break within a name must not forge a row."""
-    return " ".join(printable(text).split("\n"))
+    """The same on one line and not too long: a line break within a name must not forge a row, nor a name fill pages."""
+    return _on_one_line(shortened(str(text), LONGEST_CELL))
 
 
-def _escaped(line: str) -> str:
-    # Late, because help and plain tables need neither Pillow nor numpy.
-    from phonecv.data.images import printable
-
-    return printable(line)
+def _on_one_line(text: str) -> str:
+    return printable_line(" ".join(text.split("\n")))
 
 
 def say(text: object = "") -> None:
@@ -91,7 +95,7 @@ def fields(pairs: Sequence[tuple[str, object]]) -> str:
     """Aligned ``name  value`` lines; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value is not None and value != ""]
     width = max((len(name) for name, _ in shown), default=0)
-    return "\n".join(f"{name.ljust(width)}  {printable_cell(value)}" for name, value in shown)
+    return "\n".join(f"{name.ljust(width)}  {_on_one_line(str(value))}" for name, value in shown)
 
 
 def millions(count: int | float | None) -> str:

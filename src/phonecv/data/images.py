@@ -26,6 +26,7 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 from phonecv.errors import UserError
+from phonecv.text import printable
 
 #: Extensions a folder scan takes for pictures, in lower case.
 IMAGE_SUFFIXES = (
@@ -64,16 +65,6 @@ class ImageError(UserError):
     def __reduce__(self) -> tuple[type[ImageError], tuple[Path, str]]:
         # Worker processes send exceptions back by pickle, which would call __init__ with the joined message only.
         return type(self), (self.path, self.reason)
-
-
-def printable(path: Path | str) -> str:
-    """`path` on one line that any terminal and any UTF-8 file takes: odd bytes and control characters as ``\\x..``."""
-    text = str(path)
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter)) for letter in text
-    )
 
 
 def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -18,6 +18,7 @@ from phonecv.detect.runner import DetectRunner, check_numbers, open_detector, re
 from phonecv.errors import UserError
 from phonecv.evaluation import write_csv
 from phonecv.files import atomic_path, write_json
+from phonecv.text import printable_name
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.
 _QUALITY = 92
@@ -52,15 +53,17 @@ class PictureDetections:
     def __str__(self) -> str:
         if self.error:
             return f"{printable(self.path)}: {self.error}"
-        counted = ", ".join(f"{count} {name}" for name, count in self.counts) or "nothing"
-        return f"{printable(self.path)}: {counted}"
+        return f"{printable(self.path)}: {self._counted() or 'nothing'}"
+
+    def _counted(self) -> str:
+        return ", ".join(f"{count} {printable_name(name)}" for name, count in self.counts)
 
     def row(self) -> tuple[str, int | str, str, str]:
         """Picture, number of objects, best score and what they are, for a table."""
         if self.error:
             return printable(self.path), "", "", self.error
         best = f"{self.found.scores.max():.2f}" if len(self) else ""
-        return printable(self.path), len(self), best, ", ".join(f"{count} {name}" for name, count in self.counts)
+        return printable(self.path), len(self), best, self._counted()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the picture, and its detections like those of COCO results."""

@@ -20,6 +20,7 @@ from phonecv.files import atomic_path, write_json
 from phonecv.segment.base import Segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.runner import SegmentRunner, open_segmenter
+from phonecv.text import printable_name
 
 #: Pictures in the grid, their longer side in pixels, and the room for one in inches.
 GRID, SIDE, _CELL = 12, 480, (2.6, 2.4)
@@ -52,7 +53,7 @@ class LabelledPicture:
     def __str__(self) -> str:
         if self.error:
             return f"{printable(self.path)}: {self.error}"
-        shown = ", ".join(f"{name} {share:.1%}" for name, share in self.shares[:6])
+        shown = ", ".join(f"{printable_name(name)} {share:.1%}" for name, share in self.shares[:6])
         more = f" and {len(self.shares) - 6} more" if len(self.shares) > 6 else ""
         return f"{printable(self.path)}: {shown}{more}"
 

@@ -1,0 +1,55 @@
+"""Other people's texts on our lines: file and class names may hold any character, and be of any length.
+
+Printed raw, an escape sequence drives the terminal, a line break forges a line, a mark of writing direction turns one
+around, and half a surrogate pair stops the print with an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+#: Characters of a name that are shown; longer ones are cut in the middle.
+LONGEST_NAME = 80
+
+
+def printable(text: Path | str) -> str:
+    """`text` on one line that any terminal and any UTF-8 file takes: odd bytes and control characters as ``\\x..``."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    try:
+        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+    except UnicodeEncodeError:  # a surrogate that stands for no byte of a file name
+        return f"\\u{ord(letter):04x}"
+
+
+def shortened(text: str, most: int = LONGEST_NAME) -> str:
+    """`text`, cut in the middle to about `most` characters, and how many it had."""
+    if len(text) <= most:
+        return text
+    tail = most // 4
+    return f"{text[: most - tail]}...{text[-tail:]} ({len(text)} characters)"
+
+
+def printable_name(name: object, most: int = LONGEST_NAME) -> str:
+    """A name as people are shown it: `printable`, and cut to about `most` characters."""
+    text = str(name)
+    # Cut before it is escaped: a name of megabytes costs nothing, and no escape is cut in two.
+    return printable(shortened(text, most))
+
+
+def some_names(names: Sequence[str], most: int = 6) -> str:
+    """The first `most` of `names`, and how many there are in all."""
+    shown = ", ".join(printable_name(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
+
+
+def quoted(name: str) -> str:
+    """A name in quotes, so that blanks at its ends are seen."""
+    return f"'{printable_name(name)}'"
