@@ -10,7 +10,6 @@ from typing import Any
 from phonecv.text import printable as printable_line
 from phonecv.text import shortened
 
-
 #: Characters of a table's cell that are shown.
 LONGEST_CELL = 200
 

@@ -11,9 +11,12 @@ from phonecv.data.audit_pictures import check_header, check_suffix, inspect_all,
 from phonecv.data.class_names import CLASS_FILE, read_class_file
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folder import SPLITS, Listing, class_folders, find_list, read_split
-from phonecv.data.images import is_image_name, printable, scan_images
+from phonecv.data.images import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
 from phonecv.data.listfile import read_list
+from phonecv.data.split_folders import find_split
+from phonecv.data.split_names import known_splits, split_of
 from phonecv.errors import UserError
+from phonecv.text import printable, printable_name, some_names
 
 #: Largest class over smallest from which on the classes count as imbalanced.
 IMBALANCE = 10
@@ -21,15 +24,17 @@ IMBALANCE = 10
 
 def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at a data set of class folders or lists."""
-    splits = [split for split in SPLITS if (root / split).is_dir() or find_list(root, split)] or ["val"]
+    splits = [split for split in known_splits() if find_split(root, split) or find_list(root, split)]
+    flat = not splits
     listings: dict[str, Listing] = {}
-    for split in splits:
+    for split in splits or ["val"]:
         if not _check_list(notes, root, split, look.quick):
             continue
         listing = _read(notes, root, split)
         if listing:
             listings[split] = listing
             _check_counts(notes, listing)
+    _check_splits(notes, root, splits, flat=flat and bool(listings))
     _check_classes(notes, root, listings)
 
     checked = 0
@@ -62,33 +67,50 @@ def _check_list(notes: Notes, root: Path, split: str, quick: bool) -> bool:
         notes.add(kind, severity, path, problem.message, problem.line)
     if not entries.paths:
         notes.add("structure", "error", path, "no pictures in this list")
-    elif not quick and (root / split).is_dir():
+    elif not quick and (folder := find_split(root, split)):
         listed = set(entries.paths)
-        unlisted = sum(f"{split}/{name}" not in listed for name in scan_images(root / split))
+        unlisted = sum(f"{folder.name}/{name}" not in listed for name in scan_images(folder))
         if unlisted:
-            notes.add("unlisted", "note", path, f"{unlisted} pictures below {split}/ are not in this list")
+            notes.add("unlisted", "note", path, f"{unlisted} pictures below {folder.name}/ are not in this list")
     return bool(entries.paths) and not entries.errors
 
 
 def _read(notes: Notes, root: Path, split: str) -> Listing | None:
+    folder = find_split(root, split)
+    place = folder or root / split
     try:
         listing = read_split(root, split)
     except UserError as error:
-        notes.add("structure" if not (root / split).is_dir() else "class-drift", "error", root / split, str(error))
+        notes.add("structure" if folder is None else "class-drift", "error", place, str(error))
         # Classes that do not fit together are no reason not to look at the pictures.
-        if find_list(root, split) or not (root / split).is_dir() or not class_folders(root / split):
+        if find_list(root, split) or folder is None or not class_folders(folder):
             return None
         try:
-            listing = read_split(root, split, classes=class_folders(root / split))
+            listing = read_split(root, split, classes=class_folders(folder))
         except UserError:  # already reported above: there are no pictures at all
             return None
     for problem in listing.problems:
-        kind = "empty-class" if "empty class" in problem else "ignored"
-        if any(words in problem for words in ("no folder for", "is class")):
-            kind = "class-drift"
-        if "repeat earlier" not in problem:  # reported line by line
-            notes.add(kind, "note" if kind == "ignored" else "warning", root / split, problem)
+        if problem.kind != "repeated-line":  # reported line by line
+            notes.add(problem.kind, problem.severity, place, problem)
     return listing
+
+
+def _check_splits(notes: Notes, root: Path, splits: Sequence[str], *, flat: bool) -> None:
+    """What a training would miss. A validation split alone, and a folder that is one, are there to evaluate on."""
+    if flat and not split_of(root.name):
+        text = (
+            "class folders without train/ and val/: `phonecv eval` takes them as they are, `phonecv train` needs both"
+        )
+        notes.add("structure", "warning", root, text)
+    if "train" in splits and "val" not in splits:
+        if "test" in splits:
+            text = (
+                "no val/: a training takes test/ for it; pictures that choose the best epoch don't say how good it is"
+            )
+            notes.add("structure", "warning", root, text)
+        else:
+            text = "no val/ and no val.txt: `phonecv train` needs pictures to validate on; move some of each class"
+            notes.add("structure", "error", root, text)
 
 
 def _numbers(listing: Listing) -> dict[str, int]:
@@ -105,13 +127,9 @@ def _check_counts(notes: Notes, listing: Listing) -> None:
     counts = Counter(listing.labels.tolist()).most_common()
     (most, largest), (least, smallest) = counts[0], counts[-1]
     if largest >= IMBALANCE * smallest:
-        names = listing.classes
-        notes.add(
-            "imbalance",
-            "warning",
-            listing.root / listing.split,
-            f"class {printable(names[least])} has {smallest} pictures, {printable(names[most])} has {largest}",
-        )
+        rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
+        text = f"class {rare} has {smallest} pictures, {frequent} has {largest}"
+        notes.add("imbalance", "warning", listing.root / listing.split, text)
 
 
 def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> None:
@@ -122,7 +140,7 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
     if listings["train"].class_ids == listings["val"].class_ids:
         unknown = [listings["val"].classes[label] for label in sorted(tested - trained)]
         if unknown:
-            shown = ", ".join(printable(name) for name in unknown[:6])
+            shown = some_names(unknown)
             notes.add(
                 "class-drift",
                 "error",
@@ -137,7 +155,7 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
     for split, severity, names in (("train", "warning", ours - theirs), ("val", "error", theirs - ours)):
         # Folders of val that training lacks were reported when val was listed.
         if names and not (split == "val" and drifted):
-            shown = ", ".join(printable(name) for name in sorted(names)[:6])
+            shown = some_names(sorted(names))
             notes.add(
                 "class-drift", severity, root / split, f"{len(names)} classes are in {split} only, first: {shown}"
             )
@@ -145,15 +163,15 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
 
 def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
     """Links that point nowhere, and files that the scan passes over."""
-    folder = root / split if (root / split).is_dir() else root
+    folder = find_split(root, split) or root
     ignored: Counter[str] = Counter()
     for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_helper_folder(name)]
         for name in names:
             path = Path(base) / name
             if path.is_symlink() and not path.exists():
                 notes.add("link", "warning", path, "the link points nowhere")
-            elif not is_image_name(name):
+            elif not is_image_name(name) and suffix_of(name) not in UNREAD_SUFFIXES:
                 ignored["hidden" if name.startswith(".") else path.suffix or "no extension"] += 1
     if ignored:
         shown = ", ".join(f"{count} x {printable(what)}" for what, count in ignored.most_common(6))
@@ -191,11 +209,12 @@ def _report_equal(
     notes: Notes, listings: dict[str, Listing], group: Sequence[tuple[str, int, int]], paths: Sequence[Path]
 ) -> None:
     others = ", ".join(notes.name(path) for path in paths[1:5]) + (", ..." if len(paths) > 5 else "")
-    if len({split for split, _, _ in group}) > 1:
-        notes.add("split-leak", "error", paths[0], f"the same picture is in train and val: {others}")
+    there = list(dict.fromkeys(split for split, _, _ in group))
+    if len(there) > 1:
+        notes.add("split-leak", "error", paths[0], f"the same picture is in {' and '.join(there)}: {others}")
     elif len({label for _, _, label in group}) == 1:
         notes.add("duplicate", "warning", paths[0], f"the same picture again: {others}")
     labels = {listings[split].classes[label] for split, _, label in group}
     if len(labels) > 1:
-        shown = ", ".join(printable(name) for name in sorted(labels)[:6])
+        shown = some_names(sorted(labels))
         notes.add("label-conflict", "error", paths[0], f"the same picture has several classes ({shown}): {others}")

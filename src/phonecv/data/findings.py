@@ -28,6 +28,9 @@ FIXES = {
     "split-leak": "remove it from one of the splits; as it is, the validation score is too high",
     "link": "restore what the link points to, or remove it",
     "ignored": "nothing, if that is meant",
+    "left-out": "move or convert the files; as it is, nothing is learnt from them",
+    "helper": "nothing; they may be removed",
+    "spelling": "nothing, if that is meant; other programs may not see them as the same",
     # Of COCO files
     "record": "mend the record; as it is, the file can't be used",
     "missing-file": "add the picture, remove it from the annotations, or name the right folder",

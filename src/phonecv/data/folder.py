@@ -17,13 +17,18 @@ from typing import overload
 
 import numpy as np
 
-from phonecv.data.class_names import CLASS_FILE, ClassList, read_class_file
+from phonecv.data.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
+from phonecv.data.folder_suspicions import list_suspicions, tree_suspicions
 from phonecv.data.foreign import refuse_foreign
-from phonecv.data.images import is_image_name, printable, scan_images
+from phonecv.data.images import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.listfile import ListFile, read_list
-from phonecv.errors import UserError
+from phonecv.data.problems import Problem
+from phonecv.data.split_folders import class_folders, find_split, split_folder
+from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
+from phonecv.errors import UserError, did_you_mean
+from phonecv.text import printable, printable_name, quoted, some_names
 
-SPLITS = ("train", "val")
+__all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_list", "known_classes", "read_split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class Listing:
         split: "train" or "val".
         classes: names for people, in label order.
         samples: in a fixed order: that of the list file, or classes and then file names.
-        problems: what a person should know but can live with (an empty class, files that were left out, repeats).
+        problems: what a person should know (an empty class, files that were left out, repeats); a training refuses
+            those of severity "error".
         class_ids: what the class folders are called; mostly equal to `classes`.
         list_file: the list the samples come from, if any.
     """
@@ -90,7 +96,7 @@ class Listing:
     split: str
     classes: tuple[str, ...]
     samples: Sequence[Sample]
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     class_ids: tuple[str, ...] = ()
     list_file: Path | None = None
 
@@ -116,7 +122,7 @@ def read_split(
 
     Args:
         root: data folder with ``train`` and ``val``, or (for "val") a folder that holds class folders directly.
-        split: "train" or "val".
+        split: "train", "val" or "test".
         list_file: use this list; a relative path is looked for below `root` first.
         classes: the classes that labels refer to, for instance those of a trained model, or just how many there are.
             Without it they come from ``classes.txt``, else from the training folder, else from the list itself.
@@ -128,8 +134,8 @@ def read_split(
     if not root.is_dir():
         what = "not a folder" if root.exists() else "no such folder"
         raise UserError(f"{printable(root)}: {what}; a data set is a folder with train/<class>/* and val/<class>/*")
-    if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} (known: {', '.join(SPLITS)})")
+    if split not in known_splits():
+        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())})")
     if isinstance(classes, int):
         given, count = None, classes
     else:
@@ -145,46 +151,27 @@ def read_split(
 
 
 def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Path | None:
-    """The list that describes `split`: the given one, else ``<split>.txt`` or ``<split>_list.txt``, if any."""
+    """The list that describes `split`, if any.
+
+    The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``.
+    """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
             if candidate.is_file():
                 return candidate
         raise UserError(f"{printable(list_file)}: no such list file, neither below {printable(root)} nor here")
-    for name in (f"{split}.txt", f"{split}_list.txt"):
-        if (root / name).is_file():
-            return root / name
-    return None
-
-
-def split_folder(root: Path, split: str) -> Path:
-    """Folder whose sub-folders are the classes.
-
-    Raises:
-        UserError: there is none.
-    """
-    if (root / split).is_dir():
-        return root / split
-    has_splits = any((root / name).is_dir() for name in SPLITS)
-    if split == "val" and not has_splits and class_folders(root):
-        return root
-    there = [printable(name) for name in sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:8]]
-    raise UserError(
-        f"{printable(root)}: no folder {split}/ and no list {split}.txt or {split}_list.txt here"
-        f" (folders here: {', '.join(there) or 'none'}); expected {split}/<class>/<picture>"
-    )
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Names of the sub-folders, in order; hidden ones do not count."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    ends = [".txt", "_list.txt"]
+    folder = find_split(root, split)
+    if folder is None or not class_folders(folder):
+        ends.append(".csv")
+    candidates = (root / f"{name}{end}" for end in ends for name in split_names(split))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _has_classes(root: Path, split: str) -> bool:
     """Whether several class folders hold pictures; one may be the folder of pictures of any other layout."""
     try:
-        folder = split_folder(root, split)
+        folder, _ = split_folder(root, split)
     except UserError:  # whoever reads it says so
         return False
     found = (name for name in class_folders(folder) if next(scan_images(folder / name), None) is not None)
@@ -196,57 +183,116 @@ def known_classes(root: Path) -> ClassList | None:
 
     A folder that is itself a split (``.../data/val``) belongs to the data set above it.
     """
-    for folder in (root, root.parent) if root.name in SPLITS else (root,):
+    for folder in (root, root.parent) if split_of(root.name) else (root,):
         if (folder / CLASS_FILE).is_file():
             return read_class_file(folder / CLASS_FILE)
-        if (folder / "train").is_dir() and (names := class_folders(folder / "train")):
-            return ClassList.plain(names)
+        train = find_split(folder, "train")
+        if train is not None and (names := class_folders(train)):
+            return ClassList.of_folders(names, train)
     return None
 
 
 def _from_folders(root: Path, split: str, given: ClassList | None, count: int | None) -> Listing:
-    folder = split_folder(root, split)
+    folder, notes = split_folder(root, split)
+    problems = list(notes)
     names = class_folders(folder)
     if not names:
         raise UserError(f"{printable(folder)}: no class folders; expected {split}/<class>/<picture>")
     known = known_classes(root)
-    order = _merge(given, known) or ClassList.plain(names)
+    order = _merge(given, known) or ClassList.of_folders(names, folder)
     if count is not None and given is None and len(order) != count:
         raise UserError(
             f"{printable(root)}: {len(order)} classes, but {count} are expected; "
             f"give the class list ({CLASS_FILE}) or a list file with labels"
         )
-    strangers = [name for name in names if order.label(name) is None]
-    if strangers:
-        source = "the given classes" if given else f"{CLASS_FILE} or train/"
-        raise UserError(
-            f"{printable(folder)}: {len(strangers)} class folders are not among the {len(order)} classes of {source}: "
-            f"{_some(strangers)}; rename or remove them, or give a list file with labels or"
-            f" a {CLASS_FILE} with lines `index folder name`"
+    owners = _owners(folder, names, order, "the given classes" if given else f"{CLASS_FILE} or train/")
+    problems += [
+        Problem(
+            f"{printable(folder)}: the folder {quoted(name)} is taken for class {quoted(order.ids[label])}"
+            f" ({how_unlike(name, order.ids[label])})",
+            "spelling",
+            "note",
         )
+        for label, name in owners.items()
+        if not order.exactly(name)
+    ]
 
-    problems: list[str] = []
+    passed = Passed()
     paths: list[str] = []
     labels: list[int] = []
-    prefix = "" if folder == root else f"{split}/"
-    for name in names:
-        label = order.label(name)
-        assert label is not None
-        found = [f"{prefix}{name}/{picture}" for picture in scan_images(folder / name)]
+    trees: dict[str, list[str]] = {}
+    prefix = "" if folder == root else f"{folder.name}/"
+    for label, name in owners.items():
+        found = trees[name] = list(scan_images(folder / name, passed))
         if not found:
-            problems.append(f"{printable(folder / name)}: empty class, no pictures in it")
-        paths += found
+            problems.append(Problem(f"{printable(folder / name)}: empty class, no pictures in it", "empty-class"))
+        paths += [f"{prefix}{name}/{picture}" for picture in found]
         labels += [label] * len(found)
-    absent = sorted(set(range(len(order))) - {order.label(name) for name in names})
+    absent = sorted(set(range(len(order))) - set(owners))
     if absent:
-        missing = _some([order.ids[label] for label in absent])
-        problems.append(f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}")
-    loose = sum(is_image_name(entry.name) and entry.is_file() for entry in folder.iterdir())
-    if loose:
-        problems.append(f"{printable(folder)}: {loose} pictures lie outside the class folders and are left out")
+        missing = some_names([order.ids[label] for label in absent])
+        text = f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}"
+        problems.append(Problem(text, "class-drift"))
+    problems += _left_out(folder, passed)
     if not paths:
         raise UserError(f"{printable(folder)}: no pictures in its {len(names)} class folders")
+    problems += tree_suspicions(folder, split, trees)
     return Listing(root, split, order.names, SampleTable(root, paths, labels), tuple(problems), order.ids)
+
+
+def _owners(folder: Path, names: Sequence[str], order: ClassList, source: str) -> dict[int, str]:
+    """The folder of each label that has one.
+
+    Raises:
+        UserError: a folder of no class, or two of one.
+    """
+    owners: dict[int, str] = {}
+    strangers = []
+    for name in names:
+        label = order.label(name)
+        if label is None:
+            strangers.append(name)
+        elif label in owners:
+            raise UserError(
+                f"{printable(folder)}: the folders {quoted(owners[label])} and {quoted(name)} look like one class,"
+                f" {quoted(order.ids[label])} ({how_unlike(owners[label], name)}); move the pictures of one into the"
+                " other"
+            )
+        else:
+            owners[label] = name
+    if strangers:
+        raise UserError(
+            f"{printable(folder)}: {len(strangers)} class folders are not among the {len(order)} classes of {source}: "
+            f"{some_names([quoted(name) for name in strangers])}{did_you_mean(strangers[0], order.ids)}; rename or"
+            f" remove them, or give a list file with labels or a {CLASS_FILE} with lines `index folder name`"
+        )
+    return owners
+
+
+def _left_out(folder: Path, passed: Passed) -> list[Problem]:
+    """What beside the pictures lies in a folder of classes."""
+    problems = []
+    loose = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            loose += is_image_name(entry.name) and entry.is_file()
+            if is_helper_folder(entry.name) and entry.is_dir():
+                passed.helpers[entry.name] += 1
+    if loose:
+        text = f"{printable(folder)}: {loose} pictures lie outside the class folders and are left out"
+        problems.append(Problem(text))
+    if passed.helpers:
+        names = some_names([f"{printable_name(name)} ({count})" for name, count in passed.helpers.most_common()])
+        text = f"{printable(folder)}: folders of other programs are no classes and are left out: {names}"
+        problems.append(Problem(text, "helper", "note"))
+    if passed.unread:
+        names = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
+        text = (
+            f"{printable(folder)}: {passed.unread.total()} pictures of a kind that is not read are left out: {names};"
+            " save them as JPEG or PNG"
+        )
+        problems.append(Problem(text))
+    return problems
 
 
 def _from_list(root: Path, split: str, path: Path, given: ClassList | None, count: int | None) -> Listing:
@@ -259,16 +305,16 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
         raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
     if not entries.paths:
         raise UserError(f"{printable(path)}: no pictures in this list")
-    problems: list[str] = []
+    problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
     repeats = entries.problems
     if repeats:
-        problems.append(f"{len(repeats)} lines repeat earlier ones and count again: {entries.describe(repeats, 1)}")
+        text = f"{len(repeats)} lines repeat earlier ones and count again: {entries.describe(repeats, 1)}"
+        problems.append(Problem(text, "repeated-line"))
 
     if entries.labels is None:
-        order = _merge(given, known) or ClassList.plain(
-            sorted({_class_folder(entries, i) for i in range(len(entries.paths))})
-        )
-        labels = _labels_from_folders(entries, order)
+        words = entries.class_names or [_class_folder(entries, row) for row in range(len(entries.paths))]
+        order = _merge(given, known) or ClassList.plain(sorted(filter(None, {*words}), key=natural_key))
+        labels = _labels_from_words(entries, words, order)
     else:
         labels = entries.labels
         order = _merge(given, file_names) or _classes_of_labels(entries, labels, count, known)
@@ -276,7 +322,8 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
             # Between training and validation it means scores of the wrong classes; else the list knows best.
             if given:
                 raise UserError(f"{contradiction}; number the classes of both splits alike")
-            problems.append(contradiction)
+            problems.append(Problem(contradiction, "class-drift"))
+    problems += list_suspicions(path, split, order, labels, numbered=given is None and file_names is None)
     return Listing(
         root, split, order.names, SampleTable(root, entries.paths, labels), tuple(problems), order.ids, list_file=path
     )
@@ -301,7 +348,7 @@ def _merge(given: ClassList | None, known: ClassList | None) -> ClassList | None
 def _class_folder(entries: ListFile, row: int) -> str:
     """Name of the class folder in a path such as ``val/<class>/...``, or an empty string."""
     parts = entries.paths[row].split("/")
-    if parts[0] in SPLITS:
+    if split_of(parts[0]):
         parts = parts[1:]
     return parts[0] if len(parts) > 1 else ""
 
@@ -315,20 +362,20 @@ def _contradiction(entries: ListFile, labels: Sequence[int], order: ClassList) -
     row = wrong[0]
     return (
         f"{printable(entries.path)}:{entries.lines[row]}: label {labels[row]}, but folder"
-        f" {printable(_class_folder(entries, row))!r} is class {expected[row]} ({len(wrong)} lines like this)"
+        f" {quoted(_class_folder(entries, row))} is class {expected[row]} ({len(wrong)} lines like this)"
     )
 
 
-def _labels_from_folders(entries: ListFile, order: ClassList) -> list[int]:
+def _labels_from_words(entries: ListFile, words: Sequence[str], order: ClassList) -> list[int]:
+    """Labels from the names of classes, which the list gives or its folders."""
     labels: list[int] = []
-    for row, line in enumerate(entries.lines):
-        folder = _class_folder(entries, row)
-        label = order.label(folder)
+    for word, line in zip(words, entries.lines, strict=True):
+        label = order.label(word) if word else None
         if label is None:
-            what = (
-                f"folder {printable(folder)!r} is not one of the {len(order)} classes" if folder else "no class folder"
-            )
-            raise UserError(f"{printable(entries.path)}:{line}: {what}; write `path label`")
+            kind = "class" if entries.class_names else "folder"
+            what = f"{kind} {quoted(word)} is not one of the {len(order)} classes" if word else "no class folder"
+            hint = did_you_mean(word, order.ids) if word else "; write `path label`"
+            raise UserError(f"{printable(entries.path)}:{line}: {what}{hint}")
         labels.append(label)
     return labels
 
@@ -358,8 +405,3 @@ def _classes_of_labels(
     if len(set(names)) < len(names):
         names = [str(label) for label in range(count)]
     return ClassList.plain(names)
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    shown = ", ".join(printable(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

@@ -19,8 +19,10 @@ import glob
 import os
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageFile
@@ -31,6 +33,19 @@ from phonecv.text import printable
 #: Extensions a folder scan takes for pictures, in lower case.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+
+#: Extensions of pictures that are not read here. A scan leaves such files out, and says so.
+UNREAD_SUFFIXES = frozenset(
+    (".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jxr", ".wdp", ".tga", ".psd", ".psb", ".xcf", ".svg", ".eps", ".dng",
+     ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".srw", ".pef", ".exr", ".hdr", ".dcm", ".ico", ".pcx",
+     ".qoi", ".npy", ".heics", ".avifs", ".fits", ".nii")
+)  # fmt: skip
+
+#: Folders that programs leave beside pictures, in lower case: of macOS's archives, Synology, QNAP, Windows, Python.
+HELPER_FOLDERS = frozenset(
+    ("__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "$recycle.bin",
+     "system volume information", "lost+found", "__pycache__")
 )  # fmt: skip
 
 #: Largest picture that is decoded. Pillow starts to warn of "decompression bombs" at the same size.
@@ -231,16 +246,40 @@ def _one_line(error: Exception) -> str:
 
 def is_image_name(name: str) -> bool:
     """Whether a folder scan takes a file called `name` for a picture: a known extension and no leading dot."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    return not name.startswith(".") and suffix_of(name) in IMAGE_SUFFIXES
 
 
-def scan_images(folder: Path | str) -> Iterator[str]:
+def suffix_of(name: str) -> str:
+    """Extension in lower case, without a blank behind it."""
+    return os.path.splitext(name)[1].lower().rstrip()  # noqa: PTH122
+
+
+def is_helper_folder(name: str) -> bool:
+    """Whether a folder of this name is some program's own: hidden, or on the list of names."""
+    return name.startswith(".") or name.casefold() in HELPER_FOLDERS
+
+
+@dataclass
+class Passed:
+    """What a scan has passed over.
+
+    Attributes:
+        helpers: names of other programs' folders, and how many there are.
+        unread: extensions of files that look like pictures of a kind that is not read, and how many there are.
+    """
+
+    helpers: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+
+
+def scan_images(folder: Path | str, passed: Passed | None = None) -> Iterator[str]:
     """Paths, relative to `folder` and in order, of the pictures in it and in its sub-folders.
 
     Links are followed, but no folder is entered twice, so loops end. Hidden files and folders are left out, and so are
-    links that point nowhere.
+    links that point nowhere and the folders that other programs leave behind; `passed` takes up what that was.
     """
     seen: set[tuple[int, int]] = set()
+    passed = passed or Passed()
 
     def walk(absolute: str, relative: str) -> Iterator[str]:
         status = os.stat(absolute)  # noqa: PTH116
@@ -250,16 +289,18 @@ def scan_images(folder: Path | str) -> Iterator[str]:
         with os.scandir(absolute) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
         for entry in ordered:
-            if entry.name.startswith("."):
-                continue
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
             except OSError:  # a link that loops onto itself: neither a file nor a folder
                 continue
-            if is_folder:
+            if is_folder and is_helper_folder(entry.name):
+                passed.helpers[entry.name] += 1
+            elif is_folder:
                 yield from walk(entry.path, f"{relative}{entry.name}/")
             elif is_file and is_image_name(entry.name):
                 yield relative + entry.name
+            elif is_file and (suffix := suffix_of(entry.name)) in UNREAD_SUFFIXES and entry.name[0] != ".":
+                passed.unread[suffix] += 1
 
     yield from walk(os.fspath(folder), "")
 

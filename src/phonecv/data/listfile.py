@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.data.images import is_image_name, printable
+from phonecv.data.class_names import text_lines
+from phonecv.data.images import is_image_name
+from phonecv.data.list_columns import Row, read_rows
+from phonecv.data.near_names import Present
+from phonecv.data.split_names import split_names
 from phonecv.errors import UserError
+from phonecv.text import printable, printable_name
 
-_WHOLE_NUMBER = re.compile(r"[+-]?\d+")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LONGEST_PATH = 4096
 #: Without a class list, a label from here on is taken for a mistake rather than for that many classes.
 _MOST_CLASSES = 1_000_000
@@ -38,8 +45,10 @@ class ListFile:
     Attributes:
         prefix: folder, relative to the data folder, that the paths start from; "" or for instance "val/".
         paths: relative to the data folder, "/" between folders.
-        labels: one per path, or None where the list holds paths only.
+        labels: one per path, or None where the list holds paths only, or names of classes.
+        class_names: one per path where the labels are names of classes; else None.
         lines: line number of each path.
+        notes: what was read otherwise than it is written, for people.
     """
 
     path: Path
@@ -48,6 +57,8 @@ class ListFile:
     labels: tuple[int, ...] | None
     lines: tuple[int, ...]
     problems: tuple[ListProblem, ...]
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[ListProblem, ...]:
@@ -65,9 +76,12 @@ class ListFile:
 def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | None = None) -> ListFile:
     """Read ``path label`` or ``path`` lines; nothing wrong with a line raises, it becomes a problem.
 
-    The last blank or tab separates path and label, so names may hold blanks. Empty lines, lines that start with ``#``,
-    a byte-order mark and Windows line ends are fine. Names are bytes: what is not UTF-8 names the same file as on disk.
-    A line given twice counts twice and is noted.
+    The last blank or tab separates path and label, so names may hold blanks; CSV with commas or semicolons is seen as
+    such, with or without a header. Labels are numbers from 0, or on all lines names of classes. Only line feeds and
+    carriage returns end a line. Empty lines, lines that start with ``#`` and a byte-order mark are fine. Names are
+    bytes: what is not UTF-8 names the same file as on disk. A path that is not there is looked for once more with "/"
+    for backslashes, and without regard to letter case and the ways to write accents. A line given twice counts twice
+    and is noted.
 
     Args:
         path: the list file.
@@ -80,60 +94,87 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
     """
     path = Path(path)
     problems: list[ListProblem] = []
-    rows: list[tuple[int, str, str | None]] = []  # line number, path, label as text
+    lines: list[tuple[int, str]] = []
     for number, line in _lines(path):
         if len(line) > _LONGEST_PATH:
             problems.append(ListProblem(number, "line", f"{len(line)} characters; a line is `path label`"))
-            continue
-        if "\0" in line:
+        elif "\0" in line:
             problems.append(ListProblem(number, "line", "holds a NUL byte; is this a text file?"))
-            continue
-        rows.append((number, *_split_label(line)))
-
-    labelled = any(label is not None for _, _, label in rows)
-    good: list[tuple[int, str, int]] = []
-    for number, name, label in rows:
-        if labelled or label is not None or not is_image_name(name.rsplit("/", 1)[-1]):
-            problem = _label_problem(name, label, classes)
         else:
-            problem = None
-        if problem:
-            problems.append(ListProblem(number, "label", problem))
-            continue
-        name = name.removeprefix("./")
-        if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", name) or ".." in name.split("/"):
-            problems.append(ListProblem(number, "outside", f"{_short(name)} leaves the data folder"))
-            continue
-        good.append((number, name, int(label) if label is not None else -1))
+            lines.append((number, line))
+    rows, notes = read_rows(lines)
 
-    present = _Present(Path(root))
-    prefix = _choose_prefix([name for _, name, _ in good[:100]], present, split)
-    kept: list[tuple[int, str, int]] = []
-    first: dict[str, tuple[int, int]] = {}
-    for number, name, value in good:
-        full = prefix + name
-        if full not in present:
-            problems.append(ListProblem(number, "missing", f"no such file: {_short(full)}"))
+    labelled = any(row.label is not None for row in rows)
+    # Names only if no line has a number: else a word among numbers is a slip.
+    named = labelled and all(row.label is None or not _WHOLE_NUMBER.fullmatch(row.label) for row in rows)
+    from_one = classes is not None and _counted_from_one(rows, classes)
+    good: list[Row] = []
+    for row in rows:
+        alone = row.label is None and not labelled and (row.column or is_image_name(row.path.rsplit("/", 1)[-1]))
+        problem = None if alone or (named and row.label) else _label_problem(row, classes)
+        if problem:
+            hint = "; the labels seem to be counted from 1, they count from 0" if from_one else ""
+            problems.append(ListProblem(row.line, "label", problem + hint))
             continue
-        earlier = first.setdefault(full, (number, value))
-        if earlier[1] != value:
-            problems.append(
-                ListProblem(
-                    number, "conflict", f"{_short(full)} has label {value}, but {earlier[1]} on line {earlier[0]}"
-                )
-            )
+        good.append(row._replace(path=row.path.removeprefix("./").removeprefix(".\\")))
+
+    present = Present(Path(root))
+    inside = []
+    for row in good:
+        if _leaves(row.path):
+            problems.append(ListProblem(row.line, "outside", _outside(row.path, present)))
+        else:
+            inside.append(row)
+    prefix = _choose_prefix([row.path for row in inside[:100]], present, split)
+    kept: list[tuple[Row, str]] = []
+    first: dict[str, Row] = {}
+    repaired: Counter[str] = Counter()
+    for row in inside:
+        full, how = present.find(prefix + row.path)
+        if full is None:
+            problems.append(ListProblem(row.line, "missing", f"no such file: {_short(prefix + row.path)}{how}"))
             continue
-        if earlier[0] != number:
-            problems.append(ListProblem(number, "repeat", f"{_short(full)} is already on line {earlier[0]}"))
-        kept.append((number, full, value))
+        repaired[how] += 1
+        earlier = first.setdefault(full, row)
+        if earlier.label != row.label:
+            text = f"{_short(full)} has label {_short(row.label)}, but {_short(earlier.label)} on line {earlier.line}"
+            problems.append(ListProblem(row.line, "conflict", text))
+            continue
+        if earlier.line != row.line:
+            problems.append(ListProblem(row.line, "repeat", f"{_short(full)} is already on line {earlier.line}"))
+        kept.append((row, full))
+    notes += [f"{count} paths are written {how}" for how, count in repaired.items() if how]
     return ListFile(
         path=path,
         prefix=prefix,
-        paths=tuple(name for _, name, _ in kept),
-        labels=tuple(value for _, _, value in kept) if labelled else None,
-        lines=tuple(number for number, _, _ in kept),
+        paths=tuple(full for _, full in kept),
+        labels=tuple(int(row.label or 0) for row, _ in kept) if labelled and not named else None,
+        lines=tuple(row.line for row, _ in kept),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        class_names=tuple(row.label or "" for row, _ in kept) if named else None,
+        notes=tuple(notes),
     )
+
+
+def _leaves(name: str) -> bool:
+    return name.startswith(("/", "\\")) or bool(_DRIVE.match(name)) or ".." in re.split(r"[/\\]", name)
+
+
+def _outside(name: str, present: Present) -> str:
+    """Says that a path leaves the data folder, and which file inside may be meant."""
+    text = f"{_short(name)} leaves the data folder"
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+    for start in range(1, len(parts)):
+        tail = "/".join(parts[start:])
+        if ".." not in parts[start:] and tail in present:
+            return f"{text}; paths are relative to it, so write {_short(tail)}"
+    return text
+
+
+def _counted_from_one(rows: Sequence[Row], classes: int) -> bool:
+    """Whether the labels are 1 to `classes` instead of 0 to `classes` - 1."""
+    numbers = {row.label for row in rows}
+    return str(classes) in numbers and "0" not in numbers
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -145,21 +186,12 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{printable(path)}: the list is UTF-16 text; save it as UTF-8")
     text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))
-    # Not str.splitlines: it also breaks at form feeds and at Unicode separators, which names may hold.
-    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
-    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+    return text_lines(text)
 
 
-def _split_label(line: str) -> tuple[str, str | None]:
-    """Path and label as text; None where the line is a path alone."""
-    columns = line.rsplit("\t", 1) if "\t" in line else line.rsplit(None, 1)
-    if len(columns) == 1 or (not _WHOLE_NUMBER.fullmatch(columns[1].strip()) and is_image_name(columns[1].strip())):
-        return line, None
-    return columns[0].strip(), columns[1].strip()
-
-
-def _label_problem(name: str, label: str | None, classes: int | None) -> str | None:
-    if label is None:
+def _label_problem(row: Row, classes: int | None) -> str | None:
+    name, label = row.path, row.label
+    if not label:
         return f"{_short(name)}: no label; a line is `path label`"
     if not _WHOLE_NUMBER.fullmatch(label):
         return f"label {_short(label)} is not a whole number; a line is `path label`"
@@ -169,29 +201,15 @@ def _label_problem(name: str, label: str | None, classes: int | None) -> str | N
     return None
 
 
-def _short(text: str) -> str:
-    shown = printable(text)
-    return shown if len(shown) <= 120 else f"{shown[:80]}... ({len(shown)} characters)"
+def _short(text: str | None) -> str:
+    return printable_name(text, 120)
 
 
-def _choose_prefix(names: Sequence[str], present: _Present, split: str) -> str:
+def _choose_prefix(names: Sequence[str], present: Present, split: str) -> str:
     """Whether paths start at the data folder or inside its split folder: wherever more of the first ones are found."""
-    return max(("", f"{split}/"), key=lambda prefix: sum(prefix + name in present for name in names))
+    folders = present.like(split_names(split))
+    return max(("", *(f"{folder}/" for folder in folders)), key=lambda prefix: _hits(names, present, prefix))
 
 
-class _Present:
-    """Which files are there; reads each folder once, as asking for every file takes minutes on a network disk."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = os.fspath(root)
-        self._folders: dict[str, frozenset[str]] = {}
-
-    def __contains__(self, name: str) -> bool:
-        folder, _, leaf = name.rpartition("/")
-        if folder not in self._folders:
-            try:
-                self._folders[folder] = frozenset(os.listdir(os.path.join(self._root, folder)))  # noqa: PTH118, PTH208
-            except OSError:
-                self._folders[folder] = frozenset()
-        # The second question is for file systems that do not tell upper from lower case, and for "a//b.jpg".
-        return leaf in self._folders[folder] or os.path.isfile(os.path.join(self._root, name))  # noqa: PTH113, PTH118
+def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
+    return sum(present.find(prefix + name)[0] is not None for name in names)

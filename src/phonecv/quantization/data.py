@@ -19,6 +19,7 @@ from torch import Tensor
 from phonecv.data.folder import SPLITS, find_list, read_split
 from phonecv.data.images import find_images, open_image, printable
 from phonecv.data.reading import eval_transform
+from phonecv.data.split_folders import find_split
 from phonecv.errors import UserError
 from phonecv.evaluation import match_outputs
 from phonecv.models import VisionModel
@@ -154,7 +155,7 @@ def split_data(
     if calibrate < LEAST or choose < LEAST:
         raise UserError(f"{min(calibrate, choose)} pictures are too few; take at least {LEAST}, better 100 to 300")
     root = Path(source)
-    if root.is_dir() and all((root / split).is_dir() or find_list(root, split) for split in SPLITS):
+    if root.is_dir() and all(find_split(root, split) or find_list(root, split) for split in SPLITS):
         first, second = find(root, network, "train"), find(root, network, "val")
     else:
         every = find(source, network)

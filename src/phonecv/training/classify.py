@@ -24,6 +24,9 @@ from phonecv.training.teacher import load_teacher
 from phonecv.training.world import World
 from phonecv.weights import load_checkpoint, load_public_or_file
 
+#: Kinds of notes of the audit that a training shows.
+TOLD = ("spelling", "helper")
+
 
 class Classification:
     """What `phonecv.training.setup.Setup` asks for, for pictures with a class each.
@@ -139,15 +142,19 @@ def read_data(config: TrainConfig) -> tuple[Listing, Listing]:
     if not config.data.path:
         raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
     train = read_split(config.data.path, "train", list_file=config.data.train_list)
+    for problem in train.problems:
+        if problem.severity == "error":
+            raise UserError(problem)
     val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
     return train, val
 
 
 def quick_findings(root: Path) -> list[str]:
-    """What the quick audit of a data folder finds, notes left out."""
+    """What the quick audit of a data folder finds; of its notes those that say what was read otherwise, or not."""
     from phonecv.data.audit import audit
 
-    findings = (finding for finding in audit(root, quick=True).findings if finding.severity != "note")
+    told = (one for one in audit(root, quick=True).findings if one.severity != "note" or one.kind in TOLD)
+    findings = sorted(told, key=lambda finding: finding.severity == "note")
     return [f"{finding.severity}: {finding.path}: {finding.message}" for finding in findings]
 
 
