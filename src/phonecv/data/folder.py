@@ -313,7 +313,7 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
 
     if entries.labels is None:
         words = entries.class_names or [_class_folder(entries, row) for row in range(len(entries.paths))]
-        order = _merge(given, known) or ClassList.plain(sorted(filter(None, {*words}), key=natural_key))
+        order = _merge(given, known) or ClassList.plain(sorted({word for word in words if word}, key=natural_key))
         labels = _labels_from_words(entries, words, order)
     else:
         labels = entries.labels

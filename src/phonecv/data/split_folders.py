@@ -68,7 +68,9 @@ def _missing(root: Path, split: str, inner: list[str]) -> str:
         return f"{text}; {printable(root / inner[0])} holds splits: name that folder"
     if _holds_splits(root.parent) and split_of(root.name):
         return f"{text}; this is one split: name the folder above it, {printable(root.parent)}"
-    if not any(split_of(name) for name in there) and any(_kinds(root / name).pictures for name in there[:_LOOKED_INTO]):
+    if not any(find_split(root, name) for name in known_splits()) and any(
+        _kinds(root / name).pictures for name in there[:_LOOKED_INTO]
+    ):
         return f"{text}; these folders look like classes: put some of each one's pictures into train/ and val/"
     return text
 
