@@ -14,7 +14,12 @@ class UserError(Exception):
     """
 
 
+def nearest(name: str, options: Iterable[str]) -> str:
+    """The option nearest to `name`, or an empty string if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)), "")
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """The ending ``"; did you mean 'x'?"`` for the option nearest to `name`, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    near = nearest(name, options)
+    return f"; did you mean {near!r}?" if near else ""

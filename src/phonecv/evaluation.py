@@ -22,21 +22,15 @@ from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.metrics import Accuracy, label_rank
 from phonecv.models import VisionModel
+from phonecv.options import Count, Workers, checked
 from phonecv.runner import Runner, open_runner
-from phonecv.tasks import check_options, task_of
+from phonecv.tasks import function_of, given, task_of
 from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
     from phonecv.detect.runner import DetectRunner
     from phonecv.segment.runner import SegmentRunner
-
-#: Options that only some tasks have.
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "classify": ("list_file",),
-    "detect": ("annotations", "images", "threshold"),
-    "segment": ("threshold", "reduce_zero_label", "slide", "scales", "flip"),
-}
 
 #: Below this many pictures, starting loader processes costs more than it gives.
 WORKERS_FROM = 256
@@ -214,34 +208,21 @@ def evaluate(
         prints its figures and has `summary()`.
 
     Raises:
-        UserError: unusable model or data, classes that do not fit, or no readable picture.
+        UserError: unusable model or data, classes that do not fit, no readable picture, an unknown option or one of
+            another task, or a value out of range.
     """
     results_file = isinstance(model, Path | str) and Path(model).suffix.lower() == ".json"
-    task = "detect" if results_file else task_of(model)
-    check_options(model, task, options, OPTIONS)
-    if results_file:
-        from phonecv.detect.evaluation import evaluate_results
-
-        if limit is not None:
-            raise UserError("a file of results is evaluated as a whole; leave out the limit")
-        return evaluate_results(data, model, split=split, out=out, **options)
-    common: dict[str, Any] = {"split": split, "out": out, "workers": workers, "device": device, "amp": amp}
-    common |= {"limit": limit, "on_progress": on_progress, **options}
-    if batch_size is not None:
-        common["batch_size"] = batch_size
-    if task == "detect":
-        from phonecv.detect.evaluation import evaluate_detector
-
-        return evaluate_detector(model, data, **common)
-    if task == "segment":
-        from phonecv.segment.evaluate import evaluate_segmenter
-
-        if options.get("threshold") is not None:
-            common["threshold"] = round(options["threshold"])  # a value of bytes, not a score
-        return evaluate_segmenter(model, data, **common)
-    return evaluate_classifier(model, data, **common)
+    chosen = options | given(out=out, batch_size=batch_size, workers=workers, device=device, limit=limit)
+    if amp != "none":
+        chosen["amp"] = amp
+    if results_file:  # a moment's work, without progress
+        evaluate_results = function_of("evaluate", "results", model, chosen)
+        return evaluate_results(data, model, split=split, **chosen)
+    function = function_of("evaluate", task_of(model), model, chosen)
+    return function(model, data, split=split, on_progress=on_progress, **chosen)
 
 
+@checked
 def evaluate_classifier(
     model: VisionModel | Runner | Path | str,
     data: Listing | Path | str,
@@ -249,11 +230,11 @@ def evaluate_classifier(
     split: str = "val",
     list_file: Path | str | None = None,
     out: Path | str | None = None,
-    batch_size: int = 64,
-    workers: int | None = None,
+    batch_size: Count = 64,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
-    limit: int | None = None,
+    limit: Count | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
 ) -> EvalResult:
@@ -278,10 +259,6 @@ def evaluate_classifier(
     Raises:
         UserError: unusable model or data, classes that do not fit, or no readable picture.
     """
-    if batch_size < 1:
-        raise UserError(f"batch size {batch_size} is not positive; 64 suits most machines")
-    if limit is not None and limit < 1:
-        raise UserError(f"limit {limit} is not positive; leave it out to use all images")
     listing = data if isinstance(data, Listing) else read_split(data, split, list_file=list_file)
     if limit is not None:
         listing = Listing(

@@ -15,21 +15,15 @@ from phonecv.errors import UserError
 from phonecv.evaluation import reason_of, reopen, run_images, write_csv
 from phonecv.files import write_json
 from phonecv.models import VisionModel
+from phonecv.options import Count, Workers, checked
 from phonecv.runner import Runner, open_runner
-from phonecv.tasks import check_options, task_of
+from phonecv.tasks import belongs_elsewhere, function_of, given, task_of
 from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
     from phonecv.detect.runner import DetectRunner
     from phonecv.segment.runner import SegmentRunner
-
-#: Options that only some tasks have.
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "classify": ("topk",),
-    "detect": ("threshold",),
-    "segment": ("slide", "scales", "flip"),
-}
 
 #: Pictures in the grid; the tables hold all of them.
 GRID = 36
@@ -102,7 +96,7 @@ def predict(
             exported file, or a runner.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
         out: folder for tables and pictures of the predictions.
-        batch_size: pictures per step; None chooses. A segmenter's step is fixed.
+        batch_size: pictures per step; None chooses.
         workers: of the loader; None chooses.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
@@ -115,37 +109,23 @@ def predict(
         `predict_segmenter` returns. Each prints itself, and has `path`, `error` and `to_dict()`.
 
     Raises:
-        UserError: unusable model, no pictures, a number out of range.
+        UserError: unusable model, no pictures, an unknown option or one of another task, a value out of range.
     """
-    task = task_of(model)
-    check_options(model, task, options, OPTIONS)
-    common: dict[str, Any] = {"workers": workers, "device": device, "amp": amp, **options}
-    if task == "segment":
-        from phonecv.segment.predict import predict_segmenter
-
-        return list(predict_segmenter(model, images, out=out, **common))
-    if batch_size is not None:
-        common["batch_size"] = batch_size
-    if task == "detect":
-        from phonecv.detect.predict import predict_detector, write_detections
-
-        found = predict_detector(model, images, **common)
-        if out is not None:
-            write_detections(found, out)
-        return list(found)
-    predictions = predict_classifier(model, images, **common)
-    if out is not None:
-        write_predictions(predictions, out)
-    return list(predictions)
+    chosen = options | given(out=out, batch_size=batch_size, workers=workers, device=device)
+    if amp != "none":
+        chosen["amp"] = amp
+    return list(function_of("predict", task_of(model), model, chosen)(model, images, **chosen))
 
 
+@checked
 def predict_classifier(
     model: VisionModel | Runner | Path | str,
     images: Path | str | Sequence[Path | str],
     *,
-    topk: int = 5,
-    batch_size: int = 32,
-    workers: int | None = None,
+    topk: Count = 5,
+    out: Path | str | None = None,
+    batch_size: Count = 32,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
     **loading: Any,
@@ -157,6 +137,7 @@ def predict_classifier(
             exported file, or a `Runner`.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
         topk: names per picture, at most as many as there are classes.
+        out: folder for tables and a picture, see `write_predictions`.
         batch_size: pictures per step.
         workers: loader processes; None chooses.
         device: for PyTorch; None for a GPU if there is one.
@@ -169,8 +150,6 @@ def predict_classifier(
     Raises:
         UserError: unusable model, no pictures, a number that is not positive.
     """
-    if topk < 1 or batch_size < 1:
-        raise UserError(f"topk {topk} and batch size {batch_size} have to be positive")
     sources = [images] if isinstance(images, Path | str) else list(images)
     paths = [path for source in sources for path in find_images(source)]
     if not paths:
@@ -191,6 +170,8 @@ def predict_classifier(
                 continue
             labels = tuple(names[output] for output in row_order)
             predictions.append(Prediction(path, labels, tuple(row_shares), tuple(row_order)))
+    if out is not None:
+        write_predictions(predictions, out)
     return predictions
 
 
@@ -221,11 +202,12 @@ def predict_all(
     """
     task = task_of(model)
     if task != "detect":
-        check_options(model, task, {} if camera is None else {"camera": camera}, {"detect": ("camera",)})
+        if camera is not None:
+            raise belongs_elsewhere("camera", ["detect"], task, model)
         return predict(model, images, out=out, **options)
     from phonecv.detect.sources import detect_all
 
-    check_options(model, task, options, OPTIONS)
+    function_of("predict", task, model, given(**options))
     return detect_all(model, images, camera=camera, out=out, on_frame=on_frame, **options)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonecv.class_mapping import display_names
 from phonecv.create import load_network
-from phonecv.errors import UserError
+from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 
@@ -84,16 +84,52 @@ def open_runner(
     Raises:
         UserError: nothing of that name, or a file that cannot be used.
     """
+    check_opening(model, device=device, amp=amp, loading=loading)
     if isinstance(model, Runner):
         return model
-    if amp not in AMP_TYPES:
-        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if not isinstance(model, VisionModel):
         from phonecv.exporting import exporter_for, open_exported
 
         if exporter_for(model) is not None:
             return open_exported(model)
     return torch_runner(load_network(model, **loading), device=device, amp=amp)
+
+
+def check_opening(model: Any, *, device: str | torch.device | None, amp: str, loading: Mapping[str, Any]) -> None:
+    """Refuse options that what is to be opened cannot take.
+
+    Args:
+        model: a network, a runner, or what names one.
+        device: as given.
+        amp: as given.
+        loading: options of `load_checkpoint`, as given.
+
+    Raises:
+        UserError: naming the option and what it belongs to.
+    """
+    if amp not in AMP_TYPES:
+        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}{did_you_mean(str(amp), AMP_TYPES)}")
+    options = ", ".join(loading)
+    if not isinstance(model, Path | str):
+        if loading:
+            raise UserError(f"{options}: for reading checkpoint files; this model is a {type(model).__name__} already")
+        if not isinstance(model, nn.Module) and (device is not None or amp != "none"):
+            raise UserError(f"device and amp are for networks; this {type(model).__name__} has its own already")
+        return
+    from phonecv.exporting import exporter_for
+
+    if exporter_for(model) is not None:
+        if loading:
+            raise UserError(f"{model} is an exported file; {options}: only for checkpoints")
+        if device is not None and str(device).partition(":")[0] != "cpu":
+            raise UserError(f"{model} is an exported file, run on the CPU; device {str(device)!r} is for networks")
+        if amp != "none":
+            raise UserError(f"{model} is an exported file, run in its own precision; amp {amp!r} is for networks")
+    elif loading and not Path(model).exists():
+        raise UserError(
+            f"{options}: for reading checkpoint files, and {str(model)!r} is no file (NAME:TAG chooses among public "
+            "weights)"
+        )
 
 
 def torch_runner(model: VisionModel, *, device: str | torch.device | None = None, amp: str = "none") -> Runner:
@@ -141,6 +177,6 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
     return chosen

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from phonecv.errors import UserError
+from phonecv.errors import UserError, nearest
 
 #: Task -> what a model of it is called.
 TASKS = {"classify": "a classifier", "detect": "a detector", "segment": "a segmenter"}
+
+_NOUNS = TASKS | {"results": "a file of COCO results"}
+
+#: Verb -> task -> import path of the function that does it.
+FUNCTIONS: dict[str, dict[str, str]] = {
+    "predict": {
+        "classify": "phonecv.prediction:predict_classifier",
+        "detect": "phonecv.detect.predict:predict_detector",
+        "segment": "phonecv.segment.predict:predict_segmenter",
+    },
+    "evaluate": {
+        "classify": "phonecv.evaluation:evaluate_classifier",
+        "detect": "phonecv.detect.evaluation:evaluate_detector",
+        "segment": "phonecv.segment.evaluate:evaluate_segmenter",
+        "results": "phonecv.detect.evaluation:evaluate_results",
+    },
+}
 
 
 def task_of(model: Any) -> str:
@@ -55,20 +74,40 @@ def _task_in(record: object) -> str:
     return task if task in TASKS else "classify"
 
 
-def check_options(model: Any, task: str, options: dict[str, Any], known: dict[str, tuple[str, ...]]) -> None:
-    """Refuse options that belong to another task.
+def given(**options: Any) -> dict[str, Any]:
+    """The options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def function_of(verb: str, task: str, model: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function that does a verb for a task, if none of the options belongs to other tasks only.
 
     Args:
+        verb: a key of `FUNCTIONS`.
+        task: of the model; "results" for a file of COCO results.
         model: for the message.
-        task: of the model.
         options: as given.
-        known: names of the options that only some tasks have, by task.
 
     Raises:
         UserError: naming the option and whose it is.
     """
-    for name in options:
-        owners = [other for other, names in known.items() if name in names]
-        if owners and task not in owners:
-            named = f"{str(model)!r}" if isinstance(model, Path | str) else "this model"
-            raise UserError(f"{name} is for {' and '.join(TASKS[owner] for owner in owners)}; {named} is {TASKS[task]}")
+    from phonecv.exporting.formats import resolve
+
+    own = resolve(FUNCTIONS[verb][task])
+    unknown = options.keys() - inspect.signature(own).parameters.keys()
+    if unknown:
+        known = {other: inspect.signature(resolve(path)).parameters for other, path in FUNCTIONS[verb].items()}
+        for name in unknown:
+            near = nearest(name, {option: None for options in known.values() for option in options})
+            owners = [other for other, options in known.items() if near in options]
+            if near == name:
+                raise belongs_elsewhere(name, owners, task, model)
+            if owners and task not in owners:
+                raise UserError(f"there is no option {name!r}; {belongs_elsewhere(near, owners, task, model)}")
+    return own
+
+
+def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: Any) -> UserError:
+    """The error for an option of other tasks."""
+    named = f"{str(model)!r}" if isinstance(model, Path | str) else "this model"
+    return UserError(f"{name} is for {' and '.join(_NOUNS[owner] for owner in owners)}; {named} is {_NOUNS[task]}")

@@ -38,14 +38,14 @@ MISTAKES = [
     ("eval {folder}/emo_1m.safetensor --data {data}", ["emo_1m.safetensor"]),
     ("eval {folder}/emo_1m.safetensors --data {tmp}/nothing", ["nothing"]),
     ("eval {folder}/emo_1m.safetensors --data {data} --split test", ["test", "val"]),
-    ("eval {folder}/emo_1m.safetensors --data {data} --batch-size 0", ["batch size 0"]),
+    ("eval {folder}/emo_1m.safetensors --data {data} --batch-size 0", ["batch_size=0"]),
     ("eval {folder}/emo_1m.safetensors --data {data} --device gpu", ["'gpu'"]),
     ("eval emo_1m --data {data} --ema", ["--ema", "checkpoint"]),
     # predict
     ("predict {folder}/emo_1m.safetensors", ["no pictures"]),
     ("predict {folder}/emo_1m.safetensors {tmp}/none.jpg", ["none.jpg"]),
     ("predict {tmp}/none.safetensors {data}", ["none.safetensors"]),
-    ("predict {folder}/emo_1m.safetensors {data} --topk 0", ["topk 0"]),
+    ("predict {folder}/emo_1m.safetensors {data} --topk 0", ["topk=0"]),
     # fuse
     ("fuse {folder}/emo_1m.safetensors", ["TARGET"]),
     ("fuse {folder}/emo_1m.safetensors {tmp}/x.pth", [".safetensors"]),

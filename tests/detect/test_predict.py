@@ -66,7 +66,7 @@ def test_the_threshold(photos: Path) -> None:
         (prediction,) = predict_detector(colour_runner(), path, threshold=threshold)
         assert len(prediction) == count
     assert str(prediction).endswith("nothing")
-    with pytest.raises(UserError, match="threshold -1"):
+    with pytest.raises(UserError, match="threshold=-1"):
         predict_detector(colour_runner(), path, threshold=-1)
 
 
@@ -286,7 +286,7 @@ def test_mistakes_with_videos(tmp_path: Path, film: Path, monkeypatch: pytest.Mo
         (text, {}, "not a video that can be read"),
         ("/dev/video97", {"camera": True}, "no camera"),
         ("97", {"camera": True}, "no camera"),
-        (film, {"threshold": 2}, "threshold 2"),
+        (film, {"threshold": 2}, "threshold=2"),
     )
     for source, options, message in cases:
         with pytest.raises(UserError, match=message):

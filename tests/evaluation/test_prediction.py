@@ -88,7 +88,7 @@ def test_mistakes_are_explained(model: VisionModel, tmp_path: Path) -> None:
         predict(model, tmp_path / "nothing.jpg")
     with pytest.raises(UserError, match="no pictures"):
         predict(model, tmp_path)
-    with pytest.raises(UserError, match="topk 0"):
+    with pytest.raises(UserError, match="topk=0"):
         predict(model, tmp_path, topk=0)
     with pytest.raises(UserError, match="no pictures were named"):
         predict(model, [])

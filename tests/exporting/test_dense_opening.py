@@ -180,10 +180,12 @@ def test_mistakes_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = pretend(busy("ssdlite320"), tmp_path / "a.onnx", monkeypatch, decode="raw", size=(96, 96))
     with pytest.raises(UserError, match="this needs 'segment'"):
         open_segmenter(path)
-    with pytest.raises(UserError, match="ema belong to checkpoints"):
+    with pytest.raises(UserError, match="ema: only for checkpoints"):
         open_detector(path, ema=True)
-    with pytest.raises(UserError, match="run on the CPU"):
+    with pytest.raises(UserError, match="amp 'bf16' is for networks"):
         open_detector(path, amp="bf16")
+    with pytest.raises(UserError, match="run on the CPU"):
+        open_detector(path, device="cuda")
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_a_fixed_batch_is_served_in_parts() -> None:
         ({"format": "fak"}, "did you mean 'fake'"),
         ({"destination": "m.tflit"}, r"does not end in \.fake; try .*m\.fake"),
         ({"form": "fused"}, "deploy, training"),
-        ({"size": 0}, "0x0"),
+        ({"size": 0}, "size=0 is out of range"),
         ({"max_diff": 2.0}, "max_diff"),
         ({"min_agreement": 99.0}, "min_agreement"),
         ({"precision": "fp8"}, "fp8"),

@@ -218,7 +218,7 @@ def test_strange_models_and_numbers(root: Path, tmp_path: Path) -> None:
         evaluate_segmenter(torch.nn.Identity(), root)  # type: ignore
     with pytest.raises(UserError, match="no such file"):
         evaluate_segmenter(tmp_path / "absent.safetensors", root)
-    with pytest.raises(UserError, match="batch size 0"):
+    with pytest.raises(UserError, match="batch_size=0"):
         evaluate_segmenter(ByColour(), root, batch_size=0)
     with pytest.raises(UserError, match="scales"):
         evaluate_segmenter(ByColour(), root, scales=(0,))

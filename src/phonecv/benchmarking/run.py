@@ -22,6 +22,7 @@ from phonecv.benchmarking.subject import Subject, open_subject
 from phonecv.benchmarking.timing import Timing, ratios
 from phonecv.benchmarking.worker import Job
 from phonecv.errors import UserError
+from phonecv.options import checked
 from phonecv.runner import pick_device
 from phonecv.training.threads import usable_cores
 
@@ -34,6 +35,7 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 ROUNDS, SECONDS, WARMUP = 30, 15.0, 20
 
 
+@checked
 def bench(
     models: Sequence[str],
     *,

@@ -25,6 +25,7 @@ from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, rec
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
 from phonecv.files import write_text
+from phonecv.options import check_options
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -90,6 +91,9 @@ def bundle(
         UserError: the destination exists, a format or file is unknown, a file is not of it, or an export failed.
     """
     start = time.perf_counter()
+    if "format" in options:
+        raise UserError("there is no option 'format' of a bundle; name one or more in formats=(...)")
+    options = check_options(export, options, also=("formats", "include", "name", "licence", "force"))
     path = Path(destination)
     if path.exists() and not force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")

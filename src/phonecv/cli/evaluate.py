@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from phonecv.cli.options import Device, Ema, Evaluated, Flip, Model, Scales, Slide, loading
-from phonecv.cli.output import given, progress, say, say_json
+from phonecv.cli.output import progress, say, say_json
+from phonecv.tasks import given
 
 
 def evaluate(

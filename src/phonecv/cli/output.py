@@ -46,11 +46,6 @@ def say_line(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given: those that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def progress(what: str) -> Callable[[int, int], None] | None:
     """A counter on one line of stderr, called with (done, all); None where stderr is no terminal."""
     if not sys.stderr.isatty():

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.cli.options import Classifier, Device, Ema, Flip, Model, Scales, Slide, loading
-from phonecv.cli.output import given, say, say_json, say_line, text_table
+from phonecv.cli.output import say, say_json, say_line, text_table
 from phonecv.errors import UserError
+from phonecv.tasks import given
 
 
 def predict(

@@ -44,28 +44,19 @@ class DenseFile:
     details: dict[str, Any]
 
 
-def open_dense_file(
-    path: Path | str, task: str, *, device: str | torch.device | None, amp: str, loading: Mapping[str, Any]
-) -> DenseFile:
+def open_dense_file(path: Path | str, task: str) -> DenseFile:
     """An exported file in its runtime.
 
     Args:
         path: the main file.
         task: "detect" or "segment"; what it has to be for.
-        device: only the CPU is offered.
-        amp: "none".
-        loading: options of checkpoints; there may be none.
 
     Raises:
-        UserError: it cannot be opened or is for another task, or the options belong to PyTorch.
+        UserError: it cannot be opened or is for another task.
     """
     from phonecv.exporting.opening import open_session
 
     path = Path(path)
-    if amp != "none" or torch.device(device or "cpu").type != "cpu":
-        raise UserError(f"{path} is an exported file, run on the CPU as it is; leave out the device and autocast")
-    if loading:
-        raise UserError(f"{path} is an exported file; {', '.join(loading)} belong to checkpoints")
     session = open_session(path)
     record = session.record
     found = record.get("task", "classify")

@@ -23,12 +23,14 @@ from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.meter import DetectMeter, kinds, restricted
 from phonecv.detect.result import DetectionResult
-from phonecv.detect.runner import DetectRunner, Pictures, check_numbers, open_detector, read_pictures
+from phonecv.detect.runner import DetectRunner, Pictures, open_detector, read_pictures
 from phonecv.errors import UserError
+from phonecv.options import Count, Share, Workers, checked
 
 __all__ = ["DetectMeter", "DetectionResult", "evaluate_detector", "evaluate_results"]
 
 
+@checked
 def evaluate_detector(
     model: DenseModel | DetectRunner | Path | str,
     data: CocoSplit | Path | str,
@@ -37,12 +39,12 @@ def evaluate_detector(
     annotations: Path | str | None = None,
     images: Path | str | None = None,
     out: Path | str | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
+    batch_size: Count | None = None,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
-    limit: int | None = None,
-    threshold: float | None = None,
+    limit: Count | None = None,
+    threshold: Share | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
 ) -> DetectionResult:
@@ -68,7 +70,6 @@ def evaluate_detector(
     Raises:
         UserError: unusable model or data, classes that do not fit, or no readable picture.
     """
-    check_numbers(batch_size=batch_size, limit=limit, threshold=threshold)
     start = time.perf_counter()
     runner = open_detector(model, device=device, amp=amp, **loading)
     notes: list[str] = []
@@ -110,6 +111,7 @@ def evaluate_detector(
     )
 
 
+@checked
 def evaluate_results(
     truth: CocoSplit | Path | str,
     results: Path | str,
@@ -118,7 +120,7 @@ def evaluate_results(
     annotations: Path | str | None = None,
     images: Path | str | None = None,
     out: Path | str | None = None,
-    threshold: float | None = None,
+    threshold: Share | None = None,
 ) -> DetectionResult:
     """Average precision of detections that stand in a file of COCO results, whoever wrote it.
 
@@ -136,7 +138,6 @@ def evaluate_results(
     Raises:
         UserError: a file that cannot be read, or results for other pictures or classes.
     """
-    check_numbers(threshold=threshold)
     start = time.perf_counter()
     notes: list[str] = []
     if not isinstance(truth, CocoSplit):

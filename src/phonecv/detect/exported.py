@@ -24,10 +24,7 @@ from phonecv.runner import CPU_PIXELS
 def exported_detector(
     path: Path | str,
     *,
-    device: str | torch.device | None = None,
-    amp: str = "none",
     threshold: float = 0.0,
-    loading: Mapping[str, Any] | None = None,
 ) -> DetectRunner:
     """An exported detector, whatever part of the decoding its file holds.
 
@@ -35,15 +32,12 @@ def exported_detector(
 
     Args:
         path: the main file.
-        device: None or "cpu".
-        amp: "none".
         threshold: detections with lower scores are not wanted.
-        loading: options of checkpoints, which a file has not.
 
     Raises:
         UserError: it cannot be opened, is no detector, or its record does not describe its outputs.
     """
-    file = open_dense_file(path, "detect", device=device, amp=amp, loading=loading or {})
+    file = open_dense_file(path, "detect")
     kind = file.decoding.get("kind")
     if kind not in ("raw", "boxes", "final"):
         raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")

@@ -14,10 +14,11 @@ from phonecv.data.images import ImageError, find_images, open_image, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.runner import DetectRunner, check_numbers, open_detector, read_pictures, to_tensor
+from phonecv.detect.runner import DetectRunner, open_detector, read_pictures, to_tensor
 from phonecv.errors import UserError
 from phonecv.evaluation import write_csv
 from phonecv.files import atomic_path, write_json
+from phonecv.options import Count, Share, Workers, checked
 from phonecv.text import printable_name
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.
@@ -89,13 +90,15 @@ def plain_detections(found: Detections, names: Sequence[str]) -> list[dict[str, 
     return entries
 
 
+@checked
 def predict_detector(
     model: DenseModel | DetectRunner | Path | str,
     images: Path | str | Sequence[Path | str],
     *,
-    threshold: float | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
+    threshold: Share | None = None,
+    out: Path | str | None = None,
+    batch_size: Count | None = None,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
     **loading: Any,
@@ -106,6 +109,7 @@ def predict_detector(
         model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
         threshold: least score, 0.3 if None.
+        out: folder for tables and drawn pictures, see `write_detections`.
         batch_size: pictures per step; None chooses.
         workers: threads that decode pictures; None chooses.
         device: for PyTorch; None for a GPU if there is one.
@@ -118,7 +122,6 @@ def predict_detector(
     Raises:
         UserError: unusable model, no pictures, a number out of range.
     """
-    check_numbers(batch_size=batch_size, threshold=threshold)
     sources = [images] if isinstance(images, Path | str) else list(images)
     paths = [path for source in sources for path in find_images(source)]
     if not paths:
@@ -135,6 +138,8 @@ def predict_detector(
             picture, found = next(results)
             height, width = picture.shape[1:]
             predictions.append(PictureDetections(paths[index], found, runner.classes, (width, height)))
+    if out is not None:
+        write_detections(predictions, out)
     return predictions
 
 

@@ -20,9 +20,7 @@ from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import default_workers
 from phonecv.dense.model import DenseModel
 from phonecv.dense.opening import open_dense
-from phonecv.detect.judging import THRESHOLD
-from phonecv.errors import UserError
-from phonecv.runner import AMP_TYPES, CPU_PIXELS, pick_device
+from phonecv.runner import AMP_TYPES, CPU_PIXELS, check_opening, pick_device
 
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
@@ -78,17 +76,16 @@ def open_detector(
     Raises:
         UserError: it detects nothing, or cannot be used.
     """
+    check_opening(model, device=device, amp=amp, loading=loading)
     if isinstance(model, DetectRunner):
         return model
-    if amp not in AMP_TYPES:
-        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
     if isinstance(model, Path | str):
         from phonecv.exporting import exporter_for
 
         if exporter_for(model) is not None:
             from phonecv.detect.exported import exported_detector
 
-            return exported_detector(model, device=device, amp=amp, threshold=threshold, loading=loading)
+            return exported_detector(model, threshold=threshold)
     network = open_dense(model, "detect", **loading)
     return torch_detector(network, device=device, amp=amp, threshold=threshold)
 
@@ -141,21 +138,6 @@ def _batch(model: DenseModel, place: torch.device) -> int:
         return ACCELERATOR_BATCH
     spec = model.preprocessing
     return max(1, CPU_PIXELS // (spec.size * (spec.longest or spec.size)))
-
-
-def check_numbers(**values: float | None) -> None:
-    """Check batch_size, limit and threshold where they are given.
-
-    Raises:
-        UserError: one is out of range.
-    """
-    for name, value in values.items():
-        if value is None:
-            continue
-        if name == "threshold" and not 0 <= value <= 1:
-            raise UserError(f"threshold {value} is not a score between 0 and 1; {THRESHOLD} is usual")
-        if name != "threshold" and value < 1:
-            raise UserError(f"{name.replace('_', ' ')} {value:g} is not positive; leave it out for the default")
 
 
 # ----------------------------------------------------------------------------------------- pictures

@@ -10,21 +10,23 @@ import torch
 
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.predict import PictureDetections, predict_detector, write_detections
-from phonecv.detect.runner import DetectRunner, check_numbers, open_detector
+from phonecv.detect.predict import PictureDetections, predict_detector
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.detect.video import VideoDetections, is_video, predict_video
 from phonecv.errors import UserError
+from phonecv.options import Count, Share, Workers, checked
 
 
+@checked
 def detect_all(
     model: DenseModel | DetectRunner | Path | str,
     sources: Sequence[Path | str],
     *,
     camera: str | None = None,
     out: Path | str | None = None,
-    threshold: float | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
+    threshold: Share | None = None,
+    batch_size: Count | None = None,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
     on_frame: Callable[[dict[str, Any]], None] | None = None,
@@ -58,15 +60,11 @@ def detect_all(
     missing = [name for name, live in streams if not live and not Path(name).is_file()]
     if missing:
         raise UserError(f"{missing[0]!r}: no such file")
-    check_numbers(threshold=threshold)
     least = THRESHOLD if threshold is None else threshold
     runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
     done: list[PictureDetections | VideoDetections] = []
     if pictures:
-        found = predict_detector(runner, pictures, threshold=threshold, batch_size=batch_size, workers=workers)
-        if out is not None:
-            write_detections(found, out)
-        done += found
+        done += predict_detector(runner, pictures, threshold=threshold, out=out, batch_size=batch_size, workers=workers)
 
     def tell(number: int, moment: float, entries: list[dict[str, Any]]) -> None:
         if on_frame is not None:

@@ -23,9 +23,10 @@ from phonecv.data.images import MAX_PIXELS, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.predict import find, plain_detections
-from phonecv.detect.runner import DetectRunner, check_numbers, open_detector
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
+from phonecv.options import Count, Share, checked
 
 #: Extensions taken for videos, in lower case.
 VIDEO_SUFFIXES = (
@@ -99,16 +100,17 @@ def is_video(source: Path | str) -> bool:
     return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
+@checked
 def predict_video(
     model: DenseModel | DetectRunner | Path | str,
     source: Path | str,
     *,
     camera: bool = False,
     out: Path | str | None = None,
-    threshold: float | None = None,
+    threshold: Share | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
-    limit: int | None = None,
+    limit: Count | None = None,
     on_frame: Callable[[int, float, list[dict[str, Any]]], None] | None = None,
     **loading: Any,
 ) -> VideoDetections:
@@ -132,7 +134,6 @@ def predict_video(
     Raises:
         UserError: no decoder is installed, the source cannot be opened, or a number is out of range.
     """
-    check_numbers(threshold=threshold, limit=limit)
     av = _decoder()
     container = _open(av, str(source), camera=camera)
     least = THRESHOLD if threshold is None else threshold

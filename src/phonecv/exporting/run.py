@@ -24,6 +24,7 @@ from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.record import check_size, describe, record_path
 from phonecv.files import write_json, write_text
+from phonecv.options import Count, checked
 from phonecv.preprocessing import DensePreprocessing
 
 if TYPE_CHECKING:
@@ -77,13 +78,14 @@ class ExportResult:
         return asdict(self) | paths | {"size": list(self.size), "report": dict(self.report)}
 
 
+@checked
 def export(
     model: VisionModel | DenseModel | Path | str,
     destination: Path | str,
     *,
     format: str | None = None,
     form: str = "deploy",
-    size: int | tuple[int, int] | None = None,
+    size: Count | tuple[Count, Count] | None = None,
     dynamic_size: bool = False,
     precision: str = "float32",
     bake: bool = False,

@@ -14,6 +14,7 @@ from phonecv.exporting import EXPORTERS, get_exporter
 from phonecv.exporting.run import prepared
 from phonecv.files import write_json
 from phonecv.models import VisionModel
+from phonecv.options import Count, checked
 from phonecv.quantization.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
 from phonecv.quantization.methods import Method, methods_for
 from phonecv.quantization.qat import FineTuning
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("int8", "int8-weights", "fp16")
 
 
+@checked
 def quantize(
     model: VisionModel | DenseModel | Path | str,
     folder: Path | str,
@@ -36,11 +38,11 @@ def quantize(
     evaluation: Path | str | None = None,
     max_drop: float | None = None,
     precision: str = "int8",
-    size: int | tuple[int, int] | None = None,
-    calibrate: int = CALIBRATE,
-    choose: int | None = None,
+    size: Count | tuple[Count, Count] | None = None,
+    calibrate: Count = CALIBRATE,
+    choose: Count | None = None,
     fine_tune: bool = True,
-    steps: int | None = None,
+    steps: Count | None = None,
     stem: str | None = None,
     methods: Sequence[Method] | None = None,
     on_trial: Callable[[Trial], None] | None = None,

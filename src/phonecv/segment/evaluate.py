@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,9 +22,14 @@ from phonecv.data.loader import default_workers, eval_batches
 from phonecv.data.segmentation import SegmentationDataset, make_segmentation_loader
 from phonecv.errors import UserError
 from phonecv.evaluation import WORKERS_FROM, reason_of
+from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, figures
 from phonecv.segment.runner import SegmentRunner, open_segmenter
+from phonecv.training.settings import Range
+
+#: A value of a label map.
+Level = Annotated[float, Range(0, 255)]
 
 #: Pictures that are drawn of the best, and as many of the worst.
 SHOWN = 6
@@ -120,21 +125,22 @@ class SegmentResult:
         return "\n".join(lines)
 
 
+@checked
 def evaluate_segmenter(
     model: Segmenter | SegmentRunner | Path | str,
     data: LabelSplit | Path | str,
     *,
     split: str = "val",
     reduce_zero_label: bool | None = None,
-    threshold: float | None = None,
+    threshold: Level | None = None,
     out: Path | str | None = None,
-    batch_size: int = 8,
-    workers: int | None = None,
+    batch_size: Count = 8,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
-    limit: int | None = None,
-    slide: tuple[int, int] | None = None,
-    scales: Sequence[float] = (1.0,),
+    limit: Count | None = None,
+    slide: tuple[Count, Count] | None = None,
+    scales: Sequence[Positive] = (1.0,),
     flip: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
@@ -164,9 +170,6 @@ def evaluate_segmenter(
     Raises:
         UserError: unusable model or data, classes that do not fit, or no picture that could be used.
     """
-    for name, number in (("batch size", batch_size), ("limit", limit)):
-        if number is not None and number < 1:
-            raise UserError(f"{name} {number} is not positive")
     start = time.perf_counter()
     runner = open_segmenter(model, device=device, amp=amp, slide=slide, scales=scales, flip=flip, **loading)
     notes: list[str] = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,28 +50,22 @@ class FromFile(Segmenter):
 def exported_segmenter(
     path: Path | str,
     *,
-    device: str | torch.device | None = None,
-    amp: str = "none",
     slide: tuple[int, int] | None = None,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
-    loading: dict[str, Any] | None = None,
 ) -> SegmentRunner:
     """An exported segmenter.
 
     Args:
         path: the main file.
-        device: None or "cpu".
-        amp: "none".
         slide: side and stride of sliding windows; None leaves it to the segmenter.
         scales: sizes of the input to average over.
         flip: average over mirrored pictures too.
-        loading: options of checkpoints, which a file has not.
 
     Raises:
         UserError: it cannot be opened, is no segmenter, or cannot do what is asked for.
     """
-    file = open_dense_file(path, "segment", device=device, amp=amp, loading=loading or {})
+    file = open_dense_file(path, "segment")
     kind = file.decoding.get("kind")
     if kind not in ("raw", "final"):
         raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")

@@ -17,6 +17,7 @@ from phonecv.detect.runner import read_pictures
 from phonecv.errors import UserError
 from phonecv.evaluation import reopen
 from phonecv.files import atomic_path, write_json
+from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.runner import SegmentRunner, open_segmenter
@@ -70,16 +71,18 @@ class LabelledPicture:
         }
 
 
+@checked
 def predict_segmenter(
     model: Segmenter | SegmentRunner | Path | str,
     images: Path | str | Sequence[Path | str],
     *,
     out: Path | str | None = None,
-    workers: int | None = None,
+    batch_size: Count = _STEP,
+    workers: Workers | None = None,
     device: str | torch.device | None = None,
     amp: str = "none",
-    slide: tuple[int, int] | None = None,
-    scales: Sequence[float] = (1.0,),
+    slide: tuple[Count, Count] | None = None,
+    scales: Sequence[Positive] = (1.0,),
     flip: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
@@ -94,6 +97,7 @@ def predict_segmenter(
         out: folder for ``labels/*.png`` (class numbers, in the classes' colours), ``overlays/*.jpg``, legend.json
             (number, name and colour of every class), predictions.json and a picture of the first ones; None saves
             nothing.
+        batch_size: pictures that are decoded ahead together; the network takes as many as its memory allows.
         workers: threads that decode pictures; None chooses.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
@@ -118,7 +122,7 @@ def predict_segmenter(
     names = file_names(paths)
     folder = Path(out) if out is not None else None
     done: list[LabelledPicture] = []
-    for batch in read_pictures(paths, _STEP, workers):
+    for batch in read_pictures(paths, batch_size, workers):
         results = iter(zip(batch.tensors, runner(batch.tensors), strict=True))
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
             if error:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phonecv.dense.opening import open_dense
 from phonecv.errors import UserError
-from phonecv.runner import AMP_TYPES, pick_device
+from phonecv.runner import AMP_TYPES, check_opening, pick_device
 from phonecv.segment.base import Segmenter
 from phonecv.segment.inference import Windows, predict_labels
 
@@ -72,21 +72,20 @@ def open_segmenter(
     Raises:
         UserError: it labels nothing, cannot be used, or holds weights that are not numbers.
     """
-    if isinstance(model, SegmentRunner):
-        return model
-    if amp not in AMP_TYPES:
-        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}")
+    check_opening(model, device=device, amp=amp, loading=loading)
     if not scales or any(scale <= 0 for scale in scales):
         raise UserError(f"scales {list(scales)} have to be positive, and at least one; 1 is the model's own size")
+    if isinstance(model, SegmentRunner):
+        if slide is not None or flip or tuple(scales) != (1.0,):
+            raise UserError("this runner has its way of inference already; give slide, scales and flip when opening it")
+        return model
     if isinstance(model, Path | str):
         from phonecv.exporting import exporter_for
 
         if exporter_for(model) is not None:
             from phonecv.segment.exported import exported_segmenter
 
-            return exported_segmenter(
-                model, device=device, amp=amp, slide=slide, scales=scales, flip=flip, loading=loading
-            )
+            return exported_segmenter(model, slide=slide, scales=scales, flip=flip)
     network = open_dense(model, "segment", **loading)
     place, low = pick_device(device), AMP_TYPES[amp]
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()
