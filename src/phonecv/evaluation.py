@@ -18,6 +18,7 @@ from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import ClassificationDataset, default_workers, eval_batches, make_loader
 from phonecv.data.reading import eval_transform
+from phonecv.data.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.metrics import Accuracy, label_rank
@@ -318,8 +319,10 @@ def run_images(
         workers = default_workers() if len(listing) >= WORKERS_FROM else 0
     dataset = ClassificationDataset(listing, eval_transform(runner.preprocessing), substitute=False)
     # Channels last is what Pillow gives, and what convolutions on CPUs are faster with.
-    for batch in make_loader(dataset, eval_batches(len(listing), batch_size), workers, channels_last=True):
-        yield runner(batch.images), batch.indices, batch.errors
+    loader = make_loader(dataset, eval_batches(len(listing), batch_size), workers, channels_last=True)
+    with workers_explained(f"lower workers ({workers} now; 0 loads in this process) or batch_size ({batch_size} now)"):
+        for batch in loader:
+            yield runner(batch.images), batch.indices, batch.errors
 
 
 def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> OutputMap:

@@ -41,7 +41,7 @@ def test_batches_that_are_kept_keep_their_pixels(workers: int, channels_last: bo
 
 def test_finished_and_dropped_batches_free_their_slots() -> None:
     loader = make_loader(Numbered(), keys(200, 4), 1)
-    slots = loader.collate_fn.keywords["slots"]  # type: ignore
+    slots = loader.collate_fn.collate.keywords["slots"]  # type: ignore
     for number, batch in enumerate(loader):
         if number % 2:
             check(batch)  # type: ignore

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from phonecv.data import turbo
 from phonecv.data.coco_split import CocoSplit
 from phonecv.data.detection_batch import DetectionBatch
 from phonecv.data.images import ImageError, open_image
-from phonecv.data.loader import MAX_SUBSTITUTES, Batches, SampleKey, _start_worker, seeded
+from phonecv.data.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
 from phonecv.data.reading import to_tensor
+from phonecv.data.workers import open_loader
 
 __all__ = ["DetectionBatch", "DetectionDataset", "DetectionItem", "DetectionTransform", "make_detection_loader"]
 
@@ -173,17 +173,7 @@ def make_detection_loader(
         prefetch: batches each worker holds ready.
         persistent: keep the workers from one iteration to the next.
     """
-    turbo.load()  # found once, here, and not by every worker
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,  # pyrefly: ignore[bad-argument-type]
-        num_workers=workers,
-        collate_fn=DetectionBatch.of,
-        pin_memory=pin_memory,
-        # Without a generator of its own, starting an iteration draws from torch's global one.
-        generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_start_worker if workers else None,
-        prefetch_factor=prefetch if workers else None,
-        persistent_workers=persistent and workers > 0,
+    loader = open_loader(
+        dataset, batches, workers, DetectionBatch.of, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
     )
     return cast("Iterable[DetectionBatch]", loader)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from phonecv.data import turbo
 from phonecv.data.finish import Erasure, Normalise
 from phonecv.data.folder import Listing
 from phonecv.data.images import ImageError, open_image
 from phonecv.data.reading import Pixels, Reader, Transform
 from phonecv.data.slots import Place, Slots, Ticket, find
+from phonecv.data.workers import open_loader
 from phonecv.errors import UserError
 
 #: Other samples tried in place of one that can't be read; after that it is a black picture.
@@ -422,29 +421,10 @@ def make_loader(
         persistent: keep the workers from one iteration to the next; `EpochBatches.move_to` changes the epoch.
         channels_last: memory layout of the pictures.
     """
-    turbo.load()  # found once, here, and not by every worker
     slots = None
     if workers:
         largest = batches.batch_size if isinstance(batches, EpochBatches) else max(map(len, batches), default=0)
         # One that is being filled, and those that wait for the main process or are in its hands.
         slots = Slots(workers, prefetch + 1, largest * getattr(dataset, "picture_bytes", 0))
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,  # pyrefly: ignore[bad-argument-type]
-        num_workers=workers,
-        collate_fn=partial(
-            collate, normalise=getattr(dataset, "normalise", None), channels_last=channels_last, slots=slots
-        ),
-        pin_memory=pin_memory,
-        # Without a generator of its own, starting an iteration draws from torch's global one.
-        generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_start_worker if workers else None,
-        prefetch_factor=prefetch if workers else None,
-        persistent_workers=persistent and workers > 0,
-    )
-
-
-def _start_worker(_: int) -> None:
-    """One thread each, and Ctrl-C left to the main process, which ends the workers after saving."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pack = partial(collate, normalise=getattr(dataset, "normalise", None), channels_last=channels_last, slots=slots)
+    return open_loader(dataset, batches, workers, pack, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent)

@@ -16,7 +16,8 @@ from torchvision import tv_tensors
 
 from phonecv.data.images import ImageError
 from phonecv.data.labelmaps import IGNORE, LabelSplit
-from phonecv.data.loader import MAX_SUBSTITUTES, Batches, SampleKey, _start_worker, seeded
+from phonecv.data.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
+from phonecv.data.workers import open_loader
 
 #: Takes and gives a picture and its label map (`tv_tensors.Image` and `tv_tensors.Mask`).
 PairTransform = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
@@ -194,15 +195,6 @@ def make_segmentation_loader(
         prefetch: batches each worker holds ready.
         persistent: keep the workers from one iteration to the next; `EpochBatches.move_to` changes the epoch.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,  # pyrefly: ignore[bad-argument-type]
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        # Without a generator of its own, starting an iteration draws from torch's global one.
-        generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_start_worker if workers else None,
-        prefetch_factor=prefetch if workers else None,
-        persistent_workers=persistent and workers > 0,
+    return open_loader(
+        dataset, batches, workers, collate, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
     )

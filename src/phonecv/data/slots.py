@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from phonecv.data.workers import shared_storage
+
 #: Bytes before the pixels of a slot: the first says whether it is taken, the others keep the pixels aligned.
 _HEAD = 64
 
@@ -51,15 +53,18 @@ class Slots:
     Args:
         workers: number of worker processes.
         each: slots of each.
-        size: bytes of the largest batch.
+        size: bytes of the largest batch. Without room for all of them there is no slot.
     """
 
     def __init__(self, workers: int, each: int, size: int) -> None:
         self._number = next(_NUMBERS)
         length = -(-size // _HEAD) * _HEAD + _HEAD
         # Pages appear when they are written to, so slots that are never used cost nothing.
-        storage = torch.UntypedStorage._new_shared(workers * each * length)
-        self._memory = torch.empty(0, dtype=torch.uint8).set_(storage).view(workers, each, length)
+        storage = shared_storage(workers * each * length)
+        memory = torch.empty(0, dtype=torch.uint8)
+        self._memory = (
+            memory.view(workers, 0, length) if storage is None else memory.set_(storage).view(workers, each, -1)
+        )
         _POOLS[self._number] = self
 
     def fill(self, images: list[Tensor]) -> Place | None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 import torch
 from torch import nn
 
+from phonecv.data.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
 from phonecv.memory import keep_freed_memory
@@ -38,6 +39,8 @@ from phonecv.training.world import World
 #: Findings of the audit that are shown before training.
 AUDIT_LINES = 8
 
+GOES_ON = "the same command goes on from the last saved state"
+
 
 def work(config: TrainConfig, world: World) -> None:
     """One process's part of a training."""
@@ -56,8 +59,10 @@ def work(config: TrainConfig, world: World) -> None:
             run.log.say(f"{folder} is finished already; choose another --out to train again")
             return
         outcome = ""
+        advice = f"set data.workers={max(0, threads.workers // 2)} or a smaller data.batch_size; {GOES_ON}"
         try:
-            fit(run)
+            with workers_explained(advice):
+                fit(run)
             outcome = "finished"
         except Interrupted:
             outcome = "stopped"
