@@ -34,6 +34,11 @@ WAYS = {
     "16bit.png": lambda labels: Image.fromarray(labels.astype(np.uint16)),
     "16bit.tif": lambda labels: Image.fromarray(labels.astype(np.uint16)),
     "32bit.tif": lambda labels: Image.fromarray(labels.astype(np.int32)),
+    "float.tif": lambda labels: Image.fromarray(labels.astype(np.float32)),
+    "three.png": lambda labels: Image.fromarray(labels).convert("RGB"),
+    "alpha.png": lambda labels: Image.fromarray(labels).convert("LA"),
+    "rgba.png": lambda labels: Image.fromarray(labels).convert("RGBA"),
+    "gray palette.png": lambda labels: Image.fromarray(labels, "L").convert("P"),
 }
 
 
@@ -55,21 +60,22 @@ def test_gray_of_few_bits_holds_numbers(tmp_path: Path, bits: int) -> None:
 
 def test_what_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     gray = Image.fromarray(squares())
+    soft = gray.convert("RGBA")
+    soft.putalpha(Image.fromarray(90 * squares(1)))
     cases = {
-        "colours.png": (noise(), "colour picture"),
-        "three.png": (gray.convert("RGB"), "three channels"),
-        "alpha.png": (gray.convert("LA"), "one channel"),
-        "float.tif": (Image.fromarray(squares().astype(np.float32)), "one channel"),
-        "lossy.jpg": (gray, "saved as JPEG"),
+        "colours.png": (noise(), "colours: .* nothing says what its colours mean"),
+        "soft.png": (soft, "3 degrees of opacity"),
+        "cmyk.tif": (gray.convert("CMYK"), "channels C M Y K"),
+        "half.tif": (Image.fromarray(squares() + np.float32(0.5)), "768 pixels hold no whole number"),
+        "nan.tif": (Image.fromarray(np.full((4, 4), np.nan, np.float32)), "16 pixels hold no whole number"),
+        "lossy.jpg": (gray, r"saved as JPEG, .* \(it holds 3 different values"),
+        "minus.tif": (Image.fromarray(squares().astype(np.int32) - 5), "-5 to -3 are outside"),
     }
     for name, (image, reason) in cases.items():
         image.save(tmp_path / name)
         with pytest.raises(LabelFormatError, match=reason) as raised:
             read_map(tmp_path / name)
         assert name in str(raised.value)
-    Image.fromarray(squares().astype(np.int32) - 5).save(tmp_path / "minus.tif")
-    with pytest.raises(LabelFormatError, match="outside"):
-        read_map(tmp_path / "minus.tif")
 
 
 def test_a_cut_file_never_gives_wrong_numbers(tmp_path: Path) -> None:

@@ -43,6 +43,59 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(found.read_label(1), squares(1 + 100 * folder.startswith("val")))
 
 
+def write_voc(root: Path, *, lists: tuple[str, ...] = ("train", "val")) -> Path:
+    """As VOC, CVAT and labelme write it: one folder of pictures, one of maps, lists of names."""
+    write_labels(root, images="JPEGImages", labels="SegmentationClass", counts={"train": 5}, classes=None)
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nfloor:0,0,0::\nbox:128,0,0::\nball:0,128,0::\n"
+    )
+    noise((32, 24)).save(root / "JPEGImages/unlabelled.jpg")  # VOC has many, in no list
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    for name, stems in zip(lists, ("0\n1\r\n2\n", "3\n4"), strict=False):
+        (root / f"ImageSets/Segmentation/{name}.txt").write_text(stems)
+    return root
+
+
+def test_pascal_voc(tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    assert label_splits(root) == ["train", "val"]
+    for split, places in (("train", (0, 1, 2)), ("val", (3, 4))):
+        found = read_label_split(root, split)
+        assert [path.name for path in found.images] == [f"{place}.jpg" for place in places]
+        assert found.classes == ("floor", "box", "ball")
+        assert found.problems == ()
+        np.testing.assert_array_equal(found.read(1)[1], squares(places[1]))
+    (root / "ImageSets/Segmentation/val.txt").write_text("3\nabsent\n")
+    assert (
+        "1 x listed, but there is no such picture, left out: JPEGImages/absent"
+        in read_label_split(root, "val").problems
+    )
+
+
+def test_pascal_voc_without_splits(tmp_path: Path) -> None:
+    """CVAT lists all in default.txt: that is one split, to score by."""
+    root = write_voc(tmp_path, lists=("default",))
+    assert label_splits(root) == ["val"]
+    assert len(read_label_split(root, "val")) == 5
+
+
+def test_masks_beside_their_pictures(tmp_path: Path) -> None:
+    """Roboflow: NAME.jpg and NAME_mask.png in the folder of a split, whose _classes.csv gives the values."""
+    write_labels(tmp_path, images="{split}", labels="masks-{split}", counts={"train": 4, "valid": 3}, classes=None)
+    for split in ("train", "valid"):
+        for path in sorted((tmp_path / f"masks-{split}").iterdir()):
+            path.rename(tmp_path / split / f"{path.stem}_mask.png")
+        (tmp_path / f"masks-{split}").rmdir()
+        (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, floor\n1, box\n2, ball\n")
+    noise((32, 24)).save(tmp_path / "train/alone.jpg")
+    assert label_splits(tmp_path) == ["train", "val"]
+    found = read_label_split(tmp_path, "val")
+    assert [path.name for path in found.labels] == ["0_mask.png", "1_mask.png", "2_mask.png"]
+    assert found.classes == ("floor", "box", "ball")
+    np.testing.assert_array_equal(found.read(2)[1], squares(102))
+    assert [path.name for path, _ in read_label_split(tmp_path).left_out] == ["alone.jpg"]
+
+
 def test_a_folder_that_is_one_split(tmp_path: Path) -> None:
     root = write_labels(tmp_path, images="images", labels="masks", counts={"val": 3})
     assert len(read_label_split(root, "val")) == 3
@@ -128,6 +181,8 @@ CLASS_FILES = {
     "same first word": ("1\tscreen;door\n2\tscreen;silver\n", 1, ("screen;door", "screen;silver")),
     "header": ("Idx\tRatio\tTrain\tName\n1\t0.1\t7\twall;x\n2\t0.2\t8\ttree\n", 1, ("wall", "tree")),
     "digits": ("0\n1\n2\n", None, ("0", "1", "2")),
+    "labelme": ("__ignore__\n_background_\nbox\n", None, ("_background_", "box")),
+    "roboflow": ("Pixel Value, Class\n0, wall\n1, tall tree\n", 0, ("wall", "tall tree")),
     "windows": ("\ufeff0 wall\r\n1 tree\r\n", 0, ("wall", "tree")),
 }
 

@@ -13,7 +13,8 @@ from PIL import Image
 from phonecv.data import ade20k
 from phonecv.data.audit import audit
 from phonecv.data.images import ImageError
-from phonecv.data.labelmaps import IGNORE, NO_LABEL, NO_PICTURE, LabelSplit, read_label_split
+from phonecv.data.label_folders import NO_LABEL, NO_PICTURE
+from phonecv.data.labelmaps import IGNORE, LabelSplit, read_label_split
 from phonecv.data.loader import TrainBatches, eval_batches
 from phonecv.data.segmentation import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.segmentation_transforms import train_transform

@@ -7,30 +7,28 @@ at the headers of a sample of the files; it stays fast with a million of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from phonecv.data.audit_folders import audit_folders
-from phonecv.data.coco_audit import audit_coco, audit_coco_file, has_coco
-from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes, Numbers
-from phonecv.data.images import printable
-from phonecv.data.labelmaps import has_label_maps
-from phonecv.data.segmentation_audit import audit_labels
+from phonecv.data.coco_audit import audit_coco_file
+from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
+from phonecv.data.foreign import foreign_layout
+from phonecv.data.layouts import FOLDERS, LAYOUTS, Layout, Task, find_layouts
+from phonecv.data.split_folders import class_folders
 from phonecv.errors import UserError
+from phonecv.text import printable, printable_name
+
+#: Folders of a folder that are looked into where it is no data set itself.
+_LOOKED_INTO = 50
 
 __all__ = ["FIXES", "SEVERITIES", "AuditReport", "Finding", "audit"]
-
-#: Kinds of data sets that are told by what is in the folder: how, and what looks at them. One folder may hold several;
-#: where none is found it is one for classification.
-KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Notes, Path, Look], Numbers]], ...] = (
-    (has_coco, audit_coco),
-    (has_label_maps, audit_labels),
-)
 
 
 def audit(
     root: Path | str,
     *,
+    task: Task | None = None,
     quick: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -39,6 +37,7 @@ def audit(
 
     Args:
         root: data folder, or one COCO annotation file.
+        task: look at the data of this task alone, as its training does; None looks at all that the folder holds.
         quick: do not decode all pictures and do not look for duplicates.
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
@@ -53,13 +52,16 @@ def audit(
     if not root.exists():
         raise UserError(f"{printable(root)}: no such folder; name a data set folder")
     notes = Notes(root.parent if root.is_file() else root)
-    audits = [audit_coco_file] if root.is_file() else [run for fits, run in KINDS if fits(root)] or [audit_folders]
-    splits: dict[str, dict[str, int]] = {}
-    checked = 0
-    for run in audits:
-        numbers, opened = run(notes, root, look)
-        splits |= numbers
-        checked += opened
+    if root.is_file():
+        splits, checked = audit_coco_file(notes, root, look)
+        layouts: Sequence[Layout] = ()
+    else:
+        layouts = _layouts(notes, root, task)
+        splits, checked = {}, 0
+        for layout in layouts:
+            numbers, opened = layout.run(notes, root, replace(look, alone=len(layouts) == 1))
+            splits |= numbers
+            checked += opened
     return AuditReport(
         root=printable(root),
         quick=quick,
@@ -67,4 +69,43 @@ def audit(
         splits=splits,
         checked=checked,
         seconds=round(time.perf_counter() - started, 3),
+        layouts=tuple(f"{layout.name} ({layout.task})" for layout in layouts),
     )
+
+
+def _layouts(notes: Notes, root: Path, task: Task | None) -> Sequence[Layout]:
+    """What is looked at: what the folder holds, or what `task` reads; what is not read is told."""
+    found = find_layouts(root)
+    wanted = [layout for layout in found if task in (None, layout.task)]
+    if wanted and task is not None:
+        return wanted
+    foreign = foreign_layout(root)
+    if wanted:
+        if foreign is not None:
+            notes.add("foreign", "note", foreign.evidence, f"there is also {foreign.name}, which is not read")
+        return wanted
+    if foreign is not None:
+        notes.add("foreign", "error", foreign.evidence, foreign.message(root))
+        return []
+    if task is None:
+        inner = _inner(root)
+        if inner:
+            notes.add("structure", "error", root, f"{inner}; audit such a folder by itself")
+            return []
+    if task in (None, "classify"):
+        return [FOLDERS]
+    others = ", ".join(layout.name for layout in found) or "nothing that is read"
+    name = next(layout.name for layout in LAYOUTS if layout.task == task)
+    notes.add("structure", "error", root, f"no {name} here, but {others}")
+    return []
+
+
+def _inner(root: Path) -> str:
+    """Folders in `root` that are data sets for detectors or segmenters themselves, for people."""
+    found = [
+        f"{printable_name(name)}/ ({layout.name})"
+        for name in class_folders(root)[:_LOOKED_INTO]
+        for layout in find_layouts(root / name)
+        if layout.task != "classify"
+    ]
+    return f"no data set here, but in {', '.join(found[:6])}" if found else ""

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from phonecv.data.audit_pictures import check_header, check_suffix, inspect_all, sampled
+from phonecv.data.audit_pictures import check_header, check_suffix, inspect_all, report_lookalikes, sampled
 from phonecv.data.class_names import CLASS_FILE, read_class_file
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folder import SPLITS, Listing, class_folders, find_list, read_split
 from phonecv.data.images import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
 from phonecv.data.listfile import read_list
+from phonecv.data.lookalikes import Lookalikes
 from phonecv.data.split_folders import find_split
 from phonecv.data.split_names import known_splits, split_of
 from phonecv.errors import UserError
@@ -193,15 +194,18 @@ def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> i
         return listings[row[0]].samples[row[1]].path
 
     groups: dict[bytes, list[tuple[str, int, int]]] = {}
+    lookalikes = Lookalikes()
     for row, result in zip(rows, inspect_all([path(row) for row in rows], look), strict=True):
         if result.error:
             notes.add("unreadable", "error", path(row), result.error)
         else:
             check_suffix(notes, path(row), result.kind)
             groups.setdefault(result.digest, []).append(row)
+            lookalikes.add(row[0], path(row), result.look, result.digest)
     for group in groups.values():
         if len(group) > 1:
             _report_equal(notes, listings, group, [path(row) for row in group])
+    report_lookalikes(notes, lookalikes)
     return len(rows)
 
 

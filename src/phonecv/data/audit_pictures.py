@@ -9,8 +9,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from phonecv.data.findings import Look, Notes
 from phonecv.data.images import ImageError, open_image, printable, probe_image
+from phonecv.data.lookalikes import Lookalikes, reduced
 
 #: Headers that the quick audit reads, spread evenly over the files.
 QUICK_HEADERS = 1000
@@ -45,12 +48,21 @@ def check_suffix(notes: Notes, path: Path, kind: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One file: why it can't be read, or its format, its width and height, and a digest of its upright RGB pixels."""
+    """One file.
+
+    Attributes:
+        error: why it can't be read, or "".
+        kind: its format.
+        digest: of its upright RGB pixels.
+        size: width and height.
+        look: what copies of it are known by, see `phonecv.data.lookalikes.reduced`.
+    """
 
     error: str
     kind: str = ""
     digest: bytes = b""
     size: tuple[int, int] = (0, 0)
+    look: bytes = b""
 
 
 def inspect(path: Path) -> Inspected:
@@ -60,9 +72,23 @@ def inspect(path: Path) -> Inspected:
         image = open_image(path)
     except ImageError as error:
         return Inspected(error.reason)
-    # Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture.
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size)
-    return Inspected("", kind, digest.digest(), image.size)
+    return Inspected("", kind, digest_of(image), image.size, reduced(image))
+
+
+def digest_of(image: Image.Image) -> bytes:
+    """Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size).digest()
+
+
+def report_lookalikes(notes: Notes, pictures: Lookalikes) -> None:
+    """Report pictures of one split that seem to be in another, saved anew."""
+    for found in pictures.find():
+        notes.add(
+            "near-duplicate",
+            "warning",
+            found.path,
+            f"seems to be a picture of {printable(found.other_split)}, saved anew: {notes.name(found.other)}",
+        )
 
 
 def inspect_all(paths: Sequence[Path], look: Look) -> Iterator[Inspected]:

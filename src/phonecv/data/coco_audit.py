@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.audit_folders import IMBALANCE
-from phonecv.data.audit_pictures import check_suffix, inspect_all, sampled
+from phonecv.data.audit_pictures import check_suffix, inspect_all, report_lookalikes, sampled
 from phonecv.data.coco import read_tables, split_of
 from phonecv.data.coco_paths import ALIASES, CocoPaths, annotation_file, find_coco, locate_coco
 from phonecv.data.coco_records import upright_size
@@ -16,6 +16,7 @@ from phonecv.data.coco_split import CocoSplit
 from phonecv.data.coco_tables import CocoTables
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.images import ImageError, printable, probe_image, scan_images
+from phonecv.data.lookalikes import Lookalikes
 from phonecv.errors import UserError
 
 #: Problems of a file that leave training as it would be; all others make an object or the whole file useless.
@@ -200,6 +201,7 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
     rows = [(name, index) for name, split in splits.items() for index in range(len(split))]
     paths = [splits[name].path(index) for name, index in rows]
     equal: dict[bytes, list[int]] = {}
+    lookalikes = Lookalikes()
     for place, result in enumerate(inspect_all(paths, look)):
         name, index = rows[place]
         if result.error:
@@ -208,6 +210,8 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
         check_suffix(notes, paths[place], result.kind)
         _check_size(notes, splits[name], index, result.size)
         equal.setdefault(result.digest, []).append(place)
+        lookalikes.add(name, paths[place], result.look, result.digest)
+    report_lookalikes(notes, lookalikes)
     for places in equal.values():
         if len(places) < 2:
             continue

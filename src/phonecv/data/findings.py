@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ FIXES = {
     "extension": "rename the file; it is read by its content here, but other programs may go by the name",
     "duplicate": "keep one of them",
     "label-conflict": "keep the picture under the right class only",
+    "near-duplicate": "look at both; if they are one picture, remove it from one of the splits",
     "split-leak": "remove it from one of the splits; as it is, the validation score is too high",
     "link": "restore what the link points to, or remove it",
     "ignored": "nothing, if that is meant",
@@ -48,7 +50,14 @@ FIXES = {
     "repeated-file": "list the picture once, unless it shall count twice",
     "background": "nothing, if they are meant as background",
     "partner": "add the missing file, or remove the one that is left over",
-    "label-format": "save label maps as gray or palette PNG: one channel whose values are class numbers",
+    "label-format": "save label maps as gray or palette PNG of class numbers, or name their colours in classes.csv",
+    "label-colour": "name the colour in the class file, or draw the label map anew without smoothing, as PNG",
+    "palette": "give all label maps one palette, or name the colours in classes.csv (name,r,g,b)",
+    "nothing": "label something in it, check the values of the label maps, or use other pictures",
+    "reading": "nothing, if that is meant",
+    "turned": "nothing, if that is meant; else segment.stored=true, or remove the EXIF note from the pictures",
+    "layout": "nothing, if that is meant; --task looks at one of them alone",
+    "foreign": "convert it as the message says",
     "label-size": "make the label map anew at the size of its picture (nearest neighbour)",
     "label-value": "mend the label map, or name all classes in the class file",
     "anti-aliased": "draw and resize label maps without smoothing (nearest neighbour), and save them as PNG",
@@ -80,6 +89,56 @@ class Finding:
     fix: str
 
 
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """Findings that say the same of several places.
+
+    Attributes:
+        first: the first of them.
+        places: of all, as ``path``, ``path:line`` or, of COCO files, ``path record``.
+    """
+
+    first: Finding
+    places: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line: the first place with what is wrong there, how many more there are, and some of them."""
+        line = f":{self.first.line}" if self.first.line else ""
+        text = f"{self.first.path}{line}: {self.first.message}"
+        others = list(dict.fromkeys(place for place in self.places[1:] if place != self.places[0]))
+        if len(self.places) == 1:
+            return text
+        also = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
+        return f"{text}; and {len(self.places) - 1} more of this{also}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: those of the first finding, "count" and all "places"."""
+        return asdict(self.first) | {"count": len(self.places), "places": list(self.places)}
+
+
+#: What makes messages differ that say the same: numbers, and names of files.
+_PARTICULARS = re.compile(r"\S*[\\/.]\S+|'[^']*'|-?\d[\d.,]*")
+#: How messages about a record of a COCO file begin.
+_RECORD = re.compile(r"((?:annotations|images|categories)\[\d+\]|(?:annotation|picture|image|category) \S+)(?= \(|:)")
+
+
+def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
+    """Findings of one kind whose messages differ in numbers and names only, together; in the order of the first."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        # Of long lists the beginning tells what they are.
+        words = _PARTICULARS.sub("", finding.message)[:60]
+        groups.setdefault((finding.kind, finding.severity, words), []).append(finding)
+    return [FindingGroup(group[0], tuple(_place(one) for one in group)) for group in groups.values()]
+
+
+def _place(finding: Finding) -> str:
+    if finding.line:
+        return f"{finding.path}:{finding.line}"
+    record = _RECORD.match(finding.message)
+    return f"{finding.path} {record.group(1)}" if record else finding.path
+
+
 @dataclass(frozen=True)
 class AuditReport:
     """What an audit found.
@@ -92,6 +151,7 @@ class AuditReport:
             objects and crowds.
         checked: files opened.
         seconds: time taken.
+        layouts: what the folder is, such as "label maps".
     """
 
     root: str
@@ -100,6 +160,7 @@ class AuditReport:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     checked: int = 0
     seconds: float = 0.0
+    layouts: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -111,11 +172,19 @@ class AuditReport:
         """Kind of finding -> how many."""
         return dict(Counter(finding.kind for finding in self.findings))
 
-    def table(self, most: int = 20) -> str:
-        """Plain text for people; at most `most` findings of each kind."""
+    @property
+    def groups(self) -> list[FindingGroup]:
+        """The findings, equal ones together."""
+        return group_findings(self.findings)
+
+    def table(self, most: int = 6) -> str:
+        """Plain text for people: one line for equal findings, at most `most` lines of each kind."""
         lines = [
             f"{self.root}: {'quick ' if self.quick else ''}audit, {self.checked} files opened in {self.seconds:.1f} s"
         ]
+        if self.layouts:
+            choice = "; --task audits one of them alone" if len(self.layouts) > 1 else ""
+            lines.append(f"  read as {', '.join(self.layouts)}{choice}")
         for split, numbers in self.splits.items():
             objects = f"{numbers['objects']} objects, " if "objects" in numbers else ""
             lines.append(
@@ -125,21 +194,21 @@ class AuditReport:
         if not self.findings:
             lines.append("  nothing to complain about")
         shown: Counter[str] = Counter()
-        for finding in self.findings:
-            shown[finding.kind] += 1
-            if shown[finding.kind] > most:
-                continue
-            where = f"{finding.path}:{finding.line}" if finding.line else finding.path
-            lines.append(f"  {finding.severity:7} {finding.kind:14} {where}: {finding.message}")
-        for kind, count in shown.items():
-            if count > most:
-                lines.append(f"  ... and {count - most} more of kind {kind}")
+        rest: Counter[str] = Counter()
+        for group in self.groups:
+            kind = group.first.kind
+            shown[kind] += 1
+            if shown[kind] > most:
+                rest[kind] += len(group.places)
+            else:
+                lines.append(f"  {group.first.severity:7} {kind:14} {group}")
+        lines += [f"  ... and {count} more of kind {kind}" for kind, count in rest.items()]
         lines += [f"  {kind}: {FIXES[kind]}" for kind in shown]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"findings": [asdict(finding) for finding in self.findings], "counts": self.counts}
+        """Plain values; equal findings are one, with "count" and "places"."""
+        return asdict(self) | {"findings": [group.to_json() for group in self.groups], "counts": self.counts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +219,13 @@ class Look:
         quick: at structure and some headers only, not at every pixel.
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
+        alone: whether the data set has one layout only; what another layout lacks is no fault.
     """
 
     quick: bool = False
     workers: int = 0
     progress: Callable[[int, int], None] | None = None
+    alone: bool = True
 
 
 #: What an audit of one kind of data gives: the numbers of `AuditReport.splits`, and how many files it opened.

@@ -16,15 +16,33 @@ from phonecv.errors import UserError
 
 Colour = tuple[int, int, int]
 
-#: Where the classes of label maps may stand, beside the folders; the last are those of ADE20K itself.
-CLASS_FILES = (CLASS_FILE, "classes.csv", "class_dict.csv", "objectInfo150.txt", "objectInfo150.csv")
+#: Where the classes of label maps may stand, beside the folders: CVAT's labelmap.txt, Roboflow's _classes.csv (in the
+#: folders of the splits), labelme's class_names.txt and labels.txt; the last are those of ADE20K itself.
+CLASS_FILES = (
+    CLASS_FILE, "classes.csv", "class_dict.csv", "class_dict_seg.csv", "labelmap.txt", "_classes.csv",
+    "label_colors.txt", "class_names.txt", "labels.txt", "objectInfo150.txt", "objectInfo150.csv",
+)  # fmt: skip
+#: Folders of splits that may hold a class file instead.
+_SPLITS = ("train", "valid", "val", "test")
+#: What labelme calls the value -1, which is no class.
+_NOT_A_CLASS = "__ignore__"
 
 #: Name of what has the value 0 where a class file starts at 1.
 BACKGROUND = "background"
 
 _WHOLE_NUMBER = re.compile(r"\d{1,9}")
-_INDEX_NAMES = ("idx", "index", "id", "value", "label")
-_NAME_NAMES = ("name", "class", "classname", "class_name")
+_INDEX_NAMES = ("idx", "index", "id", "value", "label", "pixel value", "pixel_value")
+_NAME_NAMES = ("name", "class", "classname", "class_name", "class name")
+_COLUMNS = (
+    ("value", _INDEX_NAMES), ("name", _NAME_NAMES), ("r", ("r", "red")), ("g", ("g", "green")), ("b", ("b", "blue")),
+)  # fmt: skip
+#: CVAT's lines: name, colour, parts and actions.
+_CVAT = re.compile(r"(?P<name>[^:].*?):(?P<r>\d{1,3}),(?P<g>\d{1,3}),(?P<b>\d{1,3}):.*:.*")
+#: Lines that begin or end with a colour, as CamVid's and those of many programs do; in commas or blanks.
+_COLOUR_FIRST = re.compile(r"(?P<r>\d{1,3})[\s,]+(?P<g>\d{1,3})[\s,]+(?P<b>\d{1,3})[\s,]+(?P<name>\S.*)")
+_COLOUR_LAST = re.compile(
+    r"(?:(?P<value>\d{1,9})[\s,:]+)?(?P<name>\S.*?)[\s,:]+(?P<r>\d{1,3})[\s,]+(?P<g>\d{1,3})[\s,]+(?P<b>\d{1,3})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +77,19 @@ class LabelClasses:
 
 def find_class_file(root: Path) -> Path | None:
     """The class file of the data set at `root`, if there is one."""
-    return next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
+    beside = [root / name for name in CLASS_FILES]
+    inside = [root / split / "_classes.csv" for split in _SPLITS]
+    return next((path for path in (*beside, *inside) if path.is_file()), None)
 
 
 def read_label_classes(path: Path | str) -> LabelClasses:
     """Classes from a text file with one class a line.
 
     A line is ``name`` or ``value name``; further columns (separated by tabs or, below a header line, by commas) do not
-    count. With a header line, columns called ``Idx`` and ``Name`` are taken, and ``r``, ``g``, ``b`` as colours. Values
-    have to be 0, 1, 2, ... or 1, 2, 3, ... in any order. Of several names separated by ``;`` the first counts. Empty
-    lines and lines that start with ``#`` do not count.
+    count. With a header line, columns called ``Idx`` and ``Name`` are taken, and ``r``, ``g``, ``b`` as colours. Where
+    all lines are like ``name:r,g,b::`` (CVAT), ``r g b name`` (CamVid) or ``name r g b``, they give colours, too.
+    Values have to be 0, 1, 2, ... or 1, 2, 3, ... in any order. Of several names separated by ``;`` the first counts.
+    Empty lines and lines that start with ``#`` do not count, nor does labelme's ``__ignore__``.
 
     Raises:
         UserError: with the number of the line.
@@ -76,7 +97,8 @@ def read_label_classes(path: Path | str) -> LabelClasses:
     path = Path(path)
     lines = _lines(path)
     columns = _header(lines[0][1])
-    rows = _rows(path, lines[1:], columns) if columns else _plain_rows(lines)
+    rows = _rows(path, lines[1:], columns) if columns else _coloured_rows(path, lines) or _plain_rows(lines)
+    rows = [row for row in rows if row.name != _NOT_A_CLASS]
     if not rows:
         raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
     first, rows = _ordered(path, rows)
@@ -140,7 +162,7 @@ def _header(line: str) -> dict[str, int]:
     """Column of "value", "name", "r", "g" and "b" if this is a header line, else nothing."""
     cells = [cell.strip().casefold() for cell in _cells(line)]
     found: dict[str, int] = {}
-    for key, words in (("value", _INDEX_NAMES), ("name", _NAME_NAMES), ("r", ("r",)), ("g", ("g",)), ("b", ("b",))):
+    for key, words in _COLUMNS:
         place = next((cells.index(word) for word in words if word in cells), None)
         if place is not None:
             found[key] = place
@@ -164,10 +186,34 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], columns: dict[str, int])
             raise UserError(
                 f"{printable(path)}:{number}: does not fit the columns of the first line: {line[:80]!r}"
             ) from error
-        if not all(0 <= part <= 255 for part in parts):
-            raise UserError(f"{printable(path)}:{number}: the colour {parts} is not within 0..255")
-        rows.append(_Row(number, value, name, (parts[0], parts[1], parts[2]) if len(parts) == 3 else None))
+        rows.append(_Row(number, value, name, _colour(path, number, parts) if len(parts) == 3 else None))
     return rows
+
+
+def _coloured_rows(path: Path, lines: Sequence[tuple[int, str]]) -> list[_Row]:
+    """The rows where every line gives a colour; nothing where some do not."""
+    for pattern in (_CVAT, _COLOUR_FIRST, _COLOUR_LAST):
+        found = [(number, pattern.fullmatch(line)) for number, line in lines]
+        matches = [(number, match.groupdict()) for number, match in found if match is not None]
+        if len(matches) < len(lines):
+            continue
+        valued = all(groups.get("value") for _, groups in matches)
+        return [
+            _Row(
+                number,
+                int(groups["value"]) if valued else None,
+                groups["name"].strip() if valued or not groups.get("value") else f"{groups['value']} {groups['name']}",
+                _colour(path, number, [int(groups[key]) for key in "rgb"]),
+            )
+            for number, groups in matches
+        ]
+    return []
+
+
+def _colour(path: Path, number: int, parts: Sequence[int]) -> Colour:
+    if not all(0 <= part <= 255 for part in parts):
+        raise UserError(f"{printable(path)}:{number}: the colour {list(parts)} is not within 0..255")
+    return parts[0], parts[1], parts[2]
 
 
 def _plain_rows(lines: Sequence[tuple[int, str]]) -> list[_Row]:

@@ -1,4 +1,4 @@
-"""Label maps: pictures whose pixels are class numbers.
+"""Label maps: pictures whose pixels are class numbers, or colours that stand for them.
 
 What a value means is never guessed: `reduce_zero_label` and `threshold` are choices of the person, and a value that is
 neither a class nor the ignored one is an error that names the file.
@@ -13,17 +13,12 @@ import numpy as np
 from PIL import Image
 
 from phonecv.data.images import ImageError, decoded, opened, printable, turn_of
+from phonecv.data.label_colours import IGNORE
+from phonecv.data.label_pixels import LARGEST, LabelFormatError, read_pixels
+from phonecv.data.label_reading import MapReading
 from phonecv.errors import UserError
 
-#: Label of pixels that count for nothing.
-IGNORE = 255
-
-#: Largest number that a label map may hold.
-_LARGEST = 65535
-#: Formats whose pixels are not what was saved.
-_LOSSY = ("JPEG", "MPO", "WEBP")
-#: Pillow spreads gray values of 2 and 4 bits over 0..255; in a label map they are numbers.
-_SPREAD = {"L;2": 85, "L;4": 17}
+__all__ = ["IGNORE", "LabelFormatError", "LabelSizeError", "LabelValues", "read_map", "read_pair"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,10 @@ class LabelValues:
         count, shift = self.num_classes, int(self.reduce_zero_label)
         if not 1 <= count <= IGNORE:
             raise UserError(f"{count} classes; label maps may have 1 to {IGNORE}, as {IGNORE} means ignored")
-        if not count + shift <= self.ignore <= _LARGEST:
+        if not count + shift <= self.ignore <= LARGEST:
             raise UserError(
                 f"the ignored value {self.ignore} has to lie above the values of all {count} classes"
-                f" ({shift} to {count - 1 + shift}) and not above {_LARGEST}"
+                f" ({shift} to {count - 1 + shift}) and not above {LARGEST}"
             )
         if self.threshold is not None and (shift or count != 2):
             raise UserError(
@@ -63,7 +58,7 @@ class LabelValues:
             )
         # Reading ADE20K, 0 has to be taken out before one is subtracted, and 255 has to stay itself: in bytes 0 - 1
         # is 255 and 255 - 1 is 254, a class that nobody has. A table has none of these traps.
-        table = np.full(_LARGEST + 1, -1, dtype=np.int16)
+        table = np.full(LARGEST + 1, -1, dtype=np.int16)
         table[shift : shift + count] = np.arange(count)
         table[:shift] = IGNORE
         table[self.ignore] = IGNORE
@@ -99,46 +94,34 @@ class LabelValues:
         return text
 
 
-class LabelFormatError(ImageError):
-    """A file whose pixels are no class numbers."""
-
-
 class LabelSizeError(ImageError):
-    """A label map that has another size than its picture."""
+    """A label map that has another size than its picture.
+
+    Attributes:
+        sizes: width and height of the label map, then those of the picture; None where that is not known any more.
+    """
+
+    sizes: tuple[int, int, int, int] | None = None
 
 
-def read_map(path: Path) -> np.ndarray:
-    """The numbers in a label map, ``H W``, uint8 or uint16: gray of 1 to 16 bits, or the indices of a palette.
+def read_map(path: Path, reading: MapReading | None = None) -> np.ndarray:
+    """The numbers in a label map, ``H W``, uint8 or uint16.
+
+    Args:
+        path: the file.
+        reading: what its colours stand for; None takes numbers as they are, and shades of gray as numbers.
 
     Raises:
-        ImageError: unreadable, in colours, or of a format that does not keep numbers.
+        ImageError: unreadable, or with colours that stand for nothing.
     """
-    with opened(path) as image:
-        if image.format in _LOSSY:
-            raise LabelFormatError(
-                path, f"label map saved as {image.format}, which changes the numbers of its classes; save it as PNG"
-            )
-        if len(image.getbands()) > 1 or image.mode == "F":
-            raise LabelFormatError(path, _not_numbers(image))
-        arguments = image.tile[0][3] if image.tile else None
-        raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-        image.load()
-        turn = turn_of(image)
-        values = np.asarray(image if turn is None else image.transpose(turn))
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8)
-    if values.dtype == np.uint8:
-        return values // _SPREAD[raw_mode] if raw_mode in _SPREAD else values
-    if values.min(initial=0) < 0 or values.max(initial=0) > _LARGEST:
-        raise LabelFormatError(path, f"label values outside 0..{_LARGEST}; save the label map with 8 or 16 bits")
-    return values.astype(np.uint16)
+    return (reading or MapReading())(read_pixels(path), path)
 
 
-def read_pair(image_path: Path, label_path: Path) -> tuple[Image.Image, np.ndarray]:
+def read_pair(image_path: Path, label_path: Path, reading: MapReading | None = None) -> tuple[Image.Image, np.ndarray]:
     """A picture as upright RGB, and the numbers of its label map, which must have its size.
 
     A camera may have stored the picture lying, with a note to turn it. A label map that has the stored size, unlike the
-    upright one, is turned like its picture.
+    upright one, is turned like its picture; where both sizes are the same, `MapReading.stored` decides.
 
     Raises:
         ImageError: one of the two can't be used, or their sizes differ.
@@ -146,27 +129,17 @@ def read_pair(image_path: Path, label_path: Path) -> tuple[Image.Image, np.ndarr
     with opened(image_path) as image:
         turn, stored = turn_of(image), (image.height, image.width)
         picture = decoded(image, image_path)
-    raw = read_map(label_path)
+    raw = read_map(label_path, reading)
     size = (picture.height, picture.width)
-    if raw.shape != size and raw.shape == stored and turn is not None:
+    as_stored = raw.shape != size or (reading is not None and reading.stored)
+    if turn is not None and raw.shape == stored and as_stored:
         raw = np.asarray(Image.fromarray(raw).transpose(turn))
     if raw.shape != size:
-        raise LabelSizeError(
+        error = LabelSizeError(
             label_path,
             f"label map of {raw.shape[1]} x {raw.shape[0]} pixels for a picture of {size[1]} x {size[0]}"
             f" ({printable(image_path.name)})",
         )
+        error.sizes = (raw.shape[1], raw.shape[0], size[1], size[0])
+        raise error
     return picture, raw
-
-
-def _not_numbers(image: Image.Image) -> str:
-    bands = image.getbands()
-    if bands[:3] == ("R", "G", "B"):
-        planes = np.asarray(image)[..., :3]
-        if (planes == planes[..., :1]).all():
-            return "gray, but saved in three channels; a label map has one: save it as gray PNG"
-    kind = "a colour picture" if len(bands) > 2 else "a picture"
-    return (
-        f"{kind} (channels {' '.join(bands)}) where a label map is expected, that is one channel whose values are"
-        " class numbers, gray or with a palette"
-    )

@@ -14,6 +14,9 @@ from phonecv.data.label_files import IGNORE
 #: Kind, severity and text, as in `phonecv.data.audit.Finding`.
 Suspicion = tuple[str, str, str]
 
+#: What the value 0 is called where it is everything that no other class is.
+_EMPTY_NAMES = ("background", "other", "unlabeled", "unlabelled", "void", "nothing", "none", "bg")
+
 #: A value on less than this share of the pixels is rare. Smoothing leaves several of them ...
 _RARE, _SEVERAL = 0.005, 3
 #: ... on at least this many pixels, of which this share lies between two areas or alone; less where there are many such
@@ -102,7 +105,22 @@ def suspicions(
             " every class is off by one and reduce_zero_label=true is right"
         )
         return [("off-by-one", "warning", text)], frozenset()
-    return [], frozenset()
+    return _subtracted(pixels, present, classes), frozenset()
+
+
+def _subtracted(pixels: np.ndarray, present: Sequence[int], classes: LabelClasses) -> list[Suspicion]:
+    """Whether 0 seems to have become 255 by taking one off, so that every class bears the name of the one before."""
+    count = len(classes.names)
+    empty = classes.names[0].strip("_").casefold() in _EMPTY_NAMES
+    if not (empty and count > 2 and pixels[IGNORE] and list(present) == list(range(count - 1))):
+        return []
+    share = pixels[IGNORE] / pixels.sum()
+    text = (
+        f"{classes.names[-1]!r}, the last class, never occurs, and {IGNORE} (ignored) is on {share:.1%} of the pixels:"
+        f" if one was taken off all labels, every class is off by one and {classes.names[0]!r} does not belong into the"
+        " file"
+    )
+    return [("off-by-one", "warning", text)]
 
 
 def _without_classes(present: Sequence[int]) -> list[Suspicion]:

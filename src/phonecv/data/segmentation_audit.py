@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from phonecv.data.audit_pictures import check_suffix
+from phonecv.data.audit_pictures import check_suffix, digest_of, report_lookalikes
 from phonecv.data.findings import Look, Notes, Numbers
-from phonecv.data.images import ImageError, printable, probe_image
+from phonecv.data.images import ImageError, opened, printable, probe_image, turn_of
 from phonecv.data.label_classes import LabelClasses, find_class_file, read_label_classes
+from phonecv.data.label_content import EFFECTS
 from phonecv.data.label_files import IGNORE, LabelFormatError, LabelSizeError, read_pair
+from phonecv.data.label_folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
+from phonecv.data.label_reading import MapReading, choose_reading
 from phonecv.data.label_suspicions import smoothed, suspicions
-from phonecv.data.labelmaps import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
+from phonecv.data.lookalikes import Lookalikes, reduced
 from phonecv.errors import UserError
 
 #: Pairs that the quick audit decodes in each split, spread evenly over it.
@@ -39,6 +43,10 @@ class _Pair:
         values: numbers in the label map.
         counts: how many pixels of each.
         smooth: why the label map seems to be smoothed, or "".
+        look: what copies of the picture are known by.
+        turned: its EXIF note turns the picture: "alike" if that leaves its size, so that nothing tells how the label
+            map lies; "stored" or "upright" by the size of the label map; or "".
+        sizes: of a label map of another size, see `LabelSizeError`.
     """
 
     kind: str = ""
@@ -49,6 +57,9 @@ class _Pair:
     values: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
     smooth: str = ""
+    look: bytes = b""
+    turned: str = ""
+    sizes: tuple[int, int, int, int] | None = None
 
 
 @dataclass
@@ -70,43 +81,62 @@ class _Split:
 def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at all splits of the data set at `root` that have label maps; the quick audit decodes a sample."""
     names = label_splits(root)
-    classes = _class_file(notes, root)
+    classes = _class_file(notes, root, alone=look.alone)
     chosen: list[tuple[str, Path, Path]] = []
     splits = {name: _Split() for name in names}
+    maps: list[Path] = []
     for name in names:
         folders = find_labels(root, name)
-        pairs, left_out = pair_names(folders)
+        try:
+            pairs, left_out = pair_names(folders)
+        except UserError as error:
+            notes.add("structure", "error", folders.listed or root, str(error))
+            continue
         splits[name].images = len(pairs)
         _report_left_out(notes, folders, left_out, pairs=len(pairs))
         step = max(1, -(-len(pairs) // QUICK_PAIRS)) if look.quick else 1
         chosen += [(name, folders.images / image, folders.labels / label) for image, label in pairs[::step]]
+        maps += [folders.labels / label for _, label in pairs]
+    reading = choose_reading(maps, classes, None if classes is None else len(classes.names))
+    if reading.note:
+        notes.add("reading", "note", classes.path if classes else root, reading.note)
 
     digests: dict[bytes, list[tuple[str, Path]]] = {}
-    for done, ((name, image_path, label_path), pair) in enumerate(_inspected(chosen, look), 1):
+    lookalikes = Lookalikes()
+    looked: list[tuple[Path, _Pair]] = []
+    for done, ((name, image_path, label_path), pair) in enumerate(_inspected(chosen, reading, look), 1):
+        looked.append((image_path, pair))
+        if look.progress:
+            look.progress(done, len(chosen))
+        if pair.sizes:
+            continue  # below, all together
         if pair.kind:
             notes.add(pair.kind, "error", pair.path, pair.message)
         else:
             check_suffix(notes, image_path, pair.format)
             digests.setdefault(pair.digest, []).append((name, image_path))
+            if not look.quick:
+                lookalikes.add(name, image_path, pair.look, pair.digest)
             if pair.smooth:
                 notes.add("anti-aliased", "error", label_path, pair.smooth)
             else:
                 splits[name].take(label_path, pair)
-        if look.progress:
-            look.progress(done, len(chosen))
     _report_equal(notes, digests)
+    report_lookalikes(notes, lookalikes)
+    _report_sizes(notes, root, [pair for _, pair in looked if pair.sizes])
+    _report_turned(notes, [(image_path, pair.turned) for image_path, pair in looked])
     _report_values(notes, root, classes, splits)
     _report_classes(notes, root, classes, splits)
+    _report_nothing(notes, root, classes, splits)
     numbers = {f"{name} (label maps)": _numbers(split, classes) for name, split in splits.items()}
     return numbers, 2 * len(chosen)
 
 
-def _class_file(notes: Notes, root: Path) -> LabelClasses | None:
+def _class_file(notes: Notes, root: Path, *, alone: bool) -> LabelClasses | None:
     path = find_class_file(root)
     if path is None:
-        notes.add(
-            "structure", "warning", root, "no classes.txt, so nothing says how many classes there are or what they mean"
-        )
+        text = "no classes.txt, so nothing says how many classes the label maps have or what they mean"
+        notes.add("structure", "warning" if alone else "note", root, text)
         return None
     try:
         return read_label_classes(path)
@@ -124,30 +154,107 @@ def _report_left_out(notes: Notes, folders: LabelFolders, left_out: Iterable[tup
         )
 
 
-def _inspected(chosen: list[tuple[str, Path, Path]], look: Look) -> Iterator[tuple[tuple[str, Path, Path], _Pair]]:
+def _inspected(
+    chosen: list[tuple[str, Path, Path]], reading: MapReading, look: Look
+) -> Iterator[tuple[tuple[str, Path, Path], _Pair]]:
     pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
     tasks = [(image, label) for _, image, label in chosen]
+    run = partial(_inspect, reading)
     with pool as running:
-        results = running.imap(_inspect, tasks, chunksize=16) if running else map(_inspect, tasks)
+        results = running.imap(run, tasks, chunksize=16) if running else map(run, tasks)
         yield from zip(chosen, results, strict=True)
 
 
-def _inspect(paths: tuple[Path, Path]) -> _Pair:
+def _inspect(reading: MapReading, paths: tuple[Path, Path]) -> _Pair:
     try:
         picture_format = probe_image(paths[0])[0]
-        picture, raw = read_pair(*paths)
+        picture, raw = read_pair(*paths, reading)
+        turned = _turned(paths[0], picture.size, paths[1])
+    except LabelSizeError as error:
+        return _Pair("label-size", error.path, error.reason, sizes=error.sizes)
     except ImageError as error:
-        kinds: dict[type[ImageError], str] = {LabelSizeError: "label-size", LabelFormatError: "label-format"}
-        return _Pair(kinds.get(type(error), "unreadable"), error.path, error.reason)
-    digest = hashlib.blake2b(picture.tobytes(), digest_size=16, salt=b"%dx%d" % picture.size).digest()
+        kind = error.kind if isinstance(error, LabelFormatError) else "unreadable"
+        return _Pair(kind, error.path, error.reason)
     values, counts = np.unique(raw, return_counts=True)
     return _Pair(
         format=picture_format,
-        digest=digest,
+        digest=digest_of(picture),
         values=tuple(values.tolist()),
         counts=tuple(counts.tolist()),
         smooth=smoothed(raw, values, counts),
+        look=reduced(picture),
+        turned=turned,
     )
+
+
+def _turned(image_path: Path, size: tuple[int, int], label_path: Path) -> str:
+    with opened(image_path) as image:
+        if turn_of(image) is None:
+            return ""
+        stored = image.size
+    if stored == size:
+        return "alike"
+    return "stored" if probe_image(label_path)[1:] == stored else "upright"
+
+
+def _report_sizes(notes: Notes, root: Path, pairs: Sequence[_Pair]) -> None:
+    """Label maps of another size than their pictures; where it is the same factor in all, that is one finding."""
+    factor = _common_factor([pair.sizes for pair in pairs if pair.sizes])
+    if factor is None:
+        for pair in pairs:
+            notes.add(pair.kind, "error", pair.path, pair.message)
+        return
+    how = f"{factor:.3g} times smaller" if factor > 1 else f"{1 / factor:.3g} times larger"
+    notes.add(
+        "label-size",
+        "error",
+        root,
+        f"all {len(pairs)} label maps of another size are {how} than their pictures ({notes.name(pairs[0].path)}:"
+        f" {pairs[0].message}): made on resized pictures, or by a network of coarse outputs; use those pictures, or"
+        " resize the maps by the nearest neighbour",
+    )
+
+
+def _common_factor(sizes: Sequence[tuple[int, int, int, int]]) -> float | None:
+    """By how much pictures are larger than their label maps, if it is the same in all."""
+    if len(sizes) < 2:
+        return None
+    ratios = [
+        (picture_width / width, picture_height / height) for width, height, picture_width, picture_height in sizes
+    ]
+    usual = float(np.median(ratios))
+    # Sides are rounded when they are divided, so a short one may be off by a few percent.
+    slack = [2 * usual / max(1, min(width, height)) + 0.01 for width, height, _, _ in sizes]
+    even = all(abs(side - usual) <= room for ratio, room in zip(ratios, slack, strict=True) for side in ratio)
+    return usual if even and abs(usual - 1) > 0.02 else None
+
+
+def _report_turned(notes: Notes, turned: Sequence[tuple[Path, str]]) -> None:
+    """Which convention is used for pictures that their EXIF note turns, and why."""
+    counts = Counter(how for _, how in turned if how)
+    if not counts:
+        return
+    told = f" ({counts['stored']} maps lie as stored and {counts['upright']} upright, by their sizes)"
+    first = next(path for path, how in turned if how)
+    if counts["alike"]:
+        stored = counts["stored"] > counts["upright"]
+        advice = "that speaks for segment.stored=true" if stored else "segment.stored=true says otherwise"
+        notes.add(
+            "turned",
+            "warning" if stored else "note",
+            first,
+            f"{counts['alike']} of {len(turned)} pictures looked at are turned by their EXIF note and keep their size,"
+            " so nothing tells how their label maps lie: taken as drawn on the upright picture, as most programs show"
+            f" it; {advice}{told if counts['stored'] + counts['upright'] else ''}",
+        )
+    else:
+        notes.add(
+            "turned",
+            "note",
+            first,
+            f"{sum(counts.values())} of {len(turned)} pictures looked at are turned by their EXIF note, and their label"
+            f" maps accordingly{told}",
+        )
 
 
 def _report_equal(notes: Notes, digests: dict[bytes, list[tuple[str, Path]]]) -> None:
@@ -197,7 +304,7 @@ def _report_values(notes: Notes, root: Path, classes: LabelClasses | None, split
 
 def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, splits: dict[str, _Split]) -> None:
     """Classes that are nowhere, or not where they could be learnt."""
-    if classes is None:
+    if classes is None or not any(split.pairs for split in splits.values()):
         return
     names = classes.names
     first = classes.first or 0
@@ -221,6 +328,19 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
                 classes.path,
                 f"{len(unlearnt)} classes occur in {name} but never in train: {_some(unlearnt)}",
             )
+
+
+def _report_nothing(notes: Notes, root: Path, classes: LabelClasses | None, splits: dict[str, _Split]) -> None:
+    """A split whose label maps hold one class at most teaches and tells nothing."""
+    ignored = {IGNORE, 0} if classes is not None and classes.first == 1 else {IGNORE}
+    for name, split in splits.items():
+        if not split.pairs or len(split.pairs) < split.images:
+            continue  # looked at in part only, or with errors of their own
+        there = [value for value in np.flatnonzero(split.files).tolist() if value not in ignored]
+        if len(there) < 2:
+            what = "no pixel belongs to a class" if not there else f"every labelled pixel has the value {there[0]}"
+            severity = "error" if name == "train" else "warning"
+            notes.add("nothing", severity, find_labels(root, name).labels, f"{what}: {EFFECTS[name == 'train']}")
 
 
 def _some(names: list[str]) -> str:

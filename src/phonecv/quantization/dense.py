@@ -165,8 +165,8 @@ def usable(network: DenseModel, size: int | tuple[int, int] | None) -> tuple[Den
     return network, shape
 
 
-#: Format -> beginnings of the architectures whose int8 files were made and judged there, where not all were: RetinaNet's
-#: did not run in ExecuTorch.
+#: Format -> beginnings of the architectures whose int8 files were made and judged there, where not all were:
+#: RetinaNet's did not run in ExecuTorch.
 INT8_HEADS = {"executorch": ("segformer", "unet", "ssdlite")}
 
 

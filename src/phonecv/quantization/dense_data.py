@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phonecv.data.coco_paths import ALIASES
 from phonecv.data.images import find_images, open_image, printable
-from phonecv.data.labelmaps import IMAGE_FOLDERS
+from phonecv.data.label_folders import IMAGE_FOLDERS
 from phonecv.dense import DenseModel, prepare
 from phonecv.detect.runner import to_tensor
 from phonecv.errors import UserError

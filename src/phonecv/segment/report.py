@@ -121,7 +121,7 @@ def save_grid(result: SegmentResult, chosen: Sequence[PictureScore], png_path: P
 def _triple(result: SegmentResult, score: PictureScore) -> Image.Image | None:
     """Three pictures side by side and a legend; None if the files cannot be read (any more)."""
     try:
-        picture, raw = read_pair(score.path, score.label_path)
+        picture, raw = read_pair(score.path, score.label_path, result.split.reading)
         truth = result.outputs[result.split.values(raw, score.label_path)]
     except ImageError:
         return None

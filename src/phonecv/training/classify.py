@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,7 +25,7 @@ from phonecv.training.world import World
 from phonecv.weights import load_checkpoint, load_public_or_file
 
 #: Kinds of notes of the audit that a training shows.
-TOLD = ("spelling", "helper")
+TOLD = ("spelling", "helper", "reading", "turned")
 
 
 class Classification:
@@ -44,7 +44,7 @@ class Classification:
 
     def findings(self) -> list[str]:
         """What the quick audit finds, notes left out."""
-        return quick_findings(self.root)
+        return quick_findings(self.root, "classify")
 
     def network(self) -> VisionModel:
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
@@ -149,13 +149,17 @@ def read_data(config: TrainConfig) -> tuple[Listing, Listing]:
     return train, val
 
 
-def quick_findings(root: Path) -> list[str]:
-    """What the quick audit of a data folder finds; of its notes those that say what was read otherwise, or not."""
+def quick_findings(root: Path, task: Literal["classify", "detect", "segment"]) -> list[str]:
+    """What the quick audit of the data of a task finds, equal findings in one line.
+
+    Of its notes those that say what was read otherwise, or not; they come last.
+    """
     from phonecv.data.audit import audit
 
-    told = (one for one in audit(root, quick=True).findings if one.severity != "note" or one.kind in TOLD)
-    findings = sorted(told, key=lambda finding: finding.severity == "note")
-    return [f"{finding.severity}: {finding.path}: {finding.message}" for finding in findings]
+    groups = audit(root, task=task, quick=True).groups
+    told = (group for group in groups if group.first.severity != "note" or group.first.kind in TOLD)
+    ordered = sorted(told, key=lambda group: group.first.severity == "note")
+    return [f"{group.first.severity}: {group}" for group in ordered]
 
 
 def class_count(config: TrainConfig, there: int) -> int:

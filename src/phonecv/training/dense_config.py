@@ -65,6 +65,8 @@ class SegmentConfig:
         reduce_zero_label: the value 0 of a label map is ignored, and 1 is class 0 (ADE20K).
         threshold: values from this one on are class 1, all others class 0 (black and white masks).
         ignore: value of pixels that count for nothing.
+        stored: label maps are drawn on the pictures as they are stored, not as their EXIF note turns them; where the
+            two differ in size, the size of the label map decides.
         train_images: folder of the training pictures, relative to `data.path`; null looks in the usual places, as for
             the next three.
         train_labels: folder of their label maps.
@@ -93,6 +95,7 @@ class SegmentConfig:
     reduce_zero_label: bool = False
     threshold: Annotated[int, Range(1, 65535)] | None = None
     ignore: Annotated[int, Range(0, 65535)] = 255
+    stored: bool = False
     train_images: str | None = None
     train_labels: str | None = None
     val_images: str | None = None

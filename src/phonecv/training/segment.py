@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.data.images import ImageError
+from phonecv.data.label_content import EFFECTS, check_content
 from phonecv.data.labelmaps import LabelSplit, read_label_split
 from phonecv.data.segmentation import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.segmentation_transforms import light_transform, train_transform
@@ -45,6 +46,7 @@ class Segmentation:
         self.root = data_root(config, "a folder with pictures and label maps, such as images/ and annotations/")
         self.train = self._read("train", wanted.train_images, wanted.train_labels, config.model.num_classes)
         self.val = self._read("val", wanted.val_images, wanted.val_labels, self.train.classes)
+        self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
 
     def _read(
         self, split: str, images: str | None, labels: str | None, classes: Sequence[str] | int | None
@@ -59,14 +61,17 @@ class Segmentation:
             threshold=wanted.threshold,
             images=images,
             labels=labels,
+            stored=wanted.stored,
         )
 
     def findings(self) -> list[str]:
-        """What the quick audit finds, notes left out; in folders named by the person, what has no partner."""
+        """What the quick audit finds; in folders named by the person, what has no partner; splits of one class."""
         wanted = self.config.segment
+        notes = [f"warning: {note}" for note in self.notes]
         if wanted.train_images or wanted.train_labels or wanted.val_images or wanted.val_labels:
-            return [f"note: {problem}" for split in (self.train, self.val) for problem in split.problems]
-        return quick_findings(self.root)
+            problems = [problem for split in (self.train, self.val) for problem in split.problems]
+            return notes + [f"note: {problem}" for problem in dict.fromkeys(problems)]
+        return notes + [line for line in quick_findings(self.root, "segment") if EFFECTS[False] not in line]
 
     def network(self) -> Segmenter:
         """The segmenter with its starting weights, class names and preprocessing; frozen parts marked."""
