@@ -166,7 +166,6 @@ def _explain_missing(text: str, path: Path) -> NoReturn:
 def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
     """What the checkpoint itself says, without its network."""
     record = file.record or {}
-    names = record.get("classes") or ()
     several = ", ".join(file.candidates)
     return [
         ("file", f"{file.path} ({file.bytes / 2**20:.2f} MiB, {file.container})"),
@@ -180,9 +179,14 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
         ("form", file.form),
         (
             "classes",
-            f"{file.num_classes}" + (f" ({some_names(names, 10)})" if names else ""),
+            f"{file.num_classes}" + (f" ({some_names(file.classes, 10)})" if file.classes else ""),
         ),
-        ("averaged", "live and averaged weights are both in it: --live or --ema" if file.ema_available else None),
+        (
+            "averaged",
+            f"both are in it: --live takes {file.live!r}, --ema its moving average {file.average!r}"
+            if file.ema_available
+            else None,
+        ),
         ("options", ", ".join(f"{key}={value}" for key, value in record.get("options", {}).items())),
         ("input", _dense_text(record["preprocessing"]) if file.architecture else None),
         ("source", record.get("source")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 #: Characters of a name that are shown; longer ones are cut in the middle.
 LONGEST_NAME = 80
@@ -53,3 +54,24 @@ def some_names(names: Sequence[str], most: int = 6) -> str:
 def quoted(name: str) -> str:
     """A name in quotes, so that blanks at its ends are seen."""
     return f"'{printable_name(name)}'"
+
+
+def brief(value: Any, most: int = LONGEST_NAME) -> str:
+    """A value out of a file as a short piece of a message: one line, printable, made in no time.
+
+    Only the simplest kinds are shown; a container may hold itself or unfold to more than any memory, so of it (and of
+    everything else) only the type is told.
+    """
+    if isinstance(value, str):
+        return f"'{printable_name(value, most)}'"
+    if isinstance(value, bytes):
+        return repr(value[:most]) + ("..." if len(value) > most else "")
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a whole number of {value.bit_length():,} bits"
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple) and len(value) <= 8 and all(isinstance(n, int | float) for n in value):
+        inner = ", ".join(brief(n) for n in value)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    count = f" of {len(value):,}" if isinstance(value, list | tuple | dict) else ""
+    return f"a {type(value).__name__}{count}"

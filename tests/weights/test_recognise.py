@@ -6,16 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import phonecv
 from models.reference import load_golden
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
-from phonecv.weights.recognise import choose_weights, recognise
+from phonecv.weights.recognise import network_of, recognise
+from phonecv.weights.unwrap import choose_weights
 from weights.helpers import SIZES, key_table, numbered
 
 LIVE = {"stage0.reparam_conv.weight": torch.zeros(48, 3, 3, 3), "linear.bias": torch.zeros(10)}
 AVERAGE = {name: value + 1 for name, value in LIVE.items()}
+COUNT = torch.tensor(3)
+
+
+def wrapped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -73,11 +80,33 @@ WRAPPERS: dict[str, dict[str, Any]] = {
     "EMO": {"net": LIVE, "net_E": AVERAGE, "optimizer": {"state": {}}, "epoch": 3, "iter": 7},
     "timm": {"arch": "x", "state_dict": LIVE, "state_dict_ema": AVERAGE, "epoch": 1},
     "DeiT": {"model": LIVE, "model_ema": AVERAGE, "lr": 0.1},
-    "mmengine": {"meta": {}, "state_dict": LIVE, "ema_state_dict": {f"module.{k}": v for k, v in AVERAGE.items()}},
-    "averaged model": {
-        "model": LIVE,
-        "model_ema": {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in AVERAGE.items()}},
+    # EMAHook swaps the two before it saves.
+    "mmengine": {"meta": {}, "state_dict": AVERAGE, "ema_state_dict": wrapped(LIVE, "module.")},
+    "mmengine's steps": {
+        "state_dict": wrapped(AVERAGE, "model."),
+        "ema_state_dict": {"steps": torch.tensor(7), **wrapped(LIVE, "module.model.")},
     },
+    "somebody's keys": {"state_dict": LIVE, "ema_state_dict": {**wrapped(AVERAGE, "module."), "n_averaged": COUNT}},
+    "somebody's names": {"state_dict": LIVE, "ema_state_dict": AVERAGE, "meta": {"epoch": 3}},
+    "averaged model": {"model": LIVE, "model_ema": {"n_averaged": COUNT, **wrapped(AVERAGE, "module.")}},
+    "Lightning's averaging": {
+        "state_dict": wrapped(AVERAGE, "model."),
+        "current_model_state": wrapped(LIVE, "model."),
+        "averaging_state": {"n_averaged": COUNT},
+    },
+    "callback of Lightning": {
+        "state_dict": wrapped(LIVE, "net."),
+        "callbacks": {"EMA{'decay': 0.99}": {"ema_state_dict": wrapped(AVERAGE, "net.")}, "Timer": {"start": 3}},
+    },
+    "average in a module": {"state_dict": {**wrapped(LIVE, "model."), **wrapped(AVERAGE, "model_ema.module.")}},
+    "average beside it": {**LIVE, **wrapped(AVERAGE, "ema."), "ema.n_averaged": COUNT},
+    "ultralytics": {"epoch": 3, "model": LIVE, "ema": AVERAGE, "updates": 8, "best_fitness": torch.tensor(0.7)},
+    "in a wrapper": {
+        "checkpoint": 1,
+        "model": {"state_dict": LIVE},
+        "ema": {"state_dict": wrapped(AVERAGE, "module.")},
+    },
+    "BasicSR": {"params": LIVE, "params_ema": AVERAGE},
 }
 
 
@@ -90,9 +119,37 @@ def test_live_or_average_is_asked_for_by_name(kind: str) -> None:
     with pytest.raises(UserError, match=r"ema=True for the average, ema=False for the live"):
         choose_weights(content, None, "it")
     assert torch.equal(choose_weights(content, False, "it").state["linear.bias"], LIVE["linear.bias"])
-    average = choose_weights(content, True, "it").state
-    assert average.keys() == AVERAGE.keys()
-    assert torch.equal(average["linear.bias"], AVERAGE["linear.bias"])
+    for ema, expected in ((False, LIVE), (True, AVERAGE)):
+        state, layout, _ = network_of(choose_weights(content, ema, "it"))
+        assert layout == "apple"
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in state)
+
+
+def test_what_is_live_and_what_average_is_said() -> None:
+    found = recognise(WRAPPERS["mmengine"])
+    assert (found.live, found.average) == ("ema_state_dict", "state_dict")
+    found = recognise(WRAPPERS["callback of Lightning"])
+    assert (found.live, found.average) == ("state_dict", "callbacks.EMA{'decay': 0.99}.ema_state_dict")
+    found = recognise(WRAPPERS["average in a module"])
+    assert (found.live, found.average) == ("state_dict: model.*", "state_dict: model_ema.module.*")
+
+
+def test_an_averaged_network_alone_is_an_average() -> None:
+    content = {"n_averaged": COUNT, **wrapped(AVERAGE, "module.")}
+    found = recognise(content)
+    assert (found.live, found.average) == ("", "the file itself")
+    assert "only the moving average" in found.notes[0]
+    assert choose_weights(content, True, "it").state.keys() == AVERAGE.keys()
+    with pytest.raises(UserError, match="without the live weights beside it; pass ema=True"):
+        choose_weights(content, False, "it")
+
+
+def test_several_networks_are_named_and_shared_ones_are_one() -> None:
+    with pytest.raises(UserError, match=r"several networks \('student\.\*', 'teacher\.\*'\)"):
+        recognise({**wrapped(LIVE, "student."), **wrapped(AVERAGE, "teacher.")})
+    found = recognise({**wrapped(LIVE, "model."), **wrapped(LIVE, "loss.net.")})
+    assert (found.layout, found.num_classes, found.ema_available) == ("apple", 10, False)
 
 
 def test_one_set_of_weights_needs_no_choice() -> None:
@@ -109,11 +166,48 @@ def test_one_set_of_weights_needs_no_choice() -> None:
         choose_weights(LIVE, True, "it")
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "module.module."])
-def test_prefixes_that_all_names_share_are_taken_off(prefix: str) -> None:
-    prefixed = {prefix + name: value for name, value in LIVE.items()}
-    for content in (prefixed, {"state_dict": prefixed}):
-        assert choose_weights(content, None, "it").state.keys() == LIVE.keys()
+PREFIXES = [
+    "module.", "_orig_mod.", "module._orig_mod.", "model.", "module.module.", "net.", "backbone.", "timm_model.",
+    "encoder.", "model.backbone.timm_model.", "my_classifier.stem_and_stages.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_stands_in_front_of_a_network_is_taken_off(prefix: str) -> None:
+    other = {"criterion.weight": torch.ones(3), "val_acc.tp": torch.tensor(3)}
+    for state in (LIVE, numbered(key_table("mmpretrain", "s0", "deploy"))):
+        prefixed = wrapped(state, prefix)
+        beside = prefixed | other
+        for content, ignored in (
+            (prefixed, ()),
+            ({"state_dict": prefixed, "best": torch.tensor(71.5)}, ()),
+            (beside, tuple(other)),
+            ({"state_dict": beside}, tuple(other)),
+        ):
+            assert network_of(choose_weights(content, None, "it"))[0].keys() == state.keys()
+            found = recognise(content)
+            assert found.num_classes in (10, 1000)
+            assert found.ignored == ignored
+
+
+def test_wrappers_within_a_network_are_taken_out() -> None:
+    state = phonecv.create_model("mobileone_s1", num_classes=3).state_dict()
+    compiled = {
+        name.replace("stage2.", "stage2._orig_mod.").replace("se.", "_orig_mod.se."): t for name, t in state.items()
+    }
+    assert any("_orig_mod" in name for name in compiled)
+    for content in (compiled, wrapped(compiled, "model._orig_mod."), wrapped(compiled, "_fsdp_wrapped_module.")):
+        assert network_of(choose_weights(content, None, "it"))[0].keys() == state.keys()
+
+
+def test_counters_of_thop_are_noted_and_left_out() -> None:
+    state = phonecv.create_model("emov2_1m", num_classes=3).state_dict()
+    counted = {**state, "total_ops": torch.zeros(1), "steps": torch.tensor(3)}
+    counted |= {f"{name.rpartition('.')[0]}.total_params": torch.zeros(1, dtype=torch.float64) for name in state}
+    weights = choose_weights(counted, None, "it")
+    assert weights.state.keys() == state.keys()
+    assert "counters" in weights.notes[0]
+    assert recognise(counted).ignored == ()
 
 
 def test_a_wrapper_in_a_wrapper_and_bookkeeping_are_seen_through() -> None:

@@ -158,7 +158,7 @@ def _load_file(name: str, path: Path) -> nn.Module:
     import timm
 
     from phonecv.weights.reader import read_file
-    from phonecv.weights.recognise import choose_weights
+    from phonecv.weights.unwrap import choose_weights
 
     state = choose_weights(read_file(path).content, None, str(path)).state
     net = timm.create_model(name, pretrained=False)

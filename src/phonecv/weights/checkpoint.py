@@ -17,14 +17,17 @@ from phonecv.files import atomic_path, write_json
 from phonecv.models import VisionModel
 from phonecv.models.base import Form
 from phonecv.models.fusing import fuse
+from phonecv.text import some_names
 from phonecv.weights.compare import not_finite
 from phonecv.weights.dense import fill_dense, load_dense, tensors_of
 from phonecv.weights.download import fetch
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, Source, build, fill, not_finite_text, open_source
+from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, read_file
-from phonecv.weights.recognise import choose_weights, recognise
+from phonecv.weights.recognise import recognise
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, from_phonecv
+from phonecv.weights.unwrap import choose_weights
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -45,7 +48,8 @@ class CheckpointInfo:
         candidates: catalog models of this shape.
         form: "training" or "deploy".
         num_classes: rows of the classifier, None without one.
-        ema_available: live weights and their moving average are both in it.
+        live: where the live weights stand, empty without any (where only their moving average was saved).
+        average: where their moving average stands, likewise.
         wrapper: key the weights stand under, "" for a bare mapping.
         tensors: how many.
         parameters: values in them, BatchNorm statistics included.
@@ -55,6 +59,7 @@ class CheckpointInfo:
         problems: what stands against using it.
         task: "classify", "detect" or "segment".
         architecture: name of a detector's or segmenter's heads, else empty.
+        classes: class names, from our record or from what a training program kept; None when there are none.
     """
 
     path: Path
@@ -65,7 +70,8 @@ class CheckpointInfo:
     candidates: tuple[str, ...]
     form: str
     num_classes: int | None
-    ema_available: bool
+    live: str
+    average: str
     wrapper: str
     tensors: int
     parameters: int
@@ -75,6 +81,12 @@ class CheckpointInfo:
     problems: tuple[str, ...]
     task: str = "classify"
     architecture: str = ""
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def ema_available(self) -> bool:
+        """Whether live weights and their moving average are both in it."""
+        return bool(self.live and self.average)
 
 
 def read_checkpoint(path: Path | str) -> CheckpointInfo:
@@ -91,8 +103,8 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     weights = choose_weights(raw.content, False if found.ema_available else None, name)
     problems = []
     if record is None and found.layout == "unknown":
-        some = ", ".join(list(weights.state)[:3])
-        problems.append(f"no known layout (names such as {some}; known layouts: {', '.join(LAYOUTS)})")
+        names = some_names(list(weights.state)[:3])
+        problems.append(f"no known layout (names such as {names}; known layouts: {', '.join(LAYOUTS)})")
     if (
         record is not None
         and found.family is not None
@@ -106,6 +118,9 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     if bad:
         problems.append(not_finite_text(bad))
     candidates = found.candidates
+    names, remarks = record.classes if record else None, ()
+    if record is None:
+        names, remarks = class_names_in(raw.content, raw.metadata, found.num_classes)
     model = record.model if record else candidates[0] if len(candidates) == 1 else None
     return CheckpointInfo(
         path=Path(path),
@@ -116,16 +131,18 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         candidates=(model,) if record and model else candidates,
         form=record.form if record is not None and dense else found.form,
         num_classes=record.num_classes if record is not None and dense else found.num_classes,
-        ema_available=found.ema_available,
+        live=found.live,
+        average=found.average,
         wrapper=found.wrapper,
         tensors=len(weights.state),
         parameters=sum(tensor.numel() for tensor in weights.state.values()),
         bytes=raw.bytes,
         record=record.to_dict() if record else None,
-        notes=found.notes,
+        notes=found.notes + remarks,
         problems=tuple(problems),
         task=record.task if record else "classify",
         architecture=record.architecture if record else "",
+        classes=names,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from phonecv.text import some_names
 from phonecv.weights.recognise import Recognised
 
 Shape = tuple[int, ...]
@@ -95,13 +96,18 @@ def likely_cause(difference: Difference, found: Recognised, model_name: str) -> 
         )
     if unexpected and all("bias" in name for name in unexpected) and any("running_mean" in name for name in missing):
         return "one side is in deploy form, the other in training form"
-    if missing and all(name.startswith(("norm.", "head.", "linear.")) for name in missing) and not unexpected:
+    no_classifier = bool(missing) and all(name.startswith(("norm.", "head.", "linear.")) for name in missing)
+    own_head = [name for name in (*found.ignored, *unexpected) if not name.startswith("stage")]
+    if no_classifier and own_head:
+        return (
+            f"the file is a backbone with a head of its own ({some_names(own_head)}), which is not this network's; pass "
+            "head='drop' to take the backbone alone, with a fresh classifier"
+        )
+    if no_classifier and not unexpected:
         return "the file is a dense backbone without classifier; pass head='drop' to start with a fresh one"
     if missing and not unexpected and not difference.shapes:
         return "the file is incomplete: part of the network was not saved, or it was cut down on purpose"
     if unexpected and not missing and not difference.shapes:
-        if all(not name.startswith(("stage", "norm.", "head.", "linear.")) for name in unexpected):
-            return "the file holds more than the network, such as a detector's neck and heads"
         return "the file's network is deeper, or has options (branches, squeeze-excite) that this one lacks"
     if found.widths and not found.candidates:
         return (
@@ -116,7 +122,9 @@ def not_finite(state: Mapping[str, Tensor]) -> dict[str, int]:
     bad = {}
     for name, tensor in state.items():
         if tensor.is_floating_point():
-            count = tensor.numel() - int(torch.isfinite(tensor).sum())
+            # Types of eight bits know no comparison.
+            values = tensor if tensor.element_size() > 1 else tensor.float()
+            count = tensor.numel() - int(torch.isfinite(values).sum())
             if count:
                 bad[name] = count
     return bad

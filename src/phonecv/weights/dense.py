@@ -15,8 +15,8 @@ from phonecv.models.fusing import fuse
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
 from phonecv.weights.reader import RawFile
-from phonecv.weights.recognise import choose_weights
 from phonecv.weights.record import Record
+from phonecv.weights.unwrap import choose_weights
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel

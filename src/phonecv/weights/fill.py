@@ -18,11 +18,14 @@ from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
+from phonecv.text import some_names
 from phonecv.weights.compare import compare, describe, not_finite
+from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, as_mapping, read_file
-from phonecv.weights.recognise import Recognised, Weights, choose_weights, layout_of, recognise_ours
+from phonecv.weights.recognise import Recognised, network_of, recognise_ours
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, to_phonecv
+from phonecv.weights.unwrap import Weights, choose_weights
 
 Source = Path | str | Mapping[str, Any]
 Head = Literal["keep", "drop", "auto"]
@@ -40,12 +43,13 @@ NO_WAY_BACK = (
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Tensors under our names, and what they are."""
+    """Tensors under our names, and what they are; with the class names that the file holds for its outputs."""
 
     source: str
     state: dict[str, Tensor]
     found: Recognised
     record: Record | None
+    classes: tuple[str, ...] | None = None
 
     @property
     def form(self) -> Form:
@@ -55,42 +59,48 @@ class Loaded:
 
 def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
     """Tensors under our names from a file or mapping, checked for NaN; of a detector or segmenter its backbone's."""
-    record = None
+    record, metadata = None, {}
     if isinstance(source, Mapping):
         name = "the mapping given"
         content = as_mapping(source, name)
     else:
         raw = source if isinstance(source, RawFile) else read_file(source)
         name = str(raw.path)
-        content = raw.content
+        content, metadata = raw.content, raw.metadata
         if KEY in raw.metadata:
             record = Record.from_json(raw.metadata[KEY], name)
     weights = choose_weights(content, ema, name)
     if record is not None and record.dense:
         record, weights = None, _backbone_of(weights)
-    layout = "phonecv" if record or weights.wrapper == BACKBONE else layout_of(weights.state)
+    given, layout = weights.state, "phonecv"
+    if record is None and weights.wrapper != BACKBONE:
+        given, layout, weights = network_of(weights)
     if layout == "unknown":
-        some = ", ".join(list(weights.state)[:3])
         raise UserError(
-            f"{name} holds weights of no known layout (names such as {some}); known layouts: {', '.join(LAYOUTS)}"
+            f"{name} holds weights of no known layout (names such as {some_names(list(given)[:3])}); "
+            f"known layouts: {', '.join(LAYOUTS)}"
         )
-    state = to_phonecv(weights.state, layout)
+    state = to_phonecv(given, layout)
     bad = not_finite(state)
     if bad:
         raise UserError(f"{name} has {not_finite_text(bad)}; use an earlier checkpoint of that training")
-    return Loaded(name, state, recognise_ours(state, layout, weights), record)
+    if weights.ignored:
+        _log.info("%s: ignored what is not of the network: %s", name, some_names(weights.ignored))
+    found = recognise_ours(state, layout, weights)
+    classes = record.classes if record else class_names_in(content, metadata, found.num_classes)[0]
+    return Loaded(name, state, found, record, classes)
 
 
 def _backbone_of(weights: Weights) -> Weights:
     state = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.state.items() if name.startswith(BACKBONE)}
-    return Weights(state, BACKBONE, weights.ema_available, weights.notes)
+    return Weights(state, BACKBONE, weights.live, weights.average, weights.notes)
 
 
 def not_finite_text(bad: Mapping[str, int]) -> str:
     """What `not_finite` found, as part of a sentence."""
     tensors = "1 tensor" if len(bad) == 1 else f"{len(bad)} tensors"
     first = next(iter(bad))
-    return f"values that are not finite (NaN or infinite) in {tensors}, such as {first} ({bad[first]} values)"
+    return f"values that are not finite (NaN or infinite) in {tensors}, such as {some_names([first])} ({bad[first]} values)"
 
 
 def build(
@@ -169,12 +179,11 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     model.load_state_dict(fitting, strict=False)
     record = loaded.record
-    if record is not None:
-        if record.model == model.name:  # asked for as another member, its own input size counts
-            assert isinstance(record.preprocessing, Preprocessing)
-            model.preprocessing = record.preprocessing
-        if record.classes is not None and len(record.classes) == model.num_classes and not exempt:
-            model.class_names = record.classes
+    if record is not None and record.model == model.name:  # asked for as another member, its own input size counts
+        assert isinstance(record.preprocessing, Preprocessing)
+        model.preprocessing = record.preprocessing
+    if loaded.classes is not None and len(loaded.classes) == model.num_classes and not exempt:
+        model.class_names = loaded.classes
     return model
 
 
@@ -215,11 +224,10 @@ def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loa
             del state[name]
         return set()
     differs = count is not None and count != model.num_classes
-    if head == "drop" or (head == "auto" and differs):
+    if head == "drop" or (head == "auto" and (differs or count is None)):
         if head == "auto":
-            _log.warning(
-                "%s has %s classes, the network %d: its classifier stays fresh", loaded.source, count, model.num_classes
-            )
+            has = f"has {count} classes, the network {model.num_classes}" if differs else "has no such classifier"
+            _log.warning("%s %s: its classifier stays fresh", loaded.source, has)
         for name in in_file:
             del state[name]
         norms = {name for name in model.state_dict() if name.startswith("norm.")}

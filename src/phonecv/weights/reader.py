@@ -6,10 +6,6 @@ What a file is, is told by its content, never by its name.
 from __future__ import annotations
 
 import json
-import math
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +18,31 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.weights import pickles
+from phonecv.text import brief
+from phonecv.weights.pickles import MAX_DIMENSIONS
+from phonecv.weights.stand_ins import Inert
+from phonecv.weights.torch_files import (
+    LEGACY,
+    Unusable,
+    is_network,
+    read_legacy,
+    read_pickle,
+    read_zip,
+    state_of_network,
+)
 
 #: Far above every published file (the largest is 60 MB), far below what would fill a machine.
 MAX_BYTES = 2 * 2**30
-MAX_HEADER_BYTES = 64 * 2**20
-
-#: First bytes of the old torch format: a pickle (protocol 2) of its magic number.
-_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+#: A header of 5,000 tensors has 0.5 MB; as objects it takes twenty times its length.
+MAX_HEADER_BYTES = 8 * 2**20
+#: All tensors together may have so many times the bytes of the file: some share their values.
+_MOST_SHARED = 8
+#: How deep within mappings a training program may put weights.
+_DEPTH = 4
 
 _SAFETENSORS_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8,
-    "F16": 2, "BF16": 2, "F32": 4, "F64": 8,
+    "F16": 2, "BF16": 2, "F32": 4, "F64": 8, "F8_E4M3": 1, "F8_E5M2": 1,
 }  # fmt: skip
 
 
@@ -76,12 +85,11 @@ def read_file(path: Path | str) -> RawFile:
         with path.open("rb") as file:
             head = file.read(4096)
         if head.startswith(b"PK\x03\x04"):
-            _check_zip(path, size)
-            kind, content, metadata = "torch-zip", _torch_load(path), {}
-        elif head.startswith(_TORCH_LEGACY):
-            kind, content, metadata = "torch-legacy", _torch_load(path), {}
+            kind, content, metadata = "torch-zip", read_zip(path, size), {}
+        elif head.startswith(LEGACY):
+            kind, content, metadata = "torch-legacy", read_legacy(path.read_bytes()), {}
         elif len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
-            kind, content, metadata = "pickle", pickles.load_pickle(path.read_bytes()), {}
+            kind, content, metadata = "pickle", read_pickle(path.read_bytes()), {}
         elif path.suffix == ".safetensors" or head[8:9] == b"{":
             kind = "safetensors"
             data = path.read_bytes()
@@ -95,15 +103,22 @@ def read_file(path: Path | str) -> RawFile:
         raise UserError(f"{path}: damaged safetensors file ({error}); get it again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    return RawFile(path, kind, as_mapping(content, str(path)), metadata, size)
+    content = as_mapping(content, str(path))
+    if _bytes_of(content) > _MOST_SHARED * size + 2**20:
+        raise UserError(f"{path}: its tensors claim far more values than the file holds; get it again")
+    return RawFile(path, kind, content, metadata, size)
 
 
 def as_mapping(content: Any, source: str) -> dict[str, Any]:
-    """Check that `content` is a mapping with names as keys, and turn its arrays (two levels deep) into tensors.
+    """Check that `content` is a mapping with names as keys, and turn its arrays (some levels deep) into tensors.
+
+    A whole network of torch's that was pickled becomes its state_dict.
 
     Raises:
         UserError: it is something else, or holds a tensor that is not an ordinary one.
     """
+    if is_network(content):
+        content = state_of_network(content)
     if not isinstance(content, Mapping):
         raise UserError(
             f"{source} holds a {type(content).__name__}, not a mapping of names to tensors; "
@@ -114,115 +129,94 @@ def as_mapping(content: Any, source: str) -> dict[str, Any]:
     for key in content:
         if not isinstance(key, str):
             raise UserError(
-                f"{source} has the key {key!r} ({type(key).__name__}); tensors need names, such as 'head.weight'"
+                f"{source} has the key {brief(key)} ({type(key).__name__}); tensors need names, such as 'head.weight'"
             )
     made: dict[int, Any] = {}
-    return {key: _tensors(value, f"{source}: {key}", 2, made) for key, value in content.items()}
+    return {key: _tensors(value, (source, ": ", key), _DEPTH, made) for key, value in content.items()}
 
 
-def _tensors(value: Any, where: str, depth: int, made: dict[int, Any]) -> Any:
+def _tensors(value: Any, where: tuple[str, ...], depth: int, made: dict[int, Any]) -> Any:
+    """`value` with tensors for arrays; `where` it is is put together only for a message."""
+    if isinstance(value, np.ndarray | Mapping) and id(value) in made:
+        return made[id(value)]  # walked once, however often a small file refers to it
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf":
-            raise UserError(f"{where} is an array of {value.dtype}; weights are numbers")
-        value = value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
-        return torch.from_numpy(np.array(value, order="C"))
+        made[id(value)] = _from_numpy(value)
+        return made[id(value)]
+    if isinstance(value, Unusable):
+        raise UserError(f"{_place(where)} {value.reason}")
     if isinstance(value, Tensor):
         check_tensor(value, where)
         return value.detach().cpu()
-    if depth and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        # Each mapping is walked once, however often a small file refers to it.
-        if id(value) not in made:
-            made[id(value)] = {key: _tensors(inner, f"{where}.{key}", depth - 1, made) for key, inner in value.items()}
-        return made[id(value)]
+    if is_network(value):
+        value = state_of_network(value)
+    if depth > 1 and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        inner: dict[str, Any] = {}
+        made[id(value)] = inner
+        for key, item in value.items():
+            inner[key] = _tensors(item, (*where, ".", key), depth - 1, made)
+        return inner
     return value
 
 
-def check_tensor(tensor: Tensor, where: str) -> None:
+def _place(where: tuple[str, ...]) -> str:
+    return "".join(where[:1]) + "".join(part if len(part) < 200 else brief(part) for part in where[1:])
+
+
+def _from_numpy(value: np.ndarray[Any, Any]) -> Any:
+    """A tensor of numbers; a list of the texts in an array of them, such as class names; else a stand-in."""
+    if value.dtype.kind in "biuf":
+        value = value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+        return torch.from_numpy(np.array(value, order="C"))
+    if value.dtype.kind in "US" and value.ndim == 1:
+        try:
+            return [text.decode() if isinstance(text, bytes) else str(text) for text in value.tolist()]
+        except ValueError:  # bytes that are no text
+            pass
+    return Inert("numpy.ndarray")
+
+
+def _bytes_of(content: Mapping[str, Any]) -> int:
+    """Bytes that all tensors take once they are copied, as turning them into float32 does."""
+    total, todo, seen = 0, [content], {id(content)}
+    while todo:
+        for value in todo.pop().values():
+            if isinstance(value, Tensor):
+                total += value.numel() * value.element_size()
+            elif isinstance(value, Mapping) and id(value) not in seen:
+                seen.add(id(value))
+                todo.append(value)
+    return total
+
+
+#: Element types that become weights or counters.
+_READ = frozenset(
+    [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+    + [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+    + [getattr(torch, name) for name in ("uint16", "uint32", "uint64") if hasattr(torch, name)]
+    + [value for name, value in vars(torch).items() if name.startswith("float8_e") and name != "float8_e8m0fnu"]
+)
+
+
+def check_tensor(tensor: Tensor, where: tuple[str, ...]) -> None:
     """Refuse tensors that are not what they seem: sparse, without data, or larger than their storage.
 
     Raises:
         UserError: naming the tensor.
     """
+    reason = ""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-        raise UserError(f"{where} is not an ordinary dense tensor ({tensor.layout}); save plain weights")
-    if tensor.is_meta:
-        raise UserError(f"{where} has a shape but no data; save the state of a network that has its weights")
-    if tensor.is_complex():
-        raise UserError(f"{where} holds complex numbers; weights are real")
+        reason = f"is not an ordinary dense tensor ({tensor.layout}); save plain weights"
+    elif tensor.is_meta:
+        reason = "has a shape but no data; save the state of a network that has its weights"
+    elif tensor.is_complex():
+        reason = "holds complex numbers; weights are real"
+    elif tensor.dtype not in _READ:
+        reason = f"has elements of type {tensor.dtype}, which are not read; save float32 weights"
     # Zero strides make a small storage look huge; a copy would then fill the memory.
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UserError(f"{where} claims {tuple(tensor.shape)} values, more than are stored")
-
-
-class _Inert:
-    """Stands for an object of which only its harmless presence is wanted, such as saved command-line arguments."""
-
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        """Forget the state."""
-
-
-#: What training programs keep beside the weights that is neither plain data nor of use here.
-_IGNORED = ("argparse.Namespace", "mmengine.logging.history_buffer.HistoryBuffer")
-
-
-def _torch_load(path: Path) -> Any:
-    """``torch.load`` in its restricted mode, with our own checked stand-ins for numpy scalars and the like.
-
-    EMO's trainer saves scores as numpy scalars, timm's its parsed arguments, mmengine's the history of its losses.
-    """
-    allowed: list[Any] = [
-        (call, name) for name, call in pickles.CONSTRUCTORS.items() if name != "collections.OrderedDict"
-    ]
-    allowed += [(_Inert, name) for name in _IGNORED]
-    allowed += [(pickles.Dtype, "phonecv.weights.pickles.Dtype")]
-    allowed += [(pickles.Array, "phonecv.weights.pickles.Array")]
-    try:
-        with warnings.catch_warnings():
-            # The restricted reader warns about pickle protocols it has not been tried with; it still refuses what it
-            # does not know.
-            warnings.simplefilter("ignore")
-            with torch.serialization.safe_globals(allowed):
-                return pickles.finish(torch.load(path, map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())
-        if "GLOBAL" in reason or "reduce" in reason or "Can only" in reason:
-            name = reason.partition("GLOBAL ")[2].split(" ")[0] or "an unknown function"
-            raise pickles.Refused(
-                f"unsafe content: it asks to run {name!r}, which a weight file has no use for; nothing was run. "
-                "If you made it yourself, save only model.state_dict(); otherwise get it from a source you trust"
-            ) from error
-        raise UserError(f"damaged or unsupported torch file ({reason[-200:]}); get it again") from error
-    except UserError:
-        raise
-    except Exception as error:  # torch reports damage by many types: EOFError, RuntimeError, KeyError, OSError, ...
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"damaged torch file ({reason}); get it again") from error
-
-
-def _check_zip(path: Path, size: int) -> None:
-    """A torch file stores its records uncompressed, so they cannot unpack to more than the file.
-
-    Raises:
-        UserError: it is a zip of another program, cut off, or compressed.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OSError) as error:
-        raise UserError(f"damaged torch file: its end is missing ({error}); get it again") from error
-    names = [member.filename for member in members]
-    if any(name.endswith("constants.pkl") for name in names):
-        raise UserError("it is a TorchScript program, not weights; save model.state_dict() instead")
-    if not any(name.endswith("data.pkl") for name in names):
-        what = "a numpy archive (.npz)" if names and all(name.endswith(".npy") for name in names) else "a zip archive"
-        raise UserError(f"it is {what}, not a checkpoint; give a .pth, .safetensors or .pdparams file")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise UserError("it is a compressed zip archive; torch writes its files uncompressed. Unpack it and save again")
-    if sum(member.file_size for member in members) > size:
-        raise UserError("its records claim more bytes than the file has; get it again")
+    elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        reason = f"claims {tuple(tensor.shape)} values, more than are stored"
+    if reason:
+        raise UserError(f"{_place(where)} {reason}")
 
 
 def _safetensors_header(data: bytes) -> dict[str, str]:
@@ -239,7 +233,7 @@ def _safetensors_header(data: bytes) -> dict[str, str]:
     try:
         header = json.loads(data[8 : 8 + length])
     except (ValueError, RecursionError) as error:
-        raise UserError(f"damaged safetensors file: its header is not JSON ({error})") from error
+        raise UserError(f"damaged safetensors file: its header is not JSON ({str(error)[:100]})") from error
     if not isinstance(header, dict):
         raise UserError("damaged safetensors file: its header is not a mapping")
     metadata = header.pop("__metadata__", {})
@@ -248,26 +242,39 @@ def _safetensors_header(data: bytes) -> dict[str, str]:
     end, available = 0, len(data) - 8 - length
     entries = []
     for name, entry in header.items():
-        try:
-            dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        except (TypeError, KeyError, ValueError) as error:
-            raise UserError(f"damaged safetensors file: the entry of {name!r} is incomplete") from error
-        if dtype not in _SAFETENSORS_BYTES:
-            raise UserError(f"{name!r} has element type {dtype!r}; known: {', '.join(_SAFETENSORS_BYTES)}")
-        numbers = [*shape, start, stop] if isinstance(shape, list) else [None]
-        if not all(type(n) is int and n >= 0 for n in numbers):
-            raise UserError(f"damaged safetensors file: {name!r} has shape {shape!r} at {start!r}..{stop!r}")
-        if math.prod(shape) * _SAFETENSORS_BYTES[dtype] != stop - start or stop > available:
-            raise UserError(
-                f"damaged safetensors file: {name!r} claims shape {shape} of {dtype}, but its data has "
-                f"{min(stop, available) - start:,} bytes"
-            )
+        start, stop = _extent(name, entry, available)
         entries.append((start, stop, name))
     for start, stop, name in sorted(entries):
         if start != end:
-            raise UserError(f"damaged safetensors file: the data of {name!r} overlaps its neighbour or leaves a gap")
+            raise UserError(
+                f"damaged safetensors file: the data of {brief(name, 200)} overlaps its neighbour or leaves a gap"
+            )
         end = stop
     return metadata
+
+
+def _extent(name: str, entry: Any, available: int) -> tuple[int, int]:
+    """First byte and end of a tensor's data, after checking that its shape asks for exactly these."""
+    damaged = f"damaged safetensors file: {brief(name, 200)}"
+    try:
+        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"damaged safetensors file: the entry of {brief(name, 200)} is incomplete") from error
+    if not isinstance(dtype, str) or dtype not in _SAFETENSORS_BYTES:
+        raise UserError(f"{brief(name, 200)} has element type {brief(dtype)}; known: {', '.join(_SAFETENSORS_BYTES)}")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+        raise UserError(f"{damaged} has the shape {brief(shape)}; it has at most {MAX_DIMENSIONS} sides")
+    if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, start, stop)):
+        raise UserError(f"{damaged} has shape {brief(shape)} at {brief(start)}..{brief(stop)}")
+    claimed = _SAFETENSORS_BYTES[dtype]
+    for side in shape:
+        claimed = min(claimed * side, 2**62)
+    if claimed != stop - start or stop > available or (claimed == 0 and max(shape) > available):
+        raise UserError(
+            f"{damaged} claims shape {brief(shape)} of {dtype}, but its data has "
+            f"{max(min(stop, available) - start, 0):,} bytes"
+        )
+    return start, stop
 
 
 def _what_is_it(path: Path, head: bytes) -> str:

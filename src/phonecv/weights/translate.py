@@ -67,6 +67,45 @@ _TIMM_FROM: tuple[Rule, ...] = (
     (r"\.se\.expand\.", ".attn.fc2."),
     (r"^linear\.", "head.fc."),
 )
+#: timm's own EMO and EMOv2: sequences instead of modules with names, the halving block apart from the others, and
+#: LayerNorm itself where the authors have a module around it (in the late stages and at the end).
+_TIMM_EMO_BLOCKS: tuple[Rule, ...] = (
+    (r"^norm\.", "norm.norm."),
+    (r"^(stages\.[23]\.(?:downsample|blocks\.\d+)\.)norm\.", r"\1norm.norm."),
+    (r"\.conv_local\.0\.", ".conv_local.conv."),
+    (r"\.conv_local\.1\.", ".conv_local.norm."),
+    (r"\.proj\.", ".proj.conv."),
+)
+_TIMM_EMO_STAGES: tuple[Rule, ...] = (
+    (r"^stages\.(\d+)\.downsample\.", lambda match: f"stage{int(match[1]) + 1}.0."),
+    (r"^stages\.(\d+)\.blocks\.(\d+)\.", lambda match: f"stage{int(match[1]) + 1}.{int(match[2]) + 1}."),
+)
+_TIMM_EMO_TO: tuple[Rule, ...] = (
+    *_TIMM_EMO_BLOCKS,
+    (r"^patch_embed\.0\.", "stage0.0.conv."),
+    (r"^patch_embed\.1\.", "stage0.0.norm."),
+    (r"^patch_embed\.2\.", "stage0.1.conv_local.conv."),
+    (r"^patch_embed\.3\.", "stage0.1.conv_local.norm."),
+    (r"^patch_embed\.5\.fc1\.", "stage0.1.se.reduce."),
+    (r"^patch_embed\.5\.fc2\.", "stage0.1.se.expand."),
+    (r"^patch_embed\.7\.", "stage0.1.proj.conv."),
+    (r"\.qk\.", ".qk.conv."),
+    (r"\.v\.0\.", ".v.conv."),
+    *_TIMM_EMO_STAGES,
+)
+_TIMM_EMOV2_TO: tuple[Rule, ...] = (
+    *_TIMM_EMO_BLOCKS,
+    (r"^patch_embed\.0\.", "stage0.0.conv."),
+    (r"^patch_embed\.1\.", "stage0.0.norm."),
+    (r"^patch_embed\.3\.", "stage0.1.conv."),
+    (r"^patch_embed\.4\.", "stage0.1.norm."),
+    (r"^patch_embed\.6\.", "stage0.2.conv."),
+    (r"\.layer_scale\.gamma$", ".ls.gamma"),
+    (r"\.qk\.", ".eops.0.qk.conv."),
+    (r"^(stages\.[23]\.blocks\.\d+)\.v\.0\.", r"\1.eops.0.v.conv."),  # with attention
+    (r"\.v\.0\.", ".eops.0.net.conv."),
+    *_TIMM_EMO_STAGES,
+)
 _MMPRETRAIN_TO: tuple[Rule, ...] = (
     (r"^backbone\.", ""),
     (r"\.branch_conv_list\.(\d+)\.norm\.", r".rbr_conv.\1.bn."),
@@ -110,7 +149,7 @@ _FROM: Mapping[str, tuple[Rule, ...]] = {
     "timm": _TIMM_FROM,
 }
 
-#: Family that each layout can spell.
+#: Family that each layout can spell; timm's EMO and EMOv2 are read only.
 FAMILY_OF: Mapping[str, str] = {
     "emo": "emo",
     "emov2": "emov2",
@@ -138,19 +177,24 @@ def to_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     """
     if layout not in LAYOUTS:
         raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (known: {', '.join(LAYOUTS)})")
+    rules = _TO[layout]
+    if layout == "timm" and "stages.0.downsample.conv_local.0.weight" in state:
+        # Only EMO's stem has squeeze-excite.
+        rules = _TIMM_EMO_TO if "patch_embed.5.fc1.weight" in state else _TIMM_EMOV2_TO
     made: dict[str, Tensor] = {}
     for old, tensor in state.items():
-        name = rename(old, _TO[layout])
+        name = rename(old, rules)
         if name in made:
             raise UserError(f"{old!r} and another tensor both stand for {name!r}; the file mixes two layouts")
-        if layout == "paddlevit" and name == "linear.weight":
+        if layout == "paddlevit" and name == "linear.weight" and tensor.ndim == 2:
             tensor = tensor.t()  # Paddle's Linear keeps (in, out)
+        if name.endswith(".ls.gamma") and tensor.ndim == 1:
+            tensor = tensor[None, :, None, None]  # as EMOv2's authors keep it; timm has one dimension
         made[name] = tensor.float() if tensor.is_floating_point() else tensor
-        if name.endswith(".running_var"):
-            # Paddle counts no batches; the count is only used without momentum, which no published recipe does.
-            counter = name.removesuffix("running_var") + "num_batches_tracked"
-            if counter not in made and counter not in state and layout == "paddlevit":
-                made[counter] = torch.zeros((), dtype=torch.int64)
+    for name in [name for name in made if name.endswith(".running_var")]:
+        # Paddle counts no batches, others cut the counters off; they only matter without momentum, which no published
+        # recipe does.
+        made.setdefault(name.removesuffix("running_var") + "num_batches_tracked", torch.zeros((), dtype=torch.int64))
     return made
 
 
