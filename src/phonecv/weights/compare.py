@@ -100,8 +100,8 @@ def likely_cause(difference: Difference, found: Recognised, model_name: str) -> 
     own_head = [name for name in (*found.ignored, *unexpected) if not name.startswith("stage")]
     if no_classifier and own_head:
         return (
-            f"the file is a backbone with a head of its own ({some_names(own_head)}), which is not this network's; pass "
-            "head='drop' to take the backbone alone, with a fresh classifier"
+            f"the file is a backbone with a head of its own ({some_names(own_head)}), which is not this network's; "
+            "pass head='drop' to take the backbone alone, with a fresh classifier"
         )
     if no_classifier and not unexpected:
         return "the file is a dense backbone without classifier; pass head='drop' to start with a fresh one"

@@ -18,7 +18,7 @@ from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
-from phonecv.text import some_names
+from phonecv.text import printable_name, some_names
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, as_mapping, read_file
@@ -99,8 +99,10 @@ def _backbone_of(weights: Weights) -> Weights:
 def not_finite_text(bad: Mapping[str, int]) -> str:
     """What `not_finite` found, as part of a sentence."""
     tensors = "1 tensor" if len(bad) == 1 else f"{len(bad)} tensors"
-    first = next(iter(bad))
-    return f"values that are not finite (NaN or infinite) in {tensors}, such as {some_names([first])} ({bad[first]} values)"
+    first, count = next(iter(bad.items()))
+    return (
+        f"values that are not finite (NaN or infinite) in {tensors}, such as {printable_name(first)} ({count} values)"
+    )
 
 
 def build(
