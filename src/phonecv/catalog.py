@@ -86,8 +86,12 @@ class ModelRecord:
     weights: tuple[WeightRecord, ...] = field(default=())
     note: str = ""
 
-    def find_weights(self, tag: str) -> WeightRecord:
-        """The weight file of this tag; "official" is the first one.
+    def find_weights(self, tag: str, *, form: str | None = None) -> WeightRecord:
+        """The weight file of this tag.
+
+        Args:
+            tag: one of the record's, or "official": the first file.
+            form: of the network that is wanted: "official" then means the first file of this form, where there is one.
 
         Raises:
             UserError: the network has no public weights, or none of this tag.
@@ -95,11 +99,11 @@ class ModelRecord:
         tags = [record.tag for record in self.weights]
         if not tags:
             raise UserError(f"no weights are published for {self.name}; train it, or give the path of a checkpoint")
+        if tag == "official":
+            return next((record for record in self.weights if form in (None, record.form)), self.weights[0])
         for record in self.weights:
             if record.tag == tag:
                 return record
-        if tag == "official":
-            return self.weights[0]
         raise UserError(f"{self.name} has no weights {tag!r}{did_you_mean(tag, tags)} (known: {', '.join(tags)})")
 
 

@@ -84,17 +84,19 @@ def test_our_names_inside_timm() -> None:
     assert feature_channels(network, (16, 32)) == [80, 168]
 
 
-def test_heads_and_backbone_take_one_form(tmp_path: Path) -> None:
+def test_heads_stand_on_a_backbone_of_either_form(tmp_path: Path) -> None:
     classifier = phonecv.create_model("mobileone_s0", num_classes=5, **TINY["mobileone_s0"]).eval()
     fused = phonecv.fuse(classifier)
     phonecv.save_checkpoint(fused, tmp_path / "fused.safetensors")
     given: dict[str, Any] = {"weights": tmp_path / "fused.safetensors", **TINY["mobileone_s0"]}
-    with pytest.raises(UserError):
-        backbone_for_heads("mobileone_s0", (16, 32), **given)
+    with pytest.raises(UserError, match="cannot be undone"):
+        backbone_for_heads("mobileone_s0", (16, 32), form="training", **given)
+    assert backbone_for_heads("mobileone_s0", (16, 32), **given).form == "deploy"
     network = backbone_for_heads("mobileone_s0", (16, 32), form="deploy", **given)
     assert network.form == "deploy"
     with pytest.raises(UserError, match="deploy form"):
-        backbone_for_heads(network, (16, 32))
+        backbone_for_heads(network, (16, 32), form="training")
+    assert backbone_for_heads(network, (16, 32)) is network
     assert backbone_for_heads(network, (16, 32), form="deploy") is network
 
 

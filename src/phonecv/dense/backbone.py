@@ -71,24 +71,27 @@ def backbone_for_heads(
         backbone: as for `make_backbone`, like the others.
         strides: of the maps.
         weights: of the backbone.
-        form: the one that heads and backbone shall have in the end.
+        form: the one that heads and backbone shall have in the end. With None the backbone has that of its weights:
+            fresh heads can be trained on a fused backbone, and fused with it afterwards.
         **overrides: of the backbone.
 
     Raises:
-        UserError: a backbone in deploy form where `form` is another: heads in one form on a backbone in the other
-            could be neither saved nor loaded.
+        UserError: a backbone in deploy form where `form` insists on the other.
     """
+    own = form
+    if own is None and weights == "official":
+        own = "training"  # the public file that can be fused later, where there are both
     network = make_backbone(
         backbone,
         strides,
         weights=weights,
-        form=None if form == "deploy" or isinstance(backbone, nn.Module) else "training",
+        form=None if form == "deploy" or isinstance(backbone, nn.Module) else own,
         **overrides,
     )
-    if isinstance(network, VisionModel) and network.form == "deploy" and form != "deploy":
+    if form == "training" and isinstance(network, VisionModel) and network.form == "deploy":
         raise UserError(
-            "the backbone is in deploy form, the heads are to be trained: take the backbone's training form,"
-            " or ask for form='deploy' of the whole"
+            "the backbone is in deploy form: take its training form, or leave out form='training' to train heads on it"
+            " as it is"
         )
     return network
 

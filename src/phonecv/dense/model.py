@@ -22,6 +22,7 @@ class DenseModel(nn.Module):
         backbone_overrides: constructor arguments that differ from the catalog's, JSON values. These five together
             rebuild the model.
         form: "training", or "deploy" after `phonecv.fuse`, which takes heads and backbone together.
+        backbone_form: of the backbone alone; with "deploy" heads in training form are trained on a fused backbone.
         num_classes: without background.
         class_names: one per class, or None when unknown.
         preprocessing: how pictures are brought to the network.
@@ -52,6 +53,11 @@ class DenseModel(nn.Module):
     def network(self, batch: Tensor) -> Any:
         """Raw outputs of the heads for a normalised batch ``B 3 H W``: tensors, nested as the architecture says."""
         raise NotImplementedError
+
+    @property
+    def backbone_form(self) -> Form:
+        """ "deploy" for a fused backbone, which training heads may stand on, too."""
+        return "deploy" if getattr(self.backbone, "form", self.form) == "deploy" else "training"
 
     @property
     def name(self) -> str:

@@ -19,10 +19,11 @@ from phonecv.preprocessing import Preprocessing
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import SplitData
 from phonecv.training.optim import freeze
+from phonecv.training.start import starting_form
 from phonecv.training.task import ClassifyTask, DistillTask, Task
 from phonecv.training.teacher import load_teacher
 from phonecv.training.world import World
-from phonecv.weights import load_checkpoint, load_public_or_file
+from phonecv.weights import load_public_or_file
 
 #: Kinds of notes of the audit that a training shows.
 TOLD = ("spelling", "helper", "reading", "turned")
@@ -53,10 +54,9 @@ class Classification:
             overrides["drop_path"] = wanted.drop_path
         classes = class_count(self.config, len(self.train.classes))
         net = build_model(wanted.name, num_classes=classes, **overrides)
-        if wanted.weights is not None and Path(wanted.weights).is_file():
-            net = load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto", form="training")
-        elif wanted.weights is not None:
-            net = load_public_or_file(net, wanted.weights, form="training")
+        if wanted.weights is not None:
+            form = starting_form(wanted.weights)
+            net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
         net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
         net.preprocessing = preprocessing_for(self.config, net.preprocessing)
         freeze(net, wanted.freeze, net.get_classifier())

@@ -107,6 +107,8 @@ class TrainConfig:
     def from_yaml(cls, recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         """A recipe by name (`recipe_names`) or path, with ``group.name=value`` texts laid over it.
 
+        A file given as ``model.weights`` without ``model.name`` says itself which network it holds.
+
         Raises:
             UserError: no such recipe, unreadable YAML, or anything `TrainConfig` refuses.
         """
@@ -116,7 +118,13 @@ class TrainConfig:
             values = {}
         if not isinstance(values, Mapping):
             raise UserError(f"recipe {path} holds no groups of settings such as 'model:' and 'schedule:'")
-        return settings.build(cls, settings.merge(dict(values), overrides, cls))
+        config = settings.build(cls, settings.merge(dict(values), overrides, cls))
+        named = {text.partition("=")[0].strip() for text in overrides}
+        if "model.weights" in named and not named & {"model", "model.name"}:
+            from phonecv.training.start import follow_weights
+
+            return follow_weights(config)
+        return config
 
     def replaced(self, *overrides: str) -> TrainConfig:
         """A copy with ``group.name=value`` texts laid over it."""

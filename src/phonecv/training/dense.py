@@ -14,7 +14,9 @@ from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.classify import class_count
 from phonecv.training.config import TrainConfig
 from phonecv.training.optim import freeze
-from phonecv.weights import load_checkpoint
+from phonecv.training.start import starting_file
+from phonecv.weights import load_checkpoint, read_checkpoint
+from phonecv.weights.dense import fuse_backbone
 
 M = TypeVar("M", bound=DenseModel)
 
@@ -42,18 +44,23 @@ def make_dense(
     if wanted.drop_path is not None:
         overrides["drop_path"] = wanted.drop_path
     count = class_count(config, len(classes))
-    file = wanted.weights is not None and Path(wanted.weights).is_file()
+    file = starting_file(config)
+    found = read_checkpoint(file) if file is not None else None
+    # Heads of the same kind go on in the form they have; fresh ones are trained in training form.
+    fused_heads = found is not None and (found.architecture, found.form) == (architecture, "deploy")
     net = create(
         architecture,
         wanted.name,
         num_classes=count,
-        weights=None if file else wanted.weights,
-        form="training",
+        weights=wanted.weights if file is None else None,
+        form="deploy" if fused_heads else "training",
         options=options,
         **overrides,
     )
-    if file:
-        load_checkpoint(net, str(wanted.weights), ema=wanted.ema_weights, head="auto")
+    if file is not None and found is not None:
+        if found.backbone_form == "deploy" and not fused_heads:
+            fuse_backbone(net)
+        load_checkpoint(net, file, ema=wanted.ema_weights, head="auto")
     net.class_names = tuple(classes) if len(classes) == count else None
     net.preprocessing = dense_preprocessing(config, net.preprocessing)
     freeze(net, wanted.freeze, None)

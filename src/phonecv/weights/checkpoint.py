@@ -60,6 +60,7 @@ class CheckpointInfo:
         task: "classify", "detect" or "segment".
         architecture: name of a detector's or segmenter's heads, else empty.
         classes: class names, from our record or from what a training program kept; None when there are none.
+        backbone_form: form of the backbone alone; of a classifier the same as `form`.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class CheckpointInfo:
     task: str = "classify"
     architecture: str = ""
     classes: tuple[str, ...] | None = None
+    backbone_form: str = "training"
 
     @property
     def ema_available(self) -> bool:
@@ -143,6 +145,7 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         task=record.task if record else "classify",
         architecture=record.architecture if record else "",
         classes=names,
+        backbone_form=record.backbone_form if record is not None and dense else found.form,
     )
 
 
@@ -260,7 +263,9 @@ def _into_dense(
     model: DenseModel, source: Source | RawFile, record: Record | None, ema: bool | None, *, strict: bool, head: Head
 ) -> DenseModel:
     """Fill a detector or segmenter with the tensors of one, or its backbone with those of a classifier."""
-    if isinstance(source, RawFile) and record is not None and record.dense:
+    # Heads of the other form have nothing to give; their backbone may.
+    alike = head == "keep" or record is None or record.form == model.form
+    if isinstance(source, RawFile) and record is not None and record.dense and alike:
         return fill_dense(model, tensors_of(source), record, str(source.path), strict=strict, head=head)
     if isinstance(source, Mapping) and any(str(name).startswith(BACKBONE) for name in source):
         state = choose_weights(source, ema, "the mapping given").state
@@ -271,10 +276,18 @@ def _into_dense(
     return model
 
 
-def load_public_or_file(model: VisionModel, weights: str | Path, *, form: Form | None = None) -> VisionModel:
+def load_public_or_file(
+    model: VisionModel, weights: str | Path, *, form: Form | None = None, ema: bool | None = None
+) -> VisionModel:
     """Weights by tag of the catalog or by path, into a network that `build_model` has made.
 
     A classifier with another class count stays fresh, and that is logged. Preprocessing becomes that of the weights.
+
+    Args:
+        model: in training form.
+        weights: tag or path.
+        form: "training" insists on that form; "official" is then the first public file of it.
+        ema: as for `load_checkpoint`.
 
     Returns:
         The same network, or its deploy form if that is what the file holds and `form` does not forbid it.
@@ -287,14 +300,19 @@ def load_public_or_file(model: VisionModel, weights: str | Path, *, form: Form |
     record = get_record(model.name) if model.name else None
     tags = ("official", *(entry.tag for entry in record.weights)) if record else ()
     if record and str(weights) in tags:
-        public = record.find_weights(str(weights))
+        public = record.find_weights(str(weights), form=form)
         path = fetch(public)
     elif not path.exists() and not path.suffix and len(path.parts) == 1:
         named = f"{model.name} has no weights {str(weights)!r}" if record else f"no file {str(weights)!r}"
         raise UserError(
             f"{named}{did_you_mean(str(weights), tags)} (known: {', '.join(tags)}, or the path of a checkpoint)"
         )
-    loaded = open_source(path, None)
+    loaded = open_source(path, ema)
+    if record and loaded.found.family not in (None, record.family):
+        fits = " or ".join(loaded.found.candidates) or f"{loaded.found.family} of its own size"
+        raise UserError(
+            f"{loaded.source} holds weights of {fits}, the network is {model.name}; give the name that fits"
+        )
     if loaded.form == "deploy" and model.form == "training":
         if form == "training":
             raise UserError(f"{loaded.source} {NO_WAY_BACK}")

@@ -75,7 +75,16 @@ def build_dense(record: Record, source: str, values: int, *, form: Form | None =
         needed = sum(parameter.numel() for parameter in made().parameters())
     if needed > MOST_BRANCHES * values:
         raise UserError(f"{source}: its record asks for {needed:,} parameters, the file holds only {values:,} values")
-    return made(form=form or record.form)
+    model = made(form=form or record.form)
+    if record.backbone_form == "deploy":
+        fuse_backbone(model)
+    return model
+
+
+def fuse_backbone(model: DenseModel) -> DenseModel:
+    """Bring the backbone alone into deploy form, in place: fused weights go into it, and heads are trained on it."""
+    model.backbone = fuse(model.backbone.eval()).train(model.training)
+    return model
 
 
 def load_dense(raw: RawFile, record: Record, *, strict: bool = True, form: Form | None = None) -> DenseModel:
@@ -109,12 +118,12 @@ def fill_dense(
     Raises:
         UserError: they do not fit.
     """
-    if record is not None and record.form != model.form:
+    if record is not None and (record.form, record.backbone_form) != (model.form, model.backbone_form):
         raise UserError(
-            f"{source} is in {record.form} form and the network given in {model.form} form; load it with None in its"
+            f"{source} is {_forms(record)} and the network given {_forms(model)}; load it with None in its"
             " place, and form='deploy' where that is wanted"
         )
-    if model.form == "deploy":
+    if model.backbone_form == "deploy":
         match_structure(model, state)
     own = model.state_dict()
     fresh: set[str] = set()
@@ -143,6 +152,10 @@ def fill_dense(
         if record.classes is not None and len(record.classes) == model.num_classes:
             model.class_names = record.classes
     return model
+
+
+def _forms(of: Record | DenseModel) -> str:
+    return f"in {of.form} form" + (" on a fused backbone" if of.backbone_form != of.form else "")
 
 
 def _some(names: set[str]) -> str:

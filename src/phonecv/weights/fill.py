@@ -37,7 +37,8 @@ _log = logging.getLogger("phonecv")
 
 NO_WAY_BACK = (
     "is in deploy form: its branches and norms have been folded into single convolutions, which cannot be undone. "
-    "Use the training-form file (Apple's are named *_unfused), or ask for form='deploy'"
+    "Use the training-form file (Apple's are named *_unfused), or take the network as the file has it (leave out the "
+    "form; give a name where a network was given): it can be trained so, too"
 )
 
 

@@ -51,6 +51,7 @@ class Record:
         architecture: name of the heads; empty for a classifier.
         options: arguments of the heads that differ from the architecture's.
         quantization: what was done to it for int8, see `phonecv.quantization.state`; empty for an ordinary network.
+        backbone_form: of a detector or segmenter in training form: "deploy" where its heads stand on a fused backbone.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Record:
     architecture: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
+    backbone_form: Form = "training"
 
     @property
     def dense(self) -> bool:
@@ -82,6 +84,7 @@ class Record:
             name, overrides = model.backbone_name, dict(model.backbone_overrides)
             overrides.pop("out_indices", None)  # follows from the heads
             more = {"task": model.task, "architecture": model.architecture, "options": dict(model.options)}
+            more["backbone_form"] = model.backbone_form
         return cls(
             name,
             overrides,
@@ -98,6 +101,8 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         more = {"task": self.task, "architecture": self.architecture, "options": _listed(self.options)}
+        if self.backbone_form != self.form:
+            more["backbone_form"] = self.backbone_form
         return {
             "format": FORMATS[self.task],
             **(more if self.dense else {}),
@@ -184,6 +189,11 @@ class Record:
         form = values["form"]
         if form not in ("training", "deploy"):
             raise UserError(f"{source}: form {form!r} in its record is not 'training' or 'deploy'")
+        backbone_form = values.get("backbone_form", form)
+        if backbone_form not in ("deploy", form):
+            raise UserError(
+                f"{source}: backbone_form {backbone_form!r:.80} in its record does not go with form {form!r}"
+            )
         kind = Preprocessing if task == "classify" else DensePreprocessing
         try:
             preprocessing = kind.from_dict(values["preprocessing"])
@@ -203,6 +213,7 @@ class Record:
             values["architecture"],
             {key: _checked_option(key, value, source) for key, value in values["options"].items()},
             _checked_state(values["quantization"], source),
+            "deploy" if backbone_form == "deploy" else "training",
         )
 
 
