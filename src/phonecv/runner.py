@@ -148,7 +148,7 @@ def torch_runner(model: VisionModel, *, device: str | torch.device | None = None
     @torch.inference_mode()
     def run(images: Tensor) -> Tensor:
         with torch.autocast(place.type, dtype=low, enabled=low is not None):
-            parts = images.split(_cpu_part(images)) if place.type == "cpu" else (images,)
+            parts = images.split(cpu_part(images)) if place.type == "cpu" else (images,)
             return torch.cat([network(part.to(place)).float().cpu() for part in parts])
 
     return Runner(
@@ -161,7 +161,7 @@ def torch_runner(model: VisionModel, *, device: str | torch.device | None = None
     )
 
 
-def _cpu_part(images: Tensor) -> int:
+def cpu_part(images: Tensor) -> int:
     """How many pictures a CPU should take at once."""
     return max(1, CPU_PIXELS // (images.shape[-2] * images.shape[-1]))
 

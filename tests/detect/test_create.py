@@ -97,11 +97,13 @@ def test_classification_weights_fill_the_backbone(backbone: str, tmp_path: Path)
         assert torch.equal(value, wanted[name]), name
 
 
-def test_weights_in_deploy_form_need_a_detector_in_deploy_form(tmp_path: Path) -> None:
+def test_weights_in_deploy_form_make_a_backbone_or_a_detector_in_deploy_form(tmp_path: Path) -> None:
     classifier = phonecv.fuse(phonecv.create_model("mobileone_s0", num_classes=7, **TINY["mobileone_s0"]).eval())
     phonecv.save_checkpoint(classifier, tmp_path / "fused.safetensors")
-    with pytest.raises(UserError):
-        small("ssdlite320", "mobileone_s0", weights=tmp_path / "fused.safetensors")
+    with pytest.raises(UserError, match="cannot be undone"):
+        small("ssdlite320", "mobileone_s0", weights=tmp_path / "fused.safetensors", form="training")
+    mixed = small("ssdlite320", "mobileone_s0", weights=tmp_path / "fused.safetensors")
+    assert (mixed.form, mixed.backbone_form) == ("training", "deploy")
     detector = small("ssdlite320", "mobileone_s0", weights=tmp_path / "fused.safetensors", form="deploy")
     assert detector.form == "deploy"
     assert not [m for m in detector.modules() if isinstance(m, _BatchNorm)]

@@ -186,16 +186,18 @@ def test_a_module_as_backbone() -> None:
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 4, 64, 64)
 
 
-def test_deploy_weights_are_refused_for_training_and_deploy_form_is_one_state(tmp_path: Path) -> None:
+def test_deploy_weights_make_a_backbone_or_a_segmenter_in_deploy_form(tmp_path: Path) -> None:
     backbone = phonecv.create_model("mobileone_s0", num_classes=3, **TINY["mobileone_s0"]).eval()
     path = phonecv.save_checkpoint(phonecv.fuse(backbone), tmp_path / "fused.safetensors")
     with pytest.raises(UserError, match="deploy"):
-        create_segmenter("segformer", "mobileone_s0", weights=path, **TINY["mobileone_s0"])
+        create_segmenter("segformer", "mobileone_s0", weights=path, form="training", **TINY["mobileone_s0"])
+    mixed = create_segmenter("segformer", "mobileone_s0", weights=path, **TINY["mobileone_s0"])
+    assert (mixed.form, mixed.backbone_form) == ("training", "deploy")
     model = create_segmenter("segformer", "mobileone_s0", weights=path, form="deploy", **TINY["mobileone_s0"])
     assert (model.form, model.backbone.form) == ("deploy", "deploy")
     fused = phonecv.create_model("mobileone_s0", form="deploy", out_indices=(1, 2, 3, 4), **TINY["mobileone_s0"])
     with pytest.raises(UserError, match="deploy form"):
-        create_segmenter("segformer", fused)
+        create_segmenter("segformer", fused, form="training")
 
 
 @pytest.mark.parametrize("backbone", TINY)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from phonecv.catalog import get_record
 from phonecv.data.folder import Listing, read_split
@@ -17,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.preprocessing import Preprocessing
 from phonecv.training.config import TrainConfig
+from phonecv.training.features import FeatureData, Pictures, ProbeTask, kept_views
 from phonecv.training.loaders import SplitData
 from phonecv.training.optim import freeze
 from phonecv.training.start import starting_form
@@ -66,15 +68,29 @@ class Classification:
         """Family of the network."""
         return get_record(self.config.model.name).family
 
-    def data(self, net: VisionModel, world: World, workers: int) -> Data:
-        """The loaders."""
-        return Data(self.config, self.train, self.val, net.preprocessing, world, workers)
+    def data(self, net: VisionModel, world: World, workers: int) -> SplitData:
+        """The loaders: of pictures, or of features that are computed once."""
+        config, data = self.config, Data(self.config, self.train, self.val, net.preprocessing, world, workers)
+        views, data.note = kept_views(config, len(self.train), net.num_features)
+        if not views:
+            return data
+        plain = ClassificationDataset(self.train, data.val_set.transforms, config.run.seed)
+        features = FeatureData(config, world, workers, Pictures(plain, data.train_set, data.val_set), net, views)
+        features.note = data.note
+        return features
+
+    def trained(self, net: VisionModel) -> nn.Module:
+        """The network, or its classifier where that takes kept features."""
+        return net.get_classifier() if self._keeps(net) else net
+
+    def _keeps(self, net: VisionModel) -> bool:
+        return kept_views(self.config, len(self.train), net.num_features)[0] > 0
 
     def task(self, net: VisionModel, world: World) -> Task:
         """Cross entropy, with a teacher where one is named."""
         config = self.config
         if config.distill.teacher is None:
-            return ClassifyTask(net.num_classes, config.loss)
+            return (ProbeTask if self._keeps(net) else ClassifyTask)(net.num_classes, config.loss)
         teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
         return DistillTask(net.num_classes, config.loss, config.distill, teacher)
 

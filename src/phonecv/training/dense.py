@@ -88,6 +88,13 @@ def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePr
     return replace(own, **changes)
 
 
+def frozen_note(config: TrainConfig) -> str:
+    """What ``model.freeze=all`` means here."""
+    if "all" not in config.model.freeze:
+        return ""
+    return "the backbone is frozen and runs at every step: maps of whole pictures are too large to keep"
+
+
 def backbone_family(config: TrainConfig) -> str:
     """Family of the backbone; empty for foreign ones."""
     record = MODELS.get(config.model.name)

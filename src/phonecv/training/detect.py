@@ -20,7 +20,7 @@ from phonecv.detect.meter import DetectMeter
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.config import TrainConfig
-from phonecv.training.dense import backbone_family, data_root, make_dense
+from phonecv.training.dense import backbone_family, data_root, frozen_note, make_dense
 from phonecv.training.loaders import SplitData
 from phonecv.training.world import World
 
@@ -71,6 +71,10 @@ class Detection:
         """Family of the backbone."""
         return backbone_family(self.config)
 
+    def trained(self, net: Detector) -> Detector:
+        """The whole of it."""
+        return net
+
     def data(self, net: Detector, world: World, workers: int) -> DetectData:
         """The loaders."""
         return DetectData(self.config, self.train, self.val, net, world, workers)
@@ -88,6 +92,7 @@ class DetectData(SplitData):
     ) -> None:
         kinds = train.images.lying if config.detect.group_orientation else None
         super().__init__(config, world, workers, train=Paths(train), val=Paths(val), kinds=kinds)
+        self.note = frozen_note(config)
         transform = train_transform(config, net.preprocessing)
         self.train_set = DetectionDataset(train, transform, config.run.seed, substitute=True, masks=net.masks)
         # The truth is the meter's business.

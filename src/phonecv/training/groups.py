@@ -32,7 +32,9 @@ class ModelConfig:
         num_classes: null takes the count from the data.
         drop_path: highest drop path rate; null keeps the one published with the network.
         freeze: parameters that are not trained, by the beginning of their names ("stage0", "stage1.0"); the word
-            "backbone" means all but the classifier. Modules frozen whole stay in evaluation mode.
+            "backbone" means all but the classifier. Modules frozen whole stay in evaluation mode. "all" freezes the
+            backbone, too, and a classifier's features are then computed once and kept (`data.views`); those of
+            detectors and segmenters are too large to keep, so their backbone runs at every step, without gradients.
         mode: "train"; "norm_eval": BatchNorm keeps its statistics; "eval": the whole network in evaluation mode while
             it trains (statistics fixed, drop path off), EMO's fine-tuning mode, for classifiers.
         overrides: further constructor arguments, such as {window: 10}; for a backbone also {frozen_stages: 1} (stages
@@ -69,6 +71,9 @@ class DataConfig:
         std: normalisation, per channel.
         repeats: repeated augmentation: each image comes this often in a row of the epoch's shuffle.
         passes: how often an epoch passes over the training split.
+        views: with model.freeze=all of a classifier: of each training picture so many views pass through the network
+            once, the first as in validation, the others augmented; an epoch takes one of them. 0 keeps no features:
+            every picture is augmented anew each time, and passes through the network each time.
         workers: loader processes per training process; null chooses from the cores.
         max_bad: share of all images, both splits together, that may be unreadable before the run stops.
     """
@@ -86,6 +91,7 @@ class DataConfig:
     std: Triple | None = None
     repeats: Count = 1
     passes: Count = 1
+    views: Natural = 4
     workers: Natural | None = None
     max_bad: Share = 0.05
 

@@ -62,6 +62,7 @@ def work(config: TrainConfig, world: World) -> None:
         advice = f"set data.workers={max(0, threads.workers // 2)} or a smaller data.batch_size; {GOES_ON}"
         try:
             with workers_explained(advice):
+                run.data.prepare(run)
                 fit(run)
             outcome = "finished"
         except Interrupted:
@@ -107,7 +108,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     net = with_shared_batches(net, config.run.bn, world)
     if config.run.checkpoint_activations:
         checkpoint_activations(net)
-    task = setup.task(net, world)
+    task, trained = setup.task(net, world), setup.trained(net)
     lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
     optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
     schedule = Schedule(
@@ -123,7 +124,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         folder=folder,
         task=task,
         net=net,
-        model=wrap(compiled(net, sizes=len(config.stages())) if speed.compile else net, world),
+        model=wrap(compiled(trained, sizes=len(config.stages())) if speed.compile else trained, world),
         # After the wrapping: from there on every process holds the same parameters.
         ema=Ema(net, config.ema) if config.ema.enabled else None,
         optimizer=optimizer,
@@ -298,7 +299,7 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
         f"{run.world.size} process{'es' if run.world.size > 1 else ''} on {run.world.device.type},"
         f" {threads.torch} threads and {threads.workers} loader workers each"
     )
-    for line in run.speed.lines():
+    for line in [*run.speed.lines(), *([data.note] if data.note else [])]:
         say(line)
     say("settings other than the defaults: " + " ".join(changed))
     say(f"all of them: {run.folder / 'config.yaml'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from phonecv.files import atomic_path
 from phonecv.training.batches import StreamBatches
 from phonecv.training.config import TrainConfig
 from phonecv.training.world import World
+
+if TYPE_CHECKING:
+    from phonecv.training.engine import Run
 
 
 class TaskBatch(Protocol):
@@ -51,6 +54,7 @@ class TaskData(Protocol):
         channels_last: layout in which stacked pictures should come.
         batches: which samples this process takes in which step.
         val_batches: which ones it evaluates.
+        note: what the person should know of how pictures reach the network, or empty.
     """
 
     train_size: int
@@ -60,6 +64,11 @@ class TaskData(Protocol):
     channels_last: bool
     batches: TrainBatches
     val_batches: Any
+    note: str
+
+    def prepare(self, run: Run) -> None:
+        """What has to be done once before the first step."""
+        ...
 
     def train_loader(self, epoch: int, start: int) -> Iterable[Any]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""
@@ -106,7 +115,7 @@ class SplitData:
         self.config, self.world, self.workers = config, world, workers
         self.files = {"train": train, "val": val}
         self.train_size, self.val_size = len(train), len(val)
-        self.channels_last = False
+        self.channels_last, self.note = False, ""
         self.batches = make_batches(config, world, len(train), kinds)
         self.steps_per_epoch = len(self.batches) // config.optimizer.accumulate
         if not self.steps_per_epoch:
@@ -116,6 +125,9 @@ class SplitData:
             )
         self.val_batches = eval_batches(len(val), config.data.eval_batch_size, world.rank, world.size)
         self.eval_steps = len(self.val_batches)
+
+    def prepare(self, run: Run) -> None:
+        """Nothing has to be done beforehand."""
 
     @property
     def pinned(self) -> bool:

@@ -87,18 +87,22 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fuse
 
 
 def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:
-    """Stop the gradient of every parameter whose name begins so; a classifier's "backbone" is all but `classifier`.
+    """Stop the gradient of every parameter whose name begins so.
+
+    A classifier's "backbone" is all but `classifier`; "all" is the backbone of either, see `phonecv.training.features`.
 
     Raises:
         UserError: a beginning that fits no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
     kept = {id(parameter) for parameter in classifier.parameters()} if classifier is not None else set()
-    for beginning in beginnings:
+    for beginning in ("backbone" if word == "all" else word for word in beginnings):
         fits = [name for name in names if name == beginning or name.startswith(beginning.rstrip(".") + ".")]
         if beginning != "backbone" and not fits:
             tops = sorted({name.split(".")[0] for name in names})
-            raise UserError(f"model.freeze={beginning!r} fits no parameter; use 'backbone' or one of {', '.join(tops)}")
+            raise UserError(
+                f"model.freeze={beginning!r} fits no parameter; use 'all', 'backbone' or one of {', '.join(tops)}"
+            )
         for name, parameter in model.named_parameters():
             if name in fits or (beginning == "backbone" and not fits and id(parameter) not in kept):
                 parameter.requires_grad_(False)

@@ -23,7 +23,7 @@ from phonecv.segment.metrics import SegmentMeter
 from phonecv.segment.parts import PixelClassifier
 from phonecv.training.classify import quick_findings
 from phonecv.training.config import TrainConfig
-from phonecv.training.dense import backbone_family, data_root, make_dense
+from phonecv.training.dense import backbone_family, data_root, frozen_note, make_dense
 from phonecv.training.loaders import SplitData
 from phonecv.training.world import World
 
@@ -92,6 +92,10 @@ class Segmentation:
         """Family of the backbone."""
         return backbone_family(self.config)
 
+    def trained(self, net: Segmenter) -> Segmenter:
+        """The whole of it."""
+        return net
+
     def data(self, net: Segmenter, world: World, workers: int) -> SegmentData:
         """The loaders."""
         return SegmentData(self.config, self.train, self.val, net, world, workers)
@@ -120,6 +124,7 @@ class SegmentData(SplitData):
         self, config: TrainConfig, train: LabelSplit, val: LabelSplit, net: Segmenter, world: World, workers: int
     ) -> None:
         super().__init__(config, world, workers, train=train.images, val=val.images)
+        self.note = frozen_note(config)
         wanted = config.segment
         crop = wanted.crop or net.preprocessing.size
         more: dict[str, Any] = {"ratio": wanted.ratio, "hflip": wanted.hflip}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import nn
+
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
 from phonecv.training.task import Network, Task
@@ -30,6 +32,10 @@ class Setup(Protocol):
 
     def family(self) -> str:
         """Family of the network or backbone, as the catalog has it; empty for foreign ones."""
+        ...
+
+    def trained(self, net: Any) -> nn.Module:
+        """What runs in training: the network, or a part of it that takes what the rest gave once."""
         ...
 
     def data(self, net: Any, world: World, workers: int) -> TaskData:
