@@ -68,7 +68,7 @@ class Classification:
         """Family of the network."""
         return get_record(self.config.model.name).family
 
-    def data(self, net: VisionModel, world: World, workers: int) -> SplitData:
+    def data(self, net: VisionModel, world: World, workers: int) -> Data | FeatureData:
         """The loaders: of pictures, or of features that are computed once."""
         config, data = self.config, Data(self.config, self.train, self.val, net.preprocessing, world, workers)
         views, data.note = kept_views(config, len(self.train), net.num_features)
