@@ -303,10 +303,10 @@ def test_labels_counted_from_one(listed: Path) -> None:
     shifted = LINES.replace(" 2", " 3").replace(" 1", " 2").replace(" 0", " 1")
     for split in ("train", "val"):
         (listed / f"{split}.txt").write_text(shifted)
-        told = problems(read_split(listed, split), "empty-class")
+        told = problems(read_split(listed, split), "one-based")
         assert "labels are 1 to 3" in told[0]
         assert "counted from 1" in told[0]
-    assert ("empty-class", "warning") in found(listed)
+    assert ("one-based", "warning") in found(listed)
     (listed / "classes.txt").write_text("a\nb\nc\n")
     with pytest.raises(UserError, match=r"label 3 is not in 0..2 \(3 classes\); the labels seem to be counted from 1"):
         read_split(listed, "train")

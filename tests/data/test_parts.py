@@ -199,3 +199,23 @@ def test_hostile_pictures_are_judged_alike(shared_dir: Path) -> None:
             assert str(caught.value) == problem
         else:
             check(path, [(0, 0, *size)])  # pyrefly: ignore[bad-argument-type]
+
+
+def test_a_damaged_file_leaves_the_decoder_whole(decoder: str) -> None:
+    if decoder == "pillow":
+        return
+    file = io.BytesIO()
+    picture((96, 80)).save(file, "JPEG")
+    good = file.getvalue()
+    header = turbo.read_header(good)
+    assert header is not None
+    wanted = turbo.decode_box(header, (8, 8, 60, 60))
+    random, failures = np.random.default_rng(0), 0
+    for _ in range(40):
+        damaged = np.frombuffer(good, np.uint8).copy()
+        damaged[random.integers(2, 700, 4)] = random.integers(0, 256, 4)
+        begun = turbo.read_header(damaged.tobytes())
+        failures += begun is None or turbo.decode_box(begun, (0, 0, 8, 8)) is None
+        again = turbo.decode_box(header, (8, 8, 60, 60))
+        assert np.array_equal(again, wanted), "an intact file was left to Pillow"  # pyrefly: ignore
+    assert failures > 10

@@ -92,8 +92,14 @@ def _read(notes: Notes, root: Path, split: str) -> Listing | None:
             return None
     for problem in listing.problems:
         if problem.kind != "repeated-line":  # reported line by line
-            notes.add(problem.kind, problem.severity, place, problem)
+            where = next((path for path in (place, root, listing.list_file) if _begins(problem, path)), None)
+            text = problem.removeprefix(f"{printable(where)}: ") if where else problem
+            notes.add(problem.kind, problem.severity, where or place, text)
     return listing
+
+
+def _begins(text: str, path: Path | None) -> bool:
+    return path is not None and text.startswith(f"{printable(path)}: ")
 
 
 def _check_splits(notes: Notes, root: Path, splits: Sequence[str], *, flat: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from phonecv.data.findings import Look, Notes
-from phonecv.data.images import ImageError, open_image, printable, probe_image
+from phonecv.data.images import HEIC_SUFFIXES, ImageError, open_image, printable, probe_image
 from phonecv.data.lookalikes import Lookalikes, reduced
 
 #: Headers that the quick audit reads, spread evenly over the files.
@@ -26,6 +26,8 @@ SUFFIXES = {
     "GIF": (".gif",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": HEIC_SUFFIXES,
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 

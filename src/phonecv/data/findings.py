@@ -21,6 +21,7 @@ FIXES = {
     "unlisted": "add the pictures to the list, or leave them out on purpose",
     "class-drift": "give both splits the same classes; for class folders, classes.txt may name them",
     "empty-class": "add pictures or remove the class",
+    "one-based": "subtract 1 from every label of the lists, or name all classes in classes.txt",
     "imbalance": "collect more of the rare classes, or read the table per class rather than one figure",
     "unreadable": "replace or remove the file; training would put another picture in its place",
     "extension": "rename the file; it is read by its content here, but other programs may go by the name",

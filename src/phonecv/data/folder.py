@@ -18,7 +18,7 @@ from typing import overload
 import numpy as np
 
 from phonecv.data.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
-from phonecv.data.folder_suspicions import list_suspicions, tree_suspicions
+from phonecv.data.folder_suspicions import heic_problems, list_suspicions, tree_suspicions
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.listfile import ListFile, read_list
@@ -224,16 +224,18 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
     prefix = "" if folder == root else f"{folder.name}/"
     for label, name in owners.items():
         found = trees[name] = list(scan_images(folder / name, passed))
-        if not found:
-            problems.append(Problem(f"{printable(folder / name)}: empty class, no pictures in it", "empty-class"))
         paths += [f"{prefix}{name}/{picture}" for picture in found]
         labels += [label] * len(found)
+    empty = [name for name, found in trees.items() if not found]
+    if empty:
+        text = f"{len(empty)} of {len(order)} classes are empty, no pictures in them: {some_names(empty)}"
+        problems.append(Problem(f"{printable(folder)}: {text}", "empty-class"))
     absent = sorted(set(range(len(order))) - set(owners))
     if absent:
         missing = some_names([order.ids[label] for label in absent])
         text = f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}"
         problems.append(Problem(text, "class-drift"))
-    problems += _left_out(folder, passed)
+    problems += [*_left_out(folder, passed), *heic_problems(root, folder, paths)]
     if not paths:
         raise UserError(f"{printable(folder)}: no pictures in its {len(names)} class folders")
     problems += tree_suspicions(folder, split, trees)
@@ -323,6 +325,7 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
             if given:
                 raise UserError(f"{contradiction}; number the classes of both splits alike")
             problems.append(Problem(contradiction, "class-drift"))
+    problems += heic_problems(root, path, entries.paths)
     problems += list_suspicions(path, split, order, labels, numbered=given is None and file_names is None)
     return Listing(
         root, split, order.names, SampleTable(root, entries.paths, labels), tuple(problems), order.ids, list_file=path

@@ -7,9 +7,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phonecv.data.class_names import ClassList
+from phonecv.data.images import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
 from phonecv.data.problems import Problem
 from phonecv.data.split_names import split_of
 from phonecv.text import printable, quoted, some_names
+
+
+def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem]:
+    """Pictures of phones that this installation can't read; told by the extension, and by the content of one of them.
+
+    Args:
+        root: data folder.
+        place: folder or list that the paths come from.
+        paths: of the pictures, relative to `root`.
+    """
+    named = [path for path in paths if suffix_of(path) in HEIC_SUFFIXES]
+    if not named or can_read_heif():
+        return []
+    try:
+        with (root / named[0]).open("rb") as file:
+            if not is_heif(file.read(64)):  # JPEG data under such a name are read
+                return []
+    except OSError:  # reported when its turn comes
+        return []
+    text = f"{len(named)} of {len(paths)} pictures are HEIC, which needs one more package: {HEIC_INSTALL}"
+    return [Problem(f"{printable(place)}: {text}", "unreadable", "error")]
 
 
 def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]) -> list[Problem]:
@@ -71,7 +93,7 @@ def list_suspicions(
             f"the labels are 1 to {max(there)}, no picture has label 0: they seem to be counted from 1. Labels count"
             " from 0; as it is, the network gets a class without pictures"
         )
-        return [Problem(f"{printable(path)}: {text}", "empty-class")]
+        return [Problem(f"{printable(path)}: {text}", "one-based")]
     if absent and split == "train":
         names = some_names([order.names[label] for label in absent])
         text = f"{len(absent)} of {len(order)} classes have no picture in this list: {names}"

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import importlib
+import importlib.util
 import os
 import threading
 import warnings
@@ -23,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageFile
@@ -30,9 +33,13 @@ from PIL import Image, ImageFile
 from phonecv.errors import UserError
 from phonecv.text import printable
 
+#: Extensions of HEIC pictures, which phones write; reading them needs the extra "heic".
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+
 #: Extensions a folder scan takes for pictures, in lower case.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".avif", *HEIC_SUFFIXES,
 )  # fmt: skip
 
 #: Extensions of pictures that are not read here. A scan leaves such files out, and says so.
@@ -52,7 +59,21 @@ HELPER_FOLDERS = frozenset(
 MAX_PIXELS = 89_478_485
 
 #: Only these decoders run. Others in Pillow start programs (EPS) or serve no photograph.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+
+#: What makes HEIC pictures readable.
+HEIC_INSTALL = "pip install 'phonecv[heic]'"
+
+#: Packages that teach Pillow to read HEIC; the second has decoders only.
+_HEIF_READERS = ("pillow_heif", "pi_heif")
+#: Kinds of HEIC in the first bytes of a file, as far as their pictures are still ones.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+#: Most pixels a byte of a JPEG file can stand for. At least one bit is spent on each block of 8 x 8 pixels of the
+#: brightness, and blocks may stand for twice as much in odd files.
+_JPEG_PIXELS = 1024
+#: Most pixels that the passes of a progressive JPEG file may go over.
+_SCANNED_PIXELS = 12 * MAX_PIXELS
 
 _BACKGROUND = (255, 255, 255)
 _ORIENTATION = 0x0112  # EXIF tag
@@ -119,9 +140,11 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.Image
     """The file opened and its header checked; everything that goes wrong inside becomes an `ImageError`."""
     with _WARNINGS.off():
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=_formats_for(path)) as image:
                 if image.width * image.height > max_pixels:
                     raise ImageError(path, _too_large(f"{image.width} x {image.height} pixels", max_pixels))
+                if image.format in ("JPEG", "MPO"):
+                    _check_jpeg(image, path)
                 yield image
         except ImageError:
             raise
@@ -135,6 +158,53 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.Image
             if isinstance(error, OSError) and error.errno is not None:
                 raise ImageError(path, _system_reason(path, error)) from error
             raise ImageError(path, f"damaged picture ({_one_line(error)})") from error
+
+
+def fits_jpeg(width: int, height: int, size: int) -> bool:
+    """Whether a JPEG file of `size` bytes can hold so many pixels.
+
+    A file of 1 kB whose damaged header announces 9000 x 9000 pixels would be decoded for seconds, to grey.
+    """
+    return width * height <= max(_JPEG_PIXELS * size, 1_000_000)
+
+
+def _check_jpeg(image: ImageFile.ImageFile, path: Path) -> None:
+    size = path.stat().st_size
+    pixels = image.width * image.height
+    if not fits_jpeg(image.width, image.height, size):
+        raise ImageError(
+            path, f"damaged picture (its header announces {image.width} x {image.height} pixels in {size:,} bytes)"
+        )
+    # Every pass over the picture takes as long as decoding it once; common files have ten.
+    if image.info.get("progressive") and pixels * (scans := path.read_bytes().count(b"\xff\xda")) > _SCANNED_PIXELS:
+        raise ImageError(path, f"{scans} passes over {pixels:,} pixels would take too long; save the picture anew")
+
+
+def _formats_for(path: Path) -> tuple[str, ...]:
+    """The decoders that may run: `FORMATS`, and for a file that is HEIC by its content that of an optional package."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not is_heif(start):
+        return FORMATS
+    if not can_read_heif():
+        raise ImageError(path, f"a HEIC picture, which needs one more package: {HEIC_INSTALL}")
+    return ("HEIF",)
+
+
+def is_heif(start: bytes) -> bool:
+    """Whether a file that starts so is a HEIC picture."""
+    brand, others = start[8:12], start[16:64]
+    return start[4:8] == b"ftyp" and brand in _HEIF_BRANDS and b"avif" not in (brand, others[:4], others[4:8])
+
+
+@cache
+def can_read_heif() -> bool:
+    """Whether HEIC pictures can be read here; looks for the package once and tells Pillow of it."""
+    for name in _HEIF_READERS:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).register_heif_opener()
+            return True
+    return False
 
 
 class _PillowWarnings:
@@ -233,11 +303,29 @@ def _unidentified_reason(path: Path) -> str:
         return "a web page, not a picture; download the file again"
     if start.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer, not the picture itself; run `git lfs pull`"
-    if start.startswith((b"\xff\xd8", b"\x89PNG")):
+    if start.startswith((b"\xff\xd8", b"\x89PNG")) or (
+        start[4:8] == b"ftyp" and start[8:12] in (b"avif", *_HEIF_BRANDS)
+    ):
         return "damaged picture (its header can't be read)"
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in start) and start.isascii():
         return "text, not a picture"
-    return f"not a picture in a format that is read here ({', '.join(FORMATS)})"
+    known = [f"{kind}, " for kind, (place, mark) in _OTHER_KINDS.items() if start[place:].startswith(mark)]
+    return f"{''.join(known[:1])}not a picture in a format that is read here ({', '.join(FORMATS)})"
+
+
+#: Kinds of files that are not read, and what their bytes from some place on are.
+_OTHER_KINDS = {
+    "a JPEG XL picture": (4, b"JXL \r\n"),
+    "a bare JPEG XL picture": (0, b"\xff\x0a"),
+    "a JPEG 2000 picture": (4, b"jP  \r\n"),
+    "a Photoshop file": (0, b"8BPS"),
+    "a RAW picture of a camera": (4, b"ftypcrx"),
+    "a video": (4, b"ftyp"),
+    "a PDF": (0, b"%PDF"),
+    "an OpenEXR picture": (0, b"v/1\x01"),
+    "a NumPy array": (0, b"\x93NUMPY"),
+    "a ZIP archive": (0, b"PK\x03\x04"),
+}
 
 
 def _one_line(error: Exception) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from phonecv.data import turbo
-from phonecv.data.images import MAX_PIXELS, decoded, opened, to_rgb, turn_of
+from phonecv.data.images import MAX_PIXELS, decoded, fits_jpeg, opened, to_rgb, turn_of
 
 #: A picture is decoded at a fraction of its size only if the crop keeps this many times the pixels it is resized to,
 #: along both sides.
@@ -130,7 +130,9 @@ def _plain_jpeg(path: Path) -> turbo.Header | None:
     if any(data.find(mark, 0, pixels) >= 0 for mark in _ORIENTED):
         return None
     header = turbo.read_header(data)
-    return header if header is not None and 0 < header.width * header.height <= MAX_PIXELS else None
+    if header is None or not 0 < header.width * header.height <= MAX_PIXELS:
+        return None
+    return header if fits_jpeg(header.width, header.height, len(data)) else None
 
 
 def _pillow_part(path: Path, choose: Callable[[Size], Box], side: int | None) -> Part:

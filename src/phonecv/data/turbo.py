@@ -65,6 +65,7 @@ def read_header(data: bytes) -> Header | None:
         return None
     handle = _handle(library)
     if library.tj3DecompressHeader(handle, data, len(data)):
+        _drop_handle()
         return None
     subsampling, width, height, bits, colours = (library.tj3Get(handle, one) for one in _HEADER)
     blocks = _BLOCKS.get(subsampling)
@@ -97,7 +98,10 @@ def decode_box(header: Header, box: tuple[int, int, int, int], reduced: int = 1)
         or library.tj3SetCroppingRegion(handle, _Region(left, top, right - left, bottom - top))
         or library.tj3Decompress8(handle, data, len(data), address, 0, _RGB)
     )
-    return None if failed else pixels[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
+    if failed:
+        _drop_handle()
+        return None
+    return pixels[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
 
 @cache
@@ -149,6 +153,14 @@ def _handle(library: ctypes.CDLL) -> int:
     if owner is None:
         owner = _LOCAL.handle = _Handle(library)
     return owner.pointer
+
+
+def _drop_handle() -> None:
+    """Give this thread a new decompressor next time.
+
+    After some damaged files the old one fails for ever, and every intact file that follows would be left to Pillow.
+    """
+    del _LOCAL.handle
 
 
 class _Handle:
