@@ -2,41 +2,145 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from phonecv.errors import UserError
+
+#: What a write ends with where a disk, a quota or a limit on files is reached.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: Appended to a file whose writer failed, to learn whether it was for want of room.
+_PROBE = 1 << 20
+
+
+class NoRoom(UserError):
+    """A file could not be written whole: the disk, a quota or a limit is reached."""
+
 
 @contextmanager
-def atomic_path(destination: Path | str) -> Iterator[Path]:
+def atomic_path(destination: Path | str, *, needs: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `destination`; rename it there on success, remove it on failure.
 
-    The temporary name keeps the suffix, because some writers choose their format by it. Missing
-    parent folders are made.
+    The temporary name keeps the suffix, because some writers choose their format by it, and has the number of this
+    process, so that what a killed one left can be told (`left_behind`). Missing parent folders are made.
+
+    Args:
+        destination: the file.
+        needs: bytes that will be written, for the message where there is no room for them.
+
+    Raises:
+        NoRoom: there is no room for it.
+        OSError: it cannot be written there; names `destination`, not the temporary path.
     """
     destination = Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=destination.parent, prefix=f".{destination.stem[:40]}-", suffix=destination.suffix
-    )
-    os.close(handle)
-    temporary = Path(name)
+    with named(destination, needs=needs):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _named_by_its_parent(destination):
+            handle, name = tempfile.mkstemp(
+                dir=destination.parent, prefix=f".{destination.stem[:40]}-{os.getpid()}-", suffix=destination.suffix
+            )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            try:
+                yield temporary
+            except Exception as error:
+                # Writers in other languages say in their own words that a disk is full.
+                if not isinstance(error, OSError | UserError) and (full := _full(temporary)):
+                    raise full from error
+                if isinstance(error, OSError) and error.filename == name:
+                    raise OSError(error.errno, error.strerror, str(destination)) from error
+                raise
+            # mkstemp makes private files, and so do some writers; a result is as readable as any other of the person.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            # Without this a power cut after the rename can leave an empty file under the final name.
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(destination)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path, *, needs: int = 0) -> Iterator[None]:
+    """Let an error of the file system within name `path`, where it names no other file.
+
+    Raises:
+        NoRoom: there is no room for what is written.
+    """
     try:
-        yield temporary
-        # mkstemp makes private files, and so do some writers; a result is as readable as any other file of the person.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        # Without this a power cut after the rename can leave an empty file under the final name.
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(destination)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            wanted = f"; it needs about {needs / 2**20:.1f} MiB" if needs else ""
+            what = (error.strerror or str(error)).lower()
+            raise NoRoom(f"{path} could not be written: {what}{wanted}, {_free(path)} MiB are free") from error
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+@contextmanager
+def _named_by_its_parent(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # of a name that was made up
+        raise OSError(error.errno, error.strerror, str(destination)) from error
+
+
+def _full(path: Path) -> OSError | None:
+    """What the file system says to one more MiB in the file, where it refuses it."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        return error if error.errno in _FULL else None
+    return None
+
+
+def _free(path: Path) -> str:
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    return f"{shutil.disk_usage(folder).free / 2**20:.1f}"
+
+
+def left_behind(folder: Path, stems: Iterable[str]) -> list[Path]:
+    """Temporary files of `atomic_path` in a folder whose processes are gone.
+
+    Args:
+        folder: where they lie.
+        stems: beginnings of the names that they were meant to get; the last "*" stands for any ending.
+    """
+    wanted = re.compile(
+        r"\.(?:"
+        + "|".join(re.escape(stem).replace(r"\*", ".*") for stem in stems)
+        + r")-(?:(\d+)-)?[a-z0-9_]{8}(?:\.\w+)?"
+    )
+    found = []
+    for path in folder.iterdir():
+        match = wanted.fullmatch(path.name)
+        if match and path.is_file() and not (match[1] and _alive(int(match[1]))):
+            found.append(path)
+    return found
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(destination: Path | str, text: str) -> None:

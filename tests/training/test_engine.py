@@ -18,9 +18,10 @@ from torch.optim.swa_utils import update_bn
 
 from phonecv.data.loader import Batch
 from phonecv.errors import UserError
-from phonecv.training import TrainConfig, engine, job, train
+from phonecv.training import TrainConfig, engine, folder, train
 from phonecv.training import threads as threads_module
 from phonecv.training.engine import Run, evaluation_due
+from phonecv.training.folder import claimed
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.launch import launch, pick_device
 from phonecv.training.loaders import part_size
@@ -213,8 +214,8 @@ def test_a_folder_belongs_to_one_configuration(configure: Configure) -> None:
 
 def test_a_folder_in_use_is_refused(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configure("schedule.epochs=1")
-    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
-    with job.claimed(Path(config.run.out), config, World()), pytest.raises(UserError, match="another process"):
+    monkeypatch.setattr(folder.time, "sleep", lambda seconds: None)
+    with claimed(Path(config.run.out), config, World()), pytest.raises(UserError, match="another process"):
         train(config)
 
 

@@ -16,11 +16,12 @@ from phonecv.training.world import Agreement, World
 def compare(config: TrainConfig, world: World) -> None:
     """Train, and report what the processes hold."""
     from phonecv.training import engine, job
+    from phonecv.training.folder import claimed
     from phonecv.training.interrupt import Interrupts
     from phonecv.training.threads import Threads
 
     torch.set_num_threads(1)
-    with job.claimed(Path(config.run.out), config, world), Interrupts() as interrupts:
+    with claimed(Path(config.run.out), config, world), Interrupts() as interrupts:
         run = job.prepare(config, world, Threads(1, 0), interrupts)
         run.log.active = world.first
         mine = [key.index for part in run.data.val_batches for key in part]

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import inspect
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from phonecv.data.workers import workers_explained
 from phonecv.errors import UserError
-from phonecv.files import write_json, write_text
+from phonecv.files import NoRoom, write_json, write_text
 from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
+from phonecv.training.folder import CONFIG, claimed
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import part_size, write_bad_images
 from phonecv.training.log import RunLog
@@ -67,11 +67,15 @@ def work(config: TrainConfig, world: World) -> None:
             outcome = "finished"
         except Interrupted:
             outcome = "stopped"
+        except NoRoom as error:
+            saved = "the last saved state is whole" if (folder / FILE).is_file() else "no state was saved yet"
+            raise UserError(f"{error}; {saved}. With more room the same command goes on from there") from error
         finally:
             run.agreement.close()
             run.log.close()
-            if world.first and run.at.bad:
-                write_bad_images(folder, run.at.bad)
+            if world.first and run.at.bad and folder.is_dir():
+                with suppress(NoRoom):
+                    write_bad_images(folder, run.at.bad)
         if world.first:
             conclude(run, outcome)
         world.barrier()  # afterwards every process may read the run folder
@@ -136,7 +140,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         interrupts=interrupts,
     )
     if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
-        write_text(folder / "config.yaml", config.to_yaml())
+        write_text(folder / CONFIG, config.to_yaml())
     introduce(run, lr, threads, resumed=found is not None)
     if found:
         restore(run, *found)
@@ -214,65 +218,6 @@ def torch_settings(threads: Threads, config: TrainConfig) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[2]
 
 
-@contextmanager
-def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
-    """Keep other runs out of the folder; a run that leaves nothing there leaves no folder.
-
-    Raises:
-        UserError: another process trains there, or the folder belongs to a run with another configuration.
-    """
-    lock = None
-    try:
-        if world.first:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
-            path = folder / "config.yaml"
-            if path.is_file():
-                _same_run(config, path)
-        world.barrier()
-        yield
-    finally:
-        if lock is not None:
-            lock.close()
-            if [entry.name for entry in folder.iterdir()] == [".lock"]:
-                (folder / ".lock").unlink()
-                folder.rmdir()
-
-
-def _lock(folder: Path) -> IO[str] | None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return None
-    lock = (folder / ".lock").open("w")
-    # Loader processes of a run that was killed a moment ago notice it within five seconds, or somewhat later.
-    for _ in range(120):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            time.sleep(0.1)
-    lock.close()
-    raise UserError(f"another process is training in {folder}; wait for it, or choose another run.out")
-
-
-def _same_run(config: TrainConfig, path: Path) -> None:
-    try:
-        before = TrainConfig.from_yaml(path)
-    except UserError as error:
-        raise UserError(
-            f"{path} is there, but is no configuration of this version ({error}); choose another run.out"
-        ) from error
-    names = config.differences(before)
-    if names:
-        mine, theirs = flatten(config), flatten(before)
-        shown = "\n  ".join(f"{name}: {theirs[name]!r} there, {mine[name]!r} now" for name in names)
-        raise UserError(
-            f"{path.parent} holds a run with another configuration:\n  {shown}\n"
-            "choose another --out (run.out), or give the same settings to go on with that run"
-        )
-
-
 def look_over(log: RunLog, setup: Setup) -> None:
     """What a quick look over the data finds is said, and left to the person."""
     findings = setup.findings()
@@ -302,7 +247,7 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
     for line in [*run.speed.lines(), *([data.note] if data.note else [])]:
         say(line)
     say("settings other than the defaults: " + " ".join(changed))
-    say(f"all of them: {run.folder / 'config.yaml'}")
+    say(f"all of them: {run.folder / CONFIG}")
     if resumed:
         say(f"going on from {run.folder / FILE}")
 

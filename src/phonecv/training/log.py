@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from phonecv.files import atomic_path
+from phonecv.files import atomic_path, named
+from phonecv.training.folder import check_still_there
 from phonecv.training.world import World
 
 Row = dict[str, float]
@@ -105,9 +106,9 @@ class RunLog:
             writer.writeheader()
             writer.writerows(self.rows)
         if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+            from phonecv.training.board import Board
 
-            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+            self.board = Board(self.folder / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Add a row."""
@@ -116,11 +117,11 @@ class RunLog:
         row = {"step": str(step), "epoch": f"{epoch:.4f}", "seconds": f"{self.seconds:.1f}"}
         row |= {name: _text(value) for name, value in values.items() if name in self.columns}
         self.rows.append(row)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        check_still_there(self.folder)
+        with named(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
         if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
+            self.board.write(step, values)
 
     def say(self, text: str) -> None:
         """A line for the person."""

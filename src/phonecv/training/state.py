@@ -14,6 +14,7 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
+from phonecv.training.folder import check_still_there
 
 FILE = "state.pt"
 FORMAT = 1
@@ -44,8 +45,16 @@ class Progress:
 
 def write_state(folder: Path, state: dict[str, Any], progress: Progress) -> None:
     """Put the state in the place of the last one."""
-    with atomic_path(folder / FILE) as path:
+    check_still_there(folder)
+    with atomic_path(folder / FILE, needs=_tensor_bytes(state)) as path:
         torch.save({"format": FORMAT, "progress": asdict(progress), **state}, path)
+
+
+def _tensor_bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_tensor_bytes, parts))
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Progress] | None:

@@ -369,7 +369,7 @@ def save_checkpoint(
     if layout == "phonecv":
         record = Record.of(model, training, source)
         metadata[KEY] = record.to_json()
-    with atomic_path(path) as temporary:
+    with atomic_path(path, needs=sum(value.nbytes for value in state.values())) as temporary:
         if path.suffix == ".safetensors":
             save_file(state, temporary, metadata)
         else:
