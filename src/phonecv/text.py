@@ -72,6 +72,6 @@ def brief(value: Any, most: int = LONGEST_NAME) -> str:
         return repr(value)
     if isinstance(value, list | tuple) and len(value) <= 8 and all(isinstance(n, int | float) for n in value):
         inner = ", ".join(brief(n) for n in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
     count = f" of {len(value):,}" if isinstance(value, list | tuple | dict) else ""
     return f"a {type(value).__name__}{count}"

@@ -33,6 +33,9 @@ _LONGEST_KEY, _WIDEST_KEY = 20_000, 64
 #: No array or tensor has more dimensions; more than any side is long.
 MAX_DIMENSIONS, _MAX_SIDE = 64, 2**48
 
+#: What making an array or tensor and copying an item cost, in bytes of a file that has its own; and most of all.
+_CALL, _ITEM, _MOST = 50, 16, 2**28
+
 #: numpy moved these modules in version 2; files of both ages exist.
 _NUMPY_CORES = ("numpy.core", "numpy._core")
 
@@ -242,7 +245,7 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.names, self.persistent = names, persistent
-        self.left = 2 * size + 1_000_000
+        self.left = min(2 * size + 1_000_000, _MOST)
 
     def run(self, stream: BinaryIO) -> Any:
         """Execute the program; whatever is on top of the stack at its end is the result."""
@@ -317,7 +320,7 @@ class Machine:
             return
         if len(arguments) > 16:
             raise Refused(f"it calls {function.path} with {len(arguments):,} arguments")
-        self.charge(sum(len(a) for a in arguments if type(a) in (list, tuple, str, bytes, bytearray)))
+        self.charge(_CALL + sum(_cost(argument) for argument in arguments))
         made = function.call(*arguments)
         if isinstance(made, bytes):
             self.charge(len(made))
@@ -332,7 +335,7 @@ class Machine:
             raise unsafe(symbol.path)
         made = Inert(symbol.path)
         if arguments and type(arguments[0]) is dict:  # what a mapping of another class is made from
-            self.charge(len(arguments[0]))
+            self.charge(_cost(arguments[0]))
             made.update(arguments[0])
         return made
 
@@ -341,12 +344,12 @@ class Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Array | Dtype):
             if type(state) is tuple and len(state) == 5 and type(state[4]) is str:
-                self.charge(len(state[4]))
+                self.charge(_cost(state[4]))
             target.__setstate__(state)
         elif isinstance(target, Inert):
             for part in state[:2] if type(state) is tuple else (state,):  # the second is that of __slots__
                 if isinstance(part, dict):
-                    self.charge(len(part))
+                    self.charge(_cost(part))
                     target.update(part)
         elif type(target) is not dict:
             # An ordered mapping's attributes, such as the versions in a state_dict, are not needed.
@@ -366,6 +369,13 @@ class Machine:
         if self.persistent is None:
             raise Refused("unsafe content: it refers to something outside of it, which a weight file has no use for")
         self.stack.append(self.persistent(identifier))
+
+
+def _cost(value: Any) -> int:
+    """What going through a value once costs."""
+    if type(value) in (str, bytes, bytearray):
+        return len(value)
+    return _ITEM * len(value) if isinstance(value, list | tuple | dict) else 0
 
 
 def _put_item(target: dict[Any, Any], key: Any, value: Any) -> None:

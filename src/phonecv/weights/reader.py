@@ -35,6 +35,8 @@ from phonecv.weights.torch_files import (
 MAX_BYTES = 2 * 2**30
 #: A header of 5,000 tensors has 0.5 MB; as objects it takes twenty times its length.
 MAX_HEADER_BYTES = 8 * 2**20
+#: More tensors than any checkpoint has; each takes time.
+_MOST_TENSORS = 20_000
 #: All tensors together may have so many times the bytes of the file: some share their values.
 _MOST_SHARED = 8
 #: How deep within mappings a training program may put weights.
@@ -239,6 +241,10 @@ def _safetensors_header(data: bytes) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise UserError("damaged safetensors file: its metadata are not texts")
+    if len(header) > _MOST_TENSORS:
+        raise UserError(
+            f"its header lists {len(header):,} tensors; checkpoints of more than {_MOST_TENSORS:,} are not read"
+        )
     end, available = 0, len(data) - 8 - length
     entries = []
     for name, entry in header.items():
@@ -255,13 +261,13 @@ def _safetensors_header(data: bytes) -> dict[str, str]:
 
 def _extent(name: str, entry: Any, available: int) -> tuple[int, int]:
     """First byte and end of a tensor's data, after checking that its shape asks for exactly these."""
-    damaged = f"damaged safetensors file: {brief(name, 200)}"
     try:
         dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"damaged safetensors file: the entry of {brief(name, 200)} is incomplete") from error
     if not isinstance(dtype, str) or dtype not in _SAFETENSORS_BYTES:
         raise UserError(f"{brief(name, 200)} has element type {brief(dtype)}; known: {', '.join(_SAFETENSORS_BYTES)}")
+    damaged = f"damaged safetensors file: {brief(name, 200)}"
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
         raise UserError(f"{damaged} has the shape {brief(shape)}; it has at most {MAX_DIMENSIONS} sides")
     if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, start, stop)):
