@@ -82,7 +82,7 @@ class Description:
             if self.file is None:
                 facts += [("form", self.model.form), ("classes", self.model.num_classes)]
             facts += [
-                ("preprocessing", _preprocessing_text(self.model.preprocessing)),
+                ("preprocessing", self.model.preprocessing.in_words()),
                 ("overrides", ", ".join(f"{key}={value}" for key, value in self.model.overrides.items())),
             ]
         return facts
@@ -241,14 +241,6 @@ def _dense_text(values: Mapping[str, Any]) -> str:
     if record.longest is None:
         return f"stretched to {record.size} x {record.size} px"
     return f"short side to {record.size} px, long side at most {record.longest} px"
-
-
-def _preprocessing_text(record: Preprocessing) -> str:
-    triples = " ".join(
-        f"{name} {', '.join(f'{value:g}' for value in getattr(record, name))}" for name in ("mean", "std")
-    )
-    resize = f"short side to {record.resize} px ({record.interpolation})"
-    return f"{resize}, centre crop {record.size} px, values 0..1, {triples}"
 
 
 def describe_model(

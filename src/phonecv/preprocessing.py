@@ -48,6 +48,14 @@ class Preprocessing:
         """Length of the short side before the crop, pixels (224 at crop 0.875 gives 256)."""
         return int(self.size / self.crop)
 
+    def in_words(self) -> str:
+        """What is done, on one line."""
+        triples = " ".join(
+            f"{name} {', '.join(f'{value:g}' for value in getattr(self, name))}" for name in ("mean", "std")
+        )
+        resize = f"short side to {self.resize} px ({self.interpolation})"
+        return f"{resize}, centre crop {self.size} px, values 0..1, {triples}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from phonecv.exporting.formats import EXPORTERS, resolve
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import captured
+from phonecv.exporting.record import find_record
 
 #: Of each kind. Fewer may go well by chance: what is merged hangs on which addresses are free.
 LAYERS = 6
+
+RECORD = {"model": "equal", "classes": ["ß", "b"], "outputs": ["logits"]}
 
 
 class Equal(nn.Module):
@@ -42,7 +45,7 @@ def job() -> Job:
     module: Any = Equal().eval().to(memory_format=torch.channels_last)
     assert not module.dense[0].weight.is_contiguous()
     assert not module.scales[0].is_contiguous()
-    return Job(module, torch.randn(2, 3, 8, 8), ("logits",), "m")
+    return Job(module, torch.randn(2, 3, 8, 8), ("logits",), "m", record=RECORD)
 
 
 @pytest.mark.slow
@@ -58,6 +61,8 @@ def test_no_two_share_a_weight(tmp_path: Path, job: Job, format: str) -> None:
     with torch.no_grad():
         wanted = job.module(job.example)[0].numpy()
     assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
+    # Alone, the file still says what it is.
+    assert find_record(made.path) == (RECORD if exporter.within else {})
     # What was handed over is as it was: other formats of the same call are written from it.
     layers: Any = job.module
     assert layers.dense[0].weight.is_contiguous(memory_format=torch.channels_last)

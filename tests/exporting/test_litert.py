@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 
 import phonecv
 from conftest import TINY
+from phonecv.benchmarking.page_models import open_models
+from phonecv.cli import main
 from phonecv.errors import UserError
 from phonecv.exporting import export, open_exported
 from phonecv.exporting import litert as exporter
@@ -21,6 +23,7 @@ from phonecv.exporting.job import Job, Written
 from phonecv.exporting.litert_report import Operator, gpu_refuses, outside_xnnpack
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import captured
+from phonecv.exporting.record import find_record, record_path
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
@@ -121,6 +124,68 @@ def test_the_record_beside_a_file_of_another_counts(tmp_path: Path) -> None:
     runner = open_exported(path)
     assert runner.class_names == ("r", "g", "b")
     assert (runner.preprocessing.size, runner.num_classes) == (8, 3)
+
+
+def with_record(path: Path, record: Mapping[str, Any]) -> Path:
+    """A file for pictures of 8 x 8 with the record inside and nothing beside it."""
+    model = flatbuffer_utils.read_model(str(file_of_another(path, (1, 8, 8, 3), axes=(1, 2))))
+    exporter._add_record(model, record)
+    flatbuffer_utils.write_model(model, str(path))
+    return path
+
+
+INSIDE = {
+    "model": "m",
+    "classes": ["r", "g", "b"],
+    "num_classes": 3,
+    "input_size": [8, 8],
+    "preprocessing": Preprocessing(size=8, mean=(0.1, 0.2, 0.3)).to_dict(),
+}
+
+
+def test_a_file_alone_is_known_by_the_record_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_record(tmp_path / "f.tflite", INSIDE)
+    assert find_record(path) == INSIDE
+    assert main(["info", str(path)]) == 0
+    assert "r, g, b" in capsys.readouterr().out
+    runner = open_exported(path)
+    assert (runner.class_names, runner.preprocessing.mean) == (("r", "g", "b"), (0.1, 0.2, 0.3))
+    (offered,) = open_models([path])
+    page = offered.to_page(0)
+    assert (page["classes"], page["input_size"]) == (["r", "g", "b"], [8, 8])
+    assert page["preprocessing"]["mean"] == [0.1, 0.2, 0.3]
+    assert not caplog.records
+    # What lies beside it says more, and counts.
+    record_path(path).write_text(json.dumps(INSIDE | {"precision": "int8"}))
+    assert find_record(path)["precision"] == "int8"
+
+
+@pytest.mark.parametrize("record", [b"[]", b"{", b"\xff\xfe{", b"[" * 100_000])
+def test_a_damaged_record_inside_is_named(tmp_path: Path, record: bytes) -> None:
+    path = with_record(tmp_path / "f.tflite", {"padding": "x" * len(record)})
+    content, own = path.read_bytes(), json.dumps({"padding": "x" * len(record)}).encode()
+    assert content.count(own) == 1
+    path.write_bytes(content.replace(own, record.ljust(len(own))))
+    with pytest.raises(UserError, match=r"the record in .*f\.tflite"):
+        find_record(path)
+
+
+def test_damage_anywhere_in_a_file_is_no_traceback(tmp_path: Path) -> None:
+    content = with_record(tmp_path / "f.tflite", INSIDE).read_bytes()
+    random, path = np.random.default_rng(0), tmp_path / "g.tflite"
+    outcomes = set()
+    for _ in range(300):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        places = random.integers(8, len(damaged), 40)
+        damaged[places] = random.integers(0, 256, 40)
+        path.write_bytes(damaged.tobytes())
+        try:
+            outcomes.add(type(find_record(path)))
+        except UserError:
+            outcomes.add(UserError)
+    assert outcomes == {dict, UserError}
 
 
 @pytest.mark.parametrize(

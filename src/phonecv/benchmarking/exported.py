@@ -15,14 +15,14 @@ from phonecv.exporting.formats import Exporter, get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import perform
-from phonecv.exporting.record import read_record
+from phonecv.exporting.record import find_record
 
 if TYPE_CHECKING:
     from phonecv.benchmarking.subject import Subject
 
 
 def open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int, int] | None) -> Subject:
-    """An exported file as a subject; what it is stands in the record beside it.
+    """An exported file as a subject; what it is stands in its record.
 
     Raises:
         UserError: there is no such file, it is in another form or of another size, or its runtime refuses it.
@@ -32,7 +32,7 @@ def open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int, 
     if not path.exists():
         raise UserError(f"there is no file {str(path)!r}")
     exporter.require()
-    record = read_record(path)
+    record = find_record(path)
     found = record.get("form", "unknown")
     if form == "training" and found != "training":
         raise UserError(f"{path} holds the {found} form; --form training needs a file exported with --form training")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,31 +84,14 @@ def open_models(sources: Sequence[str | Path]) -> list[PageModel]:
 
 
 def _open(path: Path, name: str) -> PageModel:
-    record = _record(path)
+    from phonecv.exporting.assumed import tell_assumed
+    from phonecv.exporting.record import find_record
+
+    record = find_record(path)
+    tell_assumed(path, record, Preprocessing())
     picture, outputs = _test(path, record)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return PageModel(path, name, FORMATS[path.suffix.lower()], digest, record, picture, outputs)
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """What lies beside the file; for an ONNX file alone what stands in it."""
-    from phonecv.exporting.record import read_record
-
-    record = read_record(path)
-    if record or path.suffix.lower() != ".onnx" or find_spec("onnx") is None:
-        return record
-    import onnx
-
-    from phonecv.exporting.onnx import PREFIX, refuse_outside_weights
-
-    refuse_outside_weights(path)
-    for entry in onnx.load(path, load_external_data=False).metadata_props:
-        if entry.key.startswith(PREFIX):
-            try:
-                record[entry.key.removeprefix(PREFIX)] = json.loads(entry.value)
-            except ValueError:
-                record[entry.key.removeprefix(PREFIX)] = entry.value
-    return record
 
 
 def _test(path: Path, record: Mapping[str, Any]) -> tuple[Path | None, tuple[tuple[float, ...] | None, ...]]:

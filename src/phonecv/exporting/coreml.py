@@ -22,7 +22,7 @@ from phonecv.exporting.coreml_package import Package, open_package
 from phonecv.exporting.coreml_program import read_program
 from phonecv.exporting.coreml_report import report
 from phonecv.exporting.job import Job, Session, Written
-from phonecv.exporting.record import read_record
+from phonecv.exporting.record import parse_record, read_record
 
 #: Of the record in a package's metadata.
 KEY = "phonecv"
@@ -226,7 +226,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         runtime=f"interpreter of Core ML programs (coremltools {version('coremltools')})",
         batch=batch,
         size=None if height is None or width is None else (height, width),
-        record=_record(package),
+        record=_record(package) or read_record(path),
     )
 
 
@@ -251,14 +251,15 @@ def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda images: (images.flip(1) if bgr else images).round().clamp(0, 255)
 
 
+def record_within(path: Path) -> dict[str, Any]:
+    """The record in a package; empty if it has none.
+
+    Raises:
+        UserError: no package, or a damaged one.
+    """
+    return _record(open_package(path))
+
+
 def _record(package: Package) -> dict[str, Any]:
     text = package.model.description.metadata.userDefined.get(KEY)
-    if text is None:
-        return read_record(package.path)
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{package.path} is damaged: its record is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{package.path} is damaged: its record is no record")
-    return found
+    return {} if text is None else parse_record(text, f"the record in {package.path}")

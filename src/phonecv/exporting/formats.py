@@ -28,6 +28,8 @@ class Exporter:
         packages: import names that the extra brings.
         function: import path "module:function" of the writer, ``(Job, folder) -> Written``.
         session: import path of the function that opens such a file, ``(path, threads=, precision=) -> Session``.
+        within: import path of the function that reads the record inside a file, ``(path) -> record``, and runs nothing
+            of it; empty where files of the format hold none.
         parts: suffixes of the other files that belong to the main one, which stand in its place.
         dynamic_batch: one file serves every batch size.
         dynamic_size: one file serves every height and width.
@@ -45,6 +47,7 @@ class Exporter:
     packages: tuple[str, ...]
     function: str
     session: str
+    within: str = ""
     parts: tuple[str, ...] = ()
     dynamic_batch: bool = False
     dynamic_size: bool = False
@@ -85,6 +88,7 @@ _ALL = (
         packages=("onnx", "onnxscript", "onnxruntime"),
         function="phonecv.exporting.onnx:write",
         session="phonecv.exporting.onnx:open_session",
+        within="phonecv.exporting.onnx:record_within",
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
@@ -100,6 +104,7 @@ _ALL = (
         packages=("openvino", "nncf", "onnx", "onnxscript"),
         function="phonecv.exporting.openvino:write",
         session="phonecv.exporting.openvino:open_session",
+        within="phonecv.exporting.openvino:record_within",
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
@@ -125,6 +130,7 @@ _ALL = (
         packages=("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
         function="phonecv.exporting.litert:write",
         session="phonecv.exporting.litert:open_session",
+        within="phonecv.exporting.litert:record_within",
         precisions=("float32", "fp16", "int8", "int8-weights"),
         refused=_no_mask_rcnn("LiteRT has no operator for RoIAlign"),
         checked_by="LiteRT",
@@ -137,6 +143,7 @@ _ALL = (
         packages=("coremltools",),
         function="phonecv.exporting.coreml:write",
         session="phonecv.exporting.coreml:open_session",
+        within="phonecv.exporting.coreml:record_within",
         precisions=("float32", "fp16", "int8-weights"),
         refused=_no_mask_rcnn("coremltools 9.0 converts no RoIAlign"),
         checked_by="interpreter of Core ML programs, not by Core ML",
@@ -168,6 +175,7 @@ _ALL = (
         packages=("torch",),
         function="phonecv.exporting.pt2:write",
         session="phonecv.exporting.pt2:open_session",
+        within="phonecv.exporting.pt2_check:checked_record",
         dynamic_batch=True,
         dynamic_size=True,
         isolated=False,

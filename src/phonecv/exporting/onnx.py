@@ -162,6 +162,15 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     )
 
 
+def record_within(path: Path) -> dict[str, Any]:
+    """The record in a file; empty if it has none.
+
+    Raises:
+        UserError: not an ONNX file, or one with weights outside its folder.
+    """
+    return metadata_record({entry.key: entry.value for entry in refuse_outside_weights(path).metadata_props})
+
+
 def metadata_record(entries: Mapping[str, str]) -> dict[str, Any]:
     """The record in an ONNX file's metadata; empty if it has none."""
     return {key.removeprefix(PREFIX): _value(text) for key, text in entries.items() if key.startswith(PREFIX)}

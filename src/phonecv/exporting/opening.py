@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
+from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.formats import EXPORTERS, exporter_for, resolve
 from phonecv.exporting.job import Session
-from phonecv.exporting.record import at_size, preprocessing_of
+from phonecv.exporting.record import at_size, preprocessing_of, record_path
 from phonecv.preprocessing import Preprocessing
 from phonecv.runner import Runner
 
@@ -40,7 +41,7 @@ def open_session(path: Path | str, *, threads: int | None = None, precision: str
 def open_exported(path: Path | str) -> Runner:
     """An exported classifier for evaluation or prediction, by its suffix.
 
-    Files without a record of ours get the usual preprocessing.
+    Files without a record of ours get the usual preprocessing, which is logged.
 
     Raises:
         UserError: no format has this suffix, its runtime is not installed, the file is broken, or it is no classifier.
@@ -65,7 +66,10 @@ def open_exported(path: Path | str) -> Runner:
     probe = session(torch.zeros(1, 3, side, side).numpy())
     if len(probe) != 1 or probe[0].ndim != 2:
         gives = ", ".join(str(list(output.shape)) for output in probe)
-        raise UserError(f"{path} gives {gives}; a classifier gives one table of logits, B x classes")
+        # Only a record says how to read what else a network gives.
+        lost = "" if record else f"; a detector's or segmenter's file needs its record, {record_path(path).name}"
+        raise UserError(f"{path} gives {gives}; a classifier gives one table of logits, B x classes{lost}")
+    tell_assumed(path, record, preprocessing, probe[0].shape[1])
     baked = record.get("input_range") == "pixels 0..255"
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
 
@@ -75,6 +79,10 @@ def open_exported(path: Path | str) -> Runner:
         return torch.from_numpy(session(images.numpy())[0]).float()
 
     names = record.get("classes")
+    if names and len(names) != probe[0].shape[1]:
+        raise UserError(
+            f"{path} gives {probe[0].shape[1]} classes, its record names {len(names)}; one is of another file"
+        )
     name, form = record.get("model") or path.name, record.get("form", "unknown")
     return Runner(
         description=f"{name}, {form} form, {session.runtime}",

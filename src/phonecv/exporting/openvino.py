@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from phonecv.errors import UserError
 from phonecv.exporting.job import Job, Session, Written
-from phonecv.exporting.record import read_record
+from phonecv.exporting.record import parse_record, read_record
 
 if TYPE_CHECKING:
     import openvino
@@ -111,7 +112,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         runtime=f"OpenVINO {openvino.__version__.partition('-')[0]}",
         batch=batch,
         size=(height, width) if height and width else None,
-        record=_record(model) or read_record(path),
+        record=record_within(path) or read_record(path),
     )
 
 
@@ -136,11 +137,19 @@ def _takes_pictures(port: Any) -> bool:
     return shape[1].is_static and shape[1].get_length() == 3
 
 
-def _record(model: openvino.Model) -> dict[str, Any]:
-    if not model.has_rt_info(RECORD):
-        return {}
+def record_within(path: Path) -> dict[str, Any]:
+    """The record in a graph's runtime information; empty if it has none. Needs no OpenVINO.
+
+    Raises:
+        UserError: not an OpenVINO file, or a damaged record.
+    """
+    content = path.read_bytes()
+    # Neither is in a file of OpenVINO's; both are what XML readers can be made to choke on.
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise UserError(f"{path} is not an OpenVINO file: it declares entities")
     try:
-        found = json.loads(model.get_rt_info(RECORD).astype(str))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = ElementTree.fromstring(content).find("/".join(["rt_info", *RECORD]))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UserError(f"{path} is not an OpenVINO file ({error})") from error
+    text = None if found is None else found.get("value")
+    return {} if text is None else parse_record(text, f"the record in {path}")

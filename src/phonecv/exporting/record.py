@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
+from phonecv.exporting.formats import exporter_for, resolve
 from phonecv.models import VisionModel
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
@@ -94,36 +94,47 @@ def read_record(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     beside = record_path(path)
-    if not beside.is_file():
-        return {}
+    return parse_record(beside.read_bytes(), str(beside)) if beside.is_file() else {}
+
+
+def parse_record(content: str | bytes, place: str) -> dict[str, Any]:
+    """A record from its JSON.
+
+    Args:
+        content: the text.
+        place: where it stands, for the message.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{beside} is not JSON ({error}); export the network again") from error
+        raise UserError(f"{place} is not JSON ({error}); export the network again") from error
     if not isinstance(found, dict):
-        raise UserError(f"{beside} does not hold a record; export the network again")
+        raise UserError(f"{place} does not hold a record; export the network again")
     return found
 
 
 def find_record(path: Path) -> dict[str, Any]:
-    """The record beside an exported file, or the one within an ONNX or torch.export file; empty if there is none.
+    """The record beside an exported file, or the one within it; empty if there is none.
 
     Runs nothing of the file.
 
     Raises:
-        UserError: it is damaged, or the file is one that is never opened.
+        UserError: it is damaged, the file is one that is never opened, or it lies alone and what reads it is missing.
     """
-    suffix = path.suffix.lower()
-    within: dict[str, Any] = {}
-    if suffix == ".onnx" and find_spec("onnx") is not None:
-        from phonecv.exporting.onnx import metadata_record, refuse_outside_weights
-
-        within = metadata_record({entry.key: entry.value for entry in refuse_outside_weights(path).metadata_props})
-    elif suffix == ".pt2":
-        from phonecv.exporting.pt2_check import checked_record
-
-        within = checked_record(path)
-    return read_record(path) or within
+    exporter = exporter_for(path)
+    beside = read_record(path)
+    if exporter is None or not exporter.within:
+        return beside
+    try:
+        within: dict[str, Any] = resolve(exporter.within)(path)
+    except ModuleNotFoundError:
+        if not beside:
+            exporter.require()
+        return beside
+    return beside or within
 
 
 def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreprocessing | None:
