@@ -175,7 +175,7 @@ def test_a_damaged_record_inside_is_named(tmp_path: Path, record: bytes) -> None
 def test_damage_anywhere_in_a_file_is_no_traceback(tmp_path: Path) -> None:
     content = with_record(tmp_path / "f.tflite", INSIDE).read_bytes()
     random, path = np.random.default_rng(0), tmp_path / "g.tflite"
-    outcomes = set()
+    outcomes: set[type] = set()
     for _ in range(300):
         damaged = np.frombuffer(content, np.uint8).copy()
         places = random.integers(8, len(damaged), 40)
