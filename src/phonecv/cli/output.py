@@ -77,12 +77,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
-    """The same table for a Markdown page."""
+    """The same table for a Markdown page, which wraps long cells by itself."""
     lines = [header, ["---:" if i in right else "---" for i in range(len(header))], *rows]
-    return "\n".join(
-        "| " + " | ".join(printable_cell("" if value is None else value).replace("|", "\\|") for value in row) + " |"
-        for row in lines
-    )
+    cells = [["" if value is None else _on_one_line(str(value)).replace("|", "\\|") for value in row] for row in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def fields(pairs: Sequence[tuple[str, object]]) -> str:
