@@ -202,7 +202,7 @@ def evaluate(
         on_progress: called with (done, all) after every batch.
         **options: more arguments of `evaluate_classifier` (list_file), `phonecv.detect.evaluation.evaluate_detector`
             (annotations, images, threshold) or `phonecv.segment.evaluate.evaluate_segmenter` (threshold,
-            reduce_zero_label, slide, scales, flip), and those of `load_checkpoint`, such as ``ema=True``.
+            reduce_zero_label, stored, slide, scales, flip), and those of `load_checkpoint`, such as ``ema=True``.
 
     Returns:
         An `EvalResult`, a `phonecv.detect.evaluation.DetectionResult`, or what `evaluate_segmenter` returns. Each

@@ -76,6 +76,22 @@ def test_batch_size_and_workers_change_nothing(root: Path) -> None:
         assert [one.miou for one in other.pictures] == [one.miou for one in results[0].pictures]
 
 
+def test_maps_in_colours_and_on_stored_pictures(root: Path, tmp_path: Path) -> None:
+    """Scores are those of the plain maps: read by the VOC palette, turned like their pictures."""
+    colours = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0)], dtype=np.uint8)
+    for path in (root / "annotations").rglob("*.png"):
+        Image.fromarray(colours[np.asarray(Image.open(path))]).save(path)
+    result = evaluate_segmenter(ByColour(), root, out=tmp_path / "out")
+    assert (result.scores.miou, result.count) == (1.0, 5)
+    assert "read by it ((0, 0, 0) is 0, (0, 128, 0) is 2" in str(result)
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    for path in (root / "images/val").iterdir():
+        Image.open(path).save(path, "PNG", exif=upside_down)
+    assert evaluate_segmenter(ByColour(), root).scores.miou < 0.9
+    assert evaluate_segmenter(ByColour(), root, stored=True, out=tmp_path / "stored").scores.miou == 1.0
+
+
 def test_files(root: Path, tmp_path: Path) -> None:
     spoil(root, 2)
     (root / "annotations/val/1.png").write_bytes(b"")

@@ -22,6 +22,7 @@ def evaluate(
     images: Path | None = None,
     threshold: float | None = None,
     reduce_zero_label: bool | None = None,
+    stored: bool | None = None,
     slide: Slide = None,
     scales: Scales = None,
     flip: Flip = None,
@@ -58,6 +59,7 @@ def evaluate(
             the best F1 (AP needs none). Segmenters: values from this one on are class 1 (black and white label maps).
         reduce_zero_label: The value 0 means nothing and 1 is the first class, as in ADE20K (segmenters); by default
             whichever fits the model.
+        stored: Label maps are drawn on the pictures as stored, not as their EXIF note turns them (segmenters).
         batch_size: Pictures per step; by default what suits the model and the device.
         workers: Loader processes or threads; by default chosen from the cores.
         amp: Autocast; figures are usually published without.
@@ -79,7 +81,7 @@ def evaluate(
         limit=limit,
         on_progress=progress("evaluated"),
         **given(list_file=list_file, annotations=annotations, images=images, threshold=threshold),
-        **given(reduce_zero_label=reduce_zero_label, slide=slide, scales=scales, flip=flip),
+        **given(reduce_zero_label=reduce_zero_label, stored=stored, slide=slide, scales=scales, flip=flip),
         **chosen,
     )
     if json:

@@ -40,7 +40,8 @@ def check_content(split: LabelSplit) -> str:
     folder = printable(split.labels[0].parent)
     if not usable:
         raise UserError(
-            f"none of the {count} label maps of {split.split!r} looked into can be used; the first: {first}"
+            f"none of the {count} label maps of {split.split!r} looked into can be used; `phonecv audit` tells"
+            f" more of it; the first: {first}"
         )
     what = f"every labelled pixel is {split.classes[min(seen)]!r}" if seen else "no pixel belongs to a class"
     some = "" if count == len(split) else f" in the {count} label maps looked into"

@@ -93,10 +93,12 @@ class MapReading:
             if grays is not None:
                 return grays
             colours = decode(np.unique(pixels.values))
+            why = "nothing says what its colours mean; name them in classes.csv beside the folders (name,r,g,b)"
+            if len(colours) > IGNORE:
+                why = "so many are no classes: a photograph, or a map drawn with smoothing or saved as JPEG on its way"
             raise LabelFormatError(
                 path,
-                f"a colour picture ({len(colours)} colours: {shown(colours)}) where a label map is expected, and"
-                " nothing says what its colours mean; name them in classes.csv beside the folders (name,r,g,b)",
+                f"a colour picture ({len(colours)} colours: {shown(colours)}) where a label map is expected, and {why}",
             )
         numbers, known = self.key(pixels.values)
         if not known.all():

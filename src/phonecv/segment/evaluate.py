@@ -133,6 +133,7 @@ def evaluate_segmenter(
     split: str = "val",
     reduce_zero_label: bool | None = None,
     threshold: Level | None = None,
+    stored: bool = False,
     out: Path | str | None = None,
     batch_size: Count = 8,
     workers: Workers | None = None,
@@ -155,6 +156,7 @@ def evaluate_segmenter(
         reduce_zero_label: the value 0 means nothing and 1 is class 0 (ADE20K). None takes whichever makes the data's
             classes the model's, else False.
         threshold: values from this one on are class 1, all others class 0 (black and white masks).
+        stored: label maps are drawn on the pictures as stored, see `phonecv.data.labelmaps.read_label_split`.
         out: folder for tables and pictures, see `phonecv.segment.report.write_evaluation`.
         batch_size: pictures per step; no result depends on it.
         workers: loader processes; None chooses.
@@ -180,8 +182,10 @@ def evaluate_segmenter(
         # Without a class file the model's classes are all there is to go by.
         classes = None if find_class_file(Path(data)) is not None else runner.classes
         data = read_label_split(
-            data, split, reduce_zero_label=bool(reduce_zero_label), threshold=threshold, classes=classes
+            data, split, reduce_zero_label=bool(reduce_zero_label), threshold=threshold, classes=classes, stored=stored
         )
+        if data.reading.note:
+            notes.append(data.reading.note)
     outputs = match_outputs(runner, data)
     part = data if limit is None else data.first(limit)
     meter = SegmentMeter(len(runner.classes), runner.device)
