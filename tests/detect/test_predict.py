@@ -329,6 +329,91 @@ def test_turned_films_stand_upright(tmp_path: Path) -> None:
     assert boxes[0] == pytest.approx([5, 71, 10, 20], abs=2)
 
 
+def write_frames(path: Path, times: Sequence[float], codec: str = "mpeg4") -> Path:
+    """One frame at each of the times."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for moment in times:
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 240, dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(moment * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_uneven_times_are_kept(tmp_path: Path) -> None:
+    """A screen recording, a phone in the dark: frames come when they come."""
+    times = [0, 0.033, 0.066, 1, 1.033, 3, 3.033, 5]
+    result = predict_video(dark_runner(), write_frames(tmp_path / "uneven.mp4", times), out=tmp_path / "out")
+    assert result.lines is not None
+    assert result.video is not None
+    lines = [json.loads(line)["time"] for line in result.lines.read_text().splitlines()]
+    assert lines == pytest.approx(times, abs=2e-3)
+    assert [time for time, _ in read_film(result.video)] == pytest.approx(times, abs=2e-3)
+    assert result.error == ""
+
+
+def test_what_is_wrong_with_a_video_is_said(tmp_path: Path, film: Path) -> None:
+    av = pytest.importorskip("av")
+    sound = tmp_path / "sound.mp4"
+    with av.open(str(sound), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = film.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(content[: content.index(b"moov") - 4])
+    strange = write_frames(tmp_path / "strange.mkv", [0, 0.1])
+    strange.write_bytes(strange.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_NEVER/HEARD/OF"[:15]))
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "folder.mp4").mkdir()
+    cases = {
+        "sound.mp4": "no picture in this file, only sound or data",
+        "cut.mp4": "index of the video is missing .* cut off; copy it again",
+        "strange.mkv": "coded in a way that this build of av does not know; convert it to H.264",
+        "empty.mp4": "an empty file",
+        "folder.mp4": "a folder, not a video",
+    }
+    for name, message in cases.items():
+        for run in (predict_video, lambda runner, source, out: detect_all(runner, [source], out=out)):
+            with pytest.raises(UserError, match=rf"{name}: .*{message}"):
+                run(dark_runner(), tmp_path / name, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_that_ends_early_says_so(tmp_path: Path) -> None:
+    """Half of a file whose header gives the whole length."""
+    whole = write_frames(tmp_path / "whole.mkv", [number / 5 for number in range(40)], "mpeg4")
+    assert predict_video(dark_runner(), whole).error == ""
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = predict_video(dark_runner(), cut)
+    assert 5 < result.frames < 35
+    assert "s of 7.8 s: it is cut off or damaged" in result.error or "s of 8.0 s: it is cut off" in result.error
+    assert predict_video(dark_runner(), cut, limit=3).error == ""
+
+
+def test_videos_of_one_name_and_a_folder_of_videos(film: Path, tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "film.mp4").write_bytes(film.read_bytes())
+    done = detect_all(dark_runner(), [tmp_path / "one/film.mp4", tmp_path / "two"], out=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "film-detections.mp4", "film-detections.jsonl", "film-detections-2.mp4", "film-detections-2.jsonl",
+    }  # fmt: skip
+    assert [one.frames for one in done if isinstance(one, video.VideoDetections)] == [FRAMES, FRAMES]
+
+
+def test_a_video_is_no_picture(film: Path) -> None:
+    (one,) = predict_detector(dark_runner(), film)
+    assert one.error.startswith("a video, which `phonecv predict` reads with a detector")
+
+
 def test_pictures_and_videos_together(photos: Path, film: Path, tmp_path: Path) -> None:
     done = detect_all(dark_runner(), [photos / "a", film], out=tmp_path / "out")
     assert [type(one).__name__ for one in done] == ["PictureDetections", "VideoDetections"]

@@ -313,6 +313,8 @@ def _unidentified_reason(path: Path) -> str:
     return f"{''.join(known[:1])}not a picture in a format that is read here ({', '.join(FORMATS)})"
 
 
+_VIDEO = "a video, which `phonecv predict` reads with a detector"
+
 #: Kinds of files that are not read, and what their bytes from some place on are.
 _OTHER_KINDS = {
     "a JPEG XL picture": (4, b"JXL \r\n"),
@@ -320,7 +322,11 @@ _OTHER_KINDS = {
     "a JPEG 2000 picture": (4, b"jP  \r\n"),
     "a Photoshop file": (0, b"8BPS"),
     "a RAW picture of a camera": (4, b"ftypcrx"),
-    "a video": (4, b"ftyp"),
+    _VIDEO: (4, b"ftyp"),
+    f"{_VIDEO} (Matroska or WebM)": (0, b"\x1aE\xdf\xa3"),
+    f"{_VIDEO} (AVI)": (8, b"AVI "),
+    f"{_VIDEO} (MPEG)": (0, b"\0\0\1\xba"),
+    f"{_VIDEO} (transport stream)": (0, b"G@"),
     "a PDF": (0, b"%PDF"),
     "an OpenEXR picture": (0, b"v/1\x01"),
     "a NumPy array": (0, b"\x93NUMPY"),

@@ -208,15 +208,20 @@ def draw_picture(prediction: PictureDetections, out: Path, name: str) -> Path | 
 
 
 def _names(predictions: Sequence[PictureDetections]) -> list[str]:
-    """A name for each drawn picture: its own with .jpg, numbered where several are called alike."""
+    """A name for each drawn picture: its own with .jpg."""
+    stems = [printable(prediction.path.stem)[:80].replace("\\", "_") for prediction in predictions]
+    return [f"{stem}.jpg" for stem in unique_names(stems)]
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names, numbered where several are alike but for letter case."""
     taken: set[str] = set()
-    names = []
-    for prediction in predictions:
-        stem, number = printable(prediction.path.stem)[:80].replace("\\", "_"), 1
-        name = f"{stem}.jpg"
-        while name.casefold() in taken:
+    unique = []
+    for name in names:
+        other, number = name, 1
+        while other.casefold() in taken:
             number += 1
-            name = f"{stem}-{number}.jpg"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+            other = f"{name}-{number}"
+        taken.add(other.casefold())
+        unique.append(other)
+    return unique

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
+from phonecv.data.images import scan_images
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.predict import PictureDetections, predict_detector
+from phonecv.detect.predict import PictureDetections, predict_detector, unique_names
 from phonecv.detect.runner import DetectRunner, open_detector
-from phonecv.detect.video import VideoDetections, is_video, predict_video
+from phonecv.detect.video import VideoDetections, is_video, output_name, predict_video
 from phonecv.errors import UserError
 from phonecv.options import Count, Share, Workers, checked
+from phonecv.text import printable
 
 
 @checked
@@ -36,7 +38,7 @@ def detect_all(
 
     Args:
         model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
-        sources: pictures, folders of pictures, patterns, and videos.
+        sources: pictures, folders of pictures, patterns, videos, and folders with videos and no pictures.
         camera: number or device of a camera.
         out: folder for tables, drawn pictures and videos, see `write_detections` and `predict_video`.
         threshold: least score, 0.3 if None.
@@ -53,13 +55,15 @@ def detect_all(
     Raises:
         UserError: unusable model or source, or a number out of range.
     """
+    sources = [inner for source in sources for inner in _videos_of(Path(source)) or [source]]
     streams = [(str(source), False) for source in sources if is_video(source)]
     pictures = [source for source in sources if not is_video(source)]
     if camera is not None:
         streams.append((camera, True))
     missing = [name for name, live in streams if not live and not Path(name).is_file()]
     if missing:
-        raise UserError(f"{missing[0]!r}: no such file")
+        what = "a folder, not a video" if Path(missing[0]).is_dir() else "no such file"
+        raise UserError(f"{printable(missing[0])}: {what}")
     least = THRESHOLD if threshold is None else threshold
     runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
     done: list[PictureDetections | VideoDetections] = []
@@ -70,6 +74,16 @@ def detect_all(
         if on_frame is not None:
             on_frame({"frame": number, "time": round(moment, 4), "detections": entries})
 
-    for name, live in streams:
-        done.append(predict_video(runner, name, camera=live, out=out, threshold=threshold, on_frame=tell))
+    names = unique_names([output_name(name, camera=live) for name, live in streams])
+    for (source, live), name in zip(streams, names, strict=True):
+        done.append(
+            predict_video(runner, source, camera=live, out=out, threshold=threshold, file_name=name, on_frame=tell)
+        )
     return done
+
+
+def _videos_of(folder: Path) -> list[Path]:
+    """The videos of a folder that holds no pictures."""
+    if not folder.is_dir() or next(scan_images(folder), None) is not None:
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_video(path))

@@ -46,6 +46,9 @@ _TICKS = 60_000
 #: The best encoder of those that a build of FFmpeg may have.
 _ENCODERS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("h264", {}), ("mpeg4", {"qscale": "4"}))
 
+#: Parts of a file that are looked at where FFmpeg finds nothing.
+_MOST_BOXES = 100
+
 #: Damaged packets that are passed over before a file is given up.
 _MOST_DAMAGED = 100
 
@@ -111,6 +114,7 @@ def predict_video(
     device: str | torch.device | None = None,
     amp: str = "none",
     limit: Count | None = None,
+    file_name: str | None = None,
     on_frame: Callable[[int, float, list[dict[str, Any]]], None] | None = None,
     **loading: Any,
 ) -> VideoDetections:
@@ -128,6 +132,7 @@ def predict_video(
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
         limit: only the first frames.
+        file_name: of the files in `out`, without extension; None takes that of the source.
         on_frame: called with number, time and detections of every frame.
         **loading: arguments of `load_checkpoint`.
 
@@ -142,9 +147,8 @@ def predict_video(
     with container:
         runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
         start = time.perf_counter()
-        name = f"camera-{Path(str(source)).name}" if camera else printable(Path(source).stem)[:80]
-        # A video of the folder itself must not be overwritten by its own copy.
-        name = f"{name}-detections"
+        name = file_name or output_name(source, camera=camera)
+        last = 0.0
         with _writer(av, out, name) as write:
             try:
                 for number, (moment, picture) in enumerate(_frames(av, container)):
@@ -154,7 +158,7 @@ def predict_video(
                     entries = plain_detections(found, runner.classes)
                     counted.update(entry["category"] for entry in entries)
                     write(number, moment, picture, found, runner.classes, entries)
-                    frames += 1
+                    frames, last = frames + 1, moment
                     if on_frame is not None:
                         on_frame(number, moment, entries)
             except KeyboardInterrupt:
@@ -163,6 +167,8 @@ def predict_video(
                 error = f"cannot be read further ({problem})"
             if not frames and not error:
                 error = "holds no frame that can be decoded"
+            if not error and limit is None and not camera:
+                error = _missing_end(container, last)
             if not frames:
                 raise UserError(f"{printable(str(source))}: {error}")
     folder = None if out is None else Path(out)
@@ -175,6 +181,28 @@ def predict_video(
         time.perf_counter() - start,
         error,
     )
+
+
+def output_name(source: Path | str, *, camera: bool = False) -> str:
+    """What the files of a video are called, without extension.
+
+    A video of the folder itself must not be overwritten by its own copy, hence the ending.
+    """
+    stem = f"camera-{Path(str(source)).name}" if camera else printable(Path(source).stem)[:80]
+    return f"{stem}-detections"
+
+
+def _missing_end(container: Any, last: float) -> str:
+    """Whether a video ended long before the length that its header gives, or ""; sound may be longer."""
+    stream = container.streams.video[0]
+    if stream.duration is not None and stream.time_base is not None:
+        length = float(stream.duration * stream.time_base)
+    elif len(container.streams) == 1 and container.duration is not None:
+        length = container.duration / 1_000_000
+    else:
+        return ""
+    slack = max(1.0, 0.02 * length, 3 / float(stream.average_rate or 30))
+    return f"ended at {last:.1f} s of {length:.1f} s: it is cut off or damaged" if last < length - slack else ""
 
 
 def _decoder() -> ModuleType:
@@ -197,18 +225,57 @@ def _open(av: ModuleType, source: str, *, camera: bool) -> Any:
         place = pattern.format(source) if source.isdecimal() else source
     elif not Path(source).is_file():
         # Without this check FFmpeg would also open addresses of the network and its own virtual sources.
-        raise UserError(f"{printable(source)}: no such file")
+        raise UserError(f"{printable(source)}: {'a folder, not a video' if Path(source).is_dir() else 'no such file'}")
     else:
         place = f"file:{source}"
     try:
         container = av.open(place, **options)
     except (av.error.FFmpegError, ValueError) as error:
-        what = "no camera that can be opened" if camera else "not a video that can be read"
+        what = "no camera that can be opened" if camera else _unreadable(Path(source))
         raise UserError(f"{printable(place.removeprefix('file:'))}: {what} ({_reason(error)})") from error
-    if not container.streams.video:
+    try:
+        if not container.streams.video:
+            raise UserError(f"{printable(source)}: there is no picture in this file, only sound or data")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UserError(
+                f"{printable(source)}: its pictures are coded in a way that this build of av does not know; convert it"
+                " to H.264, for example with `ffmpeg -i FILE new.mp4`"
+            )
+        if not stream.width * stream.height:
+            raise UserError(f"{printable(source)}: its header gives pictures of no size; it may be cut off or damaged")
+    except UserError:
         container.close()
-        raise UserError(f"{printable(source)}: there is no picture in this file, only sound or data")
+        raise
     return container
+
+
+def _unreadable(path: Path) -> str:
+    """Why FFmpeg can't open a file, as far as its first bytes tell."""
+    if not path.stat().st_size:
+        return "an empty file"
+    boxes = _boxes(path)
+    if b"mdat" in boxes and b"moov" not in boxes:
+        return (
+            "the index of the video is missing (no moov box), so its recording or copy was cut off; copy it again, or"
+            " mend it with a tool such as untrunc and a whole video of the same camera"
+        )
+    return "not a video that can be read"
+
+
+def _boxes(path: Path) -> list[bytes]:
+    """Names of the outermost parts of an MP4 or QuickTime file."""
+    names: list[bytes] = []
+    with path.open("rb") as file:
+        while len(names) < _MOST_BOXES and len(head := file.read(16)) >= 8:
+            size, name = int.from_bytes(head[:4], "big"), head[4:8]
+            names.append(name)
+            if size == 1 and len(head) == 16:
+                size = int.from_bytes(head[8:], "big")
+            if size < 8:  # up to the end of the file, or nonsense
+                break
+            file.seek(size - len(head), 1)
+    return names
 
 
 def _reason(error: Exception) -> str:
