@@ -72,6 +72,44 @@ def atomic_path(destination: Path | str, *, needs: int = 0) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(destination: Path | str) -> Iterator[Path]:
+    """A folder beside `destination` to make it in; removed afterwards, and never named to the person.
+
+    Missing parent folders are made.
+
+    Raises:
+        NoRoom: there is no room for what is written there.
+        OSError: nothing can be written there; names `destination`.
+    """
+    destination = Path(destination)
+    with named(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _named_by_its_parent(destination):
+            name = tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.stem[:40]}-{os.getpid()}-")
+        try:
+            yield Path(name)
+        except OSError as error:
+            if str(error.filename).startswith(name):
+                raise OSError(error.errno, error.strerror, str(destination)) from error
+            raise
+        finally:
+            shutil.rmtree(name, ignore_errors=True)
+
+
+def check_writable(destination: Path) -> None:
+    """Check, before any work, that a file or folder could be written.
+
+    Raises:
+        UserError: the nearest folder there is no folder, or may not be written to.
+    """
+    parent = next(parent for parent in destination.absolute().parents if os.path.lexists(parent))
+    if not parent.is_dir():
+        raise UserError(f"{destination} cannot be written: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{destination} cannot be written: no permission to write to {parent}")
+
+
+@contextmanager
 def named(path: Path, *, needs: int = 0) -> Iterator[None]:
     """Let an error of the file system within name `path`, where it names no other file.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from phonecv.cli import app as program
 from phonecv.cli import main
 from phonecv.cli.output import markdown_table, printable, text_table
 from phonecv.errors import UserError
+from phonecv.files import scratch_folder
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -58,6 +60,23 @@ def test_ctrl_c_is_status_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     raising(monkeypatch, KeyboardInterrupt())
     done = run("models")
     assert (done.status, done.err) == (130, "phonecv: stopped\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_takes_away_what_was_being_written(
+    number: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(tokens: object, **_: object) -> None:
+        with scratch_folder(tmp_path / "net.onnx") as folder:
+            (folder / "half").write_text("x")
+            os.kill(os.getpid(), number)
+            raise AssertionError("not reached")
+
+    monkeypatch.setattr(program, "app", work)
+    done = run("export")
+    assert (done.status, done.err) == (128 + number, f"phonecv: stopped by {signal.Signals(number).name}\n")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/root/x"), OSError(28, "No space left")])

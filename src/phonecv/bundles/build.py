@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
-from phonecv.files import write_text
+from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.options import check_options
 
 if TYPE_CHECKING:
@@ -97,6 +96,7 @@ def bundle(
     path = Path(destination)
     if path.exists() and not force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
+    check_writable(path)
     exporters = [get_exporter(format) for format in dict.fromkeys(formats)]
     for exporter in exporters:
         exporter.require()
@@ -111,9 +111,8 @@ def bundle(
     stem = name or (Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name)
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
     stated = _licence(licence, model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}-") as place:
-        folder = Path(place) / (path.stem if path.suffix == ".zip" else path.name)
+    with scratch_folder(path) as place:
+        folder = place / (path.stem if path.suffix == ".zip" else path.name)
         folder.mkdir()
         for exporter in exporters:
             export(

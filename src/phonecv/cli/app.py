@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ from phonecv.cli import (
     train,
 )
 from phonecv.cli.output import printable
+from phonecv.cli.stop import Stopped, stoppable
 from phonecv.errors import UserError, did_you_mean
 from phonecv.training.threads import wait_quietly
 
@@ -84,19 +86,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 fine, 1 the verb's own "no" (such as audit findings), 2 a mistake to mend, 130 stopped
-        by Ctrl-C, 141 when the reader of a pipe went away.
+        by Ctrl-C, 143 by SIGTERM, 141 when the reader of a pipe went away.
     """
     _before_torch()
     tokens, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     handler = _log_to_stderr()
     try:
-        status = app(tokens, print_error=False, exit_on_error=False, verbose=False)
+        with stoppable():
+            status = app(tokens, print_error=False, exit_on_error=False, verbose=False)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             raise
-        _complain("stopped", kind="")
-        return 130
+        _complain(f"stopped by {stop}" if isinstance(stop, Stopped) else "stopped", kind="")
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         # The interpreter flushes stdout once more when it ends; that must not fail a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

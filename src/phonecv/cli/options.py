@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 from cyclopts import Parameter
 
 from phonecv.errors import UserError
+from phonecv.files import check_writable
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -141,6 +142,7 @@ def destination(path: Path, *, force: bool, source: str, suffix: str = "") -> Pa
         raise UserError(f"source and destination are both {str(path)!r}; choose another destination")
     if path.exists() and not force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
+    check_writable(path)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.record import check_size, describe, record_path
-from phonecv.files import write_json, write_text
+from phonecv.files import check_writable, scratch_folder, write_json, write_text
 from phonecv.options import Count, checked
 from phonecv.preprocessing import DensePreprocessing
 
@@ -125,6 +124,7 @@ def export(
     """
     exporter = get_exporter(format) if format is not None else _by_suffix(destination)
     path = destination_of(model, destination, exporter)
+    check_writable(path)
     if form not in ("deploy", "training"):
         raise UserError(f"form {form!r} is not one of deploy, training")
     _check_precision(exporter, precision)
@@ -169,9 +169,8 @@ def export(
             job, tensor.numpy(), dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size
         )
     expected = expected_outputs(job, batches or [tensor[:1].numpy()])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}-") as place:
-        folder = Path(place) / "files"
+    with scratch_folder(path) as place:
+        folder = place / "files"
         folder.mkdir()
         done = _performed(exporter, job, folder, batches, path)
         comparison = None

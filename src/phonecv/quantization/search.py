@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, get_exporter
 from phonecv.exporting.run import prepared
-from phonecv.files import write_json
+from phonecv.files import check_writable, scratch_folder, write_json
 from phonecv.models import VisionModel
 from phonecv.options import Count, checked
 from phonecv.quantization.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
@@ -79,6 +78,7 @@ def quantize(
     """
     exporters = [get_exporter(name) for name in dict.fromkeys(formats)]
     _check(exporters, precision, max_drop)
+    check_writable(Path(folder) / "file")
     from phonecv.create import load_network
     from phonecv.quantization.state import state_of
 
@@ -177,8 +177,8 @@ def _search(
 ) -> FormatResult:
     trials: list[Trial] = []
     for method in methods:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:40]}-") as folder:
-            path = Path(folder) / target.name
+        with scratch_folder(target) as folder:
+            path = folder / target.name
             trial = workshop.attempt(method, format, path)
             trials.append(trial)
             if on_trial is not None:
