@@ -103,7 +103,7 @@ class EvalResult:
     @property
     def accuracy(self) -> Accuracy:
         """The counts as a pair of shares."""
-        return Accuracy(self.count, self.top1, self.top5)
+        return Accuracy(self.count, self.top1, self.top5, len(self.classes))
 
     @property
     def top1_percent(self) -> float:
@@ -136,14 +136,15 @@ class EvalResult:
 
     def summary(self) -> dict[str, Any]:
         """The figures as plain values for JSON."""
+        five = {"top5": self.top5, "top5_percent": round(self.top5_percent, 4)} if self.accuracy.five_guesses else {}
         return {
             "model": self.model,
             "data": self.data,
             "count": self.count,
             "top1": self.top1,
-            "top5": self.top5,
             "top1_percent": round(self.top1_percent, 4),
-            "top5_percent": round(self.top5_percent, 4),
+            "top1_error": round(self.accuracy.error, 4),
+            **five,
             "skipped": len(self.skipped),
             "seconds": round(self.seconds, 3),
             "notes": list(self.notes),

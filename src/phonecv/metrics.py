@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+#: With so many classes or fewer, "within five guesses" says nothing.
+FIVE = 5
+
+
+def standard_error(right: float, count: float) -> float:
+    """Standard error in percent points of a share of right answers: how much it would differ on other such images.
+
+    That of the binomial distribution. All or none right is counted as if half an image were not: a few images that are
+    all right do not prove that every image would be.
+    """
+    if not count:
+        return 0.0
+    share = min(max(right, 0.5), count - 0.5) / count
+    return 100.0 * math.sqrt(share * (1 - share) / count)
+
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How many of `count` images were right at the first guess, and within the first five."""
+    """How many of `count` images were right at the first guess, and within the first five.
+
+    Attributes:
+        count: images.
+        top1: right at the first guess.
+        top5: right within five guesses.
+        classes: among how many; with five or fewer, or 0 for unknown, see `__str__`.
+    """
 
     count: int
     top1: int
     top5: int
+    classes: int = 0
 
     @property
     def top1_percent(self) -> float:
@@ -26,11 +50,20 @@ class Accuracy:
         """Share right within five guesses, in percent; 0 for no images."""
         return 100.0 * self.top5 / self.count if self.count else 0.0
 
+    @property
+    def error(self) -> float:
+        """Standard error of `top1_percent`."""
+        return standard_error(self.top1, self.count)
+
+    @property
+    def five_guesses(self) -> bool:
+        """Whether top-5 says anything."""
+        return not 0 < self.classes <= FIVE
+
     def __str__(self) -> str:
-        return (
-            f"{self.top1}/{self.count} top-1 ({self.top1_percent:.2f} %), "
-            f"{self.top5}/{self.count} top-5 ({self.top5_percent:.2f} %)"
-        )
+        """Top-1 with its standard error; top-5 where there are more than five classes."""
+        text = f"{self.top1}/{self.count} top-1 ({self.top1_percent:.2f} ± {self.error:.2f} %)"
+        return f"{text}, {self.top5}/{self.count} top-5 ({self.top5_percent:.2f} %)" if self.five_guesses else text
 
 
 class TopK:

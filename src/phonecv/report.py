@@ -110,7 +110,8 @@ def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str
     if evaluation:
         count = evaluation["count"]
         shown.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
-        shown.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
+        if "top5" in evaluation:  # it says nothing among five classes
+            shown.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
     if forms:
         deploy = forms["forms"]["deploy"]
         shown.append((f"{deploy['parameters'] / 1e6:.2f} M", "parameters, deploy form"))

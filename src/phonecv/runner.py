@@ -15,10 +15,8 @@ from phonecv.class_mapping import display_names
 from phonecv.create import load_network
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel
+from phonecv.precision import AMP_TYPES, low_precision
 from phonecv.preprocessing import Preprocessing
-
-#: Arithmetic of evaluation; "none" is float32.
-AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: Pixels of the batch that a CPU takes at once: eight pictures of 224 px. The maps of larger batches do not stay in the
 #: caches, and glibc gives their memory back to the system after every layer: MobileOne-S0 took twice as long per
@@ -141,7 +139,7 @@ def torch_runner(model: VisionModel, *, device: str | torch.device | None = None
     if model.num_classes == 0:
         raise UserError(f"{model.name or 'this network'} has no classifier, so there is nothing to evaluate or predict")
     place = pick_device(device)
-    low = AMP_TYPES[amp]
+    low = low_precision(amp, place)
     # A copy: the person's network keeps its device, mode and precision.
     network = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from phonecv.metrics import Accuracy, TopK, label_rank
+from phonecv.metrics import Accuracy, TopK, label_rank, standard_error
 
 
 def plain_counts(logits: torch.Tensor, labels: torch.Tensor) -> list[int]:
@@ -60,8 +63,23 @@ def test_counts_add_up_over_parts() -> None:
     assert torch.equal(first.counts + second.counts, whole.counts)
 
 
+def test_the_standard_error_is_that_of_repeated_samples() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.binomial(66, 0.9, 20_000) / 66 * 100
+    assert standard_error(0.9 * 66, 66) == pytest.approx(shares.std(), rel=0.03)
+    # All right is not certain: half a picture is taken as wrong.
+    for right in (0, 66):
+        assert standard_error(right, 66) == pytest.approx(100 * math.sqrt(0.5 * 65.5) / 66)
+    assert standard_error(0, 0) == 0
+
+
 def test_text_and_shape() -> None:
-    assert str(Accuracy(200, 171, 192)) == "171/200 top-1 (85.50 %), 192/200 top-5 (96.00 %)"
+    assert str(Accuracy(200, 171, 192)) == "171/200 top-1 (85.50 ± 2.49 %), 192/200 top-5 (96.00 %)"
+    assert (
+        str(Accuracy(66, 64, 66, 3)) == "64/66 top-1 (96.97 ± 2.11 %)"
+    )  # of three classes all are among the first five
+    assert "top-5" not in str(Accuracy(9, 8, 9, 5))
+    assert "top-5" in str(Accuracy(9, 8, 9, 6))
     assert Accuracy(0, 0, 0).top1_percent == 0.0
     with pytest.raises(ValueError, match="B x 4"):
         TopK(4, "cpu").update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))

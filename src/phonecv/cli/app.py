@@ -11,7 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, Parameter
-from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from phonecv._version import __version__
 from phonecv.cli import (
@@ -124,6 +130,11 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
         if isinstance(error, UnknownCommandError) and verb is None and tokens:
             what = "option" if tokens[0].startswith("-") else "verb"
             return f"unknown {what} {tokens[0]!r}{did_you_mean(tokens[0], VERBS)} (verbs: {', '.join(VERBS)})"
+        if isinstance(error, UnknownOptionError) and verb in ("train", "distill"):
+            option = error.token.keyword or error.token.value
+            setting = train.setting_for(option)
+            if setting is not None:
+                return f"unknown option {option!r}; settings are written without dashes: {setting}"
         if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
             return f"unexpected argument {error.unused_tokens[0]!r}; see `phonecv {verb} --help`"
         if isinstance(error, MissingArgumentError) and error.argument is not None and verb:

@@ -134,22 +134,15 @@ def segmenter_rows() -> Table:
 
 
 def recipe_rows() -> Table:
-    """One row per shipped recipe: its task, its first line, and the score and time it promises."""
+    """One row per shipped recipe: its task, what it trains, and the score and time it promises."""
     from phonecv.training.config import find_recipe, load_config, recipe_names
+    from phonecv.training.promises import read_promise
 
     rows = []
     tasks = {name: load_config(name).task for name in recipe_names()}
     for name in sorted(tasks, key=lambda name: (tasks[name], name)):
-        title, promises = "", dict[str, str]()
-        for line in find_recipe(name).read_text(encoding="utf-8").splitlines():
-            if not line.startswith("#"):
-                break
-            key, found, value = line.lstrip("# ").partition(": ")
-            if not title:
-                title = line.lstrip("# ")
-            elif found:
-                promises.setdefault(key.lower(), value)
-        rows.append((name, tasks[name], title, promises.get("score", ""), promises.get("time", "")))
+        promise = read_promise(find_recipe(name))
+        rows.append((name, tasks[name], promise.title, promise.fields.get("score", ""), promise.fields.get("time", "")))
     return ("recipe", "task", "what", "score", "time"), rows, ()
 
 

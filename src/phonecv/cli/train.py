@@ -36,6 +36,9 @@ def train(
     out: Out = None,
     devices: Devices = 1,
     show: Show = False,
+    about: Annotated[
+        bool, Parameter(help="Print what the recipe promises (data, hardware, time, score, command) and stop.")
+    ] = False,
     markdown: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Train a classifier, detector or segmenter by a recipe.
@@ -50,12 +53,34 @@ def train(
     - `phonecv train detect_small --data cells --out runs/cells`
     - `phonecv train segment_small --data streets --out runs/streets model.name=emov2_2m`
     - `phonecv train runs/photos/config.yaml` (go on)
+    - `phonecv train probe --about`
     - `phonecv train finetune --show`
     """
     if recipe is None:
         list_recipes(markdown)
         return 0
+    if about:
+        from phonecv.training.config import find_recipe
+        from phonecv.training.promises import read_promise
+
+        say(read_promise(find_recipe(recipe)).text or f"{recipe} states no promise; --show prints its settings")
+        return 0
     return run_recipe(recipe, overrides, data, out, devices, show)
+
+
+def setting_for(option: str) -> str | None:
+    """What to write in the place of an option that `train` does not have: the setting of that or a near name.
+
+    Args:
+        option: as typed, such as ``--epochs`` or ``--epochs=3``.
+    """
+    from phonecv.training.config import settings_named
+
+    name, found, value = option.lstrip("-").partition("=")
+    names = settings_named(name.replace("-", "_"))
+    if not names:
+        return None
+    return " or ".join(f"{each}={value if found else 'VALUE'}" for each in names)
 
 
 def list_recipes(markdown: bool = False) -> None:
@@ -68,7 +93,7 @@ def list_recipes(markdown: bool = False) -> None:
     else:
         # The promises are sentences: too long for a line of a terminal.
         say(text_table(header[:3], [row[:3] for row in rows]))
-        say("\n`phonecv train RECIPE --show` prints one in full")
+        say("\n`phonecv train RECIPE --about` says what one promises, `--show` prints all of its settings")
 
 
 def run_recipe(

@@ -20,7 +20,8 @@ from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import default_workers
 from phonecv.dense.model import DenseModel
 from phonecv.dense.opening import open_dense
-from phonecv.runner import AMP_TYPES, CPU_PIXELS, check_opening, pick_device
+from phonecv.precision import low_precision
+from phonecv.runner import CPU_PIXELS, check_opening, pick_device
 
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
@@ -99,7 +100,7 @@ def torch_detector(
     masks, those of the weak would be most of the work and of the memory.
     """
     place = pick_device(device)
-    low = AMP_TYPES[amp]
+    low = low_precision(amp, place)
     network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
     if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
         network.score_threshold = max(network.score_threshold, threshold - 1e-6)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from phonecv.dense.opening import open_dense
 from phonecv.errors import UserError
-from phonecv.runner import AMP_TYPES, check_opening, pick_device
+from phonecv.precision import low_precision
+from phonecv.runner import check_opening, pick_device
 from phonecv.segment.base import Segmenter
 from phonecv.segment.inference import Windows, predict_labels
 
@@ -87,7 +88,8 @@ def open_segmenter(
 
             return exported_segmenter(model, slide=slide, scales=scales, flip=flip)
     network = open_dense(model, "segment", **loading)
-    place, low = pick_device(device), AMP_TYPES[amp]
+    place = pick_device(device)
+    low = low_precision(amp, place)
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()
     broken = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
     if broken:

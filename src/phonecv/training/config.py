@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -175,6 +176,16 @@ def find_recipe(recipe: str | Path) -> Path:
     raise UserError(
         f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
     )
+
+
+def settings_named(name: str, most: int = 3) -> list[str]:
+    """Full names of the settings whose last part is `name`, or nearly; of a group its name: "model" is "model.name"."""
+    every = all_settings()
+    if f"{name}.name" in every:
+        return [f"{name}.name"]
+    leaves = [full.rpartition(".")[2] for full in every]
+    near = [name] if name in leaves else difflib.get_close_matches(name, leaves, 1, 0.7)
+    return [full for full, leaf in zip(every, leaves, strict=True) if leaf in near][:most]
 
 
 def all_settings() -> list[str]:

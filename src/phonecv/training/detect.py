@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,6 +157,10 @@ class DetectTask:
     def meter(self, device: torch.device) -> DetectMeter:
         """Collects detections, in main memory."""
         return DetectMeter(self.val, masks=self.masks, outputs=self.outputs)
+
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """None: it does not follow from counts."""
+        return None
 
 
 def train_transform(config: TrainConfig, preprocessing: DensePreprocessing) -> DetectionTransform:

@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
+from phonecv.training.honesty import score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
@@ -356,7 +357,7 @@ def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
     last = next((row for row in reversed(run.log.rows) if row.get("loss")), {})
     text = f"epoch {run.at.epoch}/{run.config.schedule.epochs}  loss {float(last.get('loss') or 'nan'):.4f}"
     for name, figures in scores.items():
-        text += f"  {name} {run.task.score} {figures.get(run.task.score, math.nan):.2f}"
+        text += f"  {name} {run.task.score} {score_text(run.task, figures)}"
     if run.at.best is not None:
         text += f"  best {run.at.best:.2f} ({run.at.best_net}, epoch {run.at.best_epoch})"
     return f"{text}  {run.log.seconds:.0f} s"

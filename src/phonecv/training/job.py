@@ -22,6 +22,7 @@ from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
+from phonecv.training.honesty import caution, last_figures, score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import part_size, write_bad_images
 from phonecv.training.log import RunLog
@@ -255,11 +256,14 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
 def conclude(run: Run, outcome: str) -> None:
     """Write the summary and say how it ended."""
     at, folder = run.at, run.folder
+    last = last_figures(run.log.rows, run.task)
     summary: dict[str, Any] = {
         "finished": outcome == "finished",
         "epoch": at.epoch,
         "step": at.step,
         "score": run.task.score,
+        "images": run.data.val_size,
+        "last_scores": {name: figures[run.task.score] for name, figures in last.items()},
         "best_score": at.best,
         "best_epoch": at.best_epoch,
         "best_net": at.best_net,
@@ -274,10 +278,16 @@ def conclude(run: Run, outcome: str) -> None:
         shown = "\n  ".join(list(at.bad.values())[:5])
         run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
     if outcome == "finished":
-        best = (
-            f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})" if at.best is not None else ""
-        )
-        run.log.say(f"finished in {run.log.seconds:.0f} s: {best}; {folder / 'best.safetensors'}")
+        say, pictures = run.log.say, run.data.val_size
+        scores = [f"last {run.task.score} {score_text(run.task, row)} ({net})" for net, row in last.items()]
+        if at.best is not None:
+            scores.append(f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
+        say(f"finished in {run.log.seconds:.0f} s: {', '.join(scores)}, on {pictures} validation pictures")
+        note = caution(run.log.rows, run.task, pictures)
+        if note is not None:
+            say(f"note: {note}")
+        if at.best is not None:
+            say(f"best: {folder / 'best.safetensors'}; last: {folder / 'last.safetensors'}")
     else:
         run.log.say(
             f"{run.interrupts.requested or 'stopped'}: saved after step {at.step}, epoch {at.epoch + 1}."

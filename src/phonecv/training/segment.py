@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -176,3 +176,7 @@ class SegmentTask:
     def meter(self, device: torch.device) -> SegmentMeter:
         """Counts pixels."""
         return SegmentMeter(self.num_classes, device)
+
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """None: it does not follow from counts."""
+        return None

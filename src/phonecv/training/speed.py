@@ -16,6 +16,7 @@ from torch import nn
 
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.precision import computes_bf16
 from phonecv.training.config import TrainConfig
 
 #: Optimizer steps per image size that a compilation has to be used for on a GPU; no GPU was at hand to measure it.
@@ -150,11 +151,6 @@ def _amp(device: torch.device, family: str) -> tuple[str, str]:
 #: Families whose training step is clearly faster in bfloat16 on a processor that computes in it, as backbones too (a
 #: step of SSDLite on EMOv2-1M takes 0.6 of the time).
 BF16_PAYS = ("emo", "emov2")
-
-
-def computes_bf16() -> bool:
-    """Whether the processor has instructions for products in bfloat16 (x86: AVX512-BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
 
 
 def _channels_last(device: torch.device, family: str) -> tuple[bool, str]:

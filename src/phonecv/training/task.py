@@ -6,6 +6,7 @@ The engine knows only `Task` and `Meter`. Classification is here; `phonecv.train
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from phonecv.data.loader import Batch
 from phonecv.dense import DenseModel
 from phonecv.errors import UserError
-from phonecv.metrics import TopK
+from phonecv.metrics import FIVE, TopK, standard_error
 from phonecv.models import VisionModel
 from phonecv.training.config import DistillConfig, LossConfig
 from phonecv.training.teacher import Teacher
@@ -63,6 +64,10 @@ class Task(Protocol):
         """A fresh meter."""
         ...
 
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """Standard error of the score among a meter's figures, in its unit; None where only the pictures are known."""
+        ...
+
 
 class ClassifyTask:
     """Cross entropy with smoothed, and where asked mixed, labels; top-1 and top-5 by counts.
@@ -76,6 +81,8 @@ class ClassifyTask:
 
     def __init__(self, num_classes: int, loss: LossConfig) -> None:
         self.num_classes, self.smoothing = num_classes, loss.smoothing
+        if num_classes <= FIVE:
+            self.figures = tuple(name for name in self.figures if not name.endswith("5"))
         self.mix = (
             Mixup(
                 mixup_alpha=loss.mixup,
@@ -115,6 +122,10 @@ class ClassifyTask:
         """Counts of right answers and the plain cross entropy."""
         return ClassifyMeter(self.num_classes, device)
 
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """That of a share of right answers."""
+        return standard_error(figures["correct1"], figures["images"]) if "images" in figures else None
+
 
 class ClassifyMeter:
     """Top-1 and top-5 in percent, the counts behind them, and the mean cross entropy without smoothing."""
@@ -134,17 +145,18 @@ class ClassifyMeter:
         self.loss += F.cross_entropy(output, labels, reduction="sum")
 
     def result(self, world: World) -> dict[str, float]:
-        """top1, top5 (percent), loss, and the counts correct1, correct5, images."""
+        """top1 (percent), loss, the counts correct1 and images; of more than five classes top5 and correct5, too."""
         self.top.counts = world.sum(self.top.counts)
         counted = self.top.result()
-        return {
+        figures = {
             "top1": counted.top1_percent,
-            "top5": counted.top5_percent,
             "loss": float(world.sum(self.loss)) / max(1, counted.count),
             "correct1": counted.top1,
-            "correct5": counted.top5,
             "images": counted.count,
         }
+        if self.top.num_classes > FIVE:
+            figures |= {"top5": counted.top5_percent, "correct5": counted.top5}
+        return figures
 
 
 class DistillTask(ClassifyTask):
