@@ -14,6 +14,7 @@ from cli.conftest import Run
 from exporting.fake_formats import fake
 from phonecv.exporting import EXPORTERS
 from phonecv.exporting.run import ExportResult
+from phonecv.exporting.targets import destination_of
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 DEFAULTS = {
     "precision": "float32", "form": "deploy", "size": None, "dynamic_size": False, "bake": False, "decode": "raw",
     "images": None, "verify": True, "max_diff": None, "min_agreement": None,
+    "replace_file": False,
 }  # fmt: skip
 
 
@@ -76,6 +78,53 @@ def test_several_formats_go_into_a_folder(
     assert [call["destination"] for call in calls] == [tmp_path / "phone" / f"emo_1m.{end}" for end in ("onnx", "pt2")]
     assert [item["format"] for item in json.loads(done.out)] == ["onnx", "pt2"]
     assert calls[0]["model"] is calls[1]["model"]  # read once
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "wanted"),
+    [
+        ("new", "--to onnx", "new/emo_1m.onnx"),
+        ("new", "", "new/emo_1m.onnx"),
+        ("new/", "--to pt2", "new/emo_1m.pt2"),
+        ("v1.2/", "--to onnx", "v1.2/emo_1m.onnx"),
+        ("there.d", "--to onnx", "there.d/emo_1m.onnx"),
+        ("there.d", "--to onnx,pt2", "there.d/emo_1m.onnx"),
+        ("x.mlpackage", "--force", "x.mlpackage"),
+        ("x.mlpackage/", "--force", "x.mlpackage"),
+        ("deep/er/x.onnx", "", "deep/er/x.onnx"),
+    ],
+)
+def test_one_format_goes_into_a_folder_as_two_do(
+    run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path, target: str, words: str, wanted: str
+) -> None:
+    (tmp_path / "there.d").mkdir()
+    (tmp_path / "x.mlpackage").mkdir()
+    done = run("export", checkpoints / "emo_1m.safetensors", f"{tmp_path}/{target}", *words.split())
+    assert done.status == 0, done.err
+    assert calls[0]["destination"] == tmp_path / wanted
+    # Python means the same by it.
+    exporter = EXPORTERS[calls[0]["format"]]
+    assert destination_of("a/emo_1m.pth", f"{tmp_path}/{target}", exporter) == tmp_path / wanted
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "message"),
+    [
+        ("file", "--to onnx", "is a file; give a folder, or a name that ends in .onnx"),
+        ("file", "--to onnx,pt2", "is a file; give a folder"),
+        ("x.onnx", "--to onnx,pt2", "is one file for 2 formats; give a folder, such as 'x/'"),
+        ("x.bin", "--to onnx", "does not end in .onnx"),
+    ],
+)
+def test_targets_that_are_neither(
+    run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path, target: str, words: str, message: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("export", checkpoints / "emo_1m.safetensors", f"{tmp_path}/{target}", *words.split())
+    assert done.status == 2
+    assert message in done.err
+    assert not calls
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_suffix_names_the_format(run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from phonecv.exporting import run as flow
 from phonecv.exporting.checks import other_sizes, same_winner
 from phonecv.exporting.formats import PRECISIONS, Exporter
 from phonecv.exporting.job import Session
+from phonecv.exporting.targets import claimed
 from phonecv.models import VisionModel
 
 
@@ -147,6 +148,63 @@ def test_the_main_file_comes_last_and_a_folder_replaces_a_folder(tmp_path: Path)
     assert [path.name for path in moved] == ["y.mlpackage", "y.bin"]
     assert [path.name for path in (tmp_path / "y.mlpackage").iterdir()] == ["place"]
     assert list(place.iterdir()) == []
+
+
+def test_two_exports_to_one_target(
+    tmp_path: Path, network: VisionModel, use: Callable[[Exporter], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that starts while another writes is refused, whatever it may replace; only one says that it wrote."""
+    use(fake())
+    path, honest, seen = tmp_path / "new" / "m.fake", flow.perform, []
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(flow, "perform", honest)
+        for replace_file in (False, True):
+            with pytest.raises(UserError, match=r"another export is writing .*m\.fake"):
+                export(network, path, size=64, replace_file=replace_file)
+        export(network, path.with_name("other.fake"), size=64)
+        seen.append(sorted(file.name for file in path.parent.iterdir() if file.suffix == ".fake"))
+        return honest(*arguments)
+
+    monkeypatch.setattr(flow, "perform", meanwhile)
+    export(network, path, size=64, replace_file=False)
+    assert seen == [["other.fake"]]
+    assert path.is_file()
+    # One that was on its way when the file came up does not take its place, unless it may.
+    before = path.stat().st_ino
+    with pytest.raises(UserError, match=r"m\.fake' exists already"):
+        export(network, path, size=64, replace_file=False)
+    assert path.stat().st_ino == before
+    export(network, path, size=64)
+    assert not [file.name for file in path.parent.iterdir() if file.name.startswith(".")]
+
+
+def test_a_killed_export_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.fake"
+    path.with_name(".m.fake.writing").write_text("")  # what a killed process leaves
+    with claimed(path, replace=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_made_for_nothing_goes(
+    tmp_path: Path, network: VisionModel, use: Callable[[Exporter], None]
+) -> None:
+    use(fake("refuse"))
+    with pytest.raises(UserError, match="cannot hold"):
+        export(network, tmp_path / "a" / "b" / "m.fake", size=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_that_name_is_not_swept_away(
+    tmp_path: Path, network: VisionModel, use: Callable[[Exporter], None]
+) -> None:
+    use(fake())
+    (tmp_path / "m.fake").mkdir()
+    (tmp_path / "m.fake" / "mine").write_text("x")
+    with pytest.raises(UserError, match=r"m\.fake' is a folder"):
+        export(network, tmp_path / "m.fake", size=64)
+    assert (tmp_path / "m.fake" / "mine").read_text() == "x"
 
 
 def test_a_failing_exporter_leaves_its_log(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def export(
     source: Source,
-    target: Path,
+    target: str,
     /,
     *,
     to: str | None = None,
@@ -67,7 +67,7 @@ def export(
     same call are written all the same.
 
     Args:
-        target: The file to write, or a folder.
+        target: The file to write, or a folder: one that exists, or a name that ends in a slash or has no suffix.
         to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, pt2); by default the one of
             the file's suffix. `phonecv doctor --formats` says what each can hold.
         form: Deploy fuses the network first.
@@ -77,32 +77,36 @@ def export(
     """
     from phonecv.exporting import export as run
     from phonecv.exporting import exporter_for, get_exporter
+    from phonecv.exporting.targets import is_folder
 
+    path, into = Path(target), is_folder(target)
     if to is None:
-        own = exporter_for(target)
+        own = exporter_for(path)
         names = [own.format if own is not None else "onnx"]
     else:
         names = listed(to)
     exporters = [get_exporter(name) for name in names]
     if not exporters:
         raise UserError(f"--to {to!r} names no format; `phonecv doctor --formats` lists them")
-    if len(exporters) > 1:
-        if target.suffix or target.is_file():
-            raise UserError(f"{str(target)!r} is one file for {len(exporters)} formats; give a folder")
-        target.mkdir(parents=True, exist_ok=True)
-    paths = [destination(target, force=force, source=source, suffix=exporter.suffix) for exporter in exporters]
+    if into and path.is_file():
+        raise UserError(f"{target!r} is a file; give a folder, or a name that ends in {exporters[0].suffix}")
+    if len(exporters) > 1 and not into:
+        raise UserError(
+            f"{target!r} is one file for {len(exporters)} formats; give a folder, such as {path.stem + '/'!r}"
+        )
+    paths = [destination(path, force=force, source=source, suffix=exporter.suffix, into=into) for exporter in exporters]
     shape = pixels(size)
     for exporter in exporters:
         exporter.require()
     chosen = loading(source, model, ema)
     network = load(source, model, ema, dense=True) if chosen or len(exporters) > 1 else source
     results, failures = [], []
-    for exporter, path in zip(exporters, paths, strict=True):
+    for exporter, file in zip(exporters, paths, strict=True):
         try:
             result = run(
-                network, path, format=exporter.format, precision=precision, form=form, size=shape,
+                network, file, format=exporter.format, precision=precision, form=form, size=shape,
                 dynamic_size=any_size, bake=bake, decode=decode, images=images, verify=verify, max_diff=max_diff,
-                min_agreement=min_agreement,
+                min_agreement=min_agreement, replace_file=force,
             )  # fmt: skip
         except UserError as error:
             if len(exporters) == 1:

@@ -126,15 +126,22 @@ def origin(source: str) -> dict[str, Any]:
     return {"training": record.get("training"), "source": record.get("source") or Path(source).name}
 
 
-def destination(path: Path, *, force: bool, source: str, suffix: str = "") -> Path:
+def destination(path: Path, *, force: bool, source: str, suffix: str = "", into: bool | None = None) -> Path:
     """The file to write, checked before any heavy work; a folder gets a file named after the source.
+
+    Args:
+        path: file or folder.
+        force: whether the file may exist.
+        source: what the person typed.
+        suffix: that the file has to have; empty for any.
+        into: whether `path` is a folder; None if that is to be seen.
 
     Raises:
         UserError: another suffix, the source itself, or a file that exists already.
     """
-    if path.is_dir() and suffix:
+    if suffix and (path.is_dir() if into is None else into):
         path = path / f"{Path(source.partition(':')[0]).stem}{suffix}"
-    if path.is_dir():
+    if into is None and path.is_dir():
         raise UserError(f"{str(path)!r} is a folder; name the file to write")
     if suffix and path.suffix.lower() != suffix:
         raise UserError(f"{str(path)!r} does not end in {suffix}; try {str(path.with_suffix(suffix))!r}")

@@ -22,6 +22,7 @@ from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.record import check_size, describe, record_path
+from phonecv.exporting.targets import claimed, destination_of
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
 from phonecv.options import Count, checked
 from phonecv.preprocessing import DensePreprocessing
@@ -95,12 +96,13 @@ def export(
     min_agreement: float | None = None,
     calibration: np.ndarray | None = None,
     settings: Mapping[str, Any] | None = None,
+    replace_file: bool = True,
 ) -> ExportResult:
     """Write a network in another format, run the file in that format's runtime and compare.
 
     Args:
         model: a network, the path of a checkpoint, or a catalog name, whose public weights are then used.
-        destination: the file to write; a folder gets ``<model><suffix>``.
+        destination: the file to write; a folder, see `phonecv.exporting.targets.is_folder`, gets ``<model><suffix>``.
         format: a key of `EXPORTERS`; None for the one whose suffix `destination` has.
         form: "deploy" fuses the network first (a copy); "training" exports it as it is.
         size: input height and width, one number for a square; None for the size of its preprocessing.
@@ -115,12 +117,14 @@ def export(
         min_agreement: least share of pictures with PyTorch's best class; None for the precision's own.
         calibration: ``N 3 H W`` float32 for int8, as the network takes it.
         settings: of the quantization.
+        replace_file: whether the file may exist; False refuses one that comes up during the export, too.
 
     Returns:
         The file, its record and the difference found.
 
     Raises:
-        UserError: bad arguments, a package is missing, the exporter failed, or the outputs differ.
+        UserError: bad arguments, a package is missing, the exporter failed, the outputs differ, or another export is
+            writing the same file.
     """
     exporter = get_exporter(format) if format is not None else _by_suffix(destination)
     path = destination_of(model, destination, exporter)
@@ -169,7 +173,7 @@ def export(
             job, tensor.numpy(), dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size
         )
     expected = expected_outputs(job, batches or [tensor[:1].numpy()])
-    with scratch_folder(path) as place:
+    with claimed(path, replace=replace_file), scratch_folder(path) as place:
         folder = place / "files"
         folder.mkdir()
         done = _performed(exporter, job, folder, batches, path)
@@ -281,6 +285,8 @@ def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
     for file in [*others, main]:
         target = path.with_name(path.stem + file.name.removeprefix(main.stem)) if file != main else path
         if target.is_dir() and not target.is_symlink():
+            if not file.is_dir():
+                raise UserError(f"{str(target)!r} is a folder; give the file another name")
             shutil.rmtree(target)  # a Core ML package is a folder
         file.replace(target)
         moved.append(target)
@@ -305,23 +311,6 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
-
-
-def destination_of(model: object, destination: Path | str, exporter: Exporter) -> Path:
-    """The main file to write.
-
-    Raises:
-        UserError: another suffix.
-    """
-    path = Path(destination)
-    if path.is_dir() and path.suffix.lower() != exporter.suffix:
-        # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.
-        given = isinstance(model, str | Path)
-        stem = Path(str(model).partition(":")[0]).stem if given else (getattr(model, "name", "") or "model")
-        return path / f"{stem.replace(' ', '_')}{exporter.suffix}"
-    if path.suffix.lower() != exporter.suffix:
-        raise UserError(f"{path} does not end in {exporter.suffix}; try {path.with_suffix(exporter.suffix)}")
-    return path
 
 
 def _by_suffix(destination: Path | str) -> Exporter:
