@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -124,33 +125,22 @@ def describe(text: str, *, form: str | None = None, size: int | None = None) -> 
     if file.model is None or file.problems:
         return Description(None, file, None)
     kept = file.record or {}
-    arguments = {"num_classes": file.num_classes or 0, **kept.get("overrides", {})}
+    arguments: dict[str, Any] = {"num_classes": file.num_classes or 0, **kept.get("overrides", {})}
     record = MODELS.get(file.model)
-    # A record may lie: shapes first, without memory, and a real network only if the file can be one.
-    needed = _parameters_without_memory(file.model, arguments)
-    if needed > _MOST_BRANCHES * file.parameters:
-        remark = f"a network like this has {needed:,} parameters, the file only {file.parameters:,} values"
-        return Description(record, file, None, remark)
+    from phonecv.create import create_model
+    from phonecv.weights.sizing import parameters_within
+
+    try:
+        make = partial(create_model, file.model, **arguments)
+        parameters_within(make, file.model, arguments, tensors=file.tensors, values=file.parameters)
+    except UserError as error:
+        return Description(record, file, None, str(error))
     model = describe_model(
         file.model, form=form or file.form, size=size, preprocessing=kept.get("preprocessing"), **arguments
     )
     missing = model.parameters - file.parameters if model.form == file.form else 0
     remark = f"the file lacks {missing:,} parameters of the network" if missing > 0 else ""
     return Description(record, file, model, remark)
-
-
-#: A training form has at most so many times the parameters of its deploy form (2.6 for MobileOne-S0).
-_MOST_BRANCHES = 8
-
-
-def _parameters_without_memory(name: str, arguments: Mapping[str, Any]) -> int:
-    import torch
-
-    from phonecv.benchmarking import count_parameters
-    from phonecv.create import create_model
-
-    with torch.device("meta"):
-        return count_parameters(create_model(name, **arguments))
 
 
 def _explain_missing(text: str, path: Path) -> NoReturn:

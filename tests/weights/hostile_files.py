@@ -140,7 +140,7 @@ HEADERS: dict[str, bytes] = {
     "long header": safetensors(b" " * 9_000_000),
     "of a long name": safetensors({"n" * 1_000_000: {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, bytes(4)),
     "record": safetensors({"__metadata__": {"phonecv": "[" * 100_000}, **entry()}, bytes(4)),
-    "digits": safetensors({"__metadata__": {"phonecv": f'{{"format":{"9" * 9_999}}}'}, **entry()}, bytes(4)),
+    "in the record": safetensors({"__metadata__": {"phonecv": f'{{"format":{"9" * 9_999}}}'}, **entry()}, bytes(4)),
     "classes": safetensors({"__metadata__": {"classes": "[" * 100_000}, **entry()}, bytes(4)),
 }  # fmt: skip
 

@@ -372,7 +372,7 @@ def altered(path: Path, **changes: Any) -> Path:
         ({"preprocessing": {"mean": 3}}, "preprocessing in its record is damaged"),
         ({"overrides": {"weights": "official"}}, "overrides 'weights'"),
         ({"overrides": {"widths": [10**9] * 4}}, "more than any network has"),
-        ({"overrides": {"depths": [99, 99, 99, 99]}}, "its record says depths"),
+        ({"overrides": {"depths": [9, 9, 9, 9]}}, "its record says depths"),
         ({"overrides": {"drop_path": {"a": 1}}}, "drop_path"),
         ({"overrides": {"stem_width": "eight"}}, "no network can be built"),
     ],

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
@@ -16,13 +15,11 @@ from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
 from phonecv.weights.reader import RawFile
 from phonecv.weights.record import Record
+from phonecv.weights.sizing import parameters_within, values_in
 from phonecv.weights.unwrap import choose_weights
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
-
-#: A training form has at most so many times the parameters of its deploy form (2.6 for MobileOne-S0).
-MOST_BRANCHES = 8
 
 _log = logging.getLogger("phonecv")
 
@@ -40,13 +37,14 @@ def tensors_of(raw: RawFile) -> dict[str, Tensor]:
     return state
 
 
-def build_dense(record: Record, source: str, values: int, *, form: Form | None = None) -> DenseModel:
+def build_dense(record: Record, source: str, *, tensors: int, values: int, form: Form | None = None) -> DenseModel:
     """The detector or segmenter that a record describes, with fresh values.
 
     Args:
         record: from a file, so it may lie.
         source: for messages.
-        values: how many numbers the file holds; a network that is far larger is not made.
+        tensors: how many the file holds.
+        values: how many numbers; a network that is far larger is not made.
         form: None for the record's.
 
     Raises:
@@ -64,17 +62,13 @@ def build_dense(record: Record, source: str, values: int, *, form: Form | None =
     arguments = {"num_classes": record.num_classes, "options": record.options, **record.overrides}
 
     def made(**more: Any) -> DenseModel:
-        try:
-            return create(record.architecture, record.model, **arguments, **more)
-        except (UserError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            what = f"{record.architecture!r:.80} on {record.model!r:.80}"
-            raise UserError(f"{source}: no network can be built from its record, {what} ({error})") from error
+        return create(record.architecture, record.model, **arguments, **more)
 
-    # Shapes first, without memory.
-    with torch.device("meta"):
-        needed = sum(parameter.numel() for parameter in made().parameters())
-    if needed > MOST_BRANCHES * values:
-        raise UserError(f"{source}: its record asks for {needed:,} parameters, the file holds only {values:,} values")
+    what = f"{record.architecture!r:.80} on {record.model!r:.80}"
+    try:
+        parameters_within(made, what, arguments, tensors=tensors, values=values)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     model = made(form=form or record.form)
     if record.backbone_form == "deploy":
         fuse_backbone(model)
@@ -96,7 +90,7 @@ def load_dense(raw: RawFile, record: Record, *, strict: bool = True, form: Form 
     source, state = str(raw.path), tensors_of(raw)
     if form == "training" and record.form == "deploy":
         raise UserError(f"{source} {NO_WAY_BACK}")
-    model = build_dense(record, source, sum(tensor.numel() for tensor in state.values()))
+    model = build_dense(record, source, tensors=len(state), values=values_in(state))
     fill_dense(model.eval(), state, record, source, strict=strict, head="keep")
     return fuse(model) if form == "deploy" and record.form == "training" else model
 

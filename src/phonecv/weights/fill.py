@@ -24,6 +24,7 @@ from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, as_mapping, read_file
 from phonecv.weights.recognise import Recognised, network_of, recognise_ours
 from phonecv.weights.record import KEY, Record
+from phonecv.weights.sizing import parameters_within, values_in
 from phonecv.weights.translate import LAYOUTS, to_phonecv
 from phonecv.weights.unwrap import Weights, choose_weights
 
@@ -34,6 +35,9 @@ Head = Literal["keep", "drop", "auto"]
 BACKBONE = "backbone."
 
 _log = logging.getLogger("phonecv")
+
+#: More than any public network's; a file that claims as many has to hold as many.
+_MANY_CLASSES = 30_000
 
 NO_WAY_BACK = (
     "is in deploy form: its branches and norms have been folded into single convolutions, which cannot be undone. "
@@ -141,11 +145,17 @@ def build(
     classes = num_classes
     if classes is None:
         classes = found.num_classes if found.num_classes is not None else 0 if ours else 1000
-    try:
-        model = build_model(name, num_classes=classes, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{loaded.source}: no network can be built from {arguments} ({error})") from error
-    return model
+
+    def made() -> VisionModel:
+        return build_model(name, num_classes=classes, **arguments)
+
+    if (record is not None and record.overrides) or classes > _MANY_CLASSES:
+        try:
+            size = {"tensors": len(loaded.state), "values": values_in(loaded.state)}
+            parameters_within(made, name, arguments, **size)
+        except UserError as error:
+            raise UserError(f"{loaded.source}: {error}") from error
+    return made()
 
 
 def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> VisionModel:

@@ -11,6 +11,7 @@ from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.models.base import Form, VisionModel
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.text import brief
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -22,12 +23,16 @@ KEY = "phonecv"
 FORMATS = {"classify": 1, "detect": 2, "segment": 2}
 
 #: Largest value a record may ask for, so that a damaged or hostile one cannot make a network that fills the memory.
-_LIMITS = {"branches": 64, "exp_ratios": 64, "kernels": 63, "in_chans": 1024, "depths": 256}
+_LIMITS = {"branches": 16, "exp_ratios": 64, "kernels": 63, "in_chans": 1024, "depths": 64, "depth": 64}
+#: Of these each value is above zero.
+_POSITIVE = ("branches", "depths", "exp_ratios", "head_dims", "in_chans", "kernels", "stem_width", "widths")
 _LIMIT = 16384
 _MOST_CLASSES = 1_000_000
 _LONGEST_LIST = 256
 #: More than any network has.
 _MOST_LAYERS = 4096
+#: Lists with a number for each stage.
+_PER_STAGE = ("depths", "exp_ratios", "head_dims", "kernels", "widths")
 
 #: Arguments of `create_model` that are not part of a network's shape.
 _FORBIDDEN = ("weights", "num_classes", "form", "name")
@@ -180,7 +185,7 @@ class Record:
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise UserError(f"{source}: {name!r} in its record is {values[name]!r:.80}")
         if not 0 <= values["num_classes"] <= _MOST_CLASSES:
-            raise UserError(f"{source}: its record asks for {values['num_classes']} classes")
+            raise UserError(f"{source}: its record asks for {brief(values['num_classes'])} classes")
         classes = values["classes"]
         if classes is not None and (
             not all(isinstance(entry, str) for entry in classes) or len(classes) != values["num_classes"]
@@ -201,7 +206,7 @@ class Record:
             raise UserError(f"{source}: preprocessing in its record is damaged ({error})") from error
         return cls(
             values["model"],
-            {key: _checked(key, value, source) for key, value in values["overrides"].items()},
+            {key: _checked_override(key, value, source) for key, value in values["overrides"].items()},
             values["num_classes"],
             "deploy" if form == "deploy" else "training",
             None if classes is None else tuple(classes),
@@ -223,16 +228,29 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _checked_override(key: str, value: Any, source: str) -> Any:
+    """An argument of the backbone; one per stage is a list of numbers."""
+    if key in _PER_STAGE and not (
+        isinstance(value, list) and value and all(isinstance(n, int | float) and n == n for n in value)
+    ):
+        raise UserError(f"{source}: its record asks for {key}={brief(value)}; it is a list of numbers, one per stage")
+    return _checked(key, value, source)
+
+
 def _checked(key: str, value: Any, source: str) -> Any:
     """An override as `create_model` takes it: lists become tuples, numbers stay within sense."""
     if key in _FORBIDDEN:
         raise UserError(f"{source}: its record overrides {key!r}, which is no part of a network's shape")
     if isinstance(value, list):
+        if len(value) > _LONGEST_LIST:
+            raise UserError(f"{source}: its record has {len(value)} values of {key}, more than any network has")
         return tuple(_checked(key, item, source) for item in value)
     if isinstance(value, int | float) and not abs(value) <= _LIMITS.get(key, _LIMIT):
-        raise UserError(f"{source}: its record asks for {key}={value}, more than any network has")
+        raise UserError(f"{source}: its record asks for {key}={brief(value)}, more than any network has")
+    if key in _POSITIVE and isinstance(value, int | float) and not value > 0:
+        raise UserError(f"{source}: its record asks for {key}={value!r}; it is a number above 0")
     if not isinstance(value, int | float | str | None):
-        raise UserError(f"{source}: its record asks for {key}={value!r:.80}")
+        raise UserError(f"{source}: its record asks for {key}={brief(value)}")
     return value
 
 
