@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +44,11 @@ class Classification:
         self.config = config
         self.train, self.val = read_data(config)
         self.root = Path(self.train.root)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
 
     def findings(self) -> list[str]:
         """What the quick audit finds, notes left out."""

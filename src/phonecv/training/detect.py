@@ -55,6 +55,11 @@ class Detection:
         paths = find_coco(self.root, split, annotations=annotations, images=images)
         return read_coco(paths, masks=self.entry.masks, classes=classes)
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
     def findings(self) -> list[str]:
         """What was left out of the annotations."""
         return [f"note: {note}" for note in self.notes]

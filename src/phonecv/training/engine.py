@@ -60,6 +60,7 @@ class Run:
         log: records.
         interrupts: tells whether somebody wants the run to stop.
         at: progress.
+        data_record: what the run remembers of its data.
     """
 
     config: TrainConfig
@@ -77,6 +78,7 @@ class Run:
     log: RunLog
     interrupts: Interrupts
     at: Progress = field(default_factory=Progress)
+    data_record: Mapping[str, Any] = field(default_factory=dict)
     losses: LossMeter = field(init=False)
     guard: FiniteGuard = field(init=False)
     agreement: Agreement = field(init=False)
@@ -312,6 +314,7 @@ def save(run: Run) -> None:
     state = {
         "threads": torch.get_num_threads(),
         "speed": run.speed.to_plain(),
+        "data": dict(run.data_record),
         "net": run.net.state_dict(),
         "ema": run.ema.module.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),

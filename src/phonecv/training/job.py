@@ -19,6 +19,7 @@ from phonecv.files import NoRoom, write_json, write_text
 from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
 from phonecv.training.config import TrainConfig
+from phonecv.training.data_record import changed_pictures, check_classes, data_record
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
@@ -92,6 +93,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         look_over(log, setup)
     found = read_state(folder)
     at = found[1] if found else Progress()
+    if found:
+        check_classes(found[0], folder, setup.classes)
     if found and config.run.threads is None:
         # The number of threads decides how sums are split, so it belongs to what makes a run repeatable.
         threads = replace(threads, torch=found[0]["threads"])
@@ -108,6 +111,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         before=found[0].get("speed") if found else None,
     )
     data.channels_last = speed.channels_last
+    record = data_record(setup.classes, data.files, setup.root) if world.first else {}
     if speed.channels_last:
         lay_out(net)
     net = with_shared_batches(net, config.run.bn, world)
@@ -139,12 +143,17 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         data=data,
         log=log,
         interrupts=interrupts,
+        data_record=record,
     )
     if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
         write_text(folder / CONFIG, config.to_yaml())
     introduce(run, lr, threads, resumed=found is not None)
     if found:
         restore(run, *found)
+        # With fewer pictures an epoch may be over sooner than the run had got.
+        run.at.batch = min(run.at.batch, data.steps_per_epoch)
+        if world.first and (changes := changed_pictures(found[0].get("data"), record)):
+            log.say(f"note: the pictures have changed since this run began: {changes}. It goes on with those there are")
     rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else (0, 0.0)
     log.open(columns(config, task), rows, seconds, at.step)
     return run

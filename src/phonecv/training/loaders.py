@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -47,6 +47,7 @@ class TaskData(Protocol):
     """Loaders for training and validation.
 
     Attributes:
+        files: of both splits, "train" and "val".
         train_size: pictures to train on.
         val_size: pictures to evaluate on.
         steps_per_epoch: optimizer steps; an incomplete last one is left out.
@@ -57,6 +58,7 @@ class TaskData(Protocol):
         note: what the person should know of how pictures reach the network, or empty.
     """
 
+    files: Mapping[str, Sequence[Path]]
     train_size: int
     val_size: int
     steps_per_epoch: int
@@ -113,7 +115,7 @@ class SplitData:
         kinds: np.ndarray | None = None,
     ) -> None:
         self.config, self.world, self.workers = config, world, workers
-        self.files = {"train": train, "val": val}
+        self.files: Mapping[str, Sequence[Path]] = {"train": train, "val": val}
         self.train_size, self.val_size = len(train), len(val)
         self.channels_last, self.note = False, ""
         self.batches = make_batches(config, world, len(train), kinds)

@@ -64,6 +64,11 @@ class Segmentation:
             stored=wanted.stored,
         )
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
     def findings(self) -> list[str]:
         """What the quick audit finds; in folders named by the person, what has no partner; splits of one class."""
         wanted = self.config.segment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,11 @@ class Setup(Protocol):
     """
 
     root: Path
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        ...
 
     def findings(self) -> list[str]:
         """What a quick look over the data finds."""

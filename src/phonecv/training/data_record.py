@@ -1,0 +1,97 @@
+"""What a run remembers of its data, so that going on with other data is refused or told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from phonecv.errors import UserError
+from phonecv.text import some_names
+from phonecv.weights.record import KEY
+
+#: Files of a split whose size is looked at, evenly picked: asking for each takes minutes on a network disk.
+_SIZES = 1000
+#: Classes of a list that a message shows.
+_SHOWN = 20
+
+
+def data_record(classes: Sequence[str], files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Any]:
+    """Class names, and per split the number of pictures and digests of their names and sizes; plain values.
+
+    Args:
+        classes: of the data, in label order.
+        files: of every split.
+        root: data folder; names count relative to it.
+    """
+    return {"classes": list(classes), "splits": {name: _digests(paths, root) for name, paths in files.items()}}
+
+
+def _digests(files: Sequence[Path], root: Path) -> dict[str, Any]:
+    start = f"{os.fspath(root)}{os.sep}"
+    names, sizes = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    every = max(1, len(files) // _SIZES)
+    for place in range(len(files)):
+        path = files[place]
+        names.update(os.fsencode(os.fspath(path).removeprefix(start)) + b"\0")
+        if place % every == 0:
+            try:
+                sizes.update(b"%d," % path.stat().st_size)
+            except OSError:  # told when its turn comes
+                sizes.update(b"?")
+    return {"pictures": len(files), "names": names.hexdigest(), "sizes": sizes.hexdigest()}
+
+
+def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> None:
+    """Refuse to go on where the rows of the classifier would come to mean other classes.
+
+    Args:
+        state: as `read_state` gives it.
+        folder: of the run.
+        classes: that the data has now.
+
+    Raises:
+        UserError: they are not those that the run began with.
+    """
+    record = state.get("data")
+    before = record["classes"] if record else _classes_of(folder / "last.safetensors")
+    if before is None or list(before) == list(classes):
+        return
+    gone, new = [name for name in before if name not in classes], [name for name in classes if name not in before]
+    what = [f"gone: {some_names(gone)}"] if gone else []
+    what += [f"new: {some_names(new)}"] if new else []
+    raise UserError(
+        f"the classes are not those that the run in {folder} began with ({'; '.join(what) or 'their order differs'})."
+        f" Then {len(before)}: {some_names(before, _SHOWN)}. Now {len(classes)}: {some_names(classes, _SHOWN)}."
+        " Restore them to go on with that run, or choose another --out (run.out) to train on them"
+    )
+
+
+def _classes_of(file: Path) -> list[str] | None:
+    """Class names in the record of a run's last network, for states of before class names were kept in them."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return json.loads((opened.metadata() or {})[KEY])["classes"]
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError):  # no file of ours
+        return None
+
+
+def changed_pictures(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """Says in what the pictures differ from those that a run began with; empty if they do not, or nobody knows."""
+    texts = []
+    for name, split in now["splits"].items():
+        then = before["splits"].get(name) if before else None
+        if not then or then == split:
+            continue
+        if then["pictures"] != split["pictures"]:
+            texts.append(f"{then['pictures']:,} {name} pictures then, {split['pictures']:,} now")
+        elif then["names"] != split["names"]:
+            texts.append(f"other {name} pictures than then, {split['pictures']:,} again")
+        else:
+            texts.append(f"{name} pictures have other contents than then")
+    return "; ".join(texts)
