@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from phonecv.data.coco import CocoPaths, find_coco, locate_coco, read_coco
+from phonecv.data.images import open_image
 from phonecv.data.samples import write_scenes
 from phonecv.errors import UserError
 
@@ -100,14 +101,16 @@ DROPPED: dict[str, tuple[dict[str, Any], str, str]] = {
     "list as id": (changed(image_id=[10]), "orphan", r"\[10\]"),
     "no category": (changed(category_id=None), "category", "no category_id"),
     "unknown category": (changed(category_id=3), "category", "3 is not among the 2"),
-    "no box": (changed(bbox=None), "bad-box", "None"),
+    "no box": (changed(bbox=None, segmentation=None), "bad-box", "None"),
     "text box": (changed(bbox="4 5 20 10"), "bad-box", "4 5 20 10"),
-    "text in box": (changed(bbox=[4, 5, "20", 10]), "bad-box", "finite numbers"),
+    "text in box": (changed(bbox=[4, 5, "forty", 10]), "bad-box", "finite numbers"),
     "truth in box": (changed(bbox=[4, 5, True, 10]), "bad-box", "finite numbers"),
     "nan": (changed(bbox=[4, 5, float("nan"), 10]), "bad-box", "finite"),
     "inf": (changed(bbox=[float("-inf"), 5, 4, 10]), "bad-box", "finite"),
     "huge": (changed(bbox=[10**400, 5, 4, 10]), "bad-box", "finite"),
     "negative": (changed(bbox=[14, 5, -4, 10]), "bad-box", "negative"),
+    "a hair": (changed(bbox=[14, 5, 0.001, 10]), "empty-box", "less than 0.1 pixels"),
+    "a hair inside": (changed(bbox=[63.999, 5, 20, 10]), "empty-box", "less than 0.1 pixels"),
     "flat": (changed(bbox=[14, 5, 4, 0]), "empty-box", "no width or height"),
     "outside": (changed(bbox=[64, 5, 4, 10]), "outside-box", "outside"),
     "left of it": (changed(bbox=[-5, 5, 5, 10]), "outside-box", "outside"),
@@ -183,20 +186,9 @@ def test_ids_as_text(tmp_path: Path) -> None:
         (changed(1, images=True, id=2**70), "64 bits"),
         (changed(1, images=True, id=True), "True"),
         (changed(1, images=True, id=30), r"images\[1\]: id 30 is given twice, first to c.png"),
-        (changed(1, images=True, file_name=None), "not the name of a file"),
-        (changed(1, images=True, file_name="../a.png"), "leaves the folder"),
-        (changed(1, images=True, file_name="x\\..\\..\\a.png"), "leaves the folder"),
-        (changed(1, images=True, file_name="/etc/hostname"), "absolute"),
-        (changed(1, images=True, file_name="C:\\a.png"), "absolute"),
-        (changed(1, images=True, file_name="file:///etc/hostname"), "web address"),
-        (changed(1, images=True, file_name="a\0.png"), "zero character"),
-        (changed(1, images=True, file_name="\ud800.png"), "not text"),
-        (changed(1, images=True, file_name="z" * 5000), r"picture zzz.* is not in"),
-        (changed(1, images=True, file_name="y" * 5000 + "/z.png"), "is not in"),
-        (changed(1, images=True, file_name="z.png"), "picture z.png .id 10.: is not in"),
         (content(categories=[{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]), "id 2 is given twice"),
         (content(categories=[{"name": "a"}]), "has no id"),
-        (content(annotations=[changed()["annotations"][0] | {"bbox": []}]), "none of its 1 annotations is usable"),
+        (content(annotations=[changed()["annotations"][0] | {"bbox": [1]}]), "none of its 1 annotations is usable"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_refused(tmp_path: Path, data: Any, message: str) -> None:
@@ -206,14 +198,57 @@ def test_what_cannot_be_understood_is_refused(tmp_path: Path, data: Any, message
     assert str(path) in str(caught.value)
 
 
+#: Names that are not looked for, or under which nothing is, and why.
+NOT_THERE = {
+    None: "not the name of a file",
+    "../x.png": "leaves the folder",
+    "x\\..\\..\\x.png": "leaves the folder",
+    "/etc/hostname": "absolute",
+    "C:\\x.png": "absolute",
+    "file:///etc/hostname": "web address",
+    "a\0.png": "zero character",
+    "\ud800.png": "not text",
+    "z" * 5000: "is not in",
+    "y" * 5000 + "/z.png": "is not in",
+    "z.png": "is not in",
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE, ids=[str(number) for number in range(len(NOT_THERE))])
+def test_a_picture_that_is_not_there_is_counted(tmp_path: Path, name: Any) -> None:
+    path = write_coco(tmp_path, changed(1, images=True, file_name=name))
+    split = read_coco(CocoPaths(path, tmp_path / "images/train"))
+    (problem,) = split.problems
+    assert problem.kind == "missing-file"
+    assert "(id 10)" in problem.place
+    assert NOT_THERE[name] in problem.message
+    assert len(str(problem)) < 400
+    assert str(problem).isprintable()
+    assert len(split) == 3
+    opened = split.path(1)
+    assert opened.is_relative_to(tmp_path / "images/train")
+    assert ".." not in opened.parts
+    with pytest.raises(UserError):
+        open_image(opened)
+
+
+def test_most_pictures_missing_is_a_wrong_folder(tmp_path: Path) -> None:
+    data = content()
+    for image in data["images"][:2]:
+        image["file_name"] = "../x.png"
+    path = write_coco(tmp_path, data)
+    with pytest.raises(UserError, match=r"2 of 3 are not there \(picture \.\./x\.png \(id 30\): .* leaves the folder"):
+        read_coco(path)
+
+
 def test_all_fatal_faults_are_named_at_once(tmp_path: Path) -> None:
     data = content()
     for image in data["images"]:
-        image["file_name"] = "../x.png"
+        image["id"] = "x"
     data["categories"].append({"id": 7, "name": "cow"})
     with pytest.raises(UserError) as caught:
         read_coco(write_coco(tmp_path, data))
-    assert str(caught.value).count("leaves the folder") == 3
+    assert str(caught.value).count("not a whole number") == 3
     assert "id 7 is given twice, first to 'dog'" in str(caught.value)
 
 
@@ -226,8 +261,9 @@ def test_all_fatal_faults_are_named_at_once(tmp_path: Path) -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b"9" * 5000, "number"),
-        ("{}".encode("utf-16"), "UTF-16 text; save the file as UTF-8"),
-        (b'{"\xff": 1}', "byte 2"),
+        (b'{"\xff": 1}', r"not UTF-8 text \(byte 2.*iconv -f latin1"),
+        ('{"": "\u00f3"}'.encode("latin-1"), 'not UTF-8 .*near \'{"": "\u00f3"}\''),
+        (b"\xff\xfe{\0\0", "not UTF-16 text"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
@@ -238,10 +274,13 @@ def test_files_that_are_no_json(tmp_path: Path, text: bytes, message: str) -> No
         read_coco(CocoPaths(path, None))
 
 
-def test_a_byte_order_mark_is_fine(coco_dir: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_encodings_that_tell_themselves(coco_dir: Path, encoding: str) -> None:
     path = coco_dir / "annotations/instances_train.json"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(read_coco(path)) == 3
+    path.write_bytes(path.read_text().replace("dog", "Köter").encode(encoding))
+    split = read_coco(path)
+    assert (split.classes, split.problems) == (("cat", "Köter"), ())
+    assert split.targets(1)["boxes"].tolist() == [[4, 5, 24, 15], [30, 0, 64, 48]]
 
 
 def test_sizes_that_are_not_told(tmp_path: Path) -> None:
@@ -307,8 +346,12 @@ def test_finding_needs_one_answer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"instances_train2014\.json, instances_train2017\.json"):
         find_coco(tmp_path, "train")
     name = "annotations/instances_train2017.json"
+    assert find_coco(tmp_path, "train", annotations=name).images == tmp_path, "pictures are below it"
     with pytest.raises(UserError, match=r"such as c\.png"):
-        find_coco(tmp_path, "train", annotations=name)
+        find_coco(
+            tmp_path, "train", annotations=name, images=None if (tmp_path / "other").rename(tmp_path / "val") else ""
+        )
+    (tmp_path / "val").rename(tmp_path / "other")
     paths = find_coco(tmp_path, "train", annotations=name, images="other")
     assert paths == CocoPaths(tmp_path / name, tmp_path / "other")
     for options in ({"annotations": "x.json"}, {"annotations": name, "images": "x"}):

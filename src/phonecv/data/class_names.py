@@ -137,6 +137,11 @@ def how_unlike(one: str, other: str) -> str:
     return "blanks, letter case or invisible marks"
 
 
+def same_name(name: str) -> str:
+    """What names have in common that a person takes for the same: no capitals, no blanks around, accents composed."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 def read_class_file(path: Path | str) -> ClassList:
     """Classes from a text file with one class a line.
 

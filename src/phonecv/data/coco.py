@@ -14,13 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from phonecv.data.class_names import same_name
+from phonecv.data.coco_boxes import BoxLayout, check_layout
 from phonecv.data.coco_paths import CocoPaths, find_coco, locate_coco
 from phonecv.data.coco_records import read_records, slim
 from phonecv.data.coco_results import CocoResults, read_results
 from phonecv.data.coco_split import CocoImage, CocoSplit, ImageTable
 from phonecv.data.coco_tables import CocoProblem, CocoTables
+from phonecv.data.foreign import foreign_layout
 from phonecv.data.images import printable
-from phonecv.data.json_file import read_json_file
+from phonecv.data.json_file import read_json_file, shown
 from phonecv.errors import UserError
 
 __all__ = [
@@ -39,7 +42,13 @@ __all__ = [
 _MOST = 5
 
 
-def read_coco(paths: CocoPaths | Path | str, *, masks: bool = False, classes: Sequence[str] | None = None) -> CocoSplit:
+def read_coco(
+    paths: CocoPaths | Path | str,
+    *,
+    masks: bool = False,
+    classes: Sequence[str] | None = None,
+    boxes: BoxLayout = "xywh",
+) -> CocoSplit:
     """Read one annotation file.
 
     Args:
@@ -49,6 +58,7 @@ def read_coco(paths: CocoPaths | Path | str, *, masks: bool = False, classes: Se
             even looked at.
         classes: the classes that labels refer to, for instance those of the training split or of a trained model;
             categories are matched by name. Without it they are the file's own, by category id.
+        boxes: how the file writes boxes, see `phonecv.data.coco_boxes`.
 
     Raises:
         UserError: the file can't be understood, its pictures are missing, its objects are of other classes, or not one
@@ -57,7 +67,8 @@ def read_coco(paths: CocoPaths | Path | str, *, masks: bool = False, classes: Se
     if not isinstance(paths, CocoPaths):
         paths = locate_coco(paths)
     name = printable(paths.annotations)
-    tables = read_tables(paths, masks=masks)
+    check_layout(boxes)
+    tables = read_tables(paths, masks=masks, layout=boxes)
     if fatal := tables.fatal:
         listed = "\n".join(f"  {problem}" for problem in fatal[:_MOST])
         more = f"\n  and {len(fatal) - _MOST} more; `phonecv audit {name}` lists them" if len(fatal) > _MOST else ""
@@ -70,14 +81,18 @@ def read_coco(paths: CocoPaths | Path | str, *, masks: bool = False, classes: Se
     return split_of(paths, tables, classes, masks=masks)
 
 
-def read_tables(paths: CocoPaths, *, masks: bool) -> CocoTables:
+def read_tables(paths: CocoPaths, *, masks: bool, layout: BoxLayout = "xywh") -> CocoTables:
     """The tables of an annotation file, whatever is wrong with its content.
 
     Raises:
         UserError: it is not a JSON file.
     """
     content = read_json_file(paths.annotations, partial(slim, masks=masks))
-    return read_records(content, paths.images, masks=masks)
+    tables = read_records(content, paths.images, masks=masks, layout=layout)
+    other = foreign_layout(paths.annotations) if tables.fatal else None
+    if other is not None:
+        tables.problems.insert(0, CocoProblem("structure", "the file", f"is {other.name}; {other.advice}"))
+    return tables
 
 
 def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None, *, masks: bool) -> CocoSplit:
@@ -100,6 +115,22 @@ def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None
     )
 
 
+def _near_classes(
+    categories: list[tuple[int, str]], classes: Sequence[str]
+) -> tuple[list[tuple[int, str]], CocoProblem | None]:
+    """Categories under the names of classes that differ in capitals and blanks alone, where one fits one."""
+    free = Counter(same_name(name) for name in classes)
+    there = Counter(same_name(name) for _, name in categories)
+    near = {same_name(name): name for name in classes if free[same_name(name)] == 1 == there[same_name(name)]}
+    renamed = [(key, near.get(same_name(name), name)) for key, name in categories]
+    changed = [(old, new) for (_, old), (_, new) in zip(categories, renamed, strict=True) if old != new]
+    if not changed:
+        return renamed, None
+    old, new = changed[0]
+    message = f"{shown(old)} is taken for {shown(new)}"
+    return renamed, CocoProblem("category-name", "categories", message, count=len(changed))
+
+
 def _match_classes(
     source: Path, tables: CocoTables, classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray]:
@@ -109,6 +140,9 @@ def _match_classes(
         names, ids = tuple(name for _, name in categories), tuple(key for key, _ in categories)
         return names, ids, np.arange(len(categories))
     wanted = {name: label for label, name in enumerate(classes)}
+    categories, told = _near_classes(categories, list(wanted))
+    if told:
+        tables.problems.append(told)
     labels = np.array([wanted.get(name, -1) for _, name in categories], dtype=np.int64)
     used = np.bincount(tables.categories_of, minlength=len(categories))
     strange = [place for place in np.flatnonzero(used) if labels[place] < 0]

@@ -21,7 +21,20 @@ from phonecv.errors import UserError
 
 #: Problems of a file that leave training as it would be; all others make an object or the whole file useless.
 _WARNINGS = frozenset(
-    ("empty-box", "no-mask", "clipped-box", "annotation-id", "category-name", "picture-size", "repeated-file")
+    (
+        "annotation-id",
+        "area",
+        "category-name",
+        "clipped-box",
+        "crowd",
+        "empty-box",
+        "no-mask",
+        "picture-name",
+        "picture-size",
+        "placeholder",
+        "repeated-file",
+        "respelled",
+    )
 )
 
 

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from phonecv.data.coco_shapes import segmentation_of
 from phonecv.data.json_file import shown, whole
 
 #: Longest outline of one mask, in pixels; rasterising takes about 100 bytes for each.
 MAX_OUTLINE = 1_000_000
 
 _POLYGONS, _RUNS = b"P", b"R"
+#: No coordinate; larger whole numbers do not even become floats.
+_HUGE = 1e300
 #: Digits of 5 bits in one number of the compressed form: 30 bits hold every length in a picture that can be opened.
 _MAX_DIGITS = 6
 
@@ -40,8 +43,14 @@ def compact(segmentation: Any) -> Any:
     return segmentation
 
 
-def pack(segmentation: Any, height: int, width: int) -> bytes:
+def pack(segmentation: Any, height: int, width: int, mended: list[str] | None = None) -> bytes:
     """A checked segmentation of a picture of `height` x `width` as bytes.
+
+    Args:
+        segmentation: polygons or run lengths.
+        height: of the picture.
+        width: of the picture.
+        mended: takes up what was written otherwise and could be read in one way only; without it that is refused.
 
     Returns:
         The mask; empty if the record has none (an empty list, or nothing at all).
@@ -49,13 +58,24 @@ def pack(segmentation: Any, height: int, width: int) -> bytes:
     Raises:
         MaskError: it is not a mask of this picture.
     """
+    if mended is not None:
+        segmentation, how = segmentation_of(segmentation)
+        if how:
+            mended.append(f"segmentation is written as {how}")
     if segmentation is None or (isinstance(segmentation, list) and not segmentation):
         return b""
     if isinstance(segmentation, dict):
         return _RUNS + _pack_runs(segmentation, height, width)
     if not isinstance(segmentation, list):
         raise MaskError(f"segmentation {shown(segmentation)} is neither polygons nor run lengths")
-    return _POLYGONS + _pack_polygons(segmentation, height, width)
+    try:
+        return _POLYGONS + _pack_polygons(segmentation, height, width)
+    except MaskError:
+        good = [ring for ring in segmentation if _is_polygon(ring, height, width)]
+        if mended is None or not good:
+            raise
+    mended.append(f"{len(segmentation) - len(good)} of {len(segmentation)} rings are no polygons and are left out")
+    return _POLYGONS + _pack_polygons(good, height, width)
 
 
 def to_rle(packed: bytes, height: int, width: int) -> dict[str, Any]:
@@ -77,6 +97,15 @@ def decode(packed: Sequence[bytes], height: int, width: int) -> np.ndarray:
     values = np.concatenate([np.arange(len(runs)) & 1 for runs in lengths]).astype(bool)
     columns = np.repeat(values, np.concatenate(lengths)).reshape(len(packed), width, height)
     return np.ascontiguousarray(columns.transpose(0, 2, 1))
+
+
+def box(packed: bytes, height: int, width: int) -> list[float]:
+    """Left, top, width and height of what is drawn; polygons give the corners of their outline."""
+    if packed[:1] == _POLYGONS:
+        points = np.concatenate([np.array(ring) for ring in _polygons(packed)]).reshape(-1, 2)
+        low, high = points.min(0).clip(0, (width, height)), points.max(0).clip(0, (width, height))
+        return [*low.tolist(), *(high - low).tolist()]
+    return np.asarray(_library().toBbox([to_rle(packed, height, width)]), dtype=np.float64).reshape(4).tolist()
 
 
 def area(packed: bytes, height: int, width: int) -> int:
@@ -149,10 +178,10 @@ def _check_lengths(lengths: np.ndarray, height: int, width: int) -> None:
 
 
 def _pack_polygons(rings: list[Any], height: int, width: int) -> bytes:
-    arrays = [ring if isinstance(ring, array) else _numbers(ring) for ring in rings]
-    for ring in arrays:
-        if len(ring) < 6 or len(ring) % 2:
-            raise MaskError(f"polygon of {len(ring)} numbers; at least 6 and an even number of them are needed")
+    for ring in rings:
+        if fault := _ring_fault(ring):
+            raise MaskError(fault)
+    arrays = [ring if isinstance(ring, array) else array("d", ring) for ring in rings]
     content = b"".join(ring.tobytes() for ring in arrays)
     values = np.frombuffer(content, dtype=np.float64)
     reach = max(height, width)
@@ -167,13 +196,23 @@ def _pack_polygons(rings: list[Any], height: int, width: int) -> bytes:
     return struct.pack(f"<{len(arrays) + 1}I", len(arrays), *map(len, arrays)) + content
 
 
-def _numbers(ring: Any) -> array[float]:
-    if not isinstance(ring, list) or not all(type(value) in (int, float) for value in ring):
-        raise MaskError(f"polygon {shown(ring)} is not a list of numbers x1, y1, x2, y2, ...")
+def _is_polygon(ring: Any, height: int, width: int) -> bool:
     try:
-        return array("d", ring)
-    except OverflowError as error:
-        raise MaskError(f"polygon {shown(ring)} holds a number that is not finite") from error
+        return bool(_pack_polygons([ring], height, width))
+    except MaskError:
+        return False
+
+
+def _ring_fault(ring: Any) -> str:
+    """What makes a ring no polygon, or nothing."""
+    if not isinstance(ring, array):
+        if not isinstance(ring, list) or not all(type(value) in (int, float) for value in ring):
+            return f"polygon {shown(ring)} is not a list of numbers x1, y1, x2, y2, ..."
+        if not all(-_HUGE < value < _HUGE for value in ring):  # NaN fails every comparison
+            return f"polygon {shown(ring)} holds a number that is not finite"
+    if len(ring) < 6 or len(ring) % 2:
+        return f"polygon of {len(ring)} numbers; at least 6 and an even number of them are needed"
+    return ""
 
 
 def _outline(values: np.ndarray) -> float:

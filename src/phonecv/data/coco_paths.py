@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from phonecv.data.coco_names import ALIASES, called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import printable
-from phonecv.data.json_file import shown
 from phonecv.errors import UserError
-
-#: What the splits are called.
-ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4000}")')
 #: File names looked up to tell the folder of pictures.
-_SAMPLES = 3
+_SAMPLES = 20
+#: Bytes of a file in UTF-16 or UTF-32 that are looked at for them.
+_WIDE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def annotation_file(root: Path, split: str) -> Path | None:
     for folder in (root / "annotations", root):
         for prefix in ("instances_", ""):
             # Splits of one set are told apart by their year, so both train2014 and train2017 may be there.
-            names = [name for name in _names(folder) if name.startswith(prefix)]
+            names = [name for name in file_names(folder) if name.startswith(prefix)]
             found = [name for name in names if plain.fullmatch(name.removeprefix(prefix))]
             exact = [name for name in found if name == f"{prefix}{split}.json"]
             if len(found) > 1 and not exact:
@@ -114,45 +112,6 @@ def annotation_file(root: Path, split: str) -> Path | None:
                 return folder / (exact or found)[0]
     places = (root / alias / name for alias in aliases for name in ("_annotations.coco.json", "annotations.json"))
     return next((place for place in places if place.is_file()), None)
-
-
-def unsafe_name(name: Any) -> str:
-    """Why a picture's file name is refused; empty if it is a path that stays below its folder."""
-    if not isinstance(name, str) or not name:
-        return f"file_name {shown(name)} is not the name of a file"
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
-        return f"file_name {shown(name)} is a web address; nothing is downloaded, give a path relative to the folder"
-    path = PurePosixPath(name)
-    windows = PureWindowsPath(name)
-    if path.is_absolute() or windows.anchor:
-        return f"file_name {shown(name)} is an absolute path; give one relative to the folder of the pictures"
-    if ".." in windows.parts:  # both kinds of separators
-        return f"file_name {shown(name)} leaves the folder of the pictures"
-    try:
-        if b"\0" in os.fsencode(name):
-            return f"file_name {shown(name)} holds a zero character"
-    except UnicodeEncodeError:
-        return f"file_name {shown(name)} is not text that a file can be called"
-    return ""
-
-
-def clean_name(name: str) -> str:
-    """A safe file name with "/" between its parts, as in files made on Windows it is not."""
-    return str(PurePosixPath(name.replace("\\", "/")))
-
-
-def missing_files(folder: Path, names: Sequence[str]) -> list[int]:
-    """Places of the names that are not in `folder`; every sub-folder is listed once, which is faster than asking."""
-    there: dict[str, set[str]] = {}
-    missing = []
-    for place, name in enumerate(names):
-        parent, _, last = name.rpartition("/")
-        if parent not in there:
-            there[parent] = set(_names(folder / parent))
-        # Where capitals do not count, the file may be there under another name.
-        if last not in there[parent] and not _exists(folder / name):
-            missing.append(place)
-    return missing
 
 
 def _below(root: Path, path: Path | str) -> Path:
@@ -168,29 +127,20 @@ def _given(root: Path, images: Path | str | None) -> Path | None:
     return folder
 
 
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208
-    except OSError:  # there is none, or its name is too long to be one; what is looked for is not there then
-        return []
-
-
-def _exists(path: Path) -> bool:
-    # Not Path.exists, which raises an error for names that are too long.
-    return os.path.exists(path)  # noqa: PTH110
-
-
 def _picture_folder(file: Path, given: Path | None, split: str | None, root: Path | None) -> Path:
     if given is not None:
         return given
-    names = [clean_name(name) for name in _first_names(file) if not unsafe_name(name)]
+    given_names = _first_names(file)
+    names = [clean_name(name) for name in given_names if not unsafe_name(name)]
     folders = [folder for folder in dict.fromkeys(_candidates(file, split, root)) if folder.is_dir()]
-    held = [sum(_exists(folder / name) for name in names) for folder in folders]
+    held = [sum(exists(folder / name) for name in names) for folder in folders]
     if not any(held):
-        if not names:  # nothing to go by; reading the file will say what is wrong with it
+        held = [len(near_names(folder, dict(enumerate(given_names)), ())) for folder in folders]
+    if not any(held):
+        if not given_names:  # nothing to go by; reading the file will say what is wrong with it
             return folders[0] if folders else file.parent
         raise UserError(
-            f"{printable(file)}: its pictures, such as {printable(names[0])}, are in none of"
+            f"{printable(file)}: its pictures, such as {called(given_names[0])}, are in none of"
             f" {', '.join(printable(folder) for folder in folders)}; name the folder of pictures"
         )
     return folders[held.index(max(held))]
@@ -216,7 +166,9 @@ def _first_names(file: Path) -> list[Any]:
     """The first file names in an annotation file, found without reading all of it."""
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = [bytes(match[1]) for match in islice(_NAME.finditer(content), _SAMPLES)]
+            encoding = json.detect_encoding(content[:4])
+            text = content[:_WIDE].decode(encoding, "ignore").encode() if encoding[:5] != "utf-8" else content
+            found = [bytes(match[1]) for match in islice(_NAME.finditer(text), _SAMPLES)]
         return [json.loads(name) for name in found]
     except (OSError, ValueError):  # unreadable, empty or odd: reading the whole file says so properly
         return []

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.data import coco_masks
+from phonecv.data import coco_masks, coco_shapes
 from phonecv.data.byte_table import ByteTable
-from phonecv.data.coco_annotations import AnnotationReader, no_id
-from phonecv.data.coco_paths import clean_name, missing_files, unsafe_name
+from phonecv.data.coco_annotations import AnnotationReader
+from phonecv.data.coco_boxes import BoxLayout
+from phonecv.data.coco_categories import numbered, read_categories, why_not_numbered
+from phonecv.data.coco_names import REFUSED, called, clean_name, missing_files, near_names, unsafe_name
+from phonecv.data.coco_suspicions import drop_placeholders
 from phonecv.data.coco_tables import CocoProblem, CocoTables
 from phonecv.data.images import MAX_PIXELS, ImageError, opened, printable, turn_of
-from phonecv.data.json_file import shown, whole
+from phonecv.data.json_file import no_id, shown, whole
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
 #: Height and width where the file does not tell them.
@@ -29,19 +32,22 @@ _UNKNOWN = (0, 0)
 def slim(record: dict[str, Any], *, masks: bool) -> dict[str, Any]:
     """A record as it is read, without what nobody needs: addresses, licences, and masks unless they are wanted."""
     if "segmentation" in record:
-        record["segmentation"] = coco_masks.compact(record["segmentation"]) if masks else None
+        # Boxes that say nothing are taken from the mask.
+        needed = masks or coco_shapes.nothing(record.get("bbox"))
+        record["segmentation"] = coco_masks.compact(record["segmentation"]) if needed else None
     elif "file_name" in record:
         return {key: record[key] for key in _IMAGE_KEYS if key in record}
     return record
 
 
-def read_records(content: Any, folder: Path | None, *, masks: bool) -> CocoTables:
+def read_records(content: Any, folder: Path | None, *, masks: bool, layout: BoxLayout = "xywh") -> CocoTables:
     """Tables of a COCO file's content.
 
     Args:
         content: what the JSON file holds.
-        folder: of the pictures, which have to be there; None leaves them alone.
+        folder: of the pictures; None leaves them alone.
         masks: whether annotations need a mask.
+        layout: how boxes are written.
     """
     tables = CocoTables()
     note = tables.problems.append
@@ -55,19 +61,44 @@ def read_records(content: Any, folder: Path | None, *, masks: bool) -> CocoTable
             )
         )
         return tables
-    for name in ("images", "annotations", "categories"):
-        if not isinstance(content.get(name), list):
+    if other := _other_kind(content):
+        note(CocoProblem("structure", "the file", other))
+        return tables
+    annotations, categories = content.get("annotations"), content.get("categories")
+    how = ""
+    if isinstance(annotations, list):
+        categories, how = numbered(categories, annotations)
+    if how:
+        note(CocoProblem("respelled", '"categories"', f"are {how}"))
+    for name, records in (("images", content.get("images")), ("annotations", annotations), ("categories", categories)):
+        if not isinstance(records, list):
             what = f"is {shown(content[name])}, not a list" if name in content else "is missing"
             note(CocoProblem("structure", f'"{name}"', f"{what}; a COCO data set has it"))
-        elif not content[name] and name != "annotations":
+        elif not records and name != "annotations":
             note(CocoProblem("structure", f'"{name}"', "is an empty list"))
-    if tables.problems:
+        elif name == "categories" and (why := why_not_numbered(records)):
+            note(CocoProblem("structure", f'"{name}"', why))
+    if tables.fatal:
         return tables
-    places = _read_categories(tables, content["categories"])
+    places, groups = read_categories(tables, categories)  # pyrefly: ignore[bad-argument-type]
     rows = _read_images(tables, content["images"], folder)
     if not tables.fatal:
-        AnnotationReader(tables, places, rows, masks=masks).read(content["annotations"])
+        AnnotationReader(tables, places, rows, masks=masks, layout=layout).read(content["annotations"])
+        drop_placeholders(tables, groups)
     return tables
+
+
+def _other_kind(content: Mapping[Any, Any]) -> str:
+    """What else a file of COCO's family is, or nothing."""
+    annotations = content.get("annotations")
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    if not isinstance(first, dict) or "bbox" in first or "segmentation" in first:
+        return ""
+    if "segments_info" in first:
+        return "is COCO's panoptic form; take the instances file of the same pictures"
+    if "caption" in first:
+        return "holds captions, no objects; take the instances file of the same pictures"
+    return ""
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -83,34 +114,10 @@ def upright_size(path: Path) -> tuple[int, int]:
         return image.size if same else (image.height, image.width)
 
 
-def _read_categories(tables: CocoTables, records: list[Any]) -> dict[int, int]:
-    """Fill in the categories; returns their place by id."""
-    found: dict[int, str] = {}
-    for number, record in enumerate(records):
-        place = f"categories[{number}]"
-        key = whole(record.get("id")) if isinstance(record, dict) else None
-        if key is None:
-            tables.problems.append(CocoProblem("record", place, no_id(record)))
-            continue
-        if key in found:
-            tables.problems.append(CocoProblem("record", place, f"id {key} is given twice, first to {found[key]!r}"))
-            continue
-        name = record.get("name")
-        if not isinstance(name, str) or not name.strip():
-            tables.problems.append(CocoProblem("category-name", place, f"has no name; it is called {str(key)!r} here"))
-            name = str(key)
-        found[key] = name
-    tables.categories = sorted(found.items())
-    for name, count in Counter(found.values()).items():
-        if count > 1:
-            tables.problems.append(CocoProblem("category-name", "categories", f"{count} of them are called {name!r}"))
-    return {key: place for place, (key, _) in enumerate(tables.categories)}
-
-
 def _read_images(tables: CocoTables, records: list[Any], folder: Path | None) -> dict[int, int]:
     """Fill in the pictures; returns their row by id."""
     rows: dict[int, int] = {}
-    names: list[str] = []
+    given: list[Any] = []
     sizes: list[tuple[int, int]] = []
     for number, record in enumerate(records):
         place = f"images[{number}]"
@@ -119,25 +126,16 @@ def _read_images(tables: CocoTables, records: list[Any], folder: Path | None) ->
             tables.problems.append(CocoProblem("record", place, no_id(record)))
             continue
         if key in rows:
-            first = printable(names[rows[key]])
+            first = called(given[rows[key]])
             tables.problems.append(CocoProblem("record", place, f"id {key} is given twice, first to {first}"))
             continue
-        reason = unsafe_name(record.get("file_name"))
-        if reason:
-            tables.problems.append(CocoProblem("record", f"{place} (id {key})", reason))
-            continue
-        rows[key] = len(names)
-        names.append(clean_name(record["file_name"]))
+        rows[key] = len(given)
+        given.append(record.get("file_name"))
         height, width = whole(record.get("height")) or 0, whole(record.get("width")) or 0
         sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
+    names = _found_names(tables, folder, given, list(rows))
     if folder is not None:
-        absent = missing_files(folder, names)
-        ids = list(rows)
-        for row in absent:
-            place = f"picture {printable(names[row])} (id {ids[row]})"
-            tables.problems.append(CocoProblem("missing-file", place, f"is not in {printable(folder)}"))
-        if not absent:
-            _complete_sizes(tables, folder, names, sizes)
+        _complete_sizes(tables, folder, names, sizes)
     else:
         for name, size in zip(names, sizes, strict=True):
             if size == _UNKNOWN:
@@ -151,6 +149,41 @@ def _read_images(tables: CocoTables, records: list[Any], folder: Path | None) ->
     tables.names = ByteTable(name.encode("utf-8", "surrogateescape") for name in names)
     tables.heights, tables.widths = np.array(sizes, dtype=np.int32).reshape(-1, 2).T.copy()
     return rows
+
+
+def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids: list[int]) -> list[str]:
+    """The file names, every one inside the folder; those under which nothing is there are reported."""
+    names = [REFUSED if unsafe_name(name) else clean_name(name) for name in given]
+    if folder is None:
+        absent = [row for row, name in enumerate(names) if name == REFUSED]
+        near: dict[int, str] = {}
+    else:
+        absent = [row for row in missing_files(folder, names) if names[row] != REFUSED]
+        absent = sorted({*absent, *(row for row, name in enumerate(names) if name == REFUSED)})
+        near = near_names(folder, {row: given[row] for row in absent}, taken=set(names)) if absent else {}
+    found = 0
+    for row in absent:
+        if row in near:
+            names[row] = near[row]
+            found += 1
+            continue
+        reason = unsafe_name(given[row]) or f"is not in {printable(folder or '')}"
+        tables.problems.append(CocoProblem("missing-file", f"picture {called(given[row])} (id {ids[row]})", reason))
+        if names[row] == REFUSED:
+            names[row] = f"{REFUSED}/{ids[row]}"
+    if found:
+        first = next(row for row in absent if row in near)
+        place = f"picture {called(given[first])} (id {ids[first]})"
+        message = f"is taken for {printable(names[first])}, the one file of that name here"
+        tables.problems.append(CocoProblem("picture-name", place, message, count=found))
+    gone = len(absent) - found
+    if folder is not None and gone and 2 * gone >= len(names):
+        first = next(problem for problem in tables.problems if problem.kind == "missing-file")
+        message = (
+            f"{gone} of {len(names)} are not there ({first}); name the right folder of pictures, or mend the names"
+        )
+        tables.problems.insert(0, CocoProblem("structure", '"images"', message))
+    return names
 
 
 def _complete_sizes(tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]]) -> None:

@@ -101,8 +101,9 @@ class CocoSplit:
         """One line of what was left out of the file or changed, if anything was."""
         if not self.problems:
             return ()
-        dropped = Counter(problem.kind for problem in self.problems if problem.dropped)
-        kept = Counter(problem.kind for problem in self.problems if not problem.dropped)
+        dropped, kept = Counter[str](), Counter[str]()
+        for problem in self.problems:
+            (dropped if problem.dropped else kept)[problem.kind] += problem.count
         texts = []
         if dropped:
             kinds = ", ".join(f"{count} {kind}" for kind, count in dropped.most_common())

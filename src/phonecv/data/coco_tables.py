@@ -9,7 +9,7 @@ import numpy as np
 from phonecv.data.byte_table import ByteTable
 
 #: Kinds of faults that make a file unusable.
-FATAL = ("structure", "record", "missing-file")
+FATAL = ("structure", "record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +17,25 @@ class CocoProblem:
     """One thing that is wrong with a COCO file.
 
     Attributes:
-        kind: "structure", "record" or "missing-file" (the file can't be used); "orphan", "category", "bad-box",
-            "empty-box", "outside-box", "bad-mask", "no-mask" (an annotation is left out); "clipped-box",
-            "annotation-id", "category-name", "picture-size", "repeated-file" (for information).
+        kind: "structure" or "record" (the file can't be used); "missing-file" (its picture can't be read); "orphan",
+            "category", "bad-box", "empty-box", "outside-box", "bad-mask", "no-mask" (an annotation is left out);
+            "box-layout", "category-shift" (the whole file is probably not what it seems); "clipped-box",
+            "annotation-id", "area", "category-name", "crowd", "picture-name", "picture-size", "placeholder",
+            "repeated-file", "repeated-object", "respelled" (for information).
         place: where, such as "annotations[3] (id 17, picture 000017.jpg)".
         message: what is wrong.
-        dropped: whether an annotation is left out because of it.
+        dropped: whether annotations are left out because of it.
+        count: how many records it speaks of; the place is that of the first.
     """
 
     kind: str
     place: str
     message: str
     dropped: bool = False
+    count: int = 1
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return f"{self.place}: {self.message}" + (f"; and {self.count - 1} more of this" if self.count > 1 else "")
 
 
 @dataclass(slots=True)

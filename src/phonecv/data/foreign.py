@@ -198,17 +198,18 @@ LAYOUTS: tuple[tuple[str, Callable[[_Tree], Path | None], str], ...] = (
 
 
 def foreign_layout(root: Path | str) -> ForeignLayout | None:
-    """The layout of the annotations at `root`, if it is one that is known and not read; None otherwise.
+    """The layout of the annotations at `root`, a folder or one file, if it is known and not read; None otherwise.
 
     Whether there is also something that is read is the caller's question, and the first one to ask.
     """
-    root = Path(root)
-    if not root.is_dir():
-        return None
+    root, file = Path(root), None
     tree = _Tree(root)
+    if not root.is_dir():
+        root, file = root.parent, root
+        tree.folders = [(root, [file.name])]
     for name, find, advice in LAYOUTS:
         evidence = find(tree)
-        if evidence is not None:
+        if evidence is not None and evidence == (file or evidence):
             places = {"{folder}": root, "{labels}": evidence.parent}
             for word, place in places.items():
                 advice = advice.replace(word, printable(place))

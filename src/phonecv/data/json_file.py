@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ Hook = Callable[[dict[str, Any]], Any]
 
 
 def read_json_file(path: Path, hook: Hook | None = None) -> Any:
-    """The content of a JSON file in UTF-8, with or without a byte-order mark.
+    """The content of a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
     NaN, Infinity and numbers beyond the range of floats are let through as floats; whoever uses a value checks it. A
     key that is given twice in one object is refused: one of the two would be lost without a word.
@@ -55,12 +54,15 @@ def read_json_file(path: Path, hook: Hook | None = None) -> Any:
         raise UserError(f"{name}: empty file; JSON is expected")
     if data.startswith(b"version https://git-lfs"):
         raise UserError(f"{name}: a git-lfs pointer, not the file itself; run `git lfs pull`")
+    encoding = json.detect_encoding(data)  # by byte-order mark or by the zeros that wider letters have
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        what = "UTF-16 text" if utf16 else f"not UTF-8 text (byte {error.start})"
-        raise UserError(f"{name}: {what}; save the file as UTF-8") from error
+        near = printable(data[max(0, error.start - 12) : error.start + 12].decode("latin-1").strip())
+        raise UserError(
+            f"{name}: not {encoding.removesuffix('-sig').upper()} text (byte {error.start}, in Latin-1 near {near!r});"
+            " save the file as UTF-8, for example with `iconv -f latin1 -t utf-8 OLD > NEW`"
+        ) from error
     del data
     try:
         return json.loads(text, object_pairs_hook=keep)
@@ -90,3 +92,12 @@ def shown(value: Any, most: int = 60) -> str:
     """`value` for a message, on one line and not too long."""
     text = printable(repr(value) if not isinstance(value, list) or len(value) < 16 else f"a list of {len(value)}")
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def no_id(record: Any) -> str:
+    """What is wrong with the id of a record."""
+    if not isinstance(record, dict):
+        return f"is {shown(record)}, not an object"
+    if "id" not in record:
+        return "has no id"
+    return f"id {shown(record['id'])} is not a whole number of 64 bits"
