@@ -155,7 +155,7 @@ class AnnotationReader:
 
     def _area(self, number: int, record: dict[str, Any], box: Any, mask: bytes, height: int, width: int) -> float:
         """The area that is given if it can be one, else that of the mask, else that of the box."""
-        value = record.get("area")
+        value: Any = record.get("area")
         if isinstance(value, str):
             (value, *_), _ = coco_shapes.box_of([value, 0, 0, 0])
         possible = type(value) in (int, float) and 0 < value <= (box[2] + _BEYOND) * (box[3] + _BEYOND)

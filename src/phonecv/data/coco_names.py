@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from phonecv.data.images import is_image_name, printable, scan_images
+from phonecv.data.images import is_image_name, scan_images
 from phonecv.data.json_file import shown
+from phonecv.text import printable_name
 
 #: What the splits are called.
 ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -27,10 +28,9 @@ _SPLIT = re.compile(rf"({'|'.join(name for names in ALIASES.values() for name in
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def called(name: Any, most: int = 80) -> str:
+def called(name: Any) -> str:
     """A picture's file name for a message, whatever it is."""
-    text = printable(name) if isinstance(name, str) else shown(name)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return printable_name(name) if isinstance(name, str) else shown(name)
 
 
 def unsafe_name(name: Any) -> str:

@@ -59,8 +59,8 @@ def read_results(path: Path | str, split: CocoSplit) -> CocoResults:
     for number, record in enumerate(content):
         try:
             picture, label, box, score = _checked(record, images, labels)
-            size = split.images.heights[picture], split.images.widths[picture]
-            mask = coco_masks.pack(record.get("segmentation"), *map(int, size))
+            height, width = int(split.images.heights[picture]), int(split.images.widths[picture])
+            mask = coco_masks.pack(record.get("segmentation"), height, width)
         except (_BadResultError, MaskError) as error:
             raise UserError(f"{printable(path)}: result {number} ({shown(record, 160)}): {error}") from error
         if box is None and not mask:
