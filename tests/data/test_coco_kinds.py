@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from phonecv.data.coco import CocoSplit, find_coco, read_coco
+from phonecv.data.coco import CocoReading, CocoSplit, find_coco, read_coco
 from phonecv.errors import UserError
 
 from .coco_files import HEIGHT, WIDTH, changed, content, write_coco
@@ -131,7 +131,7 @@ LAYOUTS = {
 def test_layouts_of_boxes(tmp_path: Path, layout: Any) -> None:
     expected = boxes_of(read_coco(write_coco(tmp_path, many(LAYOUTS["xywh"]))))
     path = write_coco(tmp_path, many(LAYOUTS[layout]))
-    read = read_coco(path, boxes=layout)
+    read = read_coco(path, reading=CocoReading(layout))
     assert not read.problems
     assert torch.allclose(torch.tensor(boxes_of(read)), torch.tensor(expected))
     assert torch.allclose(read.targets(1)["area"], torch.tensor(120.0))
@@ -145,7 +145,7 @@ def test_layouts_of_boxes(tmp_path: Path, layout: Any) -> None:
             assert problem.kind == "box-layout"
             assert f"detect.boxes={layout}" in problem.message
     with pytest.raises(UserError, match="xyxy"):
-        read_coco(path, boxes="corners")  # type: ignore[arg-type]
+        CocoReading("corners")  # type: ignore[arg-type]
 
 
 def test_some_boxes_beyond_the_border_are_no_other_layout(tmp_path: Path) -> None:

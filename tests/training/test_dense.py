@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from phonecv import (
 from phonecv.errors import UserError
 from phonecv.inspection import describe
 from phonecv.training import TrainConfig, load_config, recipe_names, train
-from phonecv.training.detect import DetectTask, train_transform
+from phonecv.training.detect import Detection, DetectTask, train_transform
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.job import with_shared_batches
 from phonecv.training.launch import launch
@@ -201,7 +202,75 @@ def test_a_bad_annotation_is_told_before_training(
     content["annotations"][0]["bbox"] = [1, 2, -3, 4]
     path.write_text(json.dumps(content))
     assert train(configure_dense("ssdlite320", f"data.path={folder}", "schedule.epochs=1")).finished
-    assert "annotations are left out" in capsys.readouterr().out
+    assert "negative width or height; it is left out" in capsys.readouterr().out
+
+
+def edited(scenes: Path, folder: Path, edit: Callable[[dict[str, Any]], object], *splits: str) -> Path:
+    """A copy of the scenes whose annotations are edited."""
+    shutil.copytree(scenes, folder)
+    for split in splits or ("train", "val"):
+        path = folder / "annotations" / f"instances_{split}.json"
+        content = json.loads(path.read_text())
+        edit(content)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_nothing_to_learn_is_refused(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
+    def empty(content: dict[str, Any]) -> None:
+        content["annotations"] = []
+
+    def crowds(content: dict[str, Any]) -> None:
+        for record in content["annotations"]:
+            record["iscrowd"] = 1
+
+    for name, edit, message in (("empty", empty, "has an object"), ("crowds", crowds, "iscrowd=1")):
+        folder = edited(scenes, tmp_path / name, edit, "train")
+        with pytest.raises(UserError, match=f"nothing to learn: .*{message}"):
+            train(configure_dense("ssdlite320", f"data.path={folder}", out=f"{name}-run"))
+        assert not (tmp_path / f"{name}-run").exists()
+        other = edited(scenes, tmp_path / f"{name}-val", edit, "val")
+        told = Detection(configure_dense("ssdlite320", f"data.path={other}")).findings()
+        assert [line for line in told if "nothing judged by it" in line], told
+
+
+def test_detectors_show_what_the_audit_finds(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
+    def corners(content: dict[str, Any]) -> None:
+        for record in content["annotations"]:
+            left, top, width, height = record["bbox"]
+            record["bbox"] = [left, top, left + width, top + height]
+
+    plain = Detection(configure_dense("ssdlite320"))
+    folder = edited(scenes, tmp_path / "corners", corners)
+    told = Detection(configure_dense("ssdlite320", f"data.path={folder}")).findings()
+    named = [line for line in told if "detect.boxes=xyxy" in line]
+    assert [line.partition(": ")[0] for line in named] == ["error", "error"], told
+    assert {line for line in told if line not in named} == set(plain.findings())
+    setup = Detection(configure_dense("ssdlite320", f"data.path={folder}", "detect.boxes=xyxy"))
+    assert setup.findings() == plain.findings()
+    assert torch.equal(setup.train.targets(0)["boxes"], plain.train.targets(0)["boxes"])
+
+
+def test_missing_pictures_count_as_bad_ones(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
+    folder = edited(scenes, tmp_path / "missing", lambda content: None)
+    next((folder / "images" / "training").glob("*.jpg")).unlink()
+    with pytest.raises(UserError, match=r"1 of \d+ pictures are not there, more than data\.max_bad=0\.01"):
+        Detection(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0.01"))
+    result = train(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0.2", "schedule.epochs=1"))
+    assert result.finished
+    assert "no such file" in (result.run_dir / "bad_images.csv").read_text()
+
+
+def test_pictures_of_other_sizes_are_refused_at_once(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
+    def exchange(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["width"], image["height"] = image["height"], image["width"] + 1
+
+    folder = edited(scenes, tmp_path / "sizes", exchange)
+    with pytest.raises(UserError, match=r"detect\.sizes=pictures"):
+        Detection(configure_dense("ssdlite320", f"data.path={folder}"))
+    setup = Detection(configure_dense("ssdlite320", f"data.path={folder}", "detect.sizes=pictures"))
+    assert [line for line in setup.findings() if "that of the pictures is used" in line]
 
 
 def test_a_label_out_of_range_is_told_and_left_out(

@@ -21,6 +21,8 @@ def evaluate(
     annotations: Path | None = None,
     images: Path | None = None,
     threshold: float | None = None,
+    boxes: Literal["xywh", "xyxy", "cxcywh", "xywh_shares", "xyxy_shares", "cxcywh_shares"] | None = None,
+    sizes: Literal["told", "pictures", "scaled"] | None = None,
     reduce_zero_label: bool | None = None,
     stored: bool | None = None,
     slide: Slide = None,
@@ -57,9 +59,14 @@ def evaluate(
         images: Folder of the pictures instead of the one found (detectors).
         threshold: Detectors: least score in confusion matrix, pictures, precision and recall; by default the one with
             the best F1 (AP needs none). Segmenters: values from this one on are class 1 (black and white label maps).
+        boxes: How the annotation file writes boxes (detectors): xywh as COCO does, two corners, centre and size;
+            with _shares in shares of the picture's sides.
+        sizes: Where pictures have other sizes than their file says (detectors): told leaves them out, pictures takes
+            boxes as they are, scaled resizes boxes with them.
         reduce_zero_label: The value 0 means nothing and 1 is the first class, as in ADE20K (segmenters); by default
             whichever fits the model.
-        stored: Label maps are drawn on the pictures as stored, not as their EXIF note turns them (segmenters).
+        stored: Boxes or label maps are drawn on the pictures as stored, not as their EXIF note turns them (detectors,
+            segmenters).
         batch_size: Pictures per step; by default what suits the model and the device.
         workers: Loader processes or threads; by default chosen from the cores.
         amp: Autocast; figures are usually published without.
@@ -81,7 +88,8 @@ def evaluate(
         limit=limit,
         on_progress=progress("evaluated"),
         **given(list_file=list_file, annotations=annotations, images=images, threshold=threshold),
-        **given(reduce_zero_label=reduce_zero_label, stored=stored, slide=slide, scales=scales, flip=flip),
+        **given(boxes=boxes, sizes=sizes, stored=stored),
+        **given(reduce_zero_label=reduce_zero_label, slide=slide, scales=scales, flip=flip),
         **chosen,
     )
     if json:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.class_names import same_name
-from phonecv.data.coco_boxes import BoxLayout, check_layout
 from phonecv.data.coco_paths import CocoPaths, find_coco, locate_coco
+from phonecv.data.coco_reading import PLAIN, CocoReading
 from phonecv.data.coco_records import read_records, slim
 from phonecv.data.coco_results import CocoResults, read_results
 from phonecv.data.coco_split import CocoImage, CocoSplit, ImageTable
@@ -30,6 +30,7 @@ __all__ = [
     "CocoImage",
     "CocoPaths",
     "CocoProblem",
+    "CocoReading",
     "CocoResults",
     "CocoSplit",
     "find_coco",
@@ -47,7 +48,7 @@ def read_coco(
     *,
     masks: bool = False,
     classes: Sequence[str] | None = None,
-    boxes: BoxLayout = "xywh",
+    reading: CocoReading = PLAIN,
 ) -> CocoSplit:
     """Read one annotation file.
 
@@ -58,7 +59,7 @@ def read_coco(
             even looked at.
         classes: the classes that labels refer to, for instance those of the training split or of a trained model;
             categories are matched by name. Without it they are the file's own, by category id.
-        boxes: how the file writes boxes, see `phonecv.data.coco_boxes`.
+        reading: how the file is to be understood where it is not written as COCO is.
 
     Raises:
         UserError: the file can't be understood, its pictures are missing, its objects are of other classes, or not one
@@ -67,8 +68,7 @@ def read_coco(
     if not isinstance(paths, CocoPaths):
         paths = locate_coco(paths)
     name = printable(paths.annotations)
-    check_layout(boxes)
-    tables = read_tables(paths, masks=masks, layout=boxes)
+    tables = read_tables(paths, masks=masks, reading=reading)
     if fatal := tables.fatal:
         listed = "\n".join(f"  {problem}" for problem in fatal[:_MOST])
         more = f"\n  and {len(fatal) - _MOST} more; `phonecv audit {name}` lists them" if len(fatal) > _MOST else ""
@@ -81,14 +81,14 @@ def read_coco(
     return split_of(paths, tables, classes, masks=masks)
 
 
-def read_tables(paths: CocoPaths, *, masks: bool, layout: BoxLayout = "xywh") -> CocoTables:
+def read_tables(paths: CocoPaths, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
     """The tables of an annotation file, whatever is wrong with its content.
 
     Raises:
         UserError: it is not a JSON file.
     """
     content = read_json_file(paths.annotations, partial(slim, masks=masks))
-    tables = read_records(content, paths.images, masks=masks, layout=layout)
+    tables = read_records(content, paths.images, masks=masks, reading=reading)
     other = foreign_layout(paths.annotations) if tables.fatal else None
     if other is not None:
         tables.problems.insert(0, CocoProblem("structure", "the file", f"is {other.name}; {other.advice}"))
@@ -115,7 +115,7 @@ def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None
     )
 
 
-def _near_classes(
+def near_classes(
     categories: list[tuple[int, str]], classes: Sequence[str]
 ) -> tuple[list[tuple[int, str]], CocoProblem | None]:
     """Categories under the names of classes that differ in capitals and blanks alone, where one fits one."""
@@ -140,7 +140,7 @@ def _match_classes(
         names, ids = tuple(name for _, name in categories), tuple(key for key, _ in categories)
         return names, ids, np.arange(len(categories))
     wanted = {name: label for label, name in enumerate(classes)}
-    categories, told = _near_classes(categories, list(wanted))
+    categories, told = near_classes(categories, list(wanted))
     if told:
         tables.problems.append(told)
     labels = np.array([wanted.get(name, -1) for _, name in categories], dtype=np.int64)

@@ -11,8 +11,9 @@ import numpy as np
 
 from phonecv.data import coco_masks, coco_shapes
 from phonecv.data.byte_table import ByteTable
-from phonecv.data.coco_boxes import BoxLayout, to_xywh
+from phonecv.data.coco_boxes import to_xywh
 from phonecv.data.coco_masks import MaskError
+from phonecv.data.coco_reading import BoxLayout
 from phonecv.data.coco_suspicions import Suspect, suspect
 from phonecv.data.coco_tables import CocoProblem, CocoTables
 from phonecv.data.images import printable
@@ -187,6 +188,7 @@ class AnnotationReader:
         return f"annotations[{number}]" + (f" ({', '.join(known)})" if known else "")
 
     def _note(self, kind: str, number: int, record: dict[str, Any], message: str, *, dropped: bool = False) -> None:
+        message += "; it is left out" if dropped else ""
         self.tables.problems.append(CocoProblem(kind, self._place(number, record), message, dropped))
 
     def _tell(self, kind: str, number: int, record: dict[str, Any], message: str) -> None:

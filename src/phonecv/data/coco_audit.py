@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from phonecv.data.audit_folders import IMBALANCE
 from phonecv.data.audit_pictures import check_suffix, inspect_all, report_lookalikes, sampled
-from phonecv.data.coco import read_tables, split_of
+from phonecv.data.coco import near_classes, read_tables, split_of
 from phonecv.data.coco_paths import ALIASES, CocoPaths, annotation_file, find_coco, locate_coco
-from phonecv.data.coco_records import upright_size
+from phonecv.data.coco_sizes import SizeCheck
 from phonecv.data.coco_split import CocoSplit
-from phonecv.data.coco_tables import CocoTables
+from phonecv.data.coco_tables import CocoProblem, CocoTables
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.images import ImageError, printable, probe_image, scan_images
 from phonecv.data.lookalikes import Lookalikes
@@ -28,6 +28,7 @@ _WARNINGS = frozenset(
         "clipped-box",
         "crowd",
         "empty-box",
+        "fitted",
         "no-mask",
         "picture-name",
         "picture-size",
@@ -82,7 +83,21 @@ def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
     return _finish(notes, {} if split is None else {file.stem: split}, look)
 
 
-def _finish(notes: Notes, splits: dict[str, CocoSplit], look: Look) -> Numbers:
+def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
+    """Look at splits that were read already, in the way that they were read."""
+    for split in splits.values():
+        _report(notes, split.problems, split.source)
+    _check_classes(notes, splits)
+    return _finish(notes, splits, look)
+
+
+def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path) -> None:
+    for problem in problems:
+        severity = "warning" if problem.kind in _WARNINGS else "error"
+        notes.add(problem.kind, severity, source, str(problem))
+
+
+def _finish(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
     for split in splits.values():
         _check_counts(notes, split)
     with_pictures = {name: split for name, split in splits.items() if split.images.folder.parts}
@@ -101,9 +116,7 @@ def _read(notes: Notes, paths: CocoPaths) -> CocoSplit | None:
     except UserError as error:
         notes.add("structure", "error", paths.annotations, _message(error, paths.annotations))
         return None
-    for problem in tables.problems:
-        severity = "warning" if problem.kind in _WARNINGS else "error"
-        notes.add(problem.kind, severity, paths.annotations, str(problem))
+    _report(notes, tables.problems, paths.annotations)
     return None if tables.fatal else split_of(paths, tables, None, masks=masks)
 
 
@@ -146,6 +159,9 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
             f"class {printable(split.classes[least])} has {counts[least]} objects,"
             f" {printable(split.classes[most])} has {counts[most]}",
         )
+    if not split.learnable:
+        what = f"all {split.crowds} objects are crowds" if split.crowds else "there is no object"
+        notes.add("nothing", "error", split.source, f"{what}: nothing can be learnt from it, and nothing judged by it")
     bare = int((split.object_counts == 0).sum())
     if bare:
         notes.add("background", "note", split.source, f"{bare} of {len(split)} pictures have no objects")
@@ -161,7 +177,12 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
     for name, split in splits.items():
         if split is train:
             continue
-        tested = [split.classes[label] for label in np.flatnonzero(split.class_counts)]
+        categories = list(zip(split.category_ids, split.classes, strict=True))
+        renamed, told = near_classes(categories, train.classes)
+        if told:
+            _report(notes, [told], split.source)
+        classes = [name for _, name in renamed]
+        tested = [classes[label] for label in np.flatnonzero(split.class_counts)]
         unlisted = [one for one in tested if one not in known]
         if unlisted:
             message = f"{len(unlisted)} classes are in {name} but not in train: {_some(unlisted)}"
@@ -170,7 +191,7 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
         if untrained:
             message = f"{len(untrained)} classes have objects in {name} but none in train: {_some(untrained)}"
             notes.add("class-drift", "error", split.source, message)
-        ids = dict(zip(split.classes, split.category_ids, strict=True))
+        ids = dict(zip(classes, split.category_ids, strict=True))
         moved = [one for one, key in ids.items() if known.get(one, key) != key]
         if moved:
             first = f"{printable(moved[0])} is {known[moved[0]]} in train and {ids[moved[0]]} in {name}"
@@ -200,12 +221,12 @@ def _check_headers(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) ->
             path = split.path(index)
             checked += 1
             try:
-                kind, size = probe_image(path)[0], upright_size(path)
+                kind = probe_image(path)[0]
             except ImageError as error:
-                notes.add("unreadable", "error", path, error.reason)
+                _unreadable(notes, path, error.reason)
                 continue
             check_suffix(notes, path, kind)
-            _check_size(notes, split, index, size)
+        _check_sizes(notes, SizeCheck.of(split, sampled(len(split))))
     return checked
 
 
@@ -215,16 +236,19 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
     paths = [splits[name].path(index) for name, index in rows]
     equal: dict[bytes, list[int]] = {}
     lookalikes = Lookalikes()
+    sizes = {name: SizeCheck(split) for name, split in splits.items()}
     for place, result in enumerate(inspect_all(paths, look)):
         name, index = rows[place]
         if result.error:
-            notes.add("unreadable", "error", paths[place], result.error)
+            _unreadable(notes, paths[place], result.error)
             continue
         check_suffix(notes, paths[place], result.kind)
-        _check_size(notes, splits[name], index, result.size)
+        sizes[name].take(index)
         equal.setdefault(result.digest, []).append(place)
         lookalikes.add(name, paths[place], result.look, result.digest)
     report_lookalikes(notes, lookalikes)
+    for check in sizes.values():
+        _check_sizes(notes, check)
     for places in equal.values():
         if len(places) < 2:
             continue
@@ -238,17 +262,19 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
     return len(rows)
 
 
-def _check_size(notes: Notes, split: CocoSplit, index: int, size: tuple[int, int]) -> None:
-    image = split.images[index]
-    if image.height and size != (image.width, image.height):
-        turned = "; it is turned by its EXIF orientation" if size == (image.height, image.width) else ""
-        notes.add(
-            "picture-size",
-            "error",
-            image.path,
-            f"has {size[0]} x {size[1]} pixels, but {notes.name(split.source)} says {image.width} x {image.height}"
-            f" (id {image.id}){turned}; training does not use it",
-        )
+def _unreadable(notes: Notes, path: Path, reason: str) -> None:
+    if path.exists() or path.is_symlink():  # one that is not there was told with the annotations
+        notes.add("unreadable", "error", path, reason)
+
+
+def _check_sizes(notes: Notes, check: SizeCheck) -> None:
+    for index, message in check.messages():
+        notes.add("picture-size", "error", check.split.path(index), message)
+    fitted = any(problem.kind == "fitted" for problem in check.split.problems)
+    if check.turned and not fitted:
+        # Where others of the split have the sizes of pictures as shown, the file is most likely of those.
+        severity = "note" if check.upright else "warning"
+        notes.add("orientation", severity, check.split.path(check.turned[0]), check.turned_message())
 
 
 def _some(names: list[str], most: int = 6) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from phonecv.errors import UserError
-
-#: COCO's own (left, top, width, height); two corners; centre and size. "shares" are those of the picture's sides.
-BoxLayout = Literal["xywh", "xyxy", "cxcywh", "xywh_shares", "xyxy_shares", "cxcywh_shares"]
-
-BOX_LAYOUTS: tuple[BoxLayout, ...] = get_args(BoxLayout)
+from phonecv.data.coco_reading import BOX_LAYOUTS
 
 #: What each is called in a message.
 _WORDS = {
@@ -31,16 +26,6 @@ _ROUNDING, _SHARE, _MISTAKES = 1.0, 0.005, 0.02
 _STICKING_OUT = 0.05
 #: Shares of sides end here, but for rounding; a whole file of boxes of one pixel and less is no file of pixels.
 _LARGEST_SHARE = 1.01
-
-
-def check_layout(layout: str) -> None:
-    """Refuse a layout that is none.
-
-    Raises:
-        UserError: names the known ones.
-    """
-    if layout not in BOX_LAYOUTS:
-        raise UserError(f"unknown layout of boxes {layout!r} (known: {', '.join(BOX_LAYOUTS)})")
 
 
 def to_xywh(layout: str, box: Any, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:

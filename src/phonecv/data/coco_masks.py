@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ _POLYGONS, _RUNS = b"P", b"R"
 _HUGE = 1e300
 #: Digits of 5 bits in one number of the compressed form: 30 bits hold every length in a picture that can be opened.
 _MAX_DIGITS = 6
+
+
+#: Height and width.
+Size = tuple[int, int]
 
 
 class MaskError(ValueError):
@@ -106,6 +110,26 @@ def box(packed: bytes, height: int, width: int) -> list[float]:
         low, high = points.min(0).clip(0, (width, height)), points.max(0).clip(0, (width, height))
         return [*low.tolist(), *(high - low).tolist()]
     return np.asarray(_library().toBbox([to_rle(packed, height, width)]), dtype=np.float64).reshape(4).tolist()
+
+
+def moved(
+    packed: bytes, points: Callable[[np.ndarray], np.ndarray], pixels: Callable[[np.ndarray], np.ndarray], size: Size
+) -> bytes:
+    """A packed mask in a picture that was resized or turned.
+
+    Args:
+        packed: the mask.
+        points: takes the corners of polygons, N x y, to their new places.
+        pixels: takes a mask, H W, to its new pixels.
+        size: height and width of the old picture.
+    """
+    if packed[:1] == _POLYGONS:
+        rings = [points(np.array(ring).reshape(-1, 2)).ravel() for ring in _polygons(packed)]
+        head = struct.pack(f"<{len(rings) + 1}I", len(rings), *map(len, rings))
+        return _POLYGONS + head + b"".join(ring.astype(np.float64).tobytes() for ring in rings)
+    mask = np.asfortranarray(pixels(decode([packed], *size)[0]).astype(np.uint8))
+    counts = _library().encode(mask)["counts"]
+    return _RUNS + (counts if isinstance(counts, bytes) else counts.encode("ascii"))
 
 
 def area(packed: bytes, height: int, width: int) -> int:

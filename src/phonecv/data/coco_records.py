@@ -16,12 +16,13 @@ import numpy as np
 from phonecv.data import coco_masks, coco_shapes
 from phonecv.data.byte_table import ByteTable
 from phonecv.data.coco_annotations import AnnotationReader
-from phonecv.data.coco_boxes import BoxLayout
 from phonecv.data.coco_categories import numbered, read_categories, why_not_numbered
+from phonecv.data.coco_fit import fit_to_pictures, stored_size, upright_size
 from phonecv.data.coco_names import REFUSED, called, clean_name, missing_files, near_names, unsafe_name
+from phonecv.data.coco_reading import PLAIN, CocoReading
 from phonecv.data.coco_suspicions import drop_placeholders
 from phonecv.data.coco_tables import CocoProblem, CocoTables
-from phonecv.data.images import MAX_PIXELS, ImageError, opened, printable, turn_of
+from phonecv.data.images import MAX_PIXELS, ImageError, printable
 from phonecv.data.json_file import no_id, shown, whole
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
@@ -40,14 +41,14 @@ def slim(record: dict[str, Any], *, masks: bool) -> dict[str, Any]:
     return record
 
 
-def read_records(content: Any, folder: Path | None, *, masks: bool, layout: BoxLayout = "xywh") -> CocoTables:
+def read_records(content: Any, folder: Path | None, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
     """Tables of a COCO file's content.
 
     Args:
         content: what the JSON file holds.
         folder: of the pictures; None leaves them alone.
         masks: whether annotations need a mask.
-        layout: how boxes are written.
+        reading: how the file is to be understood.
     """
     tables = CocoTables()
     note = tables.problems.append
@@ -81,10 +82,12 @@ def read_records(content: Any, folder: Path | None, *, masks: bool, layout: BoxL
     if tables.fatal:
         return tables
     places, groups = read_categories(tables, categories)  # pyrefly: ignore[bad-argument-type]
-    rows = _read_images(tables, content["images"], folder)
+    rows = _read_images(tables, content["images"], folder, reading)
     if not tables.fatal:
-        AnnotationReader(tables, places, rows, masks=masks, layout=layout).read(content["annotations"])
+        AnnotationReader(tables, places, rows, masks=masks, layout=reading.boxes).read(content["annotations"])
         drop_placeholders(tables, groups)
+        if folder is not None and reading.looks:
+            fit_to_pictures(tables, folder, reading)
     return tables
 
 
@@ -101,20 +104,7 @@ def _other_kind(content: Mapping[Any, Any]) -> str:
     return ""
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is shown, from its header.
-
-    Raises:
-        ImageError: it can't be read.
-    """
-    with opened(path) as image:
-        turn = turn_of(image)
-        # Turns by a quarter, which change the sides, are all but these.
-        same = turn is None or turn.name in ("FLIP_LEFT_RIGHT", "FLIP_TOP_BOTTOM", "ROTATE_180")
-        return image.size if same else (image.height, image.width)
-
-
-def _read_images(tables: CocoTables, records: list[Any], folder: Path | None) -> dict[int, int]:
+def _read_images(tables: CocoTables, records: list[Any], folder: Path | None, reading: CocoReading) -> dict[int, int]:
     """Fill in the pictures; returns their row by id."""
     rows: dict[int, int] = {}
     given: list[Any] = []
@@ -135,6 +125,8 @@ def _read_images(tables: CocoTables, records: list[Any], folder: Path | None) ->
         sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
     names = _found_names(tables, folder, given, list(rows))
     if folder is not None:
+        if reading.sizes == "pictures":
+            _correct_sizes(tables, folder, names, sizes, stored=reading.stored)
         _complete_sizes(tables, folder, names, sizes)
     else:
         for name, size in zip(names, sizes, strict=True):
@@ -184,6 +176,23 @@ def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids:
         )
         tables.problems.insert(0, CocoProblem("structure", '"images"', message))
     return names
+
+
+def _correct_sizes(
+    tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]], *, stored: bool
+) -> None:
+    """Take the sizes of all pictures from themselves."""
+    other = 0
+    for row, name in enumerate(names):
+        try:
+            width, height = stored_size(folder / name)[:2] if stored else upright_size(folder / name)
+        except ImageError:  # it can't be used, which opening it will tell
+            continue
+        other += sizes[row] != (height, width)
+        sizes[row] = height, width
+    if other:
+        message = f"{other} of {len(names)} have another size than the file says; that of the pictures is used"
+        tables.problems.append(CocoProblem("fitted", '"images"', message))
 
 
 def _complete_sizes(tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]]) -> None:

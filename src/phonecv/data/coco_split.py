@@ -126,6 +126,11 @@ class CocoSplit:
         return starts[rows + 1] - starts[rows]
 
     @property
+    def learnable(self) -> int:
+        """Objects that are no crowds: what can be learnt and found."""
+        return int(self.object_counts.sum()) - self.crowds
+
+    @property
     def crowds(self) -> int:
         """Annotations that stand for a crowd."""
         return int(self._tables.crowd[self._rows()].sum())

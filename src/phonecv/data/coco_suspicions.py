@@ -68,7 +68,7 @@ def _layout(tables: CocoTables, seen: Suspect) -> None:
     if layout:
         message = (
             f"bbox seems to be written as {layout}, not {seen.layout}: of {len(seen.boxes)} boxes {why};"
-            f" detect.boxes={layout} (eval and audit: --boxes {layout}) reads them so"
+            f" detect.boxes={layout} (eval: --boxes {layout}) reads them so"
         )
         _replace(tables, _BY_LAYOUT, "box-layout", message)
 

@@ -20,7 +20,7 @@ class CocoProblem:
         kind: "structure" or "record" (the file can't be used); "missing-file" (its picture can't be read); "orphan",
             "category", "bad-box", "empty-box", "outside-box", "bad-mask", "no-mask" (an annotation is left out);
             "box-layout", "category-shift" (the whole file is probably not what it seems); "clipped-box",
-            "annotation-id", "area", "category-name", "crowd", "picture-name", "picture-size", "placeholder",
+            "annotation-id", "area", "category-name", "crowd", "fitted", "picture-name", "picture-size", "placeholder",
             "repeated-file", "repeated-object", "respelled" (for information).
         place: where, such as "annotations[3] (id 17, picture 000017.jpg)".
         message: what is wrong.

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from phonecv.class_mapping import map_classes
-from phonecv.data.coco import CocoPaths, CocoSplit, find_coco, locate_coco, read_coco, read_results
+from phonecv.data.coco import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco_paths import ALIASES
+from phonecv.data.coco_reading import BoxLayout, Sizes
 from phonecv.data.foreign import foreign_layout
 from phonecv.data.images import is_image_name, printable
 from phonecv.dense.model import DenseModel
@@ -45,6 +46,9 @@ def evaluate_detector(
     amp: str = "none",
     limit: Count | None = None,
     threshold: Share | None = None,
+    boxes: BoxLayout = "xywh",
+    sizes: Sizes = "told",
+    stored: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     **loading: Any,
 ) -> DetectionResult:
@@ -64,6 +68,9 @@ def evaluate_detector(
         limit: only the first pictures.
         threshold: least score for the confusion matrix, the pictures, precision and recall; None takes the one with
             the best F1. AP needs none.
+        boxes: how the annotation file writes boxes, see `phonecv.data.coco_reading`.
+        sizes: what holds where a picture has another size than the file says, see there.
+        stored: annotations are for pictures as they are stored, before their EXIF orientation turns them.
         on_progress: called with (done, all) after every batch.
         **loading: arguments of `load_checkpoint`.
 
@@ -74,9 +81,13 @@ def evaluate_detector(
     runner = open_detector(model, device=device, amp=amp, **loading)
     notes: list[str] = []
     if not isinstance(data, CocoSplit):
-        data = _read(data, split, annotations, images, masks=runner.masks, notes=notes)
+        reading = CocoReading(boxes, sizes, stored)
+        data = _read(data, split, annotations, images, reading, masks=runner.masks, notes=notes)
     outputs = match_outputs(runner, data, notes)
     part = data if limit is None else data.select(range(min(limit, len(data))))
+    if not part.learnable:
+        why = f"all of its {part.crowds} objects are crowds" if part.crowds else "no picture has an object"
+        notes.append(f"{data.description}: {why}: there is nothing to find, and no average precision")
     meter = DetectMeter(part, masks=runner.masks and part.masks, outputs=outputs)
     skipped: list[tuple[Path, str]] = []
     resized = done = 0
@@ -121,6 +132,9 @@ def evaluate_results(
     images: Path | str | None = None,
     out: Path | str | None = None,
     threshold: Share | None = None,
+    boxes: BoxLayout = "xywh",
+    sizes: Sizes = "told",
+    stored: bool = False,
 ) -> DetectionResult:
     """Average precision of detections that stand in a file of COCO results, whoever wrote it.
 
@@ -134,6 +148,9 @@ def evaluate_results(
         images: folder of the pictures that are drawn into `out`; they may be missing.
         out: folder for tables and pictures.
         threshold: as for `evaluate_detector`.
+        boxes: as for `evaluate_detector`, and so are the next two.
+        sizes: where pictures have other sizes.
+        stored: whether annotations are for pictures as they are stored.
 
     Raises:
         UserError: a file that cannot be read, or results for other pictures or classes.
@@ -141,7 +158,8 @@ def evaluate_results(
     start = time.perf_counter()
     notes: list[str] = []
     if not isinstance(truth, CocoSplit):
-        truth = _read(truth, split, annotations, images, masks=True, notes=notes, pictures=False)
+        reading = CocoReading(boxes, sizes, stored)
+        truth = _read(truth, split, annotations, images, reading, masks=True, notes=notes, pictures=False)
     read = read_results(results, truth)
     found = with_boxes(Detections(*read))
     return _judged(
@@ -192,6 +210,7 @@ def _read(
     split: str,
     annotations: Path | str | None,
     images: Path | str | None,
+    reading: CocoReading,
     *,
     masks: bool,
     notes: list[str],
@@ -215,11 +234,11 @@ def _read(
         else:
             raise
     if not masks:
-        return read_coco(paths)
+        return read_coco(paths, reading=reading)
     try:
-        return read_coco(paths, masks=True)
+        return read_coco(paths, masks=True, reading=reading)
     except UserError as error:
-        boxes = read_coco(paths)  # says itself what is wrong, if it is not the masks
+        boxes = read_coco(paths, reading=reading)  # says itself what is wrong, if it is not the masks
         notes.append(f"only boxes are evaluated: {str(error).splitlines()[0]}")
         return boxes
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from phonecv.catalog import get_record
+from phonecv.data.findings import SEVERITIES, Finding, group_findings
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.loader import Batch, ClassificationDataset, make_loader
 from phonecv.data.transforms import eval_transform, train_transform
@@ -177,10 +178,14 @@ def quick_findings(root: Path, task: Literal["classify", "detect", "segment"]) -
     """
     from phonecv.data.audit import audit
 
-    groups = audit(root, task=task, quick=True).groups
-    told = (group for group in groups if group.first.severity != "note" or group.first.kind in TOLD)
-    ordered = sorted(told, key=lambda group: group.first.severity == "note")
-    return [f"{group.first.severity}: {group}" for group in ordered]
+    return finding_lines(audit(root, task=task, quick=True).findings)
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings that a training says, worst first and equal ones in one line."""
+    told = [one for one in findings if one.severity != "note" or one.kind in TOLD]
+    told.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [f"{group.first.severity}: {group}" for group in group_findings(told)]
 
 
 def class_count(config: TrainConfig, there: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from phonecv.data.coco_reading import BoxLayout, Sizes
 from phonecv.errors import UserError
 from phonecv.training import settings
 from phonecv.training.groups import Count, Natural, NotNegative, Positive, Share
@@ -25,6 +26,11 @@ class DetectConfig:
         val_annotations: the same for validation.
         train_images: folder of the training pictures, relative to `data.path`; null looks in the usual places.
         val_images: the same for validation.
+        boxes: how the annotation files write boxes: "xywh" (left, top, width, height in pixels, as COCO does), "xyxy"
+            (two corners), "cxcywh" (centre and size), and "xywh_shares" and so on, in shares of the picture's sides.
+        sizes: where a picture has another size than its file says: "told": it is left out; "pictures": boxes are pixels
+            of the picture as it is; "scaled": it was resized after labelling, and boxes are resized with it.
+        stored: boxes were drawn on pictures as they are stored, before their EXIF orientation turns them.
         transform: what training does to a picture. "ssd": expand, crop by overlap, stretch to the square, flip,
             colours (SSDLite as published). "resize": keep the aspect, flip (RetinaNet and Mask R-CNN as published).
             "light": larger or smaller at a random place, flips, mild colours, for small data sets.
@@ -44,6 +50,9 @@ class DetectConfig:
     val_annotations: str | None = None
     train_images: str | None = None
     val_images: str | None = None
+    boxes: BoxLayout = "xywh"
+    sizes: Sizes = "told"
+    stored: bool = False
     transform: Literal["ssd", "resize", "light"] = "light"
     scale: tuple[Positive, Positive] = (0.5, 1.5)
     hflip: Share = 0.5

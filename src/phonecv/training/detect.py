@@ -10,15 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.data.coco import CocoSplit, find_coco, read_coco
+from phonecv.data.audit_pictures import sampled
+from phonecv.data.coco import CocoReading, CocoSplit, find_coco, read_coco
+from phonecv.data.coco_audit import audit_splits
+from phonecv.data.coco_sizes import SizeCheck
 from phonecv.data.detection import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.detection_transforms import light_transform, resize_transform, ssd_transform
+from phonecv.data.findings import Look, Notes
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
 from phonecv.detect.create import create_detector
 from phonecv.detect.meter import DetectMeter
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
+from phonecv.text import printable
+from phonecv.training.classify import finding_lines
 from phonecv.training.config import TrainConfig
 from phonecv.training.dense import backbone_family, data_root, frozen_note, make_dense
 from phonecv.training.loaders import SplitData
@@ -33,7 +39,8 @@ class Detection:
 
     Attributes:
         root: folder of the data.
-        train: training split, without the pictures that are left out of training.
+        whole: training split.
+        train: the same without the pictures that are left out of training.
         val: validation split, whole.
     """
 
@@ -44,16 +51,21 @@ class Detection:
         if wanted.score == "mask_ap" and not self.entry.masks:
             raise UserError(f"detect.score=mask_ap: {self.architecture} finds no masks; use detect.score=ap")
         self.root = data_root(config, "a folder with COCO annotations and pictures")
-        train = self._read("train", wanted.train_annotations, wanted.train_images)
-        self.val = self._read("val", wanted.val_annotations, wanted.val_images, train.classes)
-        self.notes = (*train.notes, *self.val.notes)
-        self.train = train.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
+        self.whole = self._read("train", wanted.train_annotations, wanted.train_images)
+        check_learnable(self.whole)
+        self.val = self._read("val", wanted.val_annotations, wanted.val_images, self.whole.classes)
+        check_missing(config, self.whole, self.val)
+        for split in (self.whole, self.val):
+            check_sizes(config, split)
+        self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
 
     def _read(
         self, split: str, annotations: str | None, images: str | None, classes: Sequence[str] | None = None
     ) -> CocoSplit:
         paths = find_coco(self.root, split, annotations=annotations, images=images)
-        return read_coco(paths, masks=self.entry.masks, classes=classes)
+        wanted = self.config.detect
+        reading = CocoReading(wanted.boxes, wanted.sizes, wanted.stored)
+        return read_coco(paths, masks=self.entry.masks, classes=classes, reading=reading)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -61,8 +73,10 @@ class Detection:
         return self.train.classes
 
     def findings(self) -> list[str]:
-        """What was left out of the annotations."""
-        return [f"note: {note}" for note in self.notes]
+        """What the quick audit finds in the splits as they were read, notes left out."""
+        notes = Notes(self.root)
+        audit_splits(notes, {"train": self.whole, "val": self.val}, Look(quick=True))
+        return finding_lines(notes.findings)
 
     def network(self) -> Detector:
         """The detector with its starting weights, class names and preprocessing; frozen parts marked."""
@@ -87,6 +101,48 @@ class Detection:
     def task(self, net: Detector, world: World) -> DetectTask:
         """The detector's own losses, and AP."""
         return DetectTask(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
+
+
+def check_learnable(train: CocoSplit) -> None:
+    """Refuse data that teach nothing.
+
+    Raises:
+        UserError: there is no object, or only crowds, which are no examples of anything.
+    """
+    if train.learnable:
+        return
+    why = f"none of its {len(train)} pictures has an object"
+    if train.crowds:
+        why = f"all of its {train.crowds} objects are crowds (iscrowd=1), which teach nothing; single objects have 0"
+    raise UserError(f"{train.description}: nothing to learn: {why}")
+
+
+def check_missing(config: TrainConfig, *splits: CocoSplit) -> None:
+    """Refuse data with more missing pictures than may be unreadable.
+
+    Raises:
+        UserError: names the first.
+    """
+    missing = [problem for split in splits for problem in split.problems if problem.kind == "missing-file"]
+    pictures = sum(map(len, splits))
+    if len(missing) > config.data.max_bad * pictures:
+        raise UserError(
+            f"{len(missing)} of {pictures} pictures are not there, more than data.max_bad={config.data.max_bad:g}"
+            f" allows; the first: {missing[0]}; add them, take them out of the annotations, or raise data.max_bad"
+        )
+
+
+def check_sizes(config: TrainConfig, split: CocoSplit) -> None:
+    """Refuse data whose pictures have other sizes than the annotations say: nearly all would be left out.
+
+    Raises:
+        UserError: what seems to be behind it, and the setting for it.
+    """
+    check = SizeCheck.of(split, sampled(len(split)))
+    wrong = sum(map(len, check.wrong.values()))
+    if wrong > max(0.5, config.data.max_bad) * check.looked:
+        index, message = check.messages()[0]
+        raise UserError(f"{printable(split.path(index))}: {message}")
 
 
 class DetectData(SplitData):
