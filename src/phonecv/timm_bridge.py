@@ -3,12 +3,16 @@
 After ``import phonecv``, ``timm.create_model("emov2_5m")`` and whatever builds on timm encoders (also
 ``features_only=True``) work. MobileOne stays timm's own there. timm takes seconds to import, so the names
 are registered when the person imports it, not before: `install` sees to that.
+
+Ours always have the names ``phonecv_emo_1m`` etc. as well. A timm that brings networks of its own under the plain names
+keeps them, so that nobody's code gets another network than it asks for; that is told once, with the names of ours.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -18,6 +22,12 @@ from typing import Any
 
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.text import some_names
+
+#: In front of our names in timm, where no network of timm's own can be meant.
+PREFIX = "phonecv_"
+
+_log = logging.getLogger("phonecv")
 
 
 def install() -> None:
@@ -29,17 +39,27 @@ def install() -> None:
 
 
 def register() -> None:
-    """Register every EMO and EMOv2 name with timm."""
+    """Register every EMO and EMOv2 name with timm, those apart that it has networks of its own for."""
     registry = importlib.import_module("timm.models")
-    for name, record in MODELS.items():
-        if record.family != "mobileone" and not registry.is_model(name):
-            entrypoint = _entrypoint(name)
-            # timm files a model under the module its function says it is from.
-            entrypoint.__module__ = __name__
-            registry.register_model(entrypoint)
+    theirs = []
+    for name in (name for name, record in MODELS.items() if record.family != "mobileone"):
+        for alias in (name, f"{PREFIX}{name}"):
+            if not registry.is_model(alias):
+                registry.register_model(_entrypoint(name, alias))
+            elif registry.model_entrypoint(alias).__module__ != __name__:
+                theirs.append(alias)
+    # Our own command asks timm for none of these names.
+    if theirs and "phonecv.cli" not in sys.modules:
+        _log.warning(
+            "timm has networks of its own called %s; they stay timm's there. Ours are called %s%s and so on in timm; "
+            "phonecv.create_model always means ours, and phonecv.load_checkpoint reads files of theirs",
+            some_names(theirs, 3),
+            PREFIX,
+            theirs[0],
+        )
 
 
-def _entrypoint(name: str) -> Callable[..., Any]:
+def _entrypoint(name: str, alias: str) -> Callable[..., Any]:
     def build(
         pretrained: bool = False,
         pretrained_cfg: Any = None,
@@ -63,8 +83,10 @@ def _entrypoint(name: str) -> Callable[..., Any]:
         features = importlib.import_module("timm.models._features")
         return features.FeatureGetterNet(model, out_indices=(0, 1, 2, 3, 4) if out_indices is None else out_indices)
 
-    build.__name__ = build.__qualname__ = name
+    build.__name__ = build.__qualname__ = alias
     build.__doc__ = f"{name} of phonecv."
+    # timm files a model under the module its function says it is from.
+    build.__module__ = __name__
     return build
 
 

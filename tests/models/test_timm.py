@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 import phonecv
+from phonecv import timm_bridge
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
 
@@ -43,6 +47,62 @@ def test_classifier_and_features() -> None:
     assert [list(feature.shape[1:]) for feature in features(x)] == [[32, 16, 16], [80, 4, 4], [168, 2, 2]]
     with pytest.raises(UserError, match="output_stride"):
         timm.create_model("emo_1m", features_only=True, output_stride=8)
+
+
+class Registry(ModuleType):
+    """What a newer timm may have: networks of its own under some of our names."""
+
+    def __init__(self, *own: str) -> None:
+        super().__init__("timm.models")
+        self.entries: dict[str, Callable[..., Any]] = dict.fromkeys(own, self._own)
+
+    @staticmethod
+    def _own(**_: Any) -> str:
+        return "timm's"
+
+    def is_model(self, name: str) -> bool:
+        return name in self.entries
+
+    def model_entrypoint(self, name: str) -> Callable[..., Any]:
+        return self.entries[name]
+
+    def register_model(self, entry: Callable[..., Any]) -> None:
+        assert entry.__name__ not in self.entries
+        self.entries[entry.__name__] = entry
+
+
+@pytest.mark.parametrize("ours_is_told", [True, False])
+def test_networks_of_timm_s_own_keep_their_names_and_that_is_told(
+    ours_is_told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry("emo_1m", "emo_2m", "emo2_1m", "emo2_20m")
+    monkeypatch.setitem(sys.modules, "timm.models", registry)
+    if ours_is_told:
+        monkeypatch.delitem(sys.modules, "phonecv.cli", raising=False)
+    else:  # our own command asks timm for no such name
+        monkeypatch.setitem(sys.modules, "phonecv.cli", ModuleType("phonecv.cli"))
+    with caplog.at_level("WARNING", "phonecv"):
+        timm_bridge.register()
+    assert bool(caplog.records) == ours_is_told
+    if ours_is_told:
+        assert "called emo_1m, emo_2m; they stay timm's" in caplog.text
+        assert "phonecv_emo_1m" in caplog.text
+    assert registry.entries["emo_1m"]() == registry.entries["emo2_1m"]() == "timm's"
+    for name in ("phonecv_emo_1m", "emo_5m", "phonecv_emo_5m", "emov2_1m", "phonecv_emov2_1m"):
+        model = registry.entries[name](num_classes=3)
+        assert (model.name, model.num_classes) == (name.removeprefix("phonecv_"), 3)
+    before = dict(registry.entries)
+    timm_bridge.register()  # twice does no harm
+    assert registry.entries == before
+
+
+def test_nothing_is_told_of_a_timm_without_such_networks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm.models", Registry("mobileone_s0"))
+    monkeypatch.delitem(sys.modules, "phonecv.cli", raising=False)
+    timm_bridge.register()
+    assert not caplog.records
 
 
 def test_mobileone_stays_timm_s_own() -> None:
