@@ -208,8 +208,14 @@ def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ),
         ("outputs", ", ".join(record.get("outputs") or ())),
         ("decoding", decoding.get("kind")),
-        ("checked", f"by {checked['by']}, difference {checked['difference']:.2e}" if checked else None),
+        ("checked", _checked_text(checked) if checked else None),
     ]
+
+
+def _checked_text(checked: Mapping[str, Any]) -> str:
+    if checked.get("remark"):
+        return f"run by {checked['by']}, nothing to compare: {checked['remark']}"
+    return f"by {checked['by']}, difference {checked['difference']:.2e}"
 
 
 _TASKS = {"classify": "classifier", "detect": "detector", "segment": "segmenter"}

@@ -18,6 +18,18 @@ def task_of(record: Record) -> str:
     return record.get("task", "classify")
 
 
+def remark_of(record: Record) -> str:
+    """Why the check of the file could compare nothing; empty where it could, or none was made."""
+    return (record.get("checked") or {}).get("remark", "")
+
+
+def difference_text(record: Record) -> str:
+    """The difference from PyTorch in a table's few letters."""
+    if remark_of(record):
+        return "nothing to compare"
+    return "not checked" if record.get("difference") is None else f"{record['difference']:.1e}"
+
+
 def kind_of(record: Record) -> str:
     """Which part of the decoding is in the file, of `phonecv.exporting.dense.DECODINGS`; empty for classifiers."""
     return record.get("decoding", {}).get("kind", "")

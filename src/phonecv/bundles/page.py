@@ -8,7 +8,7 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import DRAWN, expected_rows
-from phonecv.bundles.facts import task_of
+from phonecv.bundles.facts import difference_text, remark_of, task_of
 from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
 from phonecv.report import page, picture, table, text, tiles
 
@@ -56,8 +56,8 @@ def _files(records: Sequence[Mapping[str, Any]]) -> str:
                 record["format"],
                 record.get("precision", ""),
                 f"{record['bytes'] / 1e6:.2f}",
-                "not checked" if record.get("difference") is None else f"{record['difference']:.1e}",
-                "" if agreement is None else f"{agreement:.0%} of {checked.get('pictures')}",
+                difference_text(record),
+                "" if agreement is None or remark_of(record) else f"{agreement:.0%} of {checked.get('pictures')}",
                 checked.get("by", ""),
             )
         )

@@ -8,7 +8,7 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import expected_rows
-from phonecv.bundles.facts import input_of, kind_of, task_of
+from phonecv.bundles.facts import input_of, kind_of, remark_of, task_of
 from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
 from phonecv.exporting.formats import EXPORTERS
 
@@ -62,6 +62,8 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _checked(record: Mapping[str, Any]) -> str:
     checked = record.get("checked") or {}
+    if remark := remark_of(record):
+        return f"Run by {checked.get('by', 'its runtime')}, but nothing could be compared with PyTorch: {remark}."
     if record.get("difference") is None or not checked:
         return "It was not run after it was written."
     return (

@@ -66,6 +66,7 @@ def bundle(
         json: Print JSON.
     """
     from phonecv.bundles import bundle as run
+    from phonecv.bundles.facts import difference_text
 
     chosen = loading(source, model, ema)
     result = run(
@@ -94,7 +95,7 @@ def bundle(
             record["file"],
             record["precision"],
             f"{record['bytes'] / 1e6:.2f} MB",
-            "not checked" if record["difference"] is None else f"{record['difference']:.1e}",
+            difference_text(record),
         )
         for record in result.exported
     ]

@@ -123,7 +123,7 @@ def export(
 
 
 def _lines(result: ExportResult) -> list[tuple[str, object]]:
-    checked = "not run"
+    checked = f"none to tell: {result.remark}" if result.remark else "not run"
     if result.difference is not None:
         checked = f"{result.difference:.2e} of the largest output, by {result.checked_by}"
         if result.agreement is not None:

@@ -11,6 +11,7 @@ import torch
 from phonecv.errors import UserError
 from phonecv.exporting.dense_checks import compare_choice, compare_decoded, offered
 from phonecv.exporting.job import Job
+from phonecv.exporting.substance import nothing_compared
 from phonecv.exporting.tracing import LEAST
 
 #: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
@@ -37,6 +38,7 @@ class Comparison:
         pictures: how many, at the file's own size.
         sizes: heights and widths that were tried.
         source: where the pictures came from.
+        remark: why it says nothing of the file, see `phonecv.exporting.substance`; empty if it does.
     """
 
     difference: float
@@ -44,6 +46,7 @@ class Comparison:
     pictures: int
     sizes: tuple[tuple[int, int], ...]
     source: str
+    remark: str = ""
 
 
 def allowed(precision: str, task: str) -> float | None:
@@ -168,7 +171,8 @@ def compare(
             f"{file} was not written: its best class is PyTorch's for {same} of {count} {what}, "
             f"{100 * least:g}% are asked for (min_agreement)"
         )
-    return Comparison(worst, agreement, len(expected[0][0]), tuple(sizes), source)
+    remark = nothing_compared(job.outputs, expected, outputs)
+    return Comparison(worst, agreement, len(expected[0][0]), tuple(sizes), source, remark)
 
 
 def _or_another_choice(

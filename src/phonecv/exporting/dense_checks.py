@@ -19,7 +19,7 @@ ODD = 0.02
 _SLACK = 0.01
 
 #: Outputs that only a file with suppression has.
-_OBJECTS = frozenset({"boxes", "scores", "labels", "count"})
+OBJECTS = frozenset({"boxes", "scores", "labels", "count"})
 
 
 def compare_decoded(names: Sequence[str], wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float | None:
@@ -36,7 +36,7 @@ def compare_decoded(names: Sequence[str], wanted: Sequence[np.ndarray], got: Seq
     """
     if tuple(names) == ("classes",):
         return float(np.mean(wanted[0] != got[0]))
-    if not set(names) >= _OBJECTS:
+    if not set(names) >= OBJECTS:
         return None
     return compare_objects(dict(zip(names, wanted, strict=True)), dict(zip(names, got, strict=True)))
 

@@ -48,10 +48,11 @@ class ExportResult:
         bytes: of the files that an app needs: without the record and the test picture.
         operators: nodes of the graph.
         difference: largest absolute difference of the outputs from PyTorch's, divided by max(1, largest
-            output); None if it was not checked.
+            output); None if it was not checked, or nothing could be compared.
         agreement: share of pictures, or of a segmenter's pixels, with PyTorch's best class; None where nothing is
             chosen or checked.
         checked_by: the runtime that ran it; empty if none did.
+        remark: why nothing could be compared: no objects on either side, outputs that do not vary. Empty otherwise.
         seconds: everything, checks included.
         report: what runs outside the accelerator; see `Written`.
     """
@@ -71,6 +72,7 @@ class ExportResult:
     checked_by: str
     seconds: float
     report: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -190,6 +192,7 @@ def export(
                 file=path.name,
                 batches=batches,
             )
+        told = None if comparison is None or comparison.remark else comparison
         record = {
             **job.record,
             "format": exporter.format,
@@ -197,7 +200,7 @@ def export(
             "file": path.name,
             "dynamic_batch": exporter.dynamic_batch,
             "dynamic_size": dynamic_size,
-            "difference": None if comparison is None else comparison.difference,
+            "difference": None if told is None else told.difference,
             "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
             "report": dict(done.written.report),
             "test": write_test(folder / f"{path.stem}.test.png", pictures, expected, names),
@@ -218,11 +221,12 @@ def export(
         size=(height, width),
         bytes=sum(size_of(file) for file in files if file.suffix not in (".json", ".png")),
         operators=done.written.operators,
-        difference=None if comparison is None else comparison.difference,
-        agreement=None if comparison is None else comparison.agreement,
+        difference=None if told is None else told.difference,
+        agreement=None if told is None else told.agreement,
         checked_by=done.runtime,
         seconds=time.perf_counter() - start,
         report=done.written.report,
+        remark="" if comparison is None else comparison.remark,
     )
 
 
