@@ -14,8 +14,9 @@ from PIL import Image
 
 from detect.scenes import CLASSES, colour_runner, write_scenes
 from phonecv.detect.detections import Detections, encode_masks
-from phonecv.detect.draw import Drawn, class_colour, draw, draw_detections, text_size
+from phonecv.detect.draw import Drawn, class_colour, draw, draw_detections
 from phonecv.detect.evaluation import evaluate_detector
+from phonecv.detect.plates import letter_size
 from phonecv.detect.result import DetectionResult
 from phonecv.plots import save_precision_recall
 
@@ -133,8 +134,8 @@ def test_names_stay_inside_the_picture() -> None:
     picture = torch.full((3, 100, 120), 255, dtype=torch.uint8)
     drawn = draw(picture, Drawn(np.array([[100.0, 2, 119, 40]]), ["a long name"], ["#D55E00"]))
     changed = (drawn != 255).any(0)
-    # The name starts left of its box, so that it is not cut at the right border.
-    assert changed[3:12, 40:95].any()
+    # The name starts left of its box, so that it is not cut at the right border, and below it, as it would hide it.
+    assert changed[42:55, 40:95].any()
 
 
 def test_boxes_outside_and_without_area_do_no_harm() -> None:
@@ -161,8 +162,8 @@ def test_where_masks_overlap_the_better_one_is_seen() -> None:
 
 def test_colours_differ() -> None:
     assert len({class_colour(label) for label in range(80)}) == 80
-    assert text_size(320, 200) == 11
-    assert text_size(1080, 1920) > 30
+    assert letter_size(320, 200) == 11
+    assert letter_size(1080, 1920) > 30
 
 
 def test_names_of_other_peoples_classes_are_drawn_as_well_as_can_be(tmp_path: Path) -> None:

@@ -14,16 +14,14 @@ from PIL import Image, ImageFont
 from torch import Tensor
 
 from phonecv.detect.detections import Detections, decode_masks
-from phonecv.plots import COLOURS, legible
+from phonecv.detect.plates import letter_size, place_plates
+from phonecv.plots import COLOURS
 
 #: Share of a mask's colour in its pixels.
 MASK_ALPHA = 0.45
 
 #: As torchvision wants colours, in a list of exactly this.
 _Colour = str | tuple[int, int, int]
-
-#: Letters of a name before it is cut.
-_LETTERS = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +42,12 @@ class Drawn:
 
 
 def draw(picture: Tensor, things: Drawn, letters: int | None = None) -> Tensor:
-    """A copy of the picture with masks, boxes and names; the first of `things` lies on top.
+    """A copy of the picture with masks, boxes and the names that find room; the first of `things` lies on top.
 
     Args:
         picture: ``3 H W`` bytes.
         things: what to draw.
-        letters: height of the names' letters, pixels; None goes by the size of the picture.
+        letters: height of the names' letters, pixels; None goes by the size of the picture and the number of names.
     """
     from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
@@ -68,19 +66,22 @@ def draw(picture: Tensor, things: Drawn, letters: int | None = None) -> Tensor:
     shown = draw_bounding_boxes(
         shown, _inside(boxes, height, width)[back], colors=[things.colours[row] for row in back], width=line
     )
-    named = [row for row in back if things.texts[row]]
+    named = sum(bool(text) for text in things.texts)
     if not named:
         return shown
-    size = letters or text_size(height, width)
-    texts = [legible(things.texts[row], _LETTERS) for row in named]
-    anchors = _anchors(boxes[named], texts, size, height, width)
-    colours: list[_Colour] = [things.colours[row] for row in named]
-    inks: list[_Colour] = [_ink(things.colours[row]) for row in named]
-    # Names go above their boxes and stay inside the picture: torchvision would write them into the boxes, where they
-    # hide small objects, and cut them at the border. So they get boxes of their own, whose outline has no width.
+    size = letters or letter_size(height, width, named)
+    length = ImageFont.truetype(_font(), size).getlength
+    plates = place_plates(boxes.numpy(), things.texts, size, height, width, length)
+    if not plates:
+        return shown
+    anchors = torch.tensor([[plate.left, plate.top, plate.left, plate.top] for plate in plates], dtype=torch.float32)
+    colours: list[_Colour] = [things.colours[plate.row] for plate in plates]
+    inks: list[_Colour] = [_ink(things.colours[plate.row]) for plate in plates]
+    # torchvision would write names into the boxes, where they hide small objects, and cut them at the border. So they
+    # get boxes of their own, whose outline has no width.
     return draw_bounding_boxes(
-        shown, anchors, labels=texts, colors=colours, width=0, font=_font(), font_size=size, fill_labels=True,
-        label_colors=inks,
+        shown, anchors, labels=[plate.text for plate in plates], colors=colours, width=0, font=_font(), font_size=size,
+        fill_labels=True, label_colors=inks,
     )  # fmt: skip
 
 
@@ -93,11 +94,6 @@ def draw_detections(picture: Tensor, found: Detections, classes: Sequence[str]) 
         decode_masks(found.masks) if found.masks else None,
     )
     return draw(picture, things)
-
-
-def text_size(height: int, width: int) -> int:
-    """Height of letters that can be read in a picture of that size, pixels."""
-    return max(11, round(max(height, width) / 45))
 
 
 @cache
@@ -136,16 +132,6 @@ def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
     low = torch.minimum(boxes[:, :2].clamp(min=0), limits)
     high = torch.maximum(torch.minimum(boxes[:, 2:], limits), low)
     return torch.cat([low, high], 1)
-
-
-def _anchors(boxes: Tensor, texts: Sequence[str], size: int, height: int, width: int) -> Tensor:
-    """Where names start: above the box if there is room, else inside its upper edge; never outside the picture."""
-    font = ImageFont.truetype(_font(), size)
-    lengths = torch.tensor([font.getlength(text) for text in texts]) + 4
-    left = torch.minimum(boxes[:, 0], width - lengths).clamp(min=0)
-    room = size * 1.3 + 2
-    top = torch.where(boxes[:, 1] >= room, boxes[:, 1] - room, boxes[:, 1]).clamp(0, max(0.0, height - room))
-    return torch.stack([left, top, left, top], 1)
 
 
 def _ink(colour: str) -> str:

@@ -17,7 +17,8 @@ from phonecv.files import atomic_path
 ALPHA = 0.55
 #: Entries of a palette in a PNG file.
 _PALETTE = 256
-_FONT_SIZE = 17
+#: Height of a legend's letters, least height, and how many of them the strip is wide at least.
+_FONT_SIZE, _SMALLEST, _LETTERS = 17, 8, 16
 
 
 def overlay(
@@ -58,16 +59,24 @@ def shares(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def legend(width: int, order: Sequence[int], classes: Sequence[str], palette: Sequence[Colour]) -> Image.Image:
-    """A strip with the names and colours of some classes, as many as fit into two lines."""
+    """A strip with the names and colours of some classes, as many as fit into two lines; letters shrink with it."""
     from phonecv.plots import INK, legible
 
-    font = ImageFont.truetype(_font(), _FONT_SIZE)
-    line, square = round(1.4 * _FONT_SIZE), _FONT_SIZE - 3
+    size = max(_SMALLEST, min(_FONT_SIZE, round(width / _LETTERS)))
+    font = ImageFont.truetype(_font(), size)
+    line, square = round(1.4 * size), size - 3
     strip = Image.new("RGB", (width, 2 * line + 4), "white")
     pen = ImageDraw.Draw(strip)
     left, top = 0, 4
     for index in order:
-        name = legible(classes[index], 20)
+        name = next(
+            (
+                text
+                for most in range(20, 2, -1)
+                if font.getlength(text := legible(classes[index], most)) <= width - square - 8
+            ),
+            "",
+        )
         length = square + 5 + round(font.getlength(name)) + 14
         if left and left + length > width:
             left, top = 0, top + line
