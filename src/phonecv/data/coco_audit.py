@@ -10,7 +10,15 @@ import numpy as np
 from phonecv.data.audit_folders import IMBALANCE
 from phonecv.data.audit_pictures import check_suffix, inspect_all, report_lookalikes, sampled
 from phonecv.data.coco import near_classes, read_tables, split_of
-from phonecv.data.coco_paths import ALIASES, CocoPaths, annotation_file, find_coco, locate_coco
+from phonecv.data.coco_paths import (
+    ALIASES,
+    CocoPaths,
+    annotation_file,
+    find_coco,
+    hold_out_hint,
+    locate_coco,
+    unsplit_files,
+)
 from phonecv.data.coco_sizes import SizeCheck
 from phonecv.data.coco_split import CocoSplit
 from phonecv.data.coco_tables import CocoProblem, CocoTables
@@ -42,7 +50,7 @@ _WARNINGS = frozenset(
 def has_coco(root: Path) -> bool:
     """Whether there are COCO annotations in one of the usual places."""
     try:
-        return any(annotation_file(root, split) for split in ALIASES)
+        return any(annotation_file(root, split) for split in ALIASES) or len(unsplit_files(root)) == 1
     except UserError:  # more than enough of them; the audit tells
         return True
 
@@ -66,6 +74,9 @@ def audit_coco(notes: Notes, root: Path, look: Look) -> Numbers:
         split = _read(notes, paths)
         if split is not None:
             splits[name] = split
+    if not splits and not notes.findings and (files := unsplit_files(root)):
+        notes.add("unsplit", "warning", files[0], hold_out_hint(files[0]))
+        return audit_coco_file(notes, files[0], look)
     _check_classes(notes, splits)
     if not look.quick:
         _check_unlisted(notes, root, splits)

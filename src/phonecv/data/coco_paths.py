@@ -16,6 +16,16 @@ from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import printable
 from phonecv.errors import UserError
 
+#: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.
+_WHOLE = (
+    "_annotations.coco.json",
+    "annotations.json",
+    "result.json",
+    "labels.json",
+    "annotations/instances_default.json",
+)
+#: How COCO files begin, and most files of a folder that are looked at.
+_COCO, _MOST = re.compile(rb'\s*\{\s*"(?:info|images|licenses|annotations|categories|type)"\s*:'), 50
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4000}")')
 #: File names looked up to tell the folder of pictures.
 _SAMPLES = 20
@@ -66,11 +76,7 @@ def find_coco(
     if annotations is None:
         file = annotation_file(root, split)
         if file is None:
-            refuse_foreign(root)
-            raise UserError(
-                f"{printable(root)}: no annotations of {split!r} here; expected annotations/instances_{split}.json,"
-                f" {split}.json or {split}/_annotations.coco.json, or name the file"
-            )
+            raise _no_annotations(root, split)
     else:
         file = _below(root, annotations)
         if not file.is_file():
@@ -110,8 +116,52 @@ def annotation_file(root: Path, split: str) -> Path | None:
                 raise UserError(f"{printable(folder)}: several files could be {split!r}: {listed}; name one of them")
             if found:
                 return folder / (exact or found)[0]
-    places = (root / alias / name for alias in aliases for name in ("_annotations.coco.json", "annotations.json"))
+    places = (root / alias / name for alias in aliases for name in _WHOLE)
     return next((place for place in places if place.is_file()), None)
+
+
+def unsplit_files(root: Path) -> list[Path]:
+    """COCO files that belong to no split, as labelling tools export all pictures at once."""
+    found = [
+        folder / name
+        for folder in (root, root / "annotations")
+        for name in file_names(folder)[:_MOST]
+        if name.lower().endswith(".json") and not name.startswith(".")
+    ]
+    return [path for path in found if path.is_file() and _starts_like_coco(path)]
+
+
+def hold_out_hint(file: Path) -> str:
+    """What to do with a file that holds all pictures."""
+    return (
+        f"{printable(file.name)} holds all pictures without a split: detect.hold_out=0.2 trains on it and holds a fifth"
+        f" of them out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
+    )
+
+
+def _no_annotations(root: Path, split: str) -> UserError:
+    """The error for a data set that lacks the annotations of a split, by what it has instead."""
+    files = unsplit_files(root)
+    expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
+    if not files:
+        refuse_foreign(root)
+        return UserError(f"{printable(root)}: no annotations of {split!r} here; {expected}, or name the file")
+    if len(files) == 1:
+        return UserError(f"{printable(root)}: no annotations of {split!r} here; {hold_out_hint(files[0])}")
+    listed = ", ".join(printable(file.relative_to(root)) for file in files[:6]) + (", ..." if len(files) > 6 else "")
+    return UserError(
+        f"{printable(root)}: no annotations of {split!r} here, but {listed}; name the files of the splits by"
+        " detect.train_annotations and detect.val_annotations (eval: --annotations)"
+    )
+
+
+def _starts_like_coco(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError:  # not ours to read
+        return False
+    return _COCO.match(start.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")) is not None
 
 
 def _below(root: Path, path: Path | str) -> Path:
@@ -159,6 +209,7 @@ def _candidates(file: Path, split: str | None, root: Path | None) -> Iterable[Pa
             yield base / "images" / token
             yield base / token
         yield base / "images"
+        yield base / "data"
         yield base
 
 

@@ -46,6 +46,7 @@ FIXES = {
     "picture-name": "nothing, if it is meant; else write the names of the files",
     "placeholder": "nothing, if it is no class; else annotate some of it",
     "orientation": "nothing, if boxes were drawn on the pictures as shown; else detect.stored=true",
+    "unsplit": "hold some of it out for validation, or make two files",
     "fitted": "nothing, if that is meant",
     "orphan": "list its picture, or remove the annotation; it is left out",
     "category": "list its category, or remove the annotation; it is left out",

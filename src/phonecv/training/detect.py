@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.data.audit_pictures import sampled
-from phonecv.data.coco import CocoReading, CocoSplit, find_coco, read_coco
+from phonecv.data.coco import CocoSplit
 from phonecv.data.coco_audit import audit_splits
-from phonecv.data.coco_sizes import SizeCheck
 from phonecv.data.detection import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.detection_transforms import light_transform, resize_transform, ssd_transform
 from phonecv.data.findings import Look, Notes
@@ -23,10 +21,10 @@ from phonecv.detect.create import create_detector
 from phonecv.detect.meter import DetectMeter
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
-from phonecv.text import printable
 from phonecv.training.classify import finding_lines
 from phonecv.training.config import TrainConfig
 from phonecv.training.dense import backbone_family, data_root, frozen_note, make_dense
+from phonecv.training.detect_data import read_splits
 from phonecv.training.loaders import SplitData
 from phonecv.training.world import World
 
@@ -51,21 +49,8 @@ class Detection:
         if wanted.score == "mask_ap" and not self.entry.masks:
             raise UserError(f"detect.score=mask_ap: {self.architecture} finds no masks; use detect.score=ap")
         self.root = data_root(config, "a folder with COCO annotations and pictures")
-        self.whole = self._read("train", wanted.train_annotations, wanted.train_images)
-        check_learnable(self.whole)
-        self.val = self._read("val", wanted.val_annotations, wanted.val_images, self.whole.classes)
-        check_missing(config, self.whole, self.val)
-        for split in (self.whole, self.val):
-            check_sizes(config, split)
+        self.whole, self.val = read_splits(config, self.root, masks=self.entry.masks)
         self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
-
-    def _read(
-        self, split: str, annotations: str | None, images: str | None, classes: Sequence[str] | None = None
-    ) -> CocoSplit:
-        paths = find_coco(self.root, split, annotations=annotations, images=images)
-        wanted = self.config.detect
-        reading = CocoReading(wanted.boxes, wanted.sizes, wanted.stored)
-        return read_coco(paths, masks=self.entry.masks, classes=classes, reading=reading)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -101,48 +86,6 @@ class Detection:
     def task(self, net: Detector, world: World) -> DetectTask:
         """The detector's own losses, and AP."""
         return DetectTask(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
-
-
-def check_learnable(train: CocoSplit) -> None:
-    """Refuse data that teach nothing.
-
-    Raises:
-        UserError: there is no object, or only crowds, which are no examples of anything.
-    """
-    if train.learnable:
-        return
-    why = f"none of its {len(train)} pictures has an object"
-    if train.crowds:
-        why = f"all of its {train.crowds} objects are crowds (iscrowd=1), which teach nothing; single objects have 0"
-    raise UserError(f"{train.description}: nothing to learn: {why}")
-
-
-def check_missing(config: TrainConfig, *splits: CocoSplit) -> None:
-    """Refuse data with more missing pictures than may be unreadable.
-
-    Raises:
-        UserError: names the first.
-    """
-    missing = [problem for split in splits for problem in split.problems if problem.kind == "missing-file"]
-    pictures = sum(map(len, splits))
-    if len(missing) > config.data.max_bad * pictures:
-        raise UserError(
-            f"{len(missing)} of {pictures} pictures are not there, more than data.max_bad={config.data.max_bad:g}"
-            f" allows; the first: {missing[0]}; add them, take them out of the annotations, or raise data.max_bad"
-        )
-
-
-def check_sizes(config: TrainConfig, split: CocoSplit) -> None:
-    """Refuse data whose pictures have other sizes than the annotations say: nearly all would be left out.
-
-    Raises:
-        UserError: what seems to be behind it, and the setting for it.
-    """
-    check = SizeCheck.of(split, sampled(len(split)))
-    wrong = sum(map(len, check.wrong.values()))
-    if wrong > max(0.5, config.data.max_bad) * check.looked:
-        index, message = check.messages()[0]
-        raise UserError(f"{printable(split.path(index))}: {message}")
 
 
 class DetectData(SplitData):
