@@ -20,11 +20,11 @@ from phonecv.data.loader import Batch
 from phonecv.errors import UserError
 from phonecv.training import TrainConfig, engine, folder, train
 from phonecv.training import threads as threads_module
+from phonecv.training.checks import part_size
 from phonecv.training.engine import Run, evaluation_due
 from phonecv.training.folder import claimed
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.launch import launch, pick_device
-from phonecv.training.loaders import part_size
 from phonecv.training.task import ClassifyTask
 from phonecv.training.threads import choose_threads
 from phonecv.training.world import World

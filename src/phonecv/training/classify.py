@@ -12,7 +12,7 @@ from torch import nn
 
 from phonecv.catalog import get_record
 from phonecv.data.findings import SEVERITIES, Finding, group_findings
-from phonecv.data.folder import Listing, read_split
+from phonecv.data.folder import Listing
 from phonecv.data.loader import Batch, ClassificationDataset, make_loader
 from phonecv.data.transforms import eval_transform, train_transform
 from phonecv.errors import UserError
@@ -20,6 +20,7 @@ from phonecv.models import VisionModel, build_model
 from phonecv.preprocessing import Preprocessing
 from phonecv.training.config import TrainConfig
 from phonecv.training.features import FeatureData, Pictures, ProbeTask, kept_views
+from phonecv.training.listings import read_data
 from phonecv.training.loaders import SplitData
 from phonecv.training.optim import freeze
 from phonecv.training.start import starting_form
@@ -153,22 +154,6 @@ class Data(SplitData):
         return make_loader(  # type: ignore[return-value]
             dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last
         )
-
-
-def read_data(config: TrainConfig) -> tuple[Listing, Listing]:
-    """Both splits, with the same classes.
-
-    Raises:
-        UserError: no data folder was given, or it cannot be used.
-    """
-    if not config.data.path:
-        raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
-    train = read_split(config.data.path, "train", list_file=config.data.train_list)
-    for problem in train.problems:
-        if problem.severity == "error":
-            raise UserError(problem)
-    val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
-    return train, val
 
 
 def quick_findings(root: Path, task: Literal["classify", "detect", "segment"]) -> list[str]:

@@ -18,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
+from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.data_record import changed_pictures, check_classes, data_record
 from phonecv.training.ema import Ema
@@ -25,7 +26,7 @@ from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
 from phonecv.training.honesty import caution, last_figures, score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
-from phonecv.training.loaders import part_size, write_bad_images
+from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY

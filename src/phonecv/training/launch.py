@@ -21,6 +21,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from phonecv.errors import UserError
+from phonecv.training.checks import check_processes
 from phonecv.training.config import TrainConfig
 from phonecv.training.interrupt import Interrupts
 from phonecv.training.world import World
@@ -46,8 +47,7 @@ def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
         UserError: more devices than there are, or a mistake found by any process.
         RuntimeError: a process failed otherwise; the message holds its traceback.
     """
-    if devices < 1:
-        raise UserError(f"devices={devices} is not a number of processes; use 1 or more")
+    check_processes(config, devices)
     if under_torchrun():
         if devices > 1:
             raise UserError(f"devices={devices} under torchrun: torchrun has started the processes, leave devices out")
@@ -55,7 +55,8 @@ def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
     elif devices == 1:
         _imported(work)(config, World(device=pick_device(config.run.device, 0, 1)))
     else:
-        pick_device(config.run.device, devices - 1, devices)
+        if pick_device(config.run.device, devices - 1, devices).type == "cpu":
+            check_processes(config.replaced("run.device=cpu"), devices)
         _spawn(work, config, devices)
 
 

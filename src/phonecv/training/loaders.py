@@ -15,6 +15,7 @@ from phonecv.data.loader import TrainBatches, eval_batches
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
 from phonecv.training.batches import StreamBatches
+from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.world import World
 
@@ -172,24 +173,6 @@ def make_batches(config: TrainConfig, world: World, samples: int, kinds: np.ndar
         return TrainBatches(samples, part, repeats=data.repeats, **common)
     parts = None if steps is None else steps * config.optimizer.accumulate
     return StreamBatches(samples, part, passes=data.passes, steps=parts, kinds=kinds, **common)
-
-
-def part_size(config: TrainConfig, processes: int) -> int:
-    """Images that one process takes at once: the batch divided by processes and accumulated parts.
-
-    Raises:
-        UserError: it does not divide.
-    """
-    batch, parts = config.data.batch_size, processes * config.optimizer.accumulate
-    if batch % parts:
-        raise UserError(
-            f"data.batch_size={batch} does not divide by {processes} processes x"
-            f" optimizer.accumulate={config.optimizer.accumulate}; set data.batch_size={max(1, batch // parts) * parts}"
-        )
-    size = batch // parts
-    if size % 2 and (config.loss.mixup or config.loss.cutmix):
-        raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {size}")
-    return size
 
 
 def write_bad_images(folder: Path, bad: dict[str, str]) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from phonecv.errors import UserError
 from phonecv.training.config import TrainConfig
 
 SUMMARY = "summary.json"
@@ -57,8 +56,9 @@ def train(config: TrainConfig, *, devices: int = 1) -> RunResult:
     Raises:
         UserError: the configuration, the data or the folder cannot be used, or the loss is not finite.
     """
-    if not config.run.out:
-        raise UserError("no run folder was given; pass --out RUN (run.out)")
+    from phonecv.training.checks import check_before
+
+    check_before(config, devices)
     from phonecv.training.launch import launch
 
     launch("phonecv.training.job:work", config, devices)

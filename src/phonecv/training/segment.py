@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from phonecv.data.images import ImageError
 from phonecv.data.label_content import EFFECTS, check_content
-from phonecv.data.labelmaps import LabelSplit, read_label_split
+from phonecv.data.labelmaps import LabelSplit
 from phonecv.data.segmentation import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.segmentation_transforms import light_transform, train_transform
 from phonecv.preprocessing import COARSEST_STRIDE
@@ -24,6 +24,7 @@ from phonecv.segment.parts import PixelClassifier
 from phonecv.training.classify import quick_findings
 from phonecv.training.config import TrainConfig
 from phonecv.training.dense import backbone_family, data_root, frozen_note, make_dense
+from phonecv.training.listings import read_label_data
 from phonecv.training.loaders import SplitData
 from phonecv.training.world import World
 
@@ -44,25 +45,8 @@ class Segmentation:
         self.config, wanted = config, config.segment
         self.architecture = str(wanted.architecture)
         self.root = data_root(config, "a folder with pictures and label maps, such as images/ and annotations/")
-        self.train = self._read("train", wanted.train_images, wanted.train_labels, config.model.num_classes)
-        self.val = self._read("val", wanted.val_images, wanted.val_labels, self.train.classes)
+        self.train, self.val = read_label_data(config)
         self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
-
-    def _read(
-        self, split: str, images: str | None, labels: str | None, classes: Sequence[str] | int | None
-    ) -> LabelSplit:
-        wanted = self.config.segment
-        return read_label_split(
-            self.root,
-            split,
-            reduce_zero_label=wanted.reduce_zero_label,
-            classes=classes,
-            ignore=wanted.ignore,
-            threshold=wanted.threshold,
-            images=images,
-            labels=labels,
-            stored=wanted.stored,
-        )
 
     @property
     def classes(self) -> Sequence[str]:

@@ -1,0 +1,125 @@
+"""What can be wrong with a training is said before torch is loaded and before any other process is started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from phonecv.catalog import MODELS, get_record
+from phonecv.errors import UserError, did_you_mean
+from phonecv.files import check_writable
+from phonecv.training.config import TrainConfig
+from phonecv.training.folder import same_run, usable
+from phonecv.training.listings import check_data
+from phonecv.training.threads import usable_cores
+
+#: Two processes may share a core: for a trial, and where a container says one and has more.
+FEW = 2
+
+
+def check_before(config: TrainConfig, devices: int = 1) -> None:
+    """Refuse what cannot work, in about the time that a listing of the data takes.
+
+    Args:
+        config: the training.
+        devices: processes on this machine.
+
+    Raises:
+        UserError: a mistake in the run folder, the data, the network, its weights, or the number of processes.
+    """
+    check_processes(config, devices)
+    processes = int(os.environ.get("WORLD_SIZE", devices))
+    part_size(config, processes)
+    check_folder(config)
+    check_network(config)
+    check_data(config, keep=devices == 1)
+
+
+def check_processes(config: TrainConfig, devices: int) -> None:
+    """Refuse more processes than this machine has cores, where no GPU could take them; GPUs are counted by torch.
+
+    Raises:
+        UserError: there are too few cores, or it is no number of processes.
+    """
+    if devices < 1:
+        raise UserError(f"devices={devices} is not a number of processes; use 1 or more")
+    cores = usable_cores()
+    if devices > max(FEW, cores) and not _may_have_gpu(config.run.device):
+        raise UserError(
+            f"devices={devices}, but there is no GPU here and this process may use {cores} core{'s' * (cores != 1)};"
+            f" use devices={cores} or fewer"
+        )
+
+
+def _may_have_gpu(device: str) -> bool:
+    if device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    # Of NVIDIA and AMD; elsewhere torch alone can tell.
+    return not sys.platform.startswith("linux") or any(
+        Path(path).exists() for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
+    )
+
+
+def part_size(config: TrainConfig, processes: int) -> int:
+    """Images that one process takes at once: the batch divided by processes and accumulated parts.
+
+    Raises:
+        UserError: it does not divide.
+    """
+    batch, parts = config.data.batch_size, processes * config.optimizer.accumulate
+    if batch % parts:
+        raise UserError(
+            f"data.batch_size={batch} does not divide by {processes} processes x"
+            f" optimizer.accumulate={config.optimizer.accumulate}; set data.batch_size={max(1, batch // parts) * parts}"
+        )
+    size = batch // parts
+    if size % 2 and (config.loss.mixup or config.loss.cutmix):
+        raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {size}")
+    return size
+
+
+def check_folder(config: TrainConfig) -> None:
+    """Check that the run folder can be used.
+
+    Raises:
+        UserError: none was given, nothing can be written there, or another run is there.
+    """
+    if not config.run.out:
+        raise UserError("no run folder was given; pass --out RUN (run.out)")
+    folder = Path(config.run.out)
+    with usable(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    check_writable(folder / "state.pt")
+    same_run(config, folder)
+
+
+def check_network(config: TrainConfig) -> None:
+    """Check that network, weights and teacher are known by name or are there as files.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    name, weights = config.model.name, config.model.weights
+    known = config.task == "classify" or not (name.startswith("timm:") or config.segment.architecture == "unet_hrf")
+    record = get_record(name) if known else None
+    tags = (
+        tuple(dict.fromkeys(("official", *(entry.tag for entry in record.weights))))
+        if record
+        else ("pretrained", "official")
+    )
+    if weights is not None and weights not in tags:
+        _check_file(weights, f"model.weights={weights!r}", tags)
+    teacher = config.distill.teacher
+    if teacher is not None and not teacher.startswith("timm:") and teacher not in MODELS:
+        _check_file(teacher, f"distill.teacher={teacher!r}", [f"timm:NAME, {len(MODELS)} of `phonecv models`"])
+
+
+def _check_file(text: str, what: str, names: tuple[str, ...] | list[str]) -> None:
+    path = Path(text)
+    if path.is_dir():
+        raise UserError(f"{what} is a folder; name the checkpoint file in it")
+    if not path.exists():
+        raise UserError(f"{what}: no such file{did_you_mean(text, names)} (known: {', '.join(names)}, or a checkpoint)")
