@@ -56,7 +56,7 @@ def test_a_picture_saved_anew_is_found(folders: Path, way: str) -> None:
     (finding,) = audit(folders).findings
     assert (finding.kind, finding.severity) == ("near-duplicate", "warning")
     assert finding.path == str(path.relative_to(folders))
-    assert finding.message == "seems to be a picture of train, saved anew: train/a/0.png"
+    assert finding.message == "seems to be a picture of train, saved or taken once more: train/a/0.png"
     assert audit(folders, workers=2).findings == (finding,)
     assert audit(folders, quick=True).findings == ()
 

@@ -51,7 +51,7 @@ def with_palette(
 
 
 def rewrite(root: Path, make: Callable[[np.ndarray], Image.Image], pattern: str = "*.png") -> None:
-    for path in sorted((root / "annotations").rglob(pattern)):
+    for path in sorted((root / "annotations" if root.name not in ("train", "val") else root).rglob(pattern)):
         with Image.open(path) as image:
             labels = np.asarray(image)
         make(labels).save(path)
@@ -181,6 +181,41 @@ def test_palettes_that_contradict_each_other_are_refused(tmp_path: Path) -> None
         assert (finding.kind, finding.severity, finding.path) == ("palette", "error", "annotations/train/3.png")
 
 
+def test_splits_with_unlike_palettes(tmp_path: Path) -> None:
+    """Each split agrees with itself, and yet val would be scored as other classes."""
+    root = write_labels(tmp_path)
+    rewrite(root / "annotations/train", with_palette(COLOURS))
+    rewrite(root / "annotations/val", with_palette(COLOURS, (0, 2, 1)))
+    np.testing.assert_array_equal(read_label_split(root).read(1)[1], squares(1))
+    with pytest.raises(ImageError, match="its palette differs"):
+        read_label_split(root, "val").read(1)
+    train = read_label_split(root, images="images/train", labels="annotations/train")
+    val = read_label_split(root, "val", images="images/val", labels="annotations/val", reading=train.reading)
+    with pytest.raises(ImageError, match="its palette differs"):
+        val.read(1)
+    assert {finding.path[:15] for finding in audit(root).findings} == {"annotations/val"}
+
+
+def test_splits_with_unlike_class_files(tmp_path: Path) -> None:
+    root = write_labels(tmp_path, images="{split}/images", labels="{split}/masks", classes=None)
+    for split, names in (("train", ("floor", "box", "ball")), ("val", ("floor", "ball", "box"))):
+        lines = [f"{value}, {name}" for value, name in enumerate(names)]
+        (root / split / "_classes.csv").write_text("\n".join(["Pixel Value, Class", *lines]))
+    message = "train/_classes.csv has floor, box, ball, but val/_classes.csv has floor, ball, box"
+    with pytest.raises(UserError, match=message):
+        read_label_split(root)
+    assert [finding.message.startswith(message) for finding in audit(root).findings] == [True]
+
+
+def test_colours_under_reduce_zero_label(tmp_path: Path) -> None:
+    """A plain list of colours then starts with the value 1, as a plain list of names does."""
+    root = write_labels(tmp_path, classes="box 0 0 142\nball 128 0 0\nfloor 70 70 70\n")
+    rewrite(root, painted(COLOURS))
+    read = read_label_split(root, reduce_zero_label=True)
+    assert read.classes == ("box", "ball", "floor")
+    np.testing.assert_array_equal(read.read(1)[1], np.array([2, 0, 1], dtype=np.uint8)[squares(1)])
+
+
 def test_palettes_of_other_lengths_agree(tmp_path: Path) -> None:
     """A tool that writes only the colours a map needs, and one that pads with black."""
     root = write_labels(tmp_path)
@@ -223,6 +258,13 @@ def test_one_bit(tmp_path: Path) -> None:
     rewrite(root, lambda labels: Image.fromarray(labels.astype(bool)))
     np.testing.assert_array_equal(read_label_split(root).read(1)[1], squares(1, values=(0, 1)))
     assert audit(root).findings == ()
+
+
+def test_black_and_white_without_classes(tmp_path: Path) -> None:
+    root = write_labels(tmp_path, values=(0, 255), classes=None)
+    with pytest.raises(UserError, match="black and white masks, so two lines"):
+        read_label_split(root)
+    np.testing.assert_array_equal(read_label_split(root, classes=2).read(0)[1], squares(0, values=(0, 1)))
 
 
 def test_a_threshold_goes_before(tmp_path: Path) -> None:

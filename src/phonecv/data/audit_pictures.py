@@ -89,7 +89,7 @@ def report_lookalikes(notes: Notes, pictures: Lookalikes) -> None:
             "near-duplicate",
             "warning",
             found.path,
-            f"seems to be a picture of {printable(found.other_split)}, saved anew: {notes.name(found.other)}",
+            f"seems to be a picture of {printable(found.other_split)}, saved or taken once more: {notes.name(found.other)}",
         )
 
 

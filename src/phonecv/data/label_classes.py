@@ -13,6 +13,7 @@ from phonecv.data import ade20k
 from phonecv.data.class_names import CLASS_FILE
 from phonecv.data.images import printable
 from phonecv.errors import UserError
+from phonecv.text import some_names
 
 Colour = tuple[int, int, int]
 
@@ -24,6 +25,7 @@ CLASS_FILES = (
 )  # fmt: skip
 #: Folders of splits that may hold a class file instead.
 _SPLITS = ("train", "valid", "val", "test")
+_SPLIT_FILE = "_classes.csv"
 #: What labelme calls the value -1, which is no class.
 _NOT_A_CLASS = "__ignore__"
 
@@ -78,8 +80,25 @@ class LabelClasses:
 def find_class_file(root: Path) -> Path | None:
     """The class file of the data set at `root`, if there is one."""
     beside = [root / name for name in CLASS_FILES]
-    inside = [root / split / "_classes.csv" for split in _SPLITS]
+    inside = [root / split / _SPLIT_FILE for split in _SPLITS]
     return next((path for path in (*beside, *inside) if path.is_file()), None)
+
+
+def unlike_class_files(root: Path) -> str:
+    """What is unlike in the class files of the splits, where each has its own, or ""."""
+    paths = [path for split in _SPLITS if (path := root / split / _SPLIT_FILE).is_file()]
+    if not paths or find_class_file(root) != paths[0]:
+        return ""
+    first = read_label_classes(paths[0])
+    for path in paths[1:]:
+        other = read_label_classes(path)
+        if (other.names, other.first) != (first.names, first.first):
+            one, two = (f"{file.parent.name}/{file.name}" for file in (paths[0], path))
+            return (
+                f"{one} has {some_names(first.names)}, but {two} has {some_names(other.names)}; export all splits once"
+                " more, or write one classes.txt for all"
+            )
+    return ""
 
 
 def read_label_classes(path: Path | str) -> LabelClasses:

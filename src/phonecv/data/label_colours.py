@@ -81,11 +81,11 @@ def voc_key() -> ColourKey:
     return ColourKey({colour: index for index, colour in enumerate(voc_palette())}, "the palette of Pascal VOC")
 
 
-def class_key(classes: LabelClasses | None) -> ColourKey | None:
-    """The colours of a class file, if it gives every class one of its own."""
+def class_key(classes: LabelClasses | None, reduce_zero_label: bool = False) -> ColourKey | None:
+    """The colours of a class file, if it gives every class one of its own; as in `LabelClasses.under`."""
     if classes is None or classes.colours is None or len(set(classes.colours)) < len(classes.colours):
         return None
-    first = classes.first or 0
+    first = int(reduce_zero_label) if classes.first is None else classes.first
     numbers = {colour: first + index for index, colour in enumerate(classes.colours)}
     return ColourKey({voc_palette()[-1]: IGNORE} | numbers, classes.path.name)
 

@@ -117,7 +117,12 @@ def _foreign(colours: list[Colour], key: ColourKey, pixels: int | None) -> str:
 
 
 def choose_reading(
-    paths: Sequence[Path], classes: LabelClasses | None, count: int | None, *, stored: bool = False
+    paths: Sequence[Path],
+    classes: LabelClasses | None,
+    count: int | None,
+    *,
+    stored: bool = False,
+    reduce_zero_label: bool = False,
 ) -> MapReading:
     """How the label maps of a data set are to be read, by a look into some of them.
 
@@ -131,6 +136,7 @@ def choose_reading(
         classes: of the class file.
         count: how many classes there are, if that is known.
         stored: see `MapReading`.
+        reduce_zero_label: see `LabelClasses.under`.
     """
     step = max(1, len(paths) // _LOOKED_INTO)
     looked: list[tuple[Path, MapPixels]] = []
@@ -141,7 +147,7 @@ def choose_reading(
             continue
     key: ColourKey | None = None
     notes: list[str] = []
-    named = class_key(classes)
+    named = class_key(classes, reduce_zero_label)
     coloured = [pixels for _, pixels in looked if pixels.coloured]
     if coloured:
         colours = _colours(coloured)

@@ -10,7 +10,14 @@ import numpy as np
 from PIL import Image
 
 from phonecv.data.images import ImageError, printable
-from phonecv.data.label_classes import Colour, LabelClasses, find_class_file, palette_for, read_label_classes
+from phonecv.data.label_classes import (
+    Colour,
+    LabelClasses,
+    find_class_file,
+    palette_for,
+    read_label_classes,
+    unlike_class_files,
+)
 from phonecv.data.label_colours import decode, shown
 from phonecv.data.label_files import IGNORE, LabelValues, read_map, read_pair
 from phonecv.data.label_folders import LabelFolders, find_labels, has_label_maps, label_splits, pair_names
@@ -106,6 +113,7 @@ def read_label_split(
     images: Path | str | None = None,
     labels: Path | str | None = None,
     stored: bool = False,
+    reading: MapReading | None = None,
 ) -> LabelSplit:
     """List the pictures of a split with their label maps; a few maps are decoded to see how they are to be read.
 
@@ -120,9 +128,10 @@ def read_label_split(
         labels: folder of the label maps, relative to `root`; None looks for it.
         stored: label maps are drawn on the pictures as stored, not as turned by their EXIF note; only where both have
             one size, as the sizes tell otherwise.
+        reading: how pixels become values; None chooses by a look into the maps of all splits, or of `labels` alone.
 
     Raises:
-        UserError: no label maps, no classes, or classes that do not fit the class file.
+        UserError: no label maps, no classes, classes that do not fit the class file, or splits with unlike class files.
     """
     root = Path(root)
     folders = find_labels(root, split, images=images, labels=labels)
@@ -134,16 +143,27 @@ def read_label_split(
         )
     image_paths = tuple(folders.images / image for image, _ in pairs)
     label_paths = tuple(folders.labels / label for _, label in pairs)
+    differ = unlike_class_files(root)
+    if differ:
+        raise UserError(f"{printable(root)}: {differ}")
     class_file = find_class_file(root)
     listed = None if class_file is None else read_label_classes(class_file)
     names, colours = _classes(root, listed, classes, reduce_zero_label, threshold, label_paths)
     # A threshold makes two classes of whatever numbers there are.
     count = len(names) if threshold is None and not reduce_zero_label else None
-    reading = choose_reading(label_paths, listed, count, stored=stored)
+    if reading is None:
+        maps = label_paths if images is not None or labels is not None else _all_maps(root, split, label_paths)
+        reading = choose_reading(maps, listed, count, stored=stored, reduce_zero_label=reduce_zero_label)
     values = LabelValues(len(names), reduce_zero_label, threshold, ignore)
     return LabelSplit(
         root, split, names, palette_for(names, colours), image_paths, label_paths, values, reading, left_out, class_file
     )
+
+
+def _all_maps(root: Path, split: str, own: Sequence[Path]) -> list[Path]:
+    """The label maps of all splits: what a palette or white means is the same in each."""
+    others = [find_labels(root, name) for name in label_splits(root) if name != split]
+    return [*own, *(folders.labels / label for folders in others for _, label in pair_names(folders)[0])]
 
 
 def _classes(
@@ -194,6 +214,8 @@ def _no_classes(root: Path, label_paths: Sequence[Path]) -> str:
             " for each class"
         )
     text = f"{printable(root)}: no class file; write classes.txt beside the folders, one `value name` a line"
+    if values == {0, IGNORE}:
+        return f"{text}; these are black and white masks, so two lines: what black is, and what white is"
     values -= {IGNORE}
     if values:
         text += (

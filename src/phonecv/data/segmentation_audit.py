@@ -15,7 +15,7 @@ import numpy as np
 from phonecv.data.audit_pictures import check_suffix, digest_of, report_lookalikes
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.images import ImageError, opened, printable, probe_image, turn_of
-from phonecv.data.label_classes import LabelClasses, find_class_file, read_label_classes
+from phonecv.data.label_classes import LabelClasses, find_class_file, read_label_classes, unlike_class_files
 from phonecv.data.label_content import EFFECTS
 from phonecv.data.label_files import IGNORE, LabelFormatError, LabelSizeError, read_pair
 from phonecv.data.label_folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
@@ -134,6 +134,12 @@ def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
 
 def _class_file(notes: Notes, root: Path, *, alone: bool) -> LabelClasses | None:
     path = find_class_file(root)
+    try:
+        differ = unlike_class_files(root)
+    except UserError:  # the first of them is told below, the others hold no classes
+        differ = ""
+    if path is not None and differ:
+        notes.add("class-drift", "error", path, differ)
     if path is None:
         text = "no classes.txt, so nothing says how many classes the label maps have or what they mean"
         notes.add("structure", "warning" if alone else "note", root, text)

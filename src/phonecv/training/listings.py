@@ -11,6 +11,7 @@ from phonecv.errors import UserError
 from phonecv.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from phonecv.data.label_reading import MapReading
     from phonecv.data.labelmaps import LabelSplit
 
 #: The listing made by `check_data`, for the training that follows it in this process.
@@ -38,7 +39,10 @@ def check_data(config: TrainConfig, *, keep: bool) -> None:
         what = "not a folder" if root.exists() else "no such folder"
         raise UserError(f"data.path={str(root)!r}: {what}; a data set here is a folder with {kind}")
     if config.task == "segment":
-        read_label_data(config)
+        from phonecv.data.label_content import check_content
+
+        for split in read_label_data(config):
+            check_content(split)
         return
     from phonecv.data.coco_paths import find_coco
 
@@ -80,7 +84,13 @@ def read_label_data(config: TrainConfig) -> tuple[LabelSplit, LabelSplit]:
 
     wanted = config.segment
 
-    def read(split: str, images: str | None, labels: str | None, classes: Sequence[str] | int | None) -> LabelSplit:
+    def read(
+        split: str,
+        images: str | None,
+        labels: str | None,
+        classes: Sequence[str] | int | None,
+        reading: MapReading | None = None,
+    ) -> LabelSplit:
         return read_label_split(
             config.data.path,
             split,
@@ -91,7 +101,8 @@ def read_label_data(config: TrainConfig) -> tuple[LabelSplit, LabelSplit]:
             images=images,
             labels=labels,
             stored=wanted.stored,
+            reading=reading,
         )
 
     train = read("train", wanted.train_images, wanted.train_labels, config.model.num_classes)
-    return train, read("val", wanted.val_images, wanted.val_labels, train.classes)
+    return train, read("val", wanted.val_images, wanted.val_labels, train.classes, train.reading)
