@@ -85,12 +85,9 @@ def digest_of(image: Image.Image) -> bytes:
 def report_lookalikes(notes: Notes, pictures: Lookalikes) -> None:
     """Report pictures of one split that seem to be in another, saved anew."""
     for found in pictures.find():
-        notes.add(
-            "near-duplicate",
-            "warning",
-            found.path,
-            f"seems to be a picture of {printable(found.other_split)}, saved or taken once more: {notes.name(found.other)}",
-        )
+        split, other = printable(found.other_split), notes.name(found.other)
+        text = f"seems to be a picture of {split}, saved or taken once more: {other}"
+        notes.add("near-duplicate", "warning", found.path, text)
 
 
 def inspect_all(paths: Sequence[Path], look: Look) -> Iterator[Inspected]:
