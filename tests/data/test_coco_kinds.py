@@ -180,6 +180,7 @@ def test_many_crowds(tmp_path: Path) -> None:
         ({"2": "cat", "7": "dog"}, ("cat", "dog"), "names by id"),
         ({"dog": 7, "cat": 2}, ("cat", "dog"), "ids by name"),
         (list("abcdefg"), tuple("abcdefg"), "from 1"),
+        ([{"name": name} for name in "abcdefg"], tuple("abcdefg"), "from 1"),
     ],
 )
 def test_categories_without_records(tmp_path: Path, categories: Any, classes: tuple[str, ...], told: str) -> None:
@@ -189,6 +190,19 @@ def test_categories_without_records(tmp_path: Path, categories: Any, classes: tu
     assert (problem.kind, told in problem.message) == ("respelled", True)
     wanted = [classes.index("dog" if "dog" in classes else "g"), classes.index("cat" if "cat" in classes else "b")]
     assert split.targets(1)["labels"].tolist() == wanted
+
+
+def test_names_in_the_place_of_ids(tmp_path: Path) -> None:
+    data = content()
+    for record in data["annotations"]:
+        record["image_id"] = {10: "a.png", 20: "b.png"}[record["image_id"]]
+        record["category_id"] = {7: "dog", 2: "cat"}[record["category_id"]]
+    for categories in (data["categories"], ["cat", "dog"]):
+        split = read_coco(write_coco(tmp_path, data | {"categories": categories}))
+        assert split.targets(1)["labels"].tolist() == [1, 0]
+        assert len(boxes_of(split)) == 3
+        told = [str(problem) for problem in split.problems if "is a name" in problem.message]
+        assert [problem.count for problem in split.problems if "is a name" in problem.message] == [3, 3], told
 
 
 def test_names_alone_may_be_counted_either_way(tmp_path: Path) -> None:

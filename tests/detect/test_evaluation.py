@@ -403,3 +403,45 @@ def test_pictures_come_in_order_and_no_further_than_needed(tmp_path: Path) -> No
     stopped = read_pictures(paths, 2, 2)
     next(stopped)
     stopped.close()
+
+
+def perfect(root: Path) -> Path:
+    """Results that find every object of the validation split."""
+    file = root / "perfect.json"
+    truth = json.loads((root / "annotations" / "instances_val.json").read_text())["annotations"]
+    rows = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for one in truth]
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def test_impossible_areas_do_not_hide_objects(scenes: Path) -> None:
+    results, file = perfect(scenes), scenes / "annotations" / "instances_val.json"
+    plain = evaluate_results(scenes, results).figures
+    assert plain["ap"] == 100
+    for area in (0, 1e12):
+        content = json.loads(file.read_text())
+        for record in content["annotations"]:
+            record["area"] = area
+        file.write_text(json.dumps(content))
+        result = evaluate_results(scenes, results)
+        assert result.figures["ap"] == 100
+        assert any(" area" in note for note in result.notes)
+
+
+def test_a_file_without_objects_says_so(scenes: Path) -> None:
+    results, file = perfect(scenes), scenes / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"annotations": []}))
+    assert any("nothing to find, and no average precision" in note for note in evaluate_results(scenes, results).notes)
+
+
+def test_boxes_of_another_layout_by_an_option(scenes: Path) -> None:
+    results, file = perfect(scenes), scenes / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    for record in content["annotations"]:
+        left, top, width, height = record["bbox"]
+        record["bbox"] = [left, top, left + width, top + height]
+    file.write_text(json.dumps(content))
+    assert evaluate_results(scenes, results, boxes="xyxy").figures["ap"] == 100
+    with pytest.raises(UserError, match="xyxy"):
+        evaluate_results(scenes, results, boxes="corners")  # type: ignore[arg-type]

@@ -60,6 +60,7 @@ class AnnotationReader:
         self.unnumbered: list[int] = []
         self.raw, self.raw_images = array("d"), array("q")  # as in the file, whatever becomes of them
         self.strange: Counter[int | None] = Counter()  # categories that are not listed
+        self.names: dict[str, dict[str, int]] = {}  # by key of the annotations, where those are names
         self.told: dict[str, CocoProblem] = {}
 
     def read(self, records: list[Any]) -> None:
@@ -90,12 +91,17 @@ class AnnotationReader:
         if type(record) is not dict:
             self._note("bad-box", number, {}, f"is {shown(record)}, not an object", dropped=True)
             return
+        mended: list[str] = []
         image = self.rows.get(_number(record.get("image_id")))
+        if image is None:
+            image = self._named(record, "image_id", mended)
         if image is None:
             what = f"image_id {shown(record['image_id'])} is not among the pictures" if "image_id" in record else ""
             self._note("orphan", number, record, what or "has no image_id", dropped=True)
             return
         label = self.places.get(_number(record.get("category_id")))
+        if label is None:
+            label = self._named(record, "category_id", mended)
         if label is None:
             what = "has no category_id"
             if "category_id" in record:
@@ -104,7 +110,6 @@ class AnnotationReader:
             self._note("category", number, record, what, dropped=True)
             return
         height, width = self.heights[image], self.widths[image]
-        mended: list[str] = []
         mask, mask_fault = b"", ""
         box, how = coco_shapes.box_of(record.get("bbox"))
         if how:
@@ -153,6 +158,25 @@ class AnnotationReader:
         self.areas.append(self._area(number, record, box, mask, height, width))
         if self.with_masks:
             self.masks.append(mask)
+
+    def _named(self, record: dict[str, Any], key: str, mended: list[str]) -> int | None:
+        """The picture or category whose name stands in the place of its id."""
+        name = record.get(key)
+        if not isinstance(name, str):
+            return None
+        if key not in self.names:
+            tables = self.tables
+            every = (
+                [name for _, name in tables.categories]
+                if key == "category_id"
+                else [tables.names[row].decode("utf-8", "surrogateescape") for row in range(len(tables.names))]
+            )
+            count = Counter(every)
+            self.names[key] = {one: place for place, one in enumerate(every) if count[one] == 1}
+        place = self.names[key].get(name)
+        if place is not None:
+            mended.append(f"{key} is a name")
+        return place
 
     def _area(self, number: int, record: dict[str, Any], box: Any, mask: bytes, height: int, width: int) -> float:
         """The area that is given if it can be one, else that of the mask, else that of the box."""

@@ -25,13 +25,19 @@ def numbered(categories: Any, annotations: list[Any]) -> tuple[Any, str]:
             return [{"id": whole(key), "name": name} for key, name in categories.items()], "names by id"
         if all(whole(key) is not None for key in categories.values()):
             return [{"id": whole(key), "name": name} for name, key in categories.items()], "ids by name"
-    if isinstance(categories, list) and categories and all(isinstance(name, str) for name in categories):
-        ids = {whole(record.get("category_id")) for record in annotations if isinstance(record, dict)} - {None}
+    names = categories if isinstance(categories, list) else []
+    if names and all(isinstance(one, dict) and set(one) == {"name"} for one in names):
+        names = [one["name"] for one in names]
+    if names and all(isinstance(name, str) for name in names):
+        given = [record.get("category_id") for record in annotations if isinstance(record, dict)]
+        ids = {whole(value) for value in given if isinstance(value, int | float | str)} - {None}
         # Only the one number that the first or the last class has in one of the two ways tells which it is.
-        starts = [start for start in (0, 1) if ids and ids <= set(range(start, start + len(categories)))]
+        starts = [start for start in (0, 1) if ids and ids <= set(range(start, start + len(names)))]
+        if given and all(isinstance(value, str) and value in names for value in given):
+            starts = [1]  # any will do
         if len(starts) == 1:
-            records = [{"id": number, "name": name} for number, name in enumerate(categories, starts[0])]
-            return records, f"names alone; the annotations count them from {starts[0]}"
+            records = [{"id": number, "name": name} for number, name in enumerate(names, starts[0])]
+            return records, f"names alone; they are counted from {starts[0]}, as the annotations do"
     return categories, ""
 
 

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from phonecv.class_mapping import map_classes
+from phonecv.data.audit_pictures import sampled
 from phonecv.data.coco import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco_paths import ALIASES
 from phonecv.data.coco_reading import BoxLayout, Sizes
+from phonecv.data.coco_sizes import SizeCheck
 from phonecv.data.foreign import foreign_layout
 from phonecv.data.images import is_image_name, printable
 from phonecv.dense.model import DenseModel
@@ -85,9 +87,6 @@ def evaluate_detector(
         data = _read(data, split, annotations, images, reading, masks=runner.masks, notes=notes)
     outputs = match_outputs(runner, data, notes)
     part = data if limit is None else data.select(range(min(limit, len(data))))
-    if not part.learnable:
-        why = f"all of its {part.crowds} objects are crowds" if part.crowds else "no picture has an object"
-        notes.append(f"{data.description}: {why}: there is nothing to find, and no average precision")
     meter = DetectMeter(part, masks=runner.masks and part.masks, outputs=outputs)
     skipped: list[tuple[Path, str]] = []
     resized = done = 0
@@ -234,13 +233,23 @@ def _read(
         else:
             raise
     if not masks:
-        return read_coco(paths, reading=reading)
+        return _looked_at(read_coco(paths, reading=reading), notes)
     try:
-        return read_coco(paths, masks=True, reading=reading)
+        return _looked_at(read_coco(paths, masks=True, reading=reading), notes)
     except UserError as error:
         boxes = read_coco(paths, reading=reading)  # says itself what is wrong, if it is not the masks
         notes.append(f"only boxes are evaluated: {str(error).splitlines()[0]}")
-        return boxes
+        return _looked_at(boxes, notes)
+
+
+def _looked_at(split: CocoSplit, notes: list[str]) -> CocoSplit:
+    """The split; `notes` gets what the headers of some pictures tell of their turns."""
+    check = SizeCheck.of(split, sampled(len(split)) if split.images.folder.parts else ())
+    fitted = any(problem.kind == "fitted" for problem in split.problems)
+    if check.turned and not check.upright and not fitted:
+        notes.append(check.turned_message())
+    notes += [f"{printable(split.path(index))}: {message}" for index, message in check.messages()]
+    return split
 
 
 def looks_sorted(root: Path, split: str) -> bool:
@@ -270,6 +279,9 @@ def _judged(
 ) -> DetectionResult:
     """Figures of detections, and the folder for them if one is wanted."""
     truth = split.to_ground_truth()
+    if not split.learnable:
+        why = f"all of its {split.crowds} objects are crowds" if split.crowds else "no picture has an object"
+        notes = (*notes, f"{split.description}: {why}: there is nothing to find, and no average precision")
     curves = {
         prefix: average_precision(truth, found, split.category_ids, kind) for prefix, kind in kinds(masks=masks).items()
     }
