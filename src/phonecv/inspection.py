@@ -215,7 +215,7 @@ def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _checked_text(checked: Mapping[str, Any]) -> str:
     if checked.get("remark"):
         return f"run by {checked['by']}, nothing to compare: {checked['remark']}"
-    return f"by {checked['by']}, difference {checked['difference']:.2e}"
+    return f"by {checked['by']}, difference {checked.get('difference') or 0:.2e}"
 
 
 _TASKS = {"classify": "classifier", "detect": "detector", "segment": "segmenter"}

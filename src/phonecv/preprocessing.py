@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -37,7 +38,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and self.size >= 1):
             raise UserError(f"input size {self.size!r} is not a positive whole number of pixels, such as 224")
-        if not 0 < self.crop <= 1:
+        if not _is_number(self.crop) or not 0 < self.crop <= 1:
             raise UserError(f"crop {self.crop!r} is not in (0, 1]; the usual value is 0.875")
         if self.interpolation not in INTERPOLATIONS:
             raise UserError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
@@ -125,10 +126,14 @@ class DensePreprocessing:
         return cls(**_plain_fields(cls, values))
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e30 and math.isfinite(value)
+
+
 def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     for name, values in (("mean", mean), ("std", std)):
-        if len(values) != 3:
-            raise UserError(f"{name} {values!r} needs three values, one per RGB channel")
+        if len(values) != 3 or not all(map(_is_number, values)):
+            raise UserError(f"{name} {values!r:.80} needs three numbers, one per RGB channel")
     if min(std) <= 0:
         raise UserError(f"std {std!r} holds a value that is not positive")
 
@@ -143,5 +148,7 @@ def _plain_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     plain = dict(values)
     for key in ("mean", "std"):
         if key in plain:
+            if not isinstance(plain[key], list | tuple) or not all(map(_is_number, plain[key])):
+                raise UserError(f"{key} {plain[key]!r:.80} needs three numbers, one per RGB channel")
             plain[key] = tuple(float(value) for value in plain[key])
     return plain

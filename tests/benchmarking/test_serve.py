@@ -190,12 +190,17 @@ def test_a_record_cannot_offer_files_from_elsewhere(model: Path) -> None:
     outside = model.parent / "outside"
     outside.mkdir()
     record = json.loads((model.parent / "signs.onnx.json").read_text())
-    for picture in ("../signs.test.png", "/etc/passwd", "secret.txt", 5):
+    path = outside / "signs.onnx"
+    path.write_bytes(b"x")
+    for picture in ("../signs.test.png", "/etc/passwd", 5):
         record["test"]["picture"] = picture
-        path = outside / "signs.onnx"
-        path.write_bytes(b"x")
         (outside / "signs.onnx.json").write_text(json.dumps(record))
-        assert open_models([path])[0].picture is None
+        with pytest.raises(UserError, match=r"'test\.picture' is"):
+            open_models([path])
+    (outside / "secret.txt").write_text("not for you")
+    record["test"]["picture"] = "secret.txt"
+    (outside / "signs.onnx.json").write_text(json.dumps(record))
+    assert open_models([path])[0].picture is None
 
 
 def test_figures_arrive_in_the_run_folder(site: Site) -> None:
@@ -273,7 +278,7 @@ def test_two_files_of_one_name_are_told_apart(model: Path, tmp_path: Path) -> No
 
 def test_without_runtimes_it_says_how_to_get_them(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "VENDOR", tmp_path / "empty")
-    with pytest.raises(UserError, match=r"python -m phonecv\.bench\.page\.fetch"):
+    with pytest.raises(UserError, match=r"python -m phonecv\.benchmarking\.page\.fetch"):
         serve([model], out=tmp_path / "run", host="127.0.0.1", port=0)
 
 

@@ -192,7 +192,7 @@ def test_mistakes_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("change", "message"),
     [
         ({"decoding": None}, "outputs cannot be read"),
-        ({"decoding": {"kind": "raw", "score_threshold": 0.1}}, "does not describe its anchors"),
+        ({"decoding": {"kind": "raw", "score_threshold": 0.1}}, "lacks 'candidates'"),
         ({"decoding": {"kind": "some"}}, "how its outputs are decoded"),
     ],
 )

@@ -145,14 +145,11 @@ def _open_file(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
     exporter = exporter_for(path)
     assert exporter is not None
     exporter.require()
-    import onnx
-
     from phonecv.benchmarking.onnx_files import count_macs, is_quantized
-    from phonecv.exporting.onnx import PREFIX, refuse_outside_weights
+    from phonecv.exporting.onnx import metadata_record, refuse_outside_weights
 
-    refuse_outside_weights(path)
-    graph = onnx.load(path, load_external_data=False)
-    record = {entry.key.removeprefix(PREFIX): entry.value for entry in graph.metadata_props}
+    graph = refuse_outside_weights(path)
+    record = metadata_record(graph, path)
     taken = graph.graph.input[0].type.tensor_type.shape.dim if graph.graph.input else []
     if len(graph.graph.input) != 1 or len(taken) != 4:
         raise UserError(f"{path} does not take one batch of pictures, B x 3 x H x W")

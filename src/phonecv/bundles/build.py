@@ -21,6 +21,7 @@ from phonecv.catalog import MODELS
 from phonecv.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
+from phonecv.exporting.fields import require
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
@@ -140,8 +141,16 @@ def _checked(file: Path) -> Path:
     if exporter is None or not file.exists():
         known = ", ".join(sorted(record.suffix for record in EXPORTERS.values()))
         raise UserError(f"{file} is no exported file that exists (suffixes: {known})")
-    if not read_record(file):
+    record = read_record(file)
+    if not record:
         raise UserError(f"{file} has no record beside it ({record_path(file).name}); export it with phonecv")
+    needed = ("model", "form", "format", "outputs", "num_classes", "input_size", "preprocessing")
+    dense = record.get("task", "classify") != "classify"
+    require(
+        record, (*needed, "decoding") if dense else needed, file, "it cannot be explained to those who build the app"
+    )
+    if record["format"] != exporter.format:
+        raise UserError(f"the record of {file} is of a file for {record['format']!r:.40}, not {exporter.format}")
     return file
 
 
@@ -174,8 +183,8 @@ def _take(file: Path, folder: Path) -> None:
         else:
             shutil.copyfile(part, folder / part.name)
     picture = read_record(file).get("test", {}).get("picture")
-    if picture and (file.parent / Path(picture).name).is_file():
-        shutil.copyfile(file.parent / Path(picture).name, folder / Path(picture).name)
+    if picture and (file.parent / picture).is_file():
+        shutil.copyfile(file.parent / picture, folder / picture)
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

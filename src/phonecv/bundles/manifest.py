@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from phonecv._version import __version__
+from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError
 from phonecv.files import write_json
+from phonecv.rules import is_plain_name
+from phonecv.text import printable, printable_name
 
 MANIFEST = "manifest.json"
 
@@ -56,22 +58,38 @@ def check_manifest(folder: Path | str) -> list[str]:
     """What of a bundle's folder is not as its manifest says: missing, changed or added files; empty if all is well.
 
     Raises:
-        UserError: there is no manifest.
+        UserError: there is no manifest, or it is damaged or lists files outside the folder.
     """
     folder = Path(folder)
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        raise UserError(f"{folder} holds no {MANIFEST}, so it is no bundle of phonecv")
-    listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    listed = _listed(folder)
     problems = []
-    for name, entry in listed.items():
+    for name, digest in listed.items():
         file = folder / name
         if not file.is_file():
-            problems.append(f"{name} is missing")
-        elif _digest(file) != entry["sha256"]:
-            problems.append(f"{name} was changed")
-    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    return problems + [f"{name} was added" for name in sorted(there - set(listed) - {MANIFEST})]
+            problems.append(f"{printable_name(name)} is missing")
+        elif not file.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{printable_name(name)} is a link to a file outside the bundle")
+        elif _digest(file) != digest:
+            problems.append(f"{printable_name(name)} was changed")
+    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() or file.is_symlink()}
+    return problems + [f"{printable_name(name)} was added" for name in sorted(there - set(listed) - {MANIFEST})]
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Name and digest of every file that the manifest lists; all lie in the folder."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{printable(folder)} holds no {MANIFEST}, so it is no bundle of phonecv")
+    manifest = read_json_file(path)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise UserError(f"{printable(path)}: 'files' is no table of files; make the bundle again")
+    for name, entry in files.items():
+        if PurePosixPath(name).is_absolute() or not all(map(is_plain_name, PurePosixPath(name).parts or ("",))):
+            raise UserError(f"{printable(path)}: 'files' names {printable_name(name)!r}, which is not in the bundle")
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+            raise UserError(f"{printable(path)}: 'files' has no digest of {printable_name(name)!r}; bundle it again")
+    return {name: entry["sha256"] for name, entry in files.items()}
 
 
 def _digest(file: Path) -> str:

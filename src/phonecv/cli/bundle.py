@@ -93,7 +93,7 @@ def bundle(
     rows = [
         (
             record["file"],
-            record["precision"],
+            record.get("precision"),
             f"{record['bytes'] / 1e6:.2f} MB",
             difference_text(record),
         )

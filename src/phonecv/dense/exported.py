@@ -44,12 +44,13 @@ class DenseFile:
     details: dict[str, Any]
 
 
-def open_dense_file(path: Path | str, task: str) -> DenseFile:
+def open_dense_file(path: Path | str, task: str, wanted: Mapping[str, tuple[str, ...]]) -> DenseFile:
     """An exported file in its runtime.
 
     Args:
         path: the main file.
         task: "detect" or "segment"; what it has to be for.
+        wanted: outputs that it must have, for each kind of decoding that can be read.
 
     Raises:
         UserError: it cannot be opened or is for another task.
@@ -71,6 +72,11 @@ def open_dense_file(path: Path | str, task: str) -> DenseFile:
         raise UserError(
             f"the record of {path} lacks {error}, without which its outputs cannot be read; export it again"
         ) from error
+    kind = decoding.get("kind")
+    if kind not in wanted:
+        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+    if not set(wanted[kind]) <= set(names):
+        raise UserError(f"the record of {path} names no outputs {', '.join(wanted[kind])}; export it again")
     size = session.size
     if size is None and spec.longest is None:
         size = (int(height), int(width))
@@ -81,6 +87,8 @@ def open_dense_file(path: Path | str, task: str) -> DenseFile:
         if baked:
             batch = ((batch * std + mean) * 255).clamp(0, 255)
         outputs = session(np.ascontiguousarray(batch.numpy()))
+        if len(outputs) != len(names):
+            raise UserError(f"{path} gives {len(outputs)} outputs, its record names {len(names)}; export it again")
         return {name: torch.from_numpy(output) for name, output in zip(names, outputs, strict=True)}
 
     classes = record.get("classes")

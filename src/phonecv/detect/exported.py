@@ -18,7 +18,15 @@ from phonecv.detect.boxes import decode
 from phonecv.detect.postprocess import best_pairs, suppressed
 from phonecv.detect.runner import DetectRunner
 from phonecv.errors import UserError
+from phonecv.exporting.fields import require
 from phonecv.runner import CPU_PIXELS
+
+#: What each kind of decoding has to work on.
+_OUTPUTS = {
+    "raw": ("class_logits", "box_codes"),
+    "boxes": ("scores", "boxes"),
+    "final": ("boxes", "scores", "labels", "count"),
+}
 
 
 def exported_detector(
@@ -37,10 +45,10 @@ def exported_detector(
     Raises:
         UserError: it cannot be opened, is no detector, or its record does not describe its outputs.
     """
-    file = open_dense_file(path, "detect")
-    kind = file.decoding.get("kind")
-    if kind not in ("raw", "boxes", "final"):
-        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+    file = open_dense_file(path, "detect", _OUTPUTS)
+    kind = file.decoding["kind"]
+    if kind != "final":
+        require(file.decoding, ("candidates", "nms_overlap", "max_detections"), path, "its boxes cannot be chosen")
     least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
 
     @torch.inference_mode()
@@ -48,6 +56,7 @@ def exported_detector(
         prepared = prepare([picture.cpu() for picture in pictures], file.spec, canvas=file.size)
         outputs = file.run(prepared.batch)
         if kind == "final":
+            _check_final(file, outputs)
             return _given(outputs, prepared, least)
         return _chosen(file, outputs, prepared, least)
 
@@ -67,16 +76,20 @@ def _chosen(file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, 
     """The final boxes of a file that gives something for every anchor."""
     levels, rule = _levels(file, prepared)
     counts = [len(level) for level in levels]
-    if "box_codes" in outputs:
-        scores = rule.scores(outputs["class_logits"].float())
-        boxes = decode(torch.cat(levels), outputs["box_codes"].float(), rule.stds)
-    else:
-        scores, boxes = outputs["scores"].float(), outputs["boxes"].float()
-    if boxes.shape[1] != sum(counts):
+    coded = "box_codes" in outputs
+    given = outputs["box_codes" if coded else "boxes"].float()
+    scores = rule.scores(outputs["class_logits"].float()) if coded else outputs["scores"].float()
+    if given.ndim != 3 or given.shape[2] != 4 or scores.shape != (*given.shape[:2], len(file.classes)):
         raise UserError(
-            f"{file.path} gives {boxes.shape[1]} boxes, its record tells of {sum(counts)} anchors for"
+            f"{file.path} gives scores {list(scores.shape)} and boxes {list(given.shape)}, which do not go with the"
+            f" {len(file.classes)} classes of its record; export it again"
+        )
+    if given.shape[1] != sum(counts):
+        raise UserError(
+            f"{file.path} gives {given.shape[1]} boxes, its record tells of {sum(counts)} anchors for"
             f" {prepared.batch.shape[2]}x{prepared.batch.shape[3]} pixels; export it again"
         )
+    boxes = decode(torch.cat(levels), given, rule.stds) if coded else given
     sizes = torch.tensor(prepared.sizes).flip(1).repeat(1, 2)  # B 4: x y x y
     boxes = torch.minimum(boxes.clamp(min=0), sizes[:, None])
     options = file.decoding
@@ -103,14 +116,33 @@ def _levels(file: DenseFile, prepared: Prepared) -> tuple[list[Tensor], BoxRule]
         rule = BoxRule(options["activation"], tuple(options["stds"]), options["anchors"])
         if file.size is not None:
             sizes = [(int(height), int(width)) for height, width in options["maps"]]
+            if sum(height * width for height, width in sizes) > 2 * file.size[0] * file.size[1]:
+                raise ValueError("its maps are larger than the picture")
         else:
             height, width = prepared.batch.shape[2:]
             sizes = [(-(-height // stride), -(-width // stride)) for stride in rule.anchors["strides"]]
         return anchors_by_rule(sizes, rule.anchors), rule
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"the record of {file.path} does not describe its anchors ({error}); export it again"
         ) from error
+
+
+def _check_final(file: DenseFile, outputs: Mapping[str, Tensor]) -> None:
+    """Refuse outputs of other shapes than final boxes have, or labels that the record has no class for.
+
+    Raises:
+        UserError: they are.
+    """
+    count, boxes, scores, labels = (outputs[name] for name in ("count", "boxes", "scores", "labels"))
+    fits = boxes.ndim == 3 and boxes.shape[2] == 4 and scores.shape == labels.shape == boxes.shape[:2]
+    if not fits or count.numel() != len(boxes):
+        shapes = ", ".join(f"{name} {list(output.shape)}" for name, output in outputs.items())
+        raise UserError(f"{file.path} gives {shapes}, which are no final boxes; export it again")
+    most = len(file.classes)
+    used = labels[torch.arange(labels.shape[1]) < count.reshape(-1, 1)]  # the rows behind are filled up with -1
+    if used.numel() and not 0 <= int(used.min()) <= int(used.max()) < most:
+        raise UserError(f"{file.path} gives labels beyond the {most} classes of its record; export it again")
 
 
 def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:

@@ -21,8 +21,9 @@ from phonecv.exporting.coreml_lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml_package import Package, open_package
 from phonecv.exporting.coreml_program import read_program
 from phonecv.exporting.coreml_report import report
+from phonecv.exporting.fields import parse_record
 from phonecv.exporting.job import Job, Session, Written
-from phonecv.exporting.record import parse_record, read_record
+from phonecv.exporting.record import read_record
 
 #: Of the record in a package's metadata.
 KEY = "phonecv"

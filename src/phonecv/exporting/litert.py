@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import parse_record
 from phonecv.exporting.formats import resolve
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
-from phonecv.exporting.record import parse_record, read_record
+from phonecv.exporting.record import read_record
 
 INPUT = "images"
 #: Name of the metadata that holds the record.

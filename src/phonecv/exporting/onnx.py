@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import checked_fields, is_text
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 from phonecv.exporting.tracing import traced
@@ -138,15 +139,14 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     """
     import onnxruntime
 
-    refuse_outside_weights(path)
+    proto = refuse_outside_weights(path)
     session = start_session(path, threads)
     inputs = session.get_inputs()
     shape = list(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3:
         wanted = ", ".join(f"{item.name} {item.shape}" for item in inputs)
         raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
-    metadata = session.get_modelmeta().custom_metadata_map
-    record = metadata_record(metadata) or read_record(path)
+    record = metadata_record(proto, path) or read_record(path)
     height, width = shape[2:]
     name = inputs[0].name
 
@@ -166,20 +166,36 @@ def record_within(path: Path) -> dict[str, Any]:
     """The record in a file; empty if it has none.
 
     Raises:
-        UserError: not an ONNX file, or one with weights outside its folder.
+        UserError: not an ONNX file, one with weights outside its folder, or with a damaged record.
     """
-    return metadata_record({entry.key: entry.value for entry in refuse_outside_weights(path).metadata_props})
+    return metadata_record(refuse_outside_weights(path), path)
 
 
-def metadata_record(entries: Mapping[str, str]) -> dict[str, Any]:
-    """The record in an ONNX file's metadata; empty if it has none."""
-    return {key.removeprefix(PREFIX): _value(text) for key, text in entries.items() if key.startswith(PREFIX)}
+def metadata_record(proto: Any, path: Path) -> dict[str, Any]:
+    """The record in an ONNX file's metadata; empty if it has none.
+
+    Args:
+        proto: the model.
+        path: its file, for messages.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    place = f"the record in {path}"
+    try:
+        entries = {entry.key: entry.value for entry in proto.metadata_props}
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8 text; export the network again") from error
+    texts = {key.removeprefix(PREFIX): text for key, text in entries.items() if key.startswith(PREFIX)}
+    return checked_fields({name: _value(name, text) for name, text in texts.items()}, place)
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
+    if is_text(name):  # a network may be called 1, or null
+        return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

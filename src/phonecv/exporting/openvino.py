@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import parse_record
 from phonecv.exporting.job import Job, Session, Written
-from phonecv.exporting.record import parse_record, read_record
+from phonecv.exporting.record import read_record
 
 if TYPE_CHECKING:
     import openvino

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import checked_fields
 
 #: Name of the record within the archive, as PyTorch calls it; it puts such files into a folder "extra".
 RECORD = "phonecv.json"
@@ -76,7 +77,7 @@ def _check(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
             continue
         content = json.loads(archive.read(entry).decode("utf-8"))
         if name == f"extra/{RECORD}":
-            record = content if isinstance(content, dict) else {}
+            record = checked_fields(content, f"the record in {path}")
         elif name == "models/model.json":
             graphs += 1
             _check_graph(path, content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
+from phonecv.exporting.fields import parse_record
 from phonecv.exporting.formats import exporter_for, resolve
 from phonecv.models import VisionModel
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
+
+#: Bytes of a record; one with the values of a million outputs takes a tenth.
+_LONGEST = 256 << 20
 
 
 def record_path(path: Path) -> Path:
@@ -94,26 +97,15 @@ def read_record(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     beside = record_path(path)
-    return parse_record(beside.read_bytes(), str(beside)) if beside.is_file() else {}
-
-
-def parse_record(content: str | bytes, place: str) -> dict[str, Any]:
-    """A record from its JSON.
-
-    Args:
-        content: the text.
-        place: where it stands, for the message.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    if not beside.is_file():
+        return {}
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place} is not JSON ({error}); export the network again") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{place} does not hold a record; export the network again")
-    return found
+        if beside.stat().st_size > _LONGEST:
+            raise UserError(f"{beside} is larger than any record; export the network again")
+        content = beside.read_bytes()
+    except OSError as error:
+        raise UserError(f"{beside} cannot be read ({error.strerror or error})") from error
+    return parse_record(content, str(beside))
 
 
 def find_record(path: Path) -> dict[str, Any]:

@@ -41,10 +41,17 @@ class FromFile(Segmenter):
         height, width = batch.shape[2:]
         size = self.file.size or (height, width)
         if size == (height, width):
-            return self.file.run(batch)["logits"].float(), None
+            return self._logits(batch), None
         padded = F.pad(batch, (0, size[1] - width, 0, size[0] - height))
-        logits = resize(self.file.run(padded)["logits"].float(), size)
+        logits = resize(self._logits(padded), size)
         return logits[:, :, :height, :width], None
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        logits, count = self.file.run(batch)["logits"].float(), len(self.file.classes)
+        if logits.ndim != 4 or logits.shape[1] != count:
+            gives = f"{self.file.path} gives logits {list(logits.shape)}"
+            raise UserError(f"{gives}, its record names {count} classes; export it again")
+        return logits
 
 
 def exported_segmenter(
@@ -65,10 +72,8 @@ def exported_segmenter(
     Raises:
         UserError: it cannot be opened, is no segmenter, or cannot do what is asked for.
     """
-    file = open_dense_file(path, "segment")
-    kind = file.decoding.get("kind")
-    if kind not in ("raw", "final"):
-        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+    file = open_dense_file(path, "segment", {"raw": ("logits",), "final": ("classes",)})
+    kind = file.decoding["kind"]
     plain = tuple(scales) == (1.0,)
     if kind == "final" and (slide is not None or flip or not plain):
         raise UserError(
@@ -128,6 +133,10 @@ def _classes(file: DenseFile, pictures: Sequence[Tensor]) -> list[Tensor]:
             [picture.cpu() for picture in pictures[first : first + together]], file.spec, canvas=file.size
         )
         maps = file.run(prepared.batch)["classes"]
+        if maps.ndim != 3 or not 0 <= int(maps.min()) <= int(maps.max()) < len(file.classes):
+            raise UserError(
+                f"{file.path} gives other maps than of its record's {len(file.classes)} classes; export it again"
+            )
         for labels, (height, width), original in zip(maps, prepared.sizes, prepared.originals, strict=True):
             shown = F.interpolate(labels[None, None, :height, :width].float(), original, mode="nearest-exact")
             found.append(shown[0, 0].to(torch.uint8))
