@@ -51,7 +51,7 @@ def test_a_link_out_of_the_folder_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "UTF-16|not UTF-8"),
+        (b"\xff\xfe", "not UTF|not JSON"),
         (b"[]", "'files' is no table"),
         (b'{"files": null}', "'files' is no table"),
         (b'{"files": []}', "'files' is no table"),
