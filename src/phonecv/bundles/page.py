@@ -10,6 +10,7 @@ from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import DRAWN, expected_rows
 from phonecv.bundles.facts import difference_text, remark_of, task_of
 from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
+from phonecv.exporting.example import example_text
 from phonecv.report import page, picture, table, text, tiles
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
@@ -77,6 +78,7 @@ def _test(contents: Contents) -> str:
     said = f"What {expected['through']} gives for {expected['picture']}; the app has to find the same."
     if "threshold" in expected:
         said += f" Objects with scores from {expected['threshold']:g} up: {expected['count']}."
+    said = f"{said} {example_text(test)}".rstrip()
     shown = picture(drawn if drawn.is_file() else contents.folder / expected["picture"], "Test picture", said)
     header, rows = expected_rows(expected)
     return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")

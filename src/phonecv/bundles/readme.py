@@ -10,6 +10,7 @@ from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import expected_rows
 from phonecv.bundles.facts import input_of, kind_of, remark_of, task_of
 from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
+from phonecv.exporting.example import example_text
 from phonecv.exporting.formats import EXPORTERS
 
 
@@ -112,9 +113,12 @@ def _test(contents: Contents) -> list[str]:
         more = f" The best {len(rows)} of {expected['count']} are listed."
     if kind_of(contents.records[0]) and any(kind_of(one) != kind_of(contents.records[0]) for one in contents.records):
         rounding += " Files with another part of the decoding may differ at borders and between equal scores."
+    example = _line(example_text(contents.records[0].get("test") or {}))
     return [
         f"## Test\n\nGive the app `{expected['picture']}` ({expected['width']} x {expected['height']}, width x height)."
-        f" Through `{expected['through']}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}",
+        f" Through `{expected['through']}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}"
+        + f" {example}"
+        * bool(example),
         _table(header, rows) if rows else "Nothing is found in this picture.",
     ]
 

@@ -67,6 +67,7 @@ def bundle(
     """
     from phonecv.bundles import bundle as run
     from phonecv.bundles.facts import difference_text
+    from phonecv.exporting.example import example_text
 
     chosen = loading(source, model, ema)
     result = run(
@@ -104,6 +105,7 @@ def bundle(
         fields(
             (
                 ("wrote", f"{result.path} ({len(result.files)} files, {result.bytes / 2**20:.2f} MiB)"),
+                ("test picture", example_text(result.exported[0].get("test") or {})),
                 ("look at", "README.md in it, and index.html, which opens in any browser"),
                 ("licence", result.licence),
                 ("time", f"{result.seconds:.1f} s"),

@@ -26,11 +26,13 @@ class Pictures:
         images: RGB.
         names: of the files, or of the embedded photographs.
         source: for people.
+        folders: names of the folders that they lie in; empty names for pictures that lie in none.
     """
 
     images: tuple[Image.Image, ...]
     names: tuple[str, ...]
     source: str
+    folders: tuple[str, ...]
 
 
 def check_pictures(source: Path | str | Sequence[Path] | None, count: int = COUNT) -> Pictures:
@@ -52,17 +54,20 @@ def check_pictures(source: Path | str | Sequence[Path] | None, count: int = COUN
     step = max(1, len(paths) // count)
     chosen = paths[::step][:count]
     where = f"{len(chosen)} of {len(paths)} pictures of {source}" if isinstance(source, Path | str) else "given files"
-    return Pictures(tuple(open_image(path) for path in chosen), tuple(path.name for path in chosen), where)
+    names, folders = (tuple(part) for part in zip(*((path.name, path.parent.name) for path in chosen), strict=True))
+    return Pictures(tuple(open_image(path) for path in chosen), names, where, folders)
 
 
 def _embedded(count: int) -> Pictures:
     found = photographs()
     if found:
         names = list(found)[:count]
-        return Pictures(tuple(found[name] for name in names), tuple(names), f"{len(names)} embedded photographs")
+        images = tuple(found[name] for name in names)
+        return Pictures(images, tuple(names), f"{len(names)} embedded photographs", ("",) * len(names))
     synthetic = [_to_picture(image) for image in probe_images(256, 320)]
     names = tuple(f"synthetic {number}" for number in range(len(synthetic)))
-    return Pictures(tuple(synthetic), names, "synthetic pictures (the extra `samples` brings photographs)")
+    source = "synthetic pictures (the extra `samples` brings photographs)"
+    return Pictures(tuple(synthetic), names, source, ("",) * len(names))
 
 
 def _to_picture(image: Tensor) -> Image.Image:

@@ -17,6 +17,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.checks import MIN_AGREEMENT, Comparison, allowed, check_inputs, compare, expected_outputs
 from phonecv.exporting.dense import decoding_of, traceable
 from phonecv.exporting.deployable import deployable
+from phonecv.exporting.example import choose_example
 from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
@@ -203,7 +204,12 @@ def export(
             "difference": None if told is None else told.difference,
             "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
             "report": dict(done.written.report),
-            "test": write_test(folder / f"{path.stem}.test.png", pictures, expected, names),
+            "test": write_test(
+                folder / f"{path.stem}.test.png",
+                pictures,
+                dict(zip(names, expected[0], strict=True)),
+                network.class_names,
+            ),
         }
         main = done.written.path
         write_json(record_path(main), record)
@@ -298,16 +304,17 @@ def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
 
 
 def write_test(
-    picture: Path, pictures: Pictures, expected: Sequence[Sequence[np.ndarray]], names: tuple[str, ...]
+    picture: Path, pictures: Pictures, expected: Mapping[str, np.ndarray], classes: Sequence[str] | None
 ) -> dict[str, Any]:
     """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures."""
-    pictures.images[0].save(picture)
+    example = choose_example(pictures, expected, classes)
+    pictures.images[example.number].save(picture)
     outputs = {}
-    for name, values in zip(names, expected[0], strict=True):
-        first = values[0]
-        figures = {"shape": list(first.shape), "mean": float(first.mean()), "max": float(first.max(initial=0))}
-        outputs[name] = figures if first.size > 2000 else {**figures, "values": first.ravel().tolist()}
-    return {"picture": picture.name, "outputs": outputs}
+    for name, batch in expected.items():
+        values = batch[example.number]
+        figures = {"shape": list(values.shape), "mean": float(values.mean()), "max": float(values.max(initial=0))}
+        outputs[name] = figures if values.size > 2000 else {**figures, "values": values.ravel().tolist()}
+    return {"picture": picture.name, **example.to_dict(), "outputs": outputs}
 
 
 def size_of(path: Path) -> int:
