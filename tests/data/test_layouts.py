@@ -10,7 +10,7 @@ import pytest
 from phonecv.data.audit import audit
 from phonecv.data.findings import Finding, group_findings
 
-from .label_folders import write_labels
+from .label_folders import save_map, squares, write_labels
 from .pictures import noise
 
 
@@ -101,6 +101,44 @@ def test_a_data_set_one_folder_deeper(tmp_path: Path) -> None:
     assert finding.severity == "error"
     assert "in boxes/ (COCO boxes and masks), seg/ (label maps)" in finding.message
     assert audit(tmp_path / "seg").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"), [("PNGImages", "PedMasks", "_mask"), ("train", "train_masks", "")]
+)
+def test_pictures_and_masks_under_other_names_are_no_classes(
+    tmp_path: Path, images: str, masks: str, ending: str
+) -> None:
+    for index in range(4):
+        for folder in (images, masks):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        noise((32, 24), index).save(tmp_path / images / f"{index}.jpg")
+        save_map(squares(index), tmp_path / masks / f"{index}{ending}.png")
+    (finding,) = audit(tmp_path).findings
+    assert (finding.severity, finding.message.startswith(f"{images}/ and {masks}/ seem to be pictures")) == (
+        "error",
+        True,
+    )
+    assert f"segment.train_labels={masks}" in finding.message
+
+
+def test_classes_called_mask_stay_classes(tmp_path: Path) -> None:
+    """Photographs with equal names, of people with and without."""
+    for label, name in enumerate(("plain", "with_mask")):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            noise(seed=index + 10 * label).save(tmp_path / name / f"{index}.png")
+    assert audit(tmp_path).layouts == ("class folders (classify)",)
+
+
+def test_splits_of_label_maps_that_training_would_miss(tmp_path: Path) -> None:
+    write_labels(tmp_path / "flat", images="images", labels="masks", counts={"all": 4})
+    write_labels(tmp_path / "train", counts={"train": 4})
+    found = {name: audit(tmp_path / name).findings for name in ("flat", "train")}
+    assert [finding.severity for finding in found["flat"]] == ["warning"]
+    assert "`phonecv train` needs them for train and val" in found["flat"][0].message
+    assert [finding.severity for finding in found["train"]] == ["error"]
+    assert "no label maps of a split val" in found["train"][0].message
 
 
 def test_layouts_of_other_tools(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from phonecv.data.coco_audit import audit_coco_file
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
 from phonecv.data.foreign import foreign_layout
+from phonecv.data.label_folders import paired_folders
 from phonecv.data.layouts import FOLDERS, LAYOUTS, Layout, Task, find_layouts
 from phonecv.data.split_folders import class_folders
 from phonecv.errors import UserError
@@ -88,9 +89,9 @@ def _layouts(notes: Notes, root: Path, task: Task | None) -> Sequence[Layout]:
         notes.add("foreign", "error", foreign.evidence, foreign.message(root))
         return []
     if task is None:
-        inner = _inner(root)
-        if inner:
-            notes.add("structure", "error", root, f"{inner}; audit such a folder by itself")
+        other = _inner(root) or _paired(root)
+        if other:
+            notes.add("structure", "error", root, other)
             return []
     if task in (None, "classify"):
         return [FOLDERS]
@@ -108,4 +109,17 @@ def _inner(root: Path) -> str:
         for layout in find_layouts(root / name)
         if layout.task != "classify"
     ]
-    return f"no data set here, but in {', '.join(found[:6])}" if found else ""
+    return f"no data set here, but in {', '.join(found[:6])}; audit such a folder by itself" if found else ""
+
+
+def _paired(root: Path) -> str:
+    """Folders of pictures and label maps under other names than those that are known, for people."""
+    pair = paired_folders(root)
+    if pair is None:
+        return ""
+    images, labels = (printable_name(folder.name) for folder in pair)
+    return (
+        f"{images}/ and {labels}/ seem to be pictures and their label maps: call them images/ and masks/, each with"
+        f" train/ and val/, or name them in training (segment.train_images={images} segment.train_labels={labels} and"
+        " so on)"
+    )

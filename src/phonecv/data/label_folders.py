@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path, PurePosixPath
 
-from phonecv.data.images import is_image_name, scan_images
+import numpy as np
+
+from phonecv.data.images import ImageError, is_image_name, scan_images
+from phonecv.data.label_pixels import read_pixels
+from phonecv.data.split_folders import class_folders
 from phonecv.data.split_names import known_splits, split_names
 from phonecv.errors import UserError
 from phonecv.text import printable
@@ -19,6 +24,11 @@ LABEL_FOLDERS = (
 #: Pascal VOC's folders, as CVAT and labelme write them, too; lists name the pictures of each split.
 _VOC_IMAGES, _VOC_LABELS = "JPEGImages", ("SegmentationClass", "SegmentationClassPNG")
 _VOC_LISTS = Path("ImageSets/Segmentation")
+
+#: What folders of label maps are called, too; folders looked into; and values that a map may hold where nothing else
+#: tells it from a photograph.
+_MAPS = re.compile(r"mask|label|annot|segm|ground.?truth|_gt$|^gt$|^y$", re.I)
+_LOOKED_INTO, _FEW_VALUES = 50, 64
 
 #: Why a file is left out.
 NO_LABEL, NO_PICTURE = "picture without a label map", "label map without a picture"
@@ -108,6 +118,34 @@ def _has_split(root: Path, split: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def paired_folders(root: Path) -> tuple[Path, Path] | None:
+    """Two folders of other names that seem to be pictures and their label maps: files of the same names, one of maps.
+
+    What is in the first map decides: a photograph has thousands of colours.
+    """
+    folders = [root / name for name in class_folders(root)[:_LOOKED_INTO]]
+    for labels in folders:
+        maps = {_unended(path.stem) or path.stem: path for path in _pictures(labels)}
+        if not _MAPS.search(labels.name) or len(maps) < 2:
+            continue
+        for images in folders:
+            shared = [path.stem for path in _pictures(images) if path.stem in maps]
+            if images != labels and not _MAPS.search(images.name) and len(shared) >= 0.8 * len(maps):
+                return (images, labels) if _is_map(maps[shared[0]]) else None
+    return None
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_image_name(path.name))
+
+
+def _is_map(path: Path) -> bool:
+    try:
+        return len(np.unique(read_pixels(path).values)) <= _FEW_VALUES
+    except ImageError:
+        return False
 
 
 def _candidates(root: Path, split: str) -> list[LabelFolders]:

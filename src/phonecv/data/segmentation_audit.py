@@ -22,6 +22,7 @@ from phonecv.data.label_folders import NO_LABEL, LabelFolders, find_labels, labe
 from phonecv.data.label_reading import MapReading, choose_reading
 from phonecv.data.label_suspicions import smoothed, suspicions
 from phonecv.data.lookalikes import Lookalikes, reduced
+from phonecv.data.split_names import split_of
 from phonecv.errors import UserError
 
 #: Pairs that the quick audit decodes in each split, spread evenly over it.
@@ -121,6 +122,7 @@ def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
                 notes.add("anti-aliased", "error", label_path, pair.smooth)
             else:
                 splits[name].take(label_path, pair)
+    _report_splits(notes, root, names)
     _report_equal(notes, digests)
     report_lookalikes(notes, lookalikes)
     _report_sizes(notes, root, [pair for _, pair in looked if pair.sizes])
@@ -149,6 +151,18 @@ def _class_file(notes: Notes, root: Path, *, alone: bool) -> LabelClasses | None
     except UserError as error:
         notes.add("structure", "error", path, str(error))
         return None
+
+
+def _report_splits(notes: Notes, root: Path, names: Sequence[str]) -> None:
+    """What a training would miss. A validation split alone is there to evaluate on."""
+    if "train" in names and "val" not in names:
+        text = "no label maps of a split val: `phonecv train` needs pictures to validate on; move some there"
+        notes.add("structure", "error", root, text)
+    elif names == ["val"] and find_labels(root, "val").images.parent == root and split_of(root.name) is None:
+        text = (
+            "one folder of pictures and one of label maps: `phonecv eval` takes them as they are, `phonecv train` needs"
+        )
+        notes.add("structure", "warning", root, f"{text} them for train and val, such as images/train and masks/train")
 
 
 def _report_left_out(notes: Notes, folders: LabelFolders, left_out: Iterable[tuple[Path, str]], *, pairs: int) -> None:
