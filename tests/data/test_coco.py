@@ -206,6 +206,7 @@ NOT_THERE = {
     "/etc/hostname": "absolute",
     "C:\\x.png": "absolute",
     "file:///etc/hostname": "web address",
+    "http://[::1": "web address",
     "a\0.png": "zero character",
     "\ud800.png": "not text",
     "z" * 5000: "is not in",

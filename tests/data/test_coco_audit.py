@@ -77,6 +77,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str, str, str, bool]] = {
     "no images": (data(images=[]), "structure", "error", ANNOTATIONS, "empty list", True),
     "bad record": (image(id=None), "record", "error", ANNOTATIONS, "images[0]: has no id", True),
     "missing": (image(file_name="x.png"), "missing-file", "error", ANNOTATIONS, "picture x.png (id 30)", True),
+    "long name": (image(file_name="c.png" * 2000), "missing-file", "error", ANNOTATIONS, "is not in", True),
     "no pictures": (lambda r: shutil.rmtree(r / "images/train"), "missing-file", "error", ANNOTATIONS, "c.png", True),
     "orphan": (annotation(image_id=1), "orphan", "error", ANNOTATIONS, "annotations[0] (id 1)", True),
     "category": (annotation(category_id=1), "category", "error", ANNOTATIONS, "picture a.png", True),

@@ -31,6 +31,8 @@ CASES: dict[str, tuple[dict[str, str], str, str]] = {
                        "train/labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "YOLO", "datum convert -i"),
     "yolo without yaml": ({"labels/train/a.txt": "3 0.5 0.5 0.1 1e-2\r\n", "images/train/a.png": ""}, "YOLO", "datum"),
     "yolo segments": ({"train/labels/a.txt": "0 .1 .1 .5 .1 .5 .5\n", "train/images/a.png": ""}, "YOLO", "datum"),
+    "yolo lists": ({"data.yaml": "train: train.txt\nnames: [dog]\n", "images/train/a.png": "",
+                    "labels/train/a.txt": "0 .5 .5 .1 .1\n", "train.txt": "./images/train/a.png\n"}, "YOLO", "datum"),
     "darknet": ({"train/_darknet.labels": "dog", "train/a.png": ""}, "YOLO", "datum"),
     "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO",
                  "datum"),

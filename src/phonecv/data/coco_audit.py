@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -274,7 +275,7 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
 
 
 def _unreadable(notes: Notes, path: Path, reason: str) -> None:
-    if path.exists() or path.is_symlink():  # one that is not there was told with the annotations
+    if os.path.lexists(path):  # one that is not there was told with the annotations
         notes.add("unreadable", "error", path, reason)
 
 

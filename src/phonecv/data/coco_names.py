@@ -103,9 +103,12 @@ def near_names(folder: Path, wanted: Mapping[int, Any], taken: Collection[str]) 
 def _path_of(name: str) -> list[str]:
     """The parts of a path in a name of any kind."""
     if _ADDRESS.match(name) or "?" in name:
-        address = urlsplit(name)
-        # Label Studio's local files: /data/local-files/?d=folder/name
-        name = parse_qs(address.query).get("d", [address.path])[0]
+        try:
+            address = urlsplit(name)
+            # Label Studio's local files: /data/local-files/?d=folder/name
+            name = parse_qs(address.query).get("d", [address.path])[0]
+        except ValueError:  # not an address after all
+            return []
     return [part for part in unquote(name).replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 

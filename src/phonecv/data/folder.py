@@ -21,7 +21,7 @@ from phonecv.data.class_names import CLASS_FILE, ClassList, how_unlike, natural_
 from phonecv.data.folder_suspicions import heic_problems, list_suspicions, tree_suspicions
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import Passed, is_helper_folder, is_image_name, scan_images
-from phonecv.data.listfile import ListFile, read_list
+from phonecv.data.listfile import ListFile, names_classes, read_list
 from phonecv.data.problems import Problem
 from phonecv.data.split_folders import class_folders, find_split, split_folder
 from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
@@ -143,10 +143,11 @@ def read_split(
         count = len(given) if given else None
 
     chosen = find_list(root, split, list_file)
+    # Lists of paths alone are YOLO's as well.
+    if not _has_classes(root, split) and list_file is None and (chosen is None or not names_classes(chosen)):
+        refuse_foreign(root)
     if chosen:
         return _from_list(root, split, chosen, given, count)
-    if not _has_classes(root, split):
-        refuse_foreign(root)
     return _from_folders(root, split, given, count)
 
 

@@ -16,12 +16,10 @@ from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folder import find_list
 from phonecv.data.images import scan_images
 from phonecv.data.label_folders import IMAGE_FOLDERS, LABEL_FOLDERS, has_label_maps
+from phonecv.data.listfile import names_classes
 from phonecv.data.segmentation_audit import audit_labels
 from phonecv.data.split_folders import class_folders, find_split
 from phonecv.data.split_names import known_splits
-
-#: Bytes of a list that are looked at.
-_BEGINNING = 4096
 
 Task = Literal["classify", "detect", "segment"]
 
@@ -46,15 +44,7 @@ class Layout:
 def has_lists(root: Path) -> bool:
     """Whether list files give pictures and their classes; those of paths alone belong to other layouts (YOLO)."""
     lists = [path for split in known_splits() if (path := find_list(root, split)) is not None]
-    return any(len(line.replace(b",", b" ").split()) > 1 for path in lists for line in _beginning(path))
-
-
-def _beginning(path: Path) -> list[bytes]:
-    try:
-        with path.open("rb") as file:
-            return [line for line in file.readlines(_BEGINNING) if not line.lstrip().startswith(b"#")]
-    except OSError:  # the audit of the list tells
-        return []
+    return any(map(names_classes, lists))
 
 
 def has_class_folders(root: Path) -> bool:

@@ -24,6 +24,10 @@ _LONGEST_PATH = 4096
 _MOST_CLASSES = 1_000_000
 
 
+#: Bytes of a list that tell what is in it.
+_BEGINNING = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class ListProblem:
     """What is wrong with one line.
@@ -213,3 +217,13 @@ def _choose_prefix(names: Sequence[str], present: Present, split: str) -> str:
 
 def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
     return sum(present.find(prefix + name)[0] is not None for name in names)
+
+
+def names_classes(path: Path) -> bool:
+    """Whether the first lines of a list hold more than paths."""
+    try:
+        with path.open("rb") as file:
+            lines = [line for line in file.readlines(_BEGINNING) if not line.lstrip().startswith(b"#")]
+    except OSError:  # reading all of it tells
+        return False
+    return any(len(line.replace(b",", b" ").split()) > 1 for line in lines)
