@@ -55,7 +55,7 @@ def survive(kind: str, case: Callable[[random.Random], object], count: int | Non
             if len(str(error)) > 5000:
                 bad.append(f"{seed}: a message of {len(str(error))} characters: {str(error)[:200]!r}")
         except Exception:
-            bad.append(f"{seed}:\n{traceback.format_exc(limit=-4)}")
+            bad.append(f"{seed}:\n{traceback.format_exc(limit=-4)[:3000]}")
         took = time.process_time() - start
         if took > SECONDS:
             bad.append(f"{seed} took {took:.1f} s")
