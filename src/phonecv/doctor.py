@@ -92,8 +92,10 @@ def _requirements() -> dict[str, list[str]]:
     for line in importlib.metadata.requires("phonecv") or []:
         requirement, _, marker = line.partition(";")
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
-        if not requirement.startswith("phonecv"):
-            found.setdefault(extra.group(1) if extra else "", []).append(requirement.strip())
+        listed = found.setdefault(extra.group(1) if extra else "", [])
+        # An extra may be declared from others, whose requirements come along, some of them twice.
+        if not requirement.startswith("phonecv") and requirement.strip() not in listed:
+            listed.append(requirement.strip())
     return found
 
 

@@ -13,8 +13,8 @@ from phonecv.benchmarking.machine import (
     PRECISIONS,
     describe_machine,
     disturbances,
+    has_peak,
     measure_peaks,
-    native,
     processor_flags,
     processor_name,
 )
@@ -41,6 +41,25 @@ def test_the_processor_is_read_as_linux_writes_it(monkeypatch: pytest.MonkeyPatc
     assert processor_name()
 
 
+@pytest.mark.parametrize(
+    ("flags", "known"),
+    [
+        ("flags: avx2 fma f16c", {"float32"}),  # neither bfloat16 nor VNNI: products of int8 are imitated
+        ("flags: avx2 avx512f avx512_vnni", {"float32", "int8"}),
+        ("flags: avx2 avx_vnni", {"float32", "int8"}),
+        ("flags: avx512f avx512_vnni avx512_bf16", {"float32", "int8", "bf16"}),
+        ("flags: avx512f amx_int8 amx_bf16 avx512_fp16", {"float32", "int8", "bf16", "fp16"}),
+        ("Features: asimd asimdhp asimddp", {"float32", "int8", "fp16"}),
+        ("", {"float32"}),  # hidden: nothing is known
+    ],
+)
+def test_a_peak_needs_instructions(monkeypatch: pytest.MonkeyPatch, flags: str, known: set[str]) -> None:
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: flags)
+    for name in ("bf16", "fp16"):  # what PyTorch says of a processor that can run it somehow
+        monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: True)
+    assert {precision for precision in PRECISIONS if has_peak(precision)} == known
+
+
 def test_load_governor_and_battery_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(machine, "_read", lambda path: "")
@@ -57,7 +76,7 @@ def test_peaks_are_positive_and_leave_the_threads_as_they_were() -> None:
     found = measure_peaks(before + 1, rounds=1)
     assert torch.get_num_threads() == before
     assert (found.device, found.threads) == ("cpu", before + 1)
-    assert set(found.gflops) == {precision for precision in PRECISIONS if native(precision)}
+    assert set(found.gflops) == {precision for precision in PRECISIONS if has_peak(precision)}
     assert {"float32", "int8"} <= set(found.gflops)
     assert all(value > 0 for value in [*found.gflops.values(), found.copy_gbs])
 

@@ -20,7 +20,7 @@ from benchmarking.conftest import SIZE, Small
 from phonecv.benchmarking import count_cost, prepare
 from phonecv.benchmarking.machine import Peaks
 from phonecv.benchmarking.plan import Entry, Skipped
-from phonecv.benchmarking.report import BenchResult, Row, table
+from phonecv.benchmarking.report import BenchResult, Row, share_of_peak, table
 from phonecv.benchmarking.run import bench, measure
 from phonecv.benchmarking.subject import network_subject
 from phonecv.benchmarking.worker import Candidate, Job
@@ -49,7 +49,7 @@ def test_figures_agree_with_each_other_and_with_the_files(mobileone: Small, emov
         assert row.gflops is not None
         if row.network == mobileone.checkpoint.stem:
             assert row.gflops == pytest.approx(2e-6 * macs * row.batch / row.median_ms)
-            assert row.share_of_peak == pytest.approx(row.gflops / found.peaks[0].gflops[row.precision])
+            assert row.share_of_peak == share_of_peak(row.gflops, found.peaks[0].gflops.get(row.precision))
         assert row.difference < (1e-4 if row.precision == "float32" else 2)
     base = [row for row in found.rows if row.label == found.baseline]
     assert [row.ratio for row in base] == [1.0, 1.0]
@@ -90,6 +90,33 @@ def test_the_table_shows_form_and_leaves_the_unknown_empty() -> None:
     header, (line,), _ = table([row(form="training", memory_mb=None, share_of_peak=None)])
     shown = dict(zip(header, line, strict=True))
     assert (shown["form"], shown["MB"], shown["of peak"], shown["ms"]) == ("training", "", "", "2.000")
+
+
+@pytest.mark.parametrize(
+    ("gflops", "peak", "share", "shown"),
+    [
+        (57.0, 4.0, None, ""),  # 1423 %: an imitated product is no peak
+        (57.0, None, None, ""),
+        (None, 100.0, None, ""),
+        (110.0, 100.0, 1.1, "110%"),
+        (25.0, 100.0, 0.25, "25%"),
+        (0.2, 100.0, 0.002, "<1%"),
+    ],
+)
+def test_a_share_of_what_is_a_peak(gflops: float | None, peak: float | None, share: float | None, shown: str) -> None:
+    found = share_of_peak(gflops, peak)
+    assert found == (None if share is None else pytest.approx(share))
+    header, (line,), _ = table([row(share_of_peak=found)])
+    assert dict(zip(header, line, strict=True))["of peak"] == shown
+
+
+def test_rows_without_a_share_are_explained() -> None:
+    peaks = (Peaks("cpu", 2, {"float32": 470.0}, 80.0),)
+    rows = (row(), row(precision="int8", share_of_peak=None), row(share_of_peak=None, gflops=900.0))
+    text = "\n".join(result(*rows, peaks=peaks).remarks())
+    assert "no share of peak for int8: no instructions for it are known here" in text
+    assert "no share of peak for some rows in float32: they exceed the product measured" in text
+    assert "no share" not in "\n".join(result(*rows).remarks())
 
 
 def test_remarks_tell_what_a_reader_must_know() -> None:

@@ -11,6 +11,7 @@ import pytest
 from cli.conftest import Run
 from phonecv import doctor
 from phonecv.exporting import EXPORTERS
+from phonecv.exporting.formats import Exporter
 
 
 def test_doctor_finds_a_working_installation(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,7 +43,19 @@ def test_a_missing_extra_names_its_pip_line_and_is_no_error(run: Run, monkeypatc
     monkeypatch.setattr(importlib.metadata, "version", without_onnxruntime)
     done = run("doctor")
     assert done.status == 0
-    assert "missing: onnx: pip install 'phonecv[onnx]'" in done.out
+    assert done.out.count("missing: onnx: pip install 'phonecv[onnx]'") == 1
+
+
+def test_an_extra_is_listed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missed as an extra and by a format; declared twice, as extras of extras are."""
+    monkeypatch.setattr(Exporter, "missing", lambda self: ["ncnn"] if self.format == "ncnn" else [])
+    needed = ["torch>=2", *['ncnn-none>=1; extra == "ncnn"'] * 2, 'numpy; extra == "ncnn"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needed)
+    out = run("doctor").out
+    assert out.count("pip install 'phonecv[ncnn]'") == 1
+    assert out.count("ncnn-none missing") == 1
+    found = [item for item in doctor.examine() if item.section == "extras"]
+    assert [item.name for item in found] == ["ncnn"]
 
 
 def test_an_old_requirement_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

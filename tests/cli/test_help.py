@@ -37,6 +37,18 @@ def test_every_verb_explains_itself_with_an_example(verb: str, run: Run) -> None
         app.parse_args(tokens, print_error=False, exit_on_error=False)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_markup_eats_nothing(verb: str, run: Run) -> None:
+    """Outside of backticks <class> would be a tag of HTML, and vanish."""
+    shown = "".join(re.sub("[│╭╮╰╯─]", " ", run(verb, "--help").out).split())
+    for placeholder in re.findall(r"[\w/]*<[^<>\n]+>[\w/<>.]*", VERBS[verb].__doc__ or ""):
+        assert placeholder in shown
+
+
+def test_the_help_of_audit_names_the_places_of_pictures(run: Run) -> None:
+    assert "train/<class>/<picture>" in "".join(re.sub("[│ ]", "", run("audit", "--help").out).split())
+
+
 def test_the_first_page_names_every_verb(run: Run) -> None:
     shown = run("--help")
     assert shown.status == 0

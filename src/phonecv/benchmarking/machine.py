@@ -120,7 +120,8 @@ def measure_peaks(threads: int | None = None, *, device: str = "cpu", rounds: in
     """Fastest of several rounds of a large matrix product in each precision, and of a large copy.
 
     On a CPU a float32 product runs through torch's BLAS and through oneDNN, whichever is faster: on AMD processors
-    MKL reached less than half of what oneDNN did. Precisions that the device only emulates are left out.
+    MKL reached less than half of what oneDNN did. Precisions for which the device has no instructions are left out,
+    see `has_peak`.
 
     Args:
         threads: CPU threads; None for torch's present number.
@@ -140,7 +141,7 @@ def measure_peaks(threads: int | None = None, *, device: str = "cpu", rounds: in
         products = {
             (precision, number): call
             for precision in PRECISIONS
-            if native(precision, device)
+            if has_peak(precision, device)
             for number, call in enumerate(_products(precision, side, device))
         }
         source = torch.zeros(megabytes * 2**18, device=device)  # 4 bytes each
@@ -169,6 +170,26 @@ def native(precision: str, device: str = "cpu") -> bool:
     if precision == "fp16":
         return torch.ops.mkldnn._is_mkldnn_fp16_supported()
     return True
+
+
+#: Instruction sets that multiply in a precision; without one a product of PyTorch's is no peak but an imitation, some
+#: hundred times slower. (Its own word on bfloat16 is that it runs, not that the processor has it.)
+_MULTIPLIES = {
+    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+    "int8": {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"},
+}
+
+
+def has_peak(precision: str, device: str = "cpu") -> bool:
+    """Whether a product of matrices in this precision shows what the device can do at best.
+
+    A processor has to have the instructions, and to tell: elsewhere nothing is known.
+    """
+    if not native(precision, device):
+        return False
+    wanted = _MULTIPLIES.get(precision)
+    return not device.startswith("cpu") or wanted is None or bool(wanted & set(processor_flags()))
 
 
 def _products(precision: str, side: int, device: str) -> Iterator[Callable[[], object]]:

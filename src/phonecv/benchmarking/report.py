@@ -16,6 +16,9 @@ from phonecv.files import write_json, write_text
 #: Said wherever an int8 figure of a network that we quantized stands.
 INT8_NOTE = "int8 is for speed only: its accuracy was not checked"
 
+#: Shares of the peak above this are none.
+_BEYOND = 1.25
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -43,7 +46,8 @@ class Row:
         memory_mb: peak memory, 1e6 bytes; on a CPU by how much it raised a process that had the runtime loaded, on a
             GPU PyTorch's peak allocation. None if it was not measured.
         gflops: 1e9 operations per second that the network needs, a multiply-add counted as two.
-        share_of_peak: `gflops` as a share of what a large matrix product of this precision reached.
+        share_of_peak: `gflops` as a share of what a large matrix product of this precision reached; None where that is
+            not known, see `share_of_peak`.
         difference: from PyTorch's float32 outputs, largest absolute one divided by max(1, largest output).
         label: "network/runtime/precision".
         times_ms: of all rounds.
@@ -150,6 +154,21 @@ class BenchResult:
             panels, path, unit="ms per picture (bar: median, line: p10 to p90)", title=f"ratios to {self.baseline}"
         )
 
+    def _without_peak(self) -> list[str]:
+        """Why rows have no share of a peak, though peaks were measured."""
+        if not self.peaks:
+            return []
+        counted = [row for row in self.rows if row.gflops is not None and row.share_of_peak is None]
+        known = {name for peak in self.peaks for name in peak.gflops}
+        unknown = sorted({row.precision for row in counted if row.precision not in known})
+        beyond = sorted({row.precision for row in counted if row.precision in known})
+        found = []
+        if unknown:
+            found.append(f"no share of peak for {' and '.join(unknown)}: no instructions for it are known here")
+        if beyond:
+            found.append(f"no share of peak for some rows in {' and '.join(beyond)}: they exceed the product measured")
+        return found
+
     def remarks(self) -> list[str]:
         """What a reader of the table must know."""
         found = [f"warning: {text}" for text in self.warnings] + list(self.notes)
@@ -161,11 +180,29 @@ class BenchResult:
             where = peak.device if not peak.threads else f"{peak.threads} thread{'s' * (peak.threads > 1)}"
             products = ", ".join(f"{name} {value:.0f}" for name, value in peak.gflops.items())
             found.append(f"peak with {where}: {products} GFLOP/s, copy {peak.copy_gbs:.0f} GB/s")
+        found += self._without_peak()
         reasons: dict[str, list[str]] = {}
         for item in self.skipped:
             reasons.setdefault(item.reason, []).append(item.what)
         found += [f"not run: {_listed(what)} ({reason})" for reason, what in reasons.items()]
         return found
+
+
+def share_of_peak(gflops: float | None, peak: float | None) -> float | None:
+    """What a network reached of the peak; None where either is not known, or where the peak is none.
+
+    Another runtime may be better at small products than PyTorch is at a large one, and some convolutions need fewer
+    operations than are counted; far beyond that, the product has not shown what the machine can do.
+    """
+    if gflops is None or not peak or gflops > _BEYOND * peak:
+        return None
+    return gflops / peak
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0%}" if value >= 0.005 else "<1%"
 
 
 def table(rows: Sequence[Row]) -> tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]:
@@ -180,7 +217,7 @@ def table(rows: Sequence[Row]) -> tuple[Sequence[str], list[tuple[Any, ...]], Se
             row.layout, _figure(row.median_ms), _figure(row.p10_ms), _figure(row.p90_ms),
             f"{row.images_per_second:.0f}", f"{row.ratio:.2f}",
             "" if row.memory_mb is None else f"{row.memory_mb:.0f}",
-            "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
+            _share(row.share_of_peak),
             f"{row.difference:.0e}",
         )
         for row in rows

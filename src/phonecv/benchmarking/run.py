@@ -17,7 +17,7 @@ from typing import Any
 from phonecv.benchmarking.machine import Peaks, describe_machine, disturbances
 from phonecv.benchmarking.plan import Entry, Skipped, check_numbers, pick_baseline, plan
 from phonecv.benchmarking.prepare import prepare
-from phonecv.benchmarking.report import BenchResult, Row
+from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
 from phonecv.benchmarking.subject import Subject, open_subject
 from phonecv.benchmarking.timing import Timing, ratios
 from phonecv.benchmarking.worker import Job
@@ -237,7 +237,7 @@ def _rows(
                 ratio_high=ratio.high,
                 memory_mb=details.get("memory_mb", held.get((entry.label, batch))),
                 gflops=gflops,
-                share_of_peak=None if gflops is None or not peak else gflops / peak,
+                share_of_peak=share_of_peak(gflops, peak),
                 difference=details["difference"],
                 label=entry.label,
                 times_ms=tuple(round(value * 1e3, 5) for value in timing.times),

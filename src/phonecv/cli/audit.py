@@ -30,7 +30,7 @@ def audit(
     - `phonecv audit coco/annotations/instances_val2017.json`
 
     Args:
-        data: Folder with train/<class>/<picture> and val/<class>/<picture> or list files (classification), or with
+        data: Folder with `train/<class>/<picture>` and `val/<class>/<picture>` or list files (classification), or with
             annotations/instances_train.json and the like (COCO), or images/ and masks/ (label maps); or one COCO
             annotation file.
         task: Of a folder that holds data of several tasks only what this one is trained on.

@@ -47,7 +47,8 @@ def doctor(
     else:
         rows = [(item.section, item.name, item.state, item.value) for item in findings]
         say(text_table(("section", "name", "state", "found"), rows))
-        for item in findings:
-            if item.fix:
-                say(f"{item.state}: {item.name}: {item.fix}")
+        # An extra is missed by itself and by every format that needs it; one line mends them all.
+        fixes = {item.fix: item for item in reversed(findings) if item.fix}
+        for item in reversed(fixes.values()):
+            say(f"{item.state}: {item.name}: {item.fix}")
     return int(any(item.state == "broken" for item in findings))
