@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,12 @@ from phonecv.data.loader import ClassificationDataset, default_workers, eval_bat
 from phonecv.data.reading import eval_transform
 from phonecv.data.workers import workers_explained
 from phonecv.errors import UserError
-from phonecv.files import atomic_path, write_json
+from phonecv.files import write_json
 from phonecv.metrics import Accuracy, label_rank
 from phonecv.models import VisionModel
 from phonecv.options import Count, Workers, checked
 from phonecv.runner import Runner, open_runner
+from phonecv.tables import write_csv
 from phonecv.tasks import function_of, given, task_of
 from phonecv.text import printable_name
 
@@ -430,11 +430,3 @@ def reopen(path: Path) -> Any:
         return open_image(path)
     except ImageError:
         return None
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
-    """A table, whole or not at all. Names that are not valid text are escaped: a table must always be readable."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([printable(cell) if isinstance(cell, Path | str) else cell for cell in row] for row in rows)

@@ -12,11 +12,12 @@ import torch
 from phonecv.data.folder import Listing, Sample
 from phonecv.data.images import find_images, printable
 from phonecv.errors import UserError
-from phonecv.evaluation import reason_of, reopen, run_images, write_csv
+from phonecv.evaluation import reason_of, reopen, run_images
 from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.options import Count, Workers, checked
 from phonecv.runner import Runner, open_runner
+from phonecv.tables import write_csv
 from phonecv.tasks import belongs_elsewhere, function_of, given, task_of
 from phonecv.text import printable_name
 

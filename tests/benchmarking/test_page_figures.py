@@ -89,3 +89,22 @@ def test_there_is_an_end_to_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     reports.save(report())
     with pytest.raises(FiguresError, match="1 reports have come already"):
         reports.save(report())
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff\xfe", b"[]", b"null", b'{"files": null}', b"[" * 100_000, b'{"files": {"a": 5}}', b""]
+)
+def test_a_damaged_report_in_the_folder_is_told_and_left_out(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "phones").mkdir()
+    (tmp_path / "phones" / "bad.json").write_bytes(content)
+    Reports(tmp_path, {"signs.onnx": {}}).save(report())
+    with (tmp_path / "phones.csv").open(newline="") as file:
+        assert [line["device"] for line in csv.DictReader(file)] == ["Anna's phone"]
+    assert "bad.json is no report" in caplog.text
+
+
+def test_a_device_name_is_no_formula(tmp_path: Path) -> None:
+    Reports(tmp_path, {"signs.onnx": {}}).save(report(name="=cmd|' /C calc'!A0"))
+    assert ",'=cmd|' /C calc'!A0," in (tmp_path / "phones.csv").read_text()

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -255,6 +256,81 @@ def test_a_phone_that_goes_away_or_says_nothing_stops_nobody(site: Site) -> None
     silent.close()
 
 
+def connect(site: Site) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", site.server.server_port), timeout=20)
+
+
+def sent_until_closed(connection: socket.socket, data: bytes, most: int, pause: float = 0.0) -> int:
+    """How many times the data could be sent."""
+    for count in range(most):
+        try:
+            connection.sendall(data)
+        except OSError:
+            return count
+        time.sleep(pause)
+    return most
+
+
+def test_the_token_is_judged_by_the_first_line(site: Site) -> None:
+    """An answer comes before headers or a body were sent, and nothing more is waited for."""
+    with connect(site) as stranger:
+        stranger.sendall(b"POST /wrong/figures HTTP/1.1\r\n")
+        assert stranger.recv(100).startswith(b"HTTP/1.1 403")
+    body = b"x" * 1_000_000
+    with connect(site) as stranger:
+        stranger.sendall(b"POST /wrong/figures HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+        assert stranger.recv(100).startswith(b"HTTP/1.1 403")
+        # The other end has gone long before all of it was read.
+        assert sent_until_closed(stranger, body, 100) < 100
+    assert site.get("").status == 200
+
+
+def test_who_sends_a_letter_at_a_time_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "HEAD_SECONDS", 0.3)
+    with connect(site) as slow:
+        start = time.monotonic()
+        slow.sendall(f"GET /{site.server.token}/ HTTP/1.1\r\n".encode())
+        assert sent_until_closed(slow, b"X: y\r\n", 200, pause=0.05) < 200
+    assert time.monotonic() - start < 5
+
+
+def test_connections_have_a_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "MAX_OF_ONE", 3)
+    silent = [connect(site) for _ in range(3)]
+    deadline = time.monotonic() + 10
+    while site.server.connections < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with connect(site) as one_more:
+        assert one_more.recv(1) == b""  # closed at once, no thread for it
+    for connection in silent:
+        connection.close()
+    while site.server.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert site.get("").status == 200
+
+
+@pytest.mark.parametrize("change", ["link", "other", "pipe", "gone"])
+def test_only_the_file_that_was_offered_is_sent(site: Site, model: Path, change: str) -> None:
+    model.unlink()
+    if change == "link":
+        model.symlink_to(site.folder / "secret.txt")
+    elif change == "other":
+        model.write_text("not for you")
+    elif change == "pipe":
+        os.mkfifo(model)
+    found = site.get("models/0")
+    assert found.status == 404
+    assert b"not for you" not in found.body
+    assert b"signs.onnx is no" in found.body
+
+
+def test_a_test_picture_that_is_a_link_is_none(model: Path) -> None:
+    picture = model.parent / "signs.test.png"
+    picture.unlink()
+    picture.symlink_to(model.parent / "secret.txt")
+    assert open_models([model])[0].picture is None
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -307,6 +383,23 @@ def test_addresses_are_said_and_ctrl_c_ends(model: Path, tmp_path: Path, monkeyp
     assert re.search(r"on this computer: +http://localhost:\d+/[\w-]{20,}/", text)
     assert "--https gives both" in text
     assert "0 reports came" in text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the program openssl is not installed")
+def test_the_key_is_gone_before_anything_is_served(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "ready", lambda: True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[list[Path]] = []
+
+    def look(self: PageServer, poll_interval: float) -> None:
+        seen.append(list(tmp_path.glob("phonecv-https-*")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PageServer, "serve_forever", look)
+    assert serve([model], out=tmp_path / "run", host="127.0.0.1", port=0, https=True, say=lambda _: None) == 0
+    assert seen == [[]]
 
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="the program openssl is not installed")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 import re
 import threading
 import time
@@ -15,6 +14,10 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.benchmarking.page.fetch import versions
 from phonecv.files import write_json, write_text
+from phonecv.tables import csv_text
+from phonecv.text import printable
+
+log = logging.getLogger("phonecv.benchmarking")
 
 #: Most bytes, rows and rounds of one report, and most reports of one run of the server.
 MAX_BYTES, MAX_ROWS, MAX_ROUNDS, MAX_REPORTS = 1_000_000, 500, 10_000, 1000
@@ -208,12 +211,23 @@ def device_name(report: Mapping[str, Any]) -> str:
 
 
 def _table(paths: Sequence[Path]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    """All rows of these reports; one that is damaged is left out and told."""
+    rows: list[tuple[Any, ...]] = []
     for path in paths:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        device = {key: report["device"][key] for key in ("browser", "platform", "cores", "isolated")}
-        common = {**device, "date": report["date"], "device": device_name(report)}
-        writer.writerows({**common, **report["files"].get(row["file"], {}), **row} for row in report["rows"])
-    return text.getvalue()
+        try:
+            rows += _rows(path)
+        except (FiguresError, OSError) as error:
+            log.warning("%s is no report and was left out of phones.csv: %s", printable(path), printable(str(error)))
+    return csv_text(COLUMNS, rows)
+
+
+def _rows(path: Path) -> list[tuple[Any, ...]]:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > 4 * MAX_BYTES:
+        raise FiguresError("no file, or a larger one than any report")
+    value = _object(parse(path.read_bytes()), "the report")
+    files = {name: _object(facts, "a file's facts") for name, facts in _object(value.get("files"), "files").items()}
+    report = check(value, list(files))
+    device = {key: report["device"][key] for key in ("browser", "platform", "cores", "isolated")}
+    common = {**device, "date": _text(value, "date", 40), "device": device_name(report)}
+    every = [{**common, **files[row["file"]], **row} for row in report["rows"]]
+    return [tuple(row.get(name, "") for name in COLUMNS) for row in every]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from phonecv.benchmarking.machine import Peaks
 from phonecv.benchmarking.plan import Skipped
 from phonecv.files import write_json, write_text
+from phonecv.tables import csv_text
 
 #: Said wherever an int8 figure of a network that we quantized stands.
 INT8_NOTE = "int8 is for speed only: its accuracy was not checked"
@@ -126,11 +125,7 @@ class BenchResult:
     def csv(self) -> str:
         """The rows as a table."""
         names = [field.name for field in fields(Row) if field.name != "times_ms"]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in self.rows)
-        return text.getvalue()
+        return csv_text(names, ([getattr(row, name) for name in names] for row in self.rows))
 
     def draw(self, path: Path) -> None:
         """Milliseconds per picture, one panel for each batch size and number of threads."""

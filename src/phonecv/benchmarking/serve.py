@@ -7,15 +7,22 @@ answers ask for cross-origin isolation, without which browsers give WebAssembly 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
+import io
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
+import socket
 import ssl
 import tempfile
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -29,10 +36,20 @@ from phonecv.benchmarking.page_figures import MAX_BYTES, FiguresError, Reports, 
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.tls import local_addresses, self_signed
 from phonecv.errors import UserError
+from phonecv.text import printable
 
 log = logging.getLogger("phonecv.benchmarking")
 
 PORT = 8420
+
+#: Connections at a time, of all devices and of one. A browser opens six.
+MAX_CONNECTIONS, MAX_OF_ONE = 64, 24
+
+#: For the head of a request (also between two requests), for figures, and for the rest of what was refused.
+HEAD_SECONDS, BODY_SECONDS, LINGER_SECONDS = 20.0, 60.0, 1.0
+
+#: Bytes that are read of a request without the token after it was refused.
+_CRUMBS = 4096
 
 #: The page's own files; others in its folder are not served.
 _OWN = (
@@ -93,7 +110,9 @@ class PageServer(ThreadingHTTPServer):
         self.reports = Reports(out, {item["name"]: {key: item[key] for key in kept} for item in facts})
         config = {"version": __version__, "rounds": rounds, "seconds": seconds, "files": facts}
         self.config = json.dumps(config).encode()
-        self.assets = _assets(models)
+        self.assets = {place: (path, _identity(path.stat())) for place, path in _assets(models).items()}
+        self._open: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self.policy = _policy()
         try:
             super().__init__((host, port), _Handler)
@@ -110,6 +129,32 @@ class PageServer(ThreadingHTTPServer):
     def address(self, host: str = "localhost") -> str:
         """Where the page is, seen from `host`'s name."""
         return f"{self.scheme}://{host}:{self.server_port}/{self.token}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for the connection, unless there are too many, or too many of one device."""
+        host = client_address[0]
+        with self._counting:
+            welcome = self._open.total() < MAX_CONNECTIONS and self._open[host] < MAX_OF_ONE
+            self._open[host] += welcome
+        if welcome:
+            super().process_request(request, client_address)
+        else:
+            log.debug("too many connections; one from %s was closed", host)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve the connection and count it off."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._counting:
+                self._open[client_address[0]] -= 1
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        with self._counting:
+            return self._open.total()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A phone that goes away in the middle is no news."""
@@ -128,6 +173,11 @@ def _assets(models: Sequence[PageModel]) -> dict[str, Path]:
     return found
 
 
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    """What makes a file the one that was offered: not its name, which may come to stand for another."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _policy() -> str:
     """Content security policy: nothing from elsewhere, no inline script but the frame's map of imports."""
     frame = (fetch.PAGE / "frame.html").read_text(encoding="utf-8")
@@ -142,10 +192,58 @@ def _policy() -> str:
     )
 
 
+class _Patience(io.RawIOBase):
+    """What a connection sends, until `until`: one that sends a letter a minute keeps no thread."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self.until = connection, 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("it took too long")
+        self.connection.settimeout(left)
+        try:
+            return self.connection.recv_into(buffer)
+        finally:
+            self.connection.settimeout(_Handler.timeout)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = f"phonecv/{__version__}", ""
-    timeout = 60  # of a silent connection
+    timeout = 60  # of a connection that takes nothing of what is sent
+    raw_requestline: bytes
+
+    def setup(self) -> None:
+        super().setup()
+        self._patience = _Patience(self.connection)
+        self.rfile = io.BufferedReader(self._patience)
+
+    def handle_one_request(self) -> None:
+        self._patience.until = time.monotonic() + HEAD_SECONDS
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Judge the token by the first line, before anything else of the request is read."""
+        words = str(self.raw_requestline, "iso-8859-1").split()
+        if len(words) < 2 or self._place_in(words[1]) is not None:
+            return super().parse_request()
+        self.requestline, self.command, self.path = "", words[0], words[1]
+        self.request_version, self.close_connection = self.protocol_version, True
+        self._refuse(HTTPStatus.FORBIDDEN, "the address lacks the token that phonecv printed", body=words[0] != "HEAD")
+        self._linger(_CRUMBS)
+        return False
+
+    def _linger(self, most: int) -> None:
+        """Read a little more: a browser that is cut off while it sends shows no answer."""
+        self._patience.until = time.monotonic() + LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.rfile.read(most)
 
     @property
     def page(self) -> PageServer:
@@ -162,9 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         place = self._place()
         self.close_connection = True
         length = self.headers.get("Content-Length", "")
-        if place is None:
-            self._refuse(HTTPStatus.FORBIDDEN, "the address lacks the token that phonecv printed")
-        elif place != "figures":
+        if place != "figures":
             self._refuse(HTTPStatus.NOT_FOUND, "nothing is taken here")
         elif not self.headers.get("Content-Type", "").startswith("application/json"):
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only JSON is taken")
@@ -173,11 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif int(length) > MAX_BYTES:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MAX_BYTES} bytes")
         else:
+            self._patience.until = time.monotonic() + BODY_SECONDS
             self._take(self.rfile.read(int(length)))
             return
-        # A browser that is cut off while it sends shows no answer, so what was refused is read all the same.
         if length.isdecimal():
-            self.rfile.read(min(int(length[:12]), 2 * MAX_BYTES))
+            self._linger(min(int(length[:12]), 2 * MAX_BYTES))
 
     def _take(self, body: bytes) -> None:
         reports = self.page.reports
@@ -196,30 +292,38 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, *, body: bool) -> None:
         place = self._place()
-        if place is None:
-            self._refuse(HTTPStatus.FORBIDDEN, "the address lacks the token that phonecv printed", body=body)
-        elif place == "config.json":
+        if place == "config.json":
             self._send(HTTPStatus.OK, self.page.config, "application/json", body=body)
         elif place in self.page.assets:
-            self._send_file(place, self.page.assets[place], body=body)
+            self._send_file(place, *self.page.assets[place], body=body)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here", body=body)
 
-    def _place(self) -> str | None:
-        """What is asked for below the token; None without the right token."""
-        token, slash, place = self.path.partition("?")[0].removeprefix("/").partition("/")
+    def _place(self) -> str:
+        """What is asked for below the token."""
+        return self._place_in(self.path) or ""
+
+    def _place_in(self, path: str) -> str | None:
+        """What an address asks for below the token; None without the right token."""
+        token, slash, place = path.partition("?")[0].removeprefix("/").partition("/")
         given = token.encode("utf-8", "surrogateescape")
         return place if hmac.compare_digest(given, self.page.token.encode()) and slash else None
 
-    def _send_file(self, place: str, path: Path, *, body: bool) -> None:
+    def _send_file(self, place: str, path: Path, identity: tuple[int, ...], *, body: bool) -> None:
         try:
-            file = path.open("rb")
+            # Without waiting: a pipe in the file's place would keep the thread for ever.
+            file = os.fdopen(
+                os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+            )
         except OSError:
             self._refuse(HTTPStatus.NOT_FOUND, f"{path.name} is no longer there", body=body)
             return
         with file:
-            size = file.seek(0, 2)
-            file.seek(0)
+            found = os.fstat(file.fileno())
+            if _identity(found) != identity:
+                self._refuse(HTTPStatus.NOT_FOUND, f"{path.name} is not the file that was offered", body=body)
+                return
+            size = found.st_size
             kind = _KINDS.get(path.suffix.lower(), "application/octet-stream")
             # Each row of the table loads its runtime anew, and the token makes addresses of one run of the server.
             lasting = place.startswith("vendor/")
@@ -301,21 +405,22 @@ def serve(
 
     def saved(report: dict[str, Any], path: Path) -> None:
         rows, failed = len(report["rows"]), len(report["failed"])
-        browser = report["device"]["browser"]
-        say(f"{device_name(report)} ({browser}): {rows} rows" + (f", {failed} failed" * bool(failed)) + f" -> {path}")
+        device = f"{printable(device_name(report))} ({printable(report['device']['browser'])})"
+        say(f"{device}: {rows} rows" + (f", {failed} failed" * bool(failed)) + f" -> {path}")
 
     with ExitStack() as stack:
         certificate = None
-        if https:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phonecv-https-")))
-            certificate, fingerprint = self_signed(folder, ["localhost", *names])
-            say(f"certificate of this run, SHA-256 {fingerprint}; browsers ask once whether to trust it")
-        server = stack.enter_context(
-            PageServer(
-                models, Path(out), host=host, port=port, rounds=rounds, seconds=seconds, certificate=certificate,
-                saved=saved,
-            )
-        )  # fmt: skip
+        # The key is on the disk only until it was read: whatever ends the server, none is left behind.
+        with tempfile.TemporaryDirectory(prefix="phonecv-https-") as folder:
+            if https:
+                certificate, fingerprint = self_signed(Path(folder), ["localhost", *names])
+                say(f"certificate of this run, SHA-256 {fingerprint}; browsers ask once whether to trust it")
+            server = stack.enter_context(
+                PageServer(
+                    models, Path(out), host=host, port=port, rounds=rounds, seconds=seconds, certificate=certificate,
+                    saved=saved,
+                )
+            )  # fmt: skip
         for name in names:
             say(f"open on the phone:     {server.address(name)}")
         if everywhere or host in ("127.0.0.1", "localhost"):

@@ -16,9 +16,9 @@ from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.runner import DetectRunner, open_detector, read_pictures, to_tensor
 from phonecv.errors import UserError
-from phonecv.evaluation import write_csv
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Share, Workers, checked
+from phonecv.tables import write_csv
 from phonecv.text import printable_name
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.

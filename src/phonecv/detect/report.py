@@ -21,9 +21,9 @@ from phonecv.detect.detections import decode_masks
 from phonecv.detect.draw import Drawn, draw, to_image
 from phonecv.detect.result import DetectionResult
 from phonecv.detect.runner import to_tensor
-from phonecv.evaluation import write_csv
 from phonecv.files import write_json, write_text
 from phonecv.plots import COLOURS, save_confusion, save_image_grid, save_precision_recall
+from phonecv.tables import write_csv
 
 #: Pictures in each of the two grids, and their longer side in pixels when they are drawn on.
 GRID, SIDE = 12, 560

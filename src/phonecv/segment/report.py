@@ -11,10 +11,10 @@ from PIL import Image
 
 from phonecv.data.images import ImageError, printable
 from phonecv.data.label_files import read_pair
-from phonecv.evaluation import write_csv
 from phonecv.files import write_json
 from phonecv.segment.evaluate import PictureScore, SegmentResult
 from phonecv.segment.overlay import legend, overlay, shares
+from phonecv.tables import write_csv
 
 #: Bars of the per-class picture; of more classes the best and the worst are drawn.
 BARS = 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from phonecv.data.loader import TrainBatches, eval_batches
 from phonecv.errors import UserError
-from phonecv.files import atomic_path
+from phonecv.tables import write_csv
 from phonecv.training.batches import StreamBatches
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
@@ -177,7 +176,4 @@ def make_batches(config: TrainConfig, world: World, samples: int, kinds: np.ndar
 
 def write_bad_images(folder: Path, bad: dict[str, str]) -> None:
     """bad_images.csv: path and reason."""
-    with atomic_path(folder / "bad_images.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "reason"))
-        writer.writerows(sorted(bad.items()))
+    write_csv(folder / "bad_images.csv", ("path", "reason"), sorted(bad.items()))
