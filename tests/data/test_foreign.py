@@ -10,6 +10,7 @@ import pytest
 from phonecv.data.coco import find_coco
 from phonecv.data.folder import read_split
 from phonecv.data.foreign import foreign_layout
+from phonecv.data.label_folders import find_labels
 from phonecv.errors import UserError
 
 from .coco_files import coco_dir as coco_dir
@@ -75,9 +76,9 @@ def test_named_by_every_task(tmp_path: Path, case: str) -> None:
     assert found.evidence == tmp_path / next(iter(files))
     assert name in found.name
     assert advice in found.advice
-    for read in (lambda: find_coco(tmp_path, "train"), lambda: read_split(tmp_path, "train")):
+    for task in (find_coco, read_split, find_labels):
         with pytest.raises(UserError, match=name) as caught:
-            read()
+            task(tmp_path, "train")
         assert "\n" not in str(caught.value)
         assert advice in str(caught.value)
 

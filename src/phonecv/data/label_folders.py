@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from phonecv.data.foreign import refuse_foreign
 from phonecv.data.images import ImageError, is_image_name, scan_images
 from phonecv.data.label_pixels import read_pixels
 from phonecv.data.split_folders import class_folders
@@ -94,6 +95,7 @@ def find_labels(
             return LabelFolders(root / name, root / name)
     if images is not None and labels is not None:
         raise UserError(f"{printable(root / labels)}: no label maps in this folder")
+    refuse_foreign(root)
     there = sorted(printable(entry.name) for entry in root.iterdir() if entry.is_dir())
     raise UserError(
         f"{printable(root)}: no label maps of split {split!r}; expected images/{split_names(split)[-1]} and"
