@@ -139,3 +139,17 @@ def test_maps_of_another_size_are_one_finding(tmp_path: Path, factor: float, wor
 def test_off_by_one_in_either_direction(tmp_path: Path, values: tuple[int, ...], classes: str, kind: str) -> None:
     root = write_labels(tmp_path, values=values, classes=classes)
     assert {finding.kind for finding in audit(root).findings if finding.kind == "off-by-one"} == ({kind} - {""})
+
+
+def test_names_of_other_people_stay_on_their_line(tmp_path: Path) -> None:
+    """A class called by an escape sequence, a line break and five thousand letters."""
+    name = "\x1b[31m" + "x" * 5000 + "\u2028y"
+    root = write_labels(tmp_path, classes=f"0 {name}\n1 box\n2 ball\n")
+    for index in range(3):
+        save_map(np.full(SIZE, 0, np.uint8), root / f"annotations/val/{index}.png")
+    text = check_content(read_label_split(root, "val")).removeprefix(str(root))
+    assert text.isprintable()
+    assert len(text) < 300
+    table = audit(root).table()
+    assert "\x1b" not in table
+    assert max(map(len, table.splitlines())) < 500

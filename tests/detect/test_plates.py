@@ -29,9 +29,9 @@ def things(count: int, height: int, width: int, *, named: bool = True) -> Drawn:
 
 
 @pytest.mark.parametrize("count", [1, 30, 300])
-@pytest.mark.parametrize(("height", "width"), [(48, 64), (225, 300), (300, 225), (30, 900), (3000, 4000)])
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (225, 300), (300, 225), (30, 900), (1500, 2000)])
 def test_names_leave_the_picture_to_be_seen(height: int, width: int, count: int) -> None:
-    if count == 300 and height == 3000:
+    if count == 300 and height == 1500:
         height, width = 750, 1000  # the same in proportion, and faster
     picture = torch.zeros(3, height, width, dtype=torch.uint8)
     with_names = draw(picture, things(count, height, width))

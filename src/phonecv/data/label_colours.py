@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.label_classes import Colour, LabelClasses
+from phonecv.text import printable_name
 
 #: Label of pixels that count for nothing.
 IGNORE = 255
@@ -112,5 +113,7 @@ class Palette:
         for index, colour in colours.items():
             other = self.colours.get(index, colour)
             if other != colour and index != IGNORE:
-                return f"index {index} is {shown([colour])} here and {shown([other])} in {self.path.name}"
+                return (
+                    f"index {index} is {shown([colour])} here and {shown([other])} in {printable_name(self.path.name)}"
+                )
         return ""

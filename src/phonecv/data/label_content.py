@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from phonecv.data.images import ImageError, printable
+from phonecv.data.images import ImageError
 from phonecv.data.labelmaps import IGNORE, LabelSplit
 from phonecv.errors import UserError
+from phonecv.text import printable, quoted
 
 #: What it means for a split that it holds one class at most: False for one to score by, True for one to learn from.
 EFFECTS = ("its scores say nothing", "there is nothing to learn")
@@ -43,7 +44,7 @@ def check_content(split: LabelSplit) -> str:
             f"none of the {count} label maps of {split.split!r} looked into can be used; `phonecv audit` tells"
             f" more of it; the first: {first}"
         )
-    what = f"every labelled pixel is {split.classes[min(seen)]!r}" if seen else "no pixel belongs to a class"
+    what = f"every labelled pixel is {quoted(split.classes[min(seen)])}" if seen else "no pixel belongs to a class"
     some = "" if count == len(split) else f" in the {count} label maps looked into"
     text = f"{folder}: {what}{some}"
     if split.split == "train" and not some:

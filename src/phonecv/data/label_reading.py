@@ -13,6 +13,7 @@ from phonecv.data.images import ImageError
 from phonecv.data.label_classes import Colour, LabelClasses
 from phonecv.data.label_colours import IGNORE, ColourKey, Palette, class_key, decode, encode, shown, voc_key
 from phonecv.data.label_pixels import LabelColourError, LabelFormatError, MapPixels, PaletteError, read_pixels
+from phonecv.text import printable_name
 
 #: Label maps that are looked into before the reading of all is chosen, spread evenly over the split.
 _LOOKED_INTO = 24
@@ -202,7 +203,9 @@ def _fits(palette: dict[int, Colour], key: ColourKey) -> bool:
 
 def _moved(path: Path, palette: dict[int, Colour], key: ColourKey) -> str:
     moved = [(index, key.numbers.get(colour, index)) for index, colour in palette.items() if index != IGNORE]
-    return next((f"index {index} of {path.name} is {number}" for index, number in moved if index != number), "")
+    return next(
+        (f"index {index} of {printable_name(path.name)} is {number}" for index, number in moved if index != number), ""
+    )
 
 
 def _white_of(looked: Sequence[tuple[Path, MapPixels]]) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from phonecv.data.label_classes import LabelClasses
 from phonecv.data.label_files import IGNORE
+from phonecv.text import quoted
 
 #: Kind, severity and text, as in `phonecv.data.audit.Finding`.
 Suspicion = tuple[str, str, str]
@@ -101,8 +102,8 @@ def suspicions(
         return _from_one(pixels, present, count), frozenset()
     if present and 0 not in present and count > 2:
         text = (
-            f"the value 0 never occurs, so {classes.names[0]!r} has no pixel; if the label maps count classes from 1,"
-            " every class is off by one and reduce_zero_label=true is right"
+            f"the value 0 never occurs, so {quoted(classes.names[0])} has no pixel; if the label maps count classes from"
+            " 1, every class is off by one and reduce_zero_label=true is right"
         )
         return [("off-by-one", "warning", text)], frozenset()
     return _subtracted(pixels, present, classes), frozenset()
@@ -115,10 +116,10 @@ def _subtracted(pixels: np.ndarray, present: Sequence[int], classes: LabelClasse
     if not (empty and count > 2 and pixels[IGNORE] and list(present) == list(range(count - 1))):
         return []
     share = pixels[IGNORE] / pixels.sum()
+    first, last = quoted(classes.names[0]), quoted(classes.names[-1])
     text = (
-        f"{classes.names[-1]!r}, the last class, never occurs, and {IGNORE} (ignored) is on {share:.1%} of the pixels:"
-        f" if one was taken off all labels, every class is off by one and {classes.names[0]!r} does not belong into the"
-        " file"
+        f"{last}, the last class, never occurs, and {IGNORE} (ignored) is on {share:.1%} of the pixels: if one was taken"
+        f" off all labels, every class is off by one and {first} does not belong into the file"
     )
     return [("off-by-one", "warning", text)]
 
