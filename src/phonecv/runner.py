@@ -15,6 +15,7 @@ from phonecv.class_mapping import display_names
 from phonecv.create import load_network
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel
+from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import AMP_TYPES, low_precision
 from phonecv.preprocessing import Preprocessing
 
@@ -138,6 +139,7 @@ def torch_runner(model: VisionModel, *, device: str | torch.device | None = None
     """
     if model.num_classes == 0:
         raise UserError(f"{model.name or 'this network'} has no classifier, so there is nothing to evaluate or predict")
+    check_takes_rgb(model, model.name or "this network")
     place = pick_device(device)
     low = low_precision(amp, place)
     # A copy: the person's network keeps its device, mode and precision.

@@ -20,6 +20,7 @@ from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import default_workers
 from phonecv.dense.model import DenseModel
 from phonecv.dense.opening import open_dense
+from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
 from phonecv.runner import CPU_PIXELS, check_opening, pick_device
 
@@ -99,6 +100,7 @@ def torch_detector(
     A higher threshold than the detector's own changes nothing above it: weak boxes never suppress strong ones. But with
     masks, those of the weak would be most of the work and of the memory.
     """
+    check_takes_rgb(getattr(model, "backbone", model), model.name)
     place = pick_device(device)
     low = low_precision(amp, place)
     network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phonecv.dense.opening import open_dense
 from phonecv.errors import UserError
+from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
 from phonecv.runner import check_opening, pick_device
 from phonecv.segment.base import Segmenter
@@ -88,6 +89,7 @@ def open_segmenter(
 
             return exported_segmenter(model, slide=slide, scales=scales, flip=flip)
     network = open_dense(model, "segment", **loading)
+    check_takes_rgb(getattr(model, "backbone", model), model.name)
     place = pick_device(device)
     low = low_precision(amp, place)
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()

@@ -37,6 +37,7 @@ from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
 from phonecv.training.task import Network, Task
 from phonecv.training.threads import Threads, choose_threads
+from phonecv.training.trial import check_first_batch
 from phonecv.training.world import World
 
 #: Findings of the audit that are shown before training.
@@ -119,6 +120,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     if config.run.checkpoint_activations:
         checkpoint_activations(net)
     task, trained = setup.task(net, world), setup.trained(net)
+    check_first_batch(config, task, net, trained, data, world)
     lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
     optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
     schedule = Schedule(

@@ -66,6 +66,7 @@ class TaskData(Protocol):
     channels_last: bool
     batches: TrainBatches
     val_batches: Any
+    workers: int
     note: str
 
     def prepare(self, run: Run) -> None:
