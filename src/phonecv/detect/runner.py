@@ -100,7 +100,7 @@ def torch_detector(
     A higher threshold than the detector's own changes nothing above it: weak boxes never suppress strong ones. But with
     masks, those of the weak would be most of the work and of the memory.
     """
-    check_takes_rgb(getattr(model, "backbone", model), model.name)
+    check_takes_rgb(model.backbone, model.name)
     place = pick_device(device)
     low = low_precision(amp, place)
     network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()

@@ -89,7 +89,7 @@ def open_segmenter(
 
             return exported_segmenter(model, slide=slide, scales=scales, flip=flip)
     network = open_dense(model, "segment", **loading)
-    check_takes_rgb(getattr(model, "backbone", model), model.name)
+    check_takes_rgb(network.backbone, network.name)
     place = pick_device(device)
     low = low_precision(amp, place)
     network = copy.deepcopy(network).to(device=place, dtype=torch.float32).eval()
