@@ -102,8 +102,8 @@ def suspicions(
         return _from_one(pixels, present, count), frozenset()
     if present and 0 not in present and count > 2:
         text = (
-            f"the value 0 never occurs, so {quoted(classes.names[0])} has no pixel; if the label maps count classes from"
-            " 1, every class is off by one and reduce_zero_label=true is right"
+            f"the value 0 never occurs, so {quoted(classes.names[0])} has no pixel; if the label maps count classes"
+            " from 1, every class is off by one and reduce_zero_label=true is right"
         )
         return [("off-by-one", "warning", text)], frozenset()
     return _subtracted(pixels, present, classes), frozenset()
@@ -118,8 +118,8 @@ def _subtracted(pixels: np.ndarray, present: Sequence[int], classes: LabelClasse
     share = pixels[IGNORE] / pixels.sum()
     first, last = quoted(classes.names[0]), quoted(classes.names[-1])
     text = (
-        f"{last}, the last class, never occurs, and {IGNORE} (ignored) is on {share:.1%} of the pixels: if one was taken"
-        f" off all labels, every class is off by one and {first} does not belong into the file"
+        f"{last}, the last class, never occurs, and {IGNORE} (ignored) is on {share:.1%} of the pixels: if one was"
+        f" taken off all labels, every class is off by one and {first} does not belong into the file"
     )
     return [("off-by-one", "warning", text)]
 
