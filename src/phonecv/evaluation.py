@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from phonecv.class_mapping import OutputMap, map_classes
+from phonecv.data.depth import settle_depth
 from phonecv.data.folder import Listing, read_split
 from phonecv.data.images import ImageError, open_image, printable
 from phonecv.data.loader import ClassificationDataset, default_workers, eval_batches, make_loader
@@ -273,6 +274,7 @@ def evaluate_classifier(
             list_file=listing.list_file,
         )
     runner = open_runner(model, device=device, amp=amp, **loading)
+    runner, depth = at_depth(runner, [sample.path for sample in listing.samples])
     outputs = match_outputs(runner, listing, trust_labels=list_file is not None)
 
     start = time.perf_counter()
@@ -304,7 +306,7 @@ def evaluate_classifier(
         seconds=time.perf_counter() - start,
         model=runner.description,
         data=f"{printable(listing.list_file or listing.root)} ({listing.split})",
-        notes=(*listing.problems, *filter(None, [outputs.note])),
+        notes=(*listing.problems, *filter(None, [outputs.note, depth])),
         details={"preprocessing": runner.preprocessing.to_dict(), **runner.details},
     )
     if out is not None:
@@ -324,6 +326,12 @@ def run_images(
     with workers_explained(f"lower workers ({workers} now; 0 loads in this process) or batch_size ({batch_size} now)"):
         for batch in loader:
             yield runner(batch.images), batch.indices, batch.errors
+
+
+def at_depth(runner: Runner, paths: Sequence[Path]) -> tuple[Runner, str]:
+    """The runner with the depth that the 16-bit pictures among `paths` are read with, and what to say of it."""
+    preprocessing, note = settle_depth(runner.preprocessing, paths)
+    return replace(runner, preprocessing=preprocessing), note
 
 
 def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> OutputMap:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
+from phonecv.data.depth import tell_depth
 from phonecv.data.folder import Listing, Sample
 from phonecv.data.images import find_images, printable
 from phonecv.errors import UserError
-from phonecv.evaluation import reason_of, reopen, run_images
+from phonecv.evaluation import at_depth, reason_of, reopen, run_images
 from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.options import Count, Workers, checked
@@ -156,6 +157,8 @@ def predict_classifier(
     if not paths:
         raise UserError("no pictures were named; give a file, a folder or a pattern such as 'photos/*.jpg'")
     runner = open_runner(model, device=device, amp=amp, **loading)
+    runner, depth = at_depth(runner, paths)
+    tell_depth(depth)
     names = runner.names
     listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
     predictions: list[Prediction] = []

@@ -24,6 +24,7 @@ class Preprocessing:
         interpolation: "bilinear" or "bicubic", antialiased (Pillow's).
         mean: per RGB channel, of values in 0..1.
         std: per RGB channel, of values in 0..1.
+        bits: that the values of 16-bit gray pictures hold, 8 to 16; None goes by the pictures at hand.
 
     Raises:
         UserError: a field is out of range.
@@ -34,6 +35,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and self.size >= 1):
@@ -43,6 +45,7 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             raise UserError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
         _check_normalisation(self.mean, self.std)
+        _check_bits(self.bits)
 
     @property
     def resize(self) -> int:
@@ -59,7 +62,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -85,6 +88,7 @@ class DensePreprocessing:
         multiple: height and width are padded at the bottom and right to multiples of this; 1 for no padding.
         mean: per RGB channel, of values in 0..1.
         std: per RGB channel, of values in 0..1.
+        bits: that the values of 16-bit gray pictures hold, 8 to 16; None goes by the pictures at hand.
 
     Raises:
         UserError: a field is out of range.
@@ -95,6 +99,7 @@ class DensePreprocessing:
     multiple: int = 1
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("size", "multiple", "longest"):
@@ -104,6 +109,7 @@ class DensePreprocessing:
         if self.longest is not None and self.longest < self.size:
             raise UserError(f"longest {self.longest} is less than the short side's size {self.size}")
         _check_normalisation(self.mean, self.std)
+        _check_bits(self.bits)
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing a picture of `height` x `width`, before padding."""
@@ -114,7 +120,7 @@ class DensePreprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DensePreprocessing:
@@ -128,6 +134,18 @@ class DensePreprocessing:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and abs(value) < 1e30 and math.isfinite(value)
+
+
+def _plain(spec: Preprocessing | DensePreprocessing) -> dict[str, Any]:
+    values = asdict(spec) | {"mean": list(spec.mean), "std": list(spec.std)}
+    if spec.bits is None:  # most networks never meet such pictures
+        del values["bits"]
+    return values
+
+
+def _check_bits(bits: int | None) -> None:
+    if bits is not None and not (isinstance(bits, int) and 8 <= bits <= 16):
+        raise UserError(f"bits {bits!r} is not a whole number from 8 to 16")
 
 
 def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:

@@ -121,12 +121,12 @@ def test_crops_are_those_of_timm(tmp_path: Path, scale: tuple[float, float], mon
     seen: list[tuple[int, int, int, int]] = []
     original = transforms_module.open_part
 
-    def spy(path: Path, choose: Any, *, side: int) -> Any:
+    def spy(path: Path, choose: Any, *, side: int, bits: int | None) -> Any:
         def noted(size: tuple[int, int]) -> tuple[int, int, int, int]:
             seen.append(choose(size))
             return seen[-1]
 
-        return original(path, noted, side=side)
+        return original(path, noted, side=side, bits=bits)
 
     monkeypatch.setattr(transforms_module, "open_part", spy)
     transform = train_transform(AugmentConfig(scale=scale), 48, Preprocessing())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phonecv.data.audit_pictures import check_header, check_suffix, inspect_all, report_lookalikes, sampled
 from phonecv.data.class_names import CLASS_FILE, read_class_file
+from phonecv.data.depth import find_depth
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folder import SPLITS, Listing, class_folders, find_list, read_split
 from phonecv.data.images import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
@@ -35,6 +36,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
         if listing:
             listings[split] = listing
             _check_counts(notes, listing)
+    _check_depth(notes, root, listings.get("train"))
     _check_splits(notes, root, splits, flat=flat and bool(listings))
     _check_classes(notes, root, listings)
 
@@ -137,6 +139,14 @@ def _check_counts(notes: Notes, listing: Listing) -> None:
         rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
         text = f"class {rare} has {smallest} pictures, {frequent} has {largest}"
         notes.add("imbalance", "warning", listing.root / listing.split, text)
+
+
+def _check_depth(notes: Notes, root: Path, listing: Listing | None) -> None:
+    """16-bit pictures: what they hold, which decides how a training reads them."""
+    if listing is not None:
+        depth = find_depth([listing.samples[index].path for index in sampled(len(listing))])
+        if depth is not None:
+            notes.add("bit-depth", "note", root / listing.split, str(depth))
 
 
 def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> None:

@@ -59,6 +59,7 @@ class DetectionDataset(Dataset[DetectionItem]):
         substitute: put another sample, chosen by the key, in the place of a picture that can't be used (training);
             False gives a small black picture without objects, which its error tells to leave out (evaluation).
         masks: whether targets hold masks.
+        bits: that the values of 16-bit pictures hold, see `phonecv.data.images.open_image`.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class DetectionDataset(Dataset[DetectionItem]):
         *,
         substitute: bool,
         masks: bool = False,
+        bits: int | None = None,
     ) -> None:
         self.split, self.seed, self.substitute, self.masks = split, seed, substitute, masks
+        self.bits = bits
         self.transforms = (transform,) if callable(transform) or transform is None else tuple(transform)
 
     def __len__(self) -> int:
@@ -102,7 +105,7 @@ class DetectionDataset(Dataset[DetectionItem]):
 
     def _read(self, index: int, transform: DetectionTransform | None) -> tuple[Tensor, dict[str, Tensor]]:
         path = self.split.path(index)
-        image = to_tensor(open_image(path))
+        image = to_tensor(open_image(path, bits=self.bits))
         self._check_size(path, index, image)
         targets = self.split.targets(index, masks=self.masks)
         del targets["area"]

@@ -30,6 +30,7 @@ FIXES = {
     "near-duplicate": "look at both; if they are one picture, remove it from one of the splits",
     "split-leak": "remove it from one of the splits; as it is, the validation score is too high",
     "link": "restore what the link points to, or remove it",
+    "bit-depth": "nothing, if that is meant; data.bits sets another depth for a training",
     "ignored": "nothing, if that is meant",
     "left-out": "move or convert the files; as it is, nothing is learnt from them",
     "helper": "nothing; they may be removed",

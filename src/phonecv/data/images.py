@@ -7,7 +7,8 @@ The choices, the same in training, evaluation, prediction and the demo:
   picture takes at most about 0.4 GB, twice that while a mode is converted);
 - the EXIF orientation is always applied;
 - transparency is composed onto white;
-- 16 bits per channel are scaled to 8 (the high byte, which is what Pillow does for 48-bit colour);
+- gray of 16 bits is scaled to 8 by the number of bits that its values hold: as the caller says, for a whole data set
+  (`phonecv.data.depth`), else by the largest value of the picture; of 48-bit colour the high bytes count, as in Pillow;
 - of an animation or a file of several pages the first picture counts;
 - floating point files are refused: there is no range to scale them by, and they may hold NaN.
 """
@@ -27,11 +28,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile
 
 from phonecv.errors import UserError
 from phonecv.text import printable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Extensions of HEIC pictures, which phones write; reading them needs the extra "heic".
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
@@ -54,6 +59,9 @@ HELPER_FOLDERS = frozenset(
     ("__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "$recycle.bin",
      "system volume information", "lost+found", "__pycache__")
 )  # fmt: skip
+
+#: Bits that the values of 16-bit pictures may hold: of screens, cameras, scanners.
+DEPTHS = (8, 10, 12, 14, 16)
 
 #: Largest picture that is decoded. Pillow starts to warn of "decompression bombs" at the same size.
 MAX_PIXELS = 89_478_485
@@ -103,19 +111,20 @@ class ImageError(UserError):
         return type(self), (self.path, self.reason)
 
 
-def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS, bits: int | None = None) -> Image.Image:
     """The picture at `path` as RGB, upright, fully decoded, with its file closed.
 
     Args:
         path: the file; its extension does not matter.
         max_pixels: refuse larger pictures before decoding; can't be raised above `MAX_PIXELS`.
+        bits: that the values of a 16-bit picture hold; None goes by its largest value.
 
     Raises:
         ImageError: the file can't be read, is damaged, too large or of a kind that is not supported.
     """
     path = Path(path)
     with opened(path, max_pixels) as image:
-        return decoded(image, path)
+        return decoded(image, path, bits)
 
 
 def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
@@ -128,11 +137,35 @@ def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str,
         return image.format or "", image.width, image.height
 
 
-def decoded(image: Image.Image, path: Path) -> Image.Image:
+def largest_value(path: Path, *, header_only: bool = False) -> int:
+    """Largest value of a gray picture of more than 8 bits, 255 for all others.
+
+    Args:
+        path: the file.
+        header_only: do not decode, and give the most that its kind can hold.
+
+    Raises:
+        ImageError: the file can't be used.
+    """
+    with opened(path) as image:
+        if not image.mode.startswith("I"):
+            return 0xFF
+        if header_only:
+            return 0xFFFF
+        image.load()
+        return int(_deep_values(image, path).max(initial=0))
+
+
+def depth_of(largest: int) -> int:
+    """Bits of the usual depths that hold values up to `largest`."""
+    return next(bits for bits in DEPTHS if largest < 1 << bits or bits == DEPTHS[-1])
+
+
+def decoded(image: Image.Image, path: Path, bits: int | None = None) -> Image.Image:
     """All of an `opened` picture, as RGB and upright."""
     image.load()
     turn = turn_of(image)
-    return to_rgb(image if turn is None else image.transpose(turn), path)
+    return to_rgb(image if turn is None else image.transpose(turn), path, bits)
 
 
 @contextmanager
@@ -253,14 +286,14 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
     return TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
-def to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """`image` as a plain RGB picture that no longer depends on its file."""
+def to_rgb(image: Image.Image, path: Path, bits: int | None = None) -> Image.Image:
+    """`image` as a plain RGB picture that no longer depends on its file; `bits` as for `open_image`."""
     if image.mode == "F":
         raise ImageError(
             path, "floating point pixels are not supported; save the picture with 8 or 16 bits per channel"
         )
     if image.mode.startswith("I"):
-        image = _scale_to_8_bits(image, path)
+        image = _scale_to_8_bits(_deep_values(image, path), bits)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         rgb = Image.new("RGB", image.size, _BACKGROUND)
@@ -272,13 +305,23 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return rgb
 
 
-def _scale_to_8_bits(image: Image.Image, path: Path) -> Image.Image:
+def _deep_values(image: Image.Image, path: Path) -> np.ndarray:
+    """Values of a gray picture of more than 8 bits, uint16."""
     import numpy as np
 
     values = np.asarray(image)
     if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
         raise ImageError(path, "pixel values outside 0..65535; save the picture with 8 or 16 bits per channel")
-    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    return values.astype(np.uint16)
+
+
+def _scale_to_8_bits(values: np.ndarray, bits: int | None) -> Image.Image:
+    import numpy as np
+
+    if bits is None:
+        bits = depth_of(int(values.max(initial=0)))
+    # A value beyond the depth, which the pictures that were looked at did not have, is as bright as can be.
+    return Image.fromarray((np.minimum(values, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8))
 
 
 def _too_large(what: str, max_pixels: int) -> str:

@@ -117,7 +117,9 @@ def read_map(path: Path, reading: MapReading | None = None) -> np.ndarray:
     return (reading or MapReading())(read_pixels(path), path)
 
 
-def read_pair(image_path: Path, label_path: Path, reading: MapReading | None = None) -> tuple[Image.Image, np.ndarray]:
+def read_pair(
+    image_path: Path, label_path: Path, reading: MapReading | None = None, *, bits: int | None = None
+) -> tuple[Image.Image, np.ndarray]:
     """A picture as upright RGB, and the numbers of its label map, which must have its size.
 
     A camera may have stored the picture lying, with a note to turn it. A label map that has the stored size, unlike the
@@ -128,7 +130,7 @@ def read_pair(image_path: Path, label_path: Path, reading: MapReading | None = N
     """
     with opened(image_path) as image:
         turn, stored = turn_of(image), (image.height, image.width)
-        picture = decoded(image, image_path)
+        picture = decoded(image, image_path, bits)
     raw = read_map(label_path, reading)
     size = (picture.height, picture.width)
     as_stored = raw.shape != size or (reading is not None and reading.stored)

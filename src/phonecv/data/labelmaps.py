@@ -92,13 +92,15 @@ class LabelSplit:
         """
         return self.values(read_map(self.labels[index], self.reading), self.labels[index])
 
-    def read(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def read(self, index: int, *, bits: int | None = None) -> tuple[Image.Image, np.ndarray]:
         """The picture as upright RGB, and its label map of the same size, uint8: classes and `IGNORE`.
+
+        `bits` is what the values of 16-bit pictures hold, see `phonecv.data.images.open_image`.
 
         Raises:
             ImageError: one of the two can't be used, or their sizes differ.
         """
-        picture, raw = read_pair(self.images[index], self.labels[index], self.reading)
+        picture, raw = read_pair(self.images[index], self.labels[index], self.reading, bits=bits)
         return picture, self.values(raw, self.labels[index])
 
 

@@ -172,15 +172,23 @@ class ClassificationDataset(Dataset[Item]):
         seed: of the random numbers of all samples.
         substitute: put another sample, chosen by the key, in the place of a file that can't be read (training); False
             gives a black picture with the right label instead (evaluation, which leaves it out by its error).
+        bits: of 16-bit pictures, for transforms that do not read files themselves.
     """
 
     def __init__(
-        self, listing: Listing, transforms: Transform | Sequence[Transform], seed: int = 0, *, substitute: bool = True
+        self,
+        listing: Listing,
+        transforms: Transform | Sequence[Transform],
+        seed: int = 0,
+        *,
+        substitute: bool = True,
+        bits: int | None = None,
     ) -> None:
         self.listing = listing
         self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
         self.seed = seed
         self.substitute = substitute
+        self.bits = bits
 
     def __len__(self) -> int:
         return len(self.listing.samples)
@@ -206,14 +214,14 @@ class ClassificationDataset(Dataset[Item]):
     def _item(self, key: SampleKey, transform: Transform | Reader) -> Item:
         wanted = self.listing.samples[key.index]
         try:
-            image, erasures = _read(transform, wanted.path)
+            image, erasures = _read(transform, wanted.path, self.bits)
             return Item(image, wanted.label, key.index, "", erasures)
         except ImageError as error:
             first_error = str(error)
         for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
             other = self.listing.samples[random.randrange(len(self))]
             try:
-                image, erasures = _read(transform, other.path)
+                image, erasures = _read(transform, other.path, self.bits)
                 return Item(image, other.label, key.index, first_error, erasures)
             except ImageError:  # it will be reported when its own turn comes
                 continue
@@ -223,8 +231,8 @@ class ClassificationDataset(Dataset[Item]):
         return Item(black.image, wanted.label, key.index, first_error)
 
 
-def _read(transform: Transform | Reader, path: Path) -> Pixels:
-    return transform.read(path) if isinstance(transform, Reader) else Pixels(transform(open_image(path)))
+def _read(transform: Transform | Reader, path: Path, bits: int | None) -> Pixels:
+    return transform.read(path) if isinstance(transform, Reader) else Pixels(transform(open_image(path, bits=bits)))
 
 
 @contextmanager

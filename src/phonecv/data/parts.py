@@ -69,7 +69,9 @@ class Part(NamedTuple):
     box: Box
 
 
-def open_part(path: Path | str, choose: Callable[[Size], Box], *, side: int | None = None) -> Part:
+def open_part(
+    path: Path | str, choose: Callable[[Size], Box], *, side: int | None = None, bits: int | None = None
+) -> Part:
     """The crop of a picture that `choose` wants.
 
     Args:
@@ -77,6 +79,7 @@ def open_part(path: Path | str, choose: Callable[[Size], Box], *, side: int | No
         choose: gets width and height of the upright picture, and says which box: left, top, right, bottom, in whole
             pixels.
         side: pixels along both sides to which the crop will be resized; None keeps it at full size.
+        bits: that the values of a 16-bit picture hold, see `phonecv.data.images.open_image`.
 
     Raises:
         ImageError: the file can't be read, is damaged, too large or of a kind that is not supported. Damage below the
@@ -85,7 +88,7 @@ def open_part(path: Path | str, choose: Callable[[Size], Box], *, side: int | No
     path = Path(path)
     header = _plain_jpeg(path) if turbo.load() is not None else None
     if header is None:
-        return _pillow_part(path, choose, side)
+        return _pillow_part(path, choose, side, bits)
     box = choose((header.width, header.height))
     cut = _cut(box, (header.width, header.height), side)
     pixels = turbo.decode_box(header, cut.outer, cut.reduced)
@@ -135,13 +138,13 @@ def _plain_jpeg(path: Path) -> turbo.Header | None:
     return header if fits_jpeg(header.width, header.height, len(data)) else None
 
 
-def _pillow_part(path: Path, choose: Callable[[Size], Box], side: int | None) -> Part:
+def _pillow_part(path: Path, choose: Callable[[Size], Box], side: int | None, bits: int | None = None) -> Part:
     with opened(path) as image:
         turn = turn_of(image)
         size = (image.height, image.width) if turn in _SWAPS_SIDES else image.size
         box = choose(size)
         if image.format != "JPEG" or image.mode not in ("RGB", "L"):
-            pixels = np.array(decoded(image, path).crop(box))
+            pixels = np.array(decoded(image, path, bits).crop(box))
             return Part(pixels, (0, 0, pixels.shape[1], pixels.shape[0]))
         stored = box if turn is None else turn_box(box, size, _UNDO.get(turn, turn))
         cut = _cut(stored, image.size, side)

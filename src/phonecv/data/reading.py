@@ -84,7 +84,7 @@ class EvalTransform(Reader):
 
     def read(self, path: Path) -> Pixels:
         """See `Reader`."""
-        return Pixels(self.pixels(open_image(path)))
+        return Pixels(self.pixels(open_image(path, bits=self.preprocessing.bits)))
 
     def pixels(self, image: Image.Image) -> Tensor:
         """An RGB picture as 3 H W, uint8, still to be normalised."""

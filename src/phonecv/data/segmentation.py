@@ -122,11 +122,19 @@ class SegmentationDataset(Dataset[LabelledImage]):
         seed: of the random numbers of all samples.
         substitute: put another sample, chosen by the key, in the place of one that can't be used (training); False
             gives a small black picture whose label map is ignored (evaluation, which leaves it out by its error).
+        bits: that the values of 16-bit pictures hold, see `phonecv.data.images.open_image`.
     """
 
     def __init__(
-        self, split: LabelSplit, transform: PairTransform | None = None, seed: int = 0, *, substitute: bool
+        self,
+        split: LabelSplit,
+        transform: PairTransform | None = None,
+        seed: int = 0,
+        *,
+        substitute: bool,
+        bits: int | None = None,
     ) -> None:
+        self.bits = bits
         self.split, self.transform, self.seed, self.substitute = split, transform, seed, substitute
 
     def __len__(self) -> int:
@@ -155,7 +163,7 @@ class SegmentationDataset(Dataset[LabelledImage]):
         return LabelledImage(*self._transformed(Image.new("RGB", (_BLANK, _BLANK)), nothing), key.index, first_error)
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._transformed(*self.split.read(index))
+        return self._transformed(*self.split.read(index, bits=self.bits))
 
     def _transformed(self, picture: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         image = tv_tensors.Image(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous())

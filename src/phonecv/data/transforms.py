@@ -69,7 +69,7 @@ class TrainTransform(transforms.Compose, Reader):
     def __init__(self, steps: list[Any], augment: AugmentConfig, size: int, preprocessing: Preprocessing) -> None:
         super().__init__(steps)
         self.normalise = Normalise(preprocessing.mean, preprocessing.std)
-        self.side, self._augment = size, augment
+        self.side, self._augment, self._bits = size, augment, preprocessing.bits
         self._crop, *rest = _timm_steps(augment, size, preprocessing)
         for operation in _operations(rest):
             operation.aug_fn = FASTER.get(operation.name, operation.aug_fn)
@@ -80,7 +80,7 @@ class TrainTransform(transforms.Compose, Reader):
     def read(self, path: Path) -> Pixels:
         """See `Reader`."""
         augment, side = self._augment, self.side
-        part = open_part(path, self._choose, side=side)
+        part = open_part(path, self._choose, side=side, bits=self._bits)
         interpolations = self._crop.interpolation
         chosen = random.choice(interpolations) if isinstance(interpolations, (tuple, list)) else interpolations
         image = resized_part(part, side, chosen.value)

@@ -18,6 +18,7 @@ from phonecv.data.coco import CocoPaths, CocoReading, CocoSplit, find_coco, loca
 from phonecv.data.coco_paths import ALIASES
 from phonecv.data.coco_reading import BoxLayout, Sizes
 from phonecv.data.coco_sizes import SizeCheck
+from phonecv.data.depth import bits_for
 from phonecv.data.foreign import foreign_layout
 from phonecv.data.images import is_image_name, printable
 from phonecv.dense.model import DenseModel
@@ -90,7 +91,10 @@ def evaluate_detector(
     meter = DetectMeter(part, masks=runner.masks and part.masks, outputs=outputs)
     skipped: list[tuple[Path, str]] = []
     resized = done = 0
-    for batch in read_pictures([image.path for image in part.images], batch_size or runner.batch, workers):
+    paths = [image.path for image in part.images]
+    bits, depth = bits_for(runner.details, paths)
+    notes += [depth] if depth else []
+    for batch in read_pictures(paths, batch_size or runner.batch, workers, bits=bits):
         rows = list(zip(batch.indices.tolist(), batch.errors, strict=True))
         skipped += [(part.path(place), error) for place, error in rows if error]
         good = [place for place, error in rows if not error]

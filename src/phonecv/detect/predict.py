@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from phonecv.data.depth import bits_for, tell_depth
 from phonecv.data.images import ImageError, find_images, open_image, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
@@ -129,7 +130,9 @@ def predict_detector(
     least = THRESHOLD if threshold is None else threshold
     runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
     predictions: list[PictureDetections] = []
-    for batch in read_pictures(paths, batch_size or runner.batch, workers):
+    bits, depth = bits_for(runner.details, paths)
+    tell_depth(depth)
+    for batch in read_pictures(paths, batch_size or runner.batch, workers, bits=bits):
         results = iter(zip(batch.tensors, find(runner, batch.tensors, least), strict=True))
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
             if error:

@@ -161,7 +161,7 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Sequence[Path], batch_size: int, workers: int | None = None
+    paths: Sequence[Path], batch_size: int, workers: int | None = None, *, bits: int | None = None
 ) -> Generator[Pictures, None, None]:
     """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile).
 
@@ -171,17 +171,18 @@ def read_pictures(
         paths: of the files.
         batch_size: pictures at once.
         workers: threads; None chooses, 0 decodes without any.
+        bits: that the values of 16-bit pictures hold, see `phonecv.data.images.open_image`.
     """
     workers = max(1, default_workers()) if workers is None else workers
     steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
     if not workers:
         for step in steps:
-            yield _gathered(step, [_read(paths[index]) for index in step])
+            yield _gathered(step, [_read(paths[index], bits) for index in step])
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
 
         def order(step: range) -> tuple[range, list[Future[Tensor | str]]]:
-            return step, [pool.submit(_read, paths[index]) for index in step]
+            return step, [pool.submit(_read, paths[index], bits) for index in step]
 
         waiting = iter(steps)
         ordered = deque(order(step) for step in islice(waiting, 2))
@@ -201,9 +202,9 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def _read(path: Path) -> Tensor | str:
+def _read(path: Path, bits: int | None) -> Tensor | str:
     try:
-        return to_tensor(open_image(path))
+        return to_tensor(open_image(path, bits=bits))
     except ImageError as error:
         return error.reason or printable(path)
 

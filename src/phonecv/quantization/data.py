@@ -95,7 +95,7 @@ class Found:
         chosen = [number * len(self.paths) // count for number in range(count)]
         paths = tuple(self.paths[number] for number in chosen)
         transform = eval_transform(network.preprocessing)
-        pixels = torch.stack([transform.pixels(open_image(path)) for path in paths])
+        pixels = torch.stack([transform.pixels(open_image(path, bits=network.preprocessing.bits)) for path in paths])
         labels = None if self.labels is None else torch.tensor([self.labels[number] for number in chosen])
         where = f"{count} of {len(self.paths)} pictures of {self.source}" if count < len(self.paths) else self.source
         return Pictures(paths, pixels, labels, network.preprocessing, where, self.note)

@@ -95,7 +95,7 @@ def canvas_tensor(paths: Sequence[Path], network: DenseModel, size: tuple[int, i
     windows = getattr(network, "windows", None)
     parts = []
     for path in paths:
-        picture = to_tensor(open_image(path))
+        picture = to_tensor(open_image(path, bits=network.preprocessing.bits))
         if windows is None:
             parts.append(prepare([picture], network.preprocessing, canvas=size).batch)
         else:

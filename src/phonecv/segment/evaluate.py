@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phonecv.class_mapping import map_classes
 from phonecv.data import ade20k
+from phonecv.data.depth import bits_for
 from phonecv.data.images import printable
 from phonecv.data.label_classes import Colour, find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps import IGNORE, LabelSplit, read_label_split
@@ -195,7 +196,9 @@ def evaluate_segmenter(
     done = 0
     if workers is None:
         workers = default_workers() if len(part) >= WORKERS_FROM else 0
-    dataset = SegmentationDataset(part, None, substitute=False)
+    bits, depth = bits_for(runner.details, part.images)
+    notes += [depth] if depth else []
+    dataset = SegmentationDataset(part, None, substitute=False, bits=bits)
     table = torch.from_numpy(outputs).to(runner.device)
     loader = make_segmentation_loader(dataset, eval_batches(len(part), batch_size), workers)
     for loaded in loader:

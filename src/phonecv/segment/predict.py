@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from phonecv.data.depth import bits_for, tell_depth
 from phonecv.data.images import find_images, printable
 from phonecv.data.label_classes import Colour, palette_for
 from phonecv.detect.runner import read_pictures
@@ -122,7 +123,9 @@ def predict_segmenter(
     names = file_names(paths)
     folder = Path(out) if out is not None else None
     done: list[LabelledPicture] = []
-    for batch in read_pictures(paths, batch_size, workers):
+    bits, depth = bits_for(runner.details, paths)
+    tell_depth(depth)
+    for batch in read_pictures(paths, batch_size, workers, bits=bits):
         results = iter(zip(batch.tensors, runner(batch.tensors), strict=True))
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
             if error:

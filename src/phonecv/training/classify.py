@@ -52,6 +52,11 @@ class Classification:
         """Names of the data's classes, in label order."""
         return self.train.classes
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return [sample.path for sample in self.train.samples]
+
     def findings(self) -> list[str]:
         """What the quick audit finds, notes left out."""
         return quick_findings(self.root, "classify")
@@ -131,7 +136,7 @@ class Data(SplitData):
             )
             for stage in config.stages()
         ]
-        self.train_set = ClassificationDataset(train, stages, config.run.seed)
+        self.train_set = ClassificationDataset(train, stages, config.run.seed, bits=preprocessing.bits)
         self.val_set = ClassificationDataset(val, eval_transform(preprocessing), substitute=False)
 
     def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
@@ -189,6 +194,6 @@ def class_count(config: TrainConfig, there: int) -> int:
 
 def preprocessing_for(config: TrainConfig, own: Preprocessing) -> Preprocessing:
     """The network's preprocessing with what the configuration sets."""
-    names = ("size", "crop", "interpolation", "mean", "std")
+    names = ("size", "crop", "interpolation", "mean", "std", "bits")
     chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
     return replace(own, **chosen)

@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from phonecv.data.depth import settle_depth
 from phonecv.errors import UserError
 from phonecv.text import some_names
+from phonecv.training.task import Network
 from phonecv.weights.record import KEY
 
 #: Files of a split whose size is looked at, evenly picked: asking for each takes minutes on a network disk.
@@ -21,15 +24,22 @@ _SIZES = 1000
 _SHOWN = 20
 
 
-def data_record(classes: Sequence[str], files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Any]:
+def data_record(
+    classes: Sequence[str], files: Mapping[str, Sequence[Path]], root: Path, bits: int | None = None
+) -> dict[str, Any]:
     """Class names, and per split the number of pictures and digests of their names and sizes; plain values.
 
     Args:
         classes: of the data, in label order.
         files: of every split.
         root: data folder; names count relative to it.
+        bits: that 16-bit pictures are read with.
     """
-    return {"classes": list(classes), "splits": {name: _digests(paths, root) for name, paths in files.items()}}
+    return {
+        "classes": list(classes),
+        "splits": {name: _digests(paths, root) for name, paths in files.items()},
+        "bits": bits,
+    }
 
 
 def _digests(files: Sequence[Path], root: Path) -> dict[str, Any]:
@@ -45,6 +55,21 @@ def _digests(files: Sequence[Path], root: Path) -> dict[str, Any]:
             except OSError:  # told when its turn comes
                 sizes.update(b"?")
     return {"pictures": len(files), "names": names.hexdigest(), "sizes": sizes.hexdigest()}
+
+
+def settle_pictures(net: Network, pictures: Sequence[Path], before: Mapping[str, Any] | None) -> str:
+    """Write into the network's preprocessing how 16-bit pictures are read, and say it; empty if there are none.
+
+    Args:
+        net: whose preprocessing may set it already.
+        pictures: of the training split.
+        before: what the run remembers of its data, if it goes on.
+    """
+    spec: Any = net.preprocessing
+    if before and before.get("bits"):
+        spec = replace(spec, bits=before["bits"])
+    net.preprocessing, text = settle_depth(spec, pictures)
+    return text
 
 
 def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> None:

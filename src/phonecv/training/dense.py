@@ -74,7 +74,9 @@ def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePr
         UserError: data.longest, where pictures are stretched to a square.
     """
     data = config.data
-    changes: dict[str, Any] = {name: value for name in ("mean", "std") if (value := getattr(data, name)) is not None}
+    changes: dict[str, Any] = {
+        name: value for name in ("mean", "std", "bits") if (value := getattr(data, name)) is not None
+    }
     if data.longest is not None and own.longest is None:
         raise UserError(
             "data.longest is set, but this network stretches pictures to a square of data.size; leave it out"

@@ -57,6 +57,11 @@ class Detection:
         """Names of the data's classes, in label order."""
         return self.train.classes
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return Paths(self.train)
+
     def findings(self) -> list[str]:
         """What the quick audit finds in the splits as they were read, notes left out."""
         notes = Notes(self.root)
@@ -98,9 +103,12 @@ class DetectData(SplitData):
         super().__init__(config, world, workers, train=Paths(train), val=Paths(val), kinds=kinds)
         self.note = frozen_note(config)
         transform = train_transform(config, net.preprocessing)
-        self.train_set = DetectionDataset(train, transform, config.run.seed, substitute=True, masks=net.masks)
+        bits = net.preprocessing.bits
+        self.train_set = DetectionDataset(
+            train, transform, config.run.seed, substitute=True, masks=net.masks, bits=bits
+        )
         # The truth is the meter's business.
-        self.val_set = DetectionDataset(val, None, substitute=False)
+        self.val_set = DetectionDataset(val, None, substitute=False, bits=bits)
 
     def train_loader(self, epoch: int, start: int) -> Iterable[DetectionBatch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""

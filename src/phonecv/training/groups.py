@@ -69,6 +69,7 @@ class DataConfig:
         interpolation: resize for validation.
         mean: normalisation, per channel.
         std: normalisation, per channel.
+        bits: that the values of 16-bit gray pictures hold; null goes by the training pictures, and says so.
         repeats: repeated augmentation: each image comes this often in a row of the epoch's shuffle.
         passes: how often an epoch passes over the training split.
         views: with model.freeze=all of a classifier: of each training picture so many views pass through the network
@@ -89,6 +90,7 @@ class DataConfig:
     interpolation: Interpolation | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    bits: Annotated[int, Range(8, 16)] | None = None
     repeats: Count = 1
     passes: Count = 1
     views: Natural = 4

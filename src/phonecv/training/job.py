@@ -20,7 +20,7 @@ from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
-from phonecv.training.data_record import changed_pictures, check_classes, data_record
+from phonecv.training.data_record import changed_pictures, check_classes, data_record, settle_pictures
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
@@ -104,6 +104,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
 
     torch.manual_seed(config.run.seed)
     net = setup.network().to(world.device)
+    if depth := settle_pictures(net, setup.pictures, found[0].get("data") if found else None):
+        log.say(f"note: {depth}; data.bits sets it")
     data = setup.data(net, world, threads.workers)
     speed = choose_speed(
         config,
@@ -113,7 +115,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         before=found[0].get("speed") if found else None,
     )
     data.channels_last = speed.channels_last
-    record = data_record(setup.classes, data.files, setup.root) if world.first else {}
+    record = data_record(setup.classes, data.files, setup.root, net.preprocessing.bits) if world.first else {}
     if speed.channels_last:
         lay_out(net)
     net = with_shared_batches(net, config.run.bn, world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -52,6 +53,11 @@ class Segmentation:
     def classes(self) -> Sequence[str]:
         """Names of the data's classes, in label order."""
         return self.train.classes
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return self.train.images
 
     def findings(self) -> list[str]:
         """What the quick audit finds; in folders named by the person, what has no partner; splits of one class."""
@@ -123,8 +129,9 @@ class SegmentData(SplitData):
             own = ("aspect", "rotate", "shear", "elastic", "color")
             more |= {name: getattr(wanted, name) for name in own}
             transform = light_transform(crop, net.preprocessing, **more)
-        self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True)
-        self.val_set = SegmentationDataset(val, None, substitute=False)
+        bits = net.preprocessing.bits
+        self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True, bits=bits)
+        self.val_set = SegmentationDataset(val, None, substitute=False, bits=bits)
 
     def train_loader(self, epoch: int, start: int) -> Iterable[SegmentationBatch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""

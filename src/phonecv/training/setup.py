@@ -28,6 +28,11 @@ class Setup(Protocol):
         """Names of the data's classes, in label order."""
         ...
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        ...
+
     def findings(self) -> list[str]:
         """What a quick look over the data finds."""
         ...
