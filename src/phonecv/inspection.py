@@ -166,7 +166,7 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
             file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog"),
         ),
         ("tensors", f"{file.tensors} with {file.parameters:,} values"),
-        ("form", file.form),
+        ("form", file.form + (" on a fused backbone" if file.backbone_form != file.form else "")),
         (
             "classes",
             f"{file.num_classes}" + (f" ({some_names(file.classes, 10)})" if file.classes else ""),

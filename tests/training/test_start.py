@@ -12,6 +12,7 @@ from conftest import TINY
 from phonecv import catalog, load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.cli.app import main
 from phonecv.errors import UserError
+from phonecv.inspection import describe
 from phonecv.models import VisionModel
 from phonecv.prediction import predict
 from phonecv.training import TrainConfig, engine, load_config, train
@@ -156,6 +157,8 @@ def test_heads_are_trained_on_a_fused_backbone(architecture: str, scenes: Path, 
     last = run(file, "run", "optimizer.lr=1e-12", "schedule.warmup_lr=0", "schedule.min_lr=0")
     info = read_checkpoint(last)
     assert (info.form, info.backbone_form, info.model) == ("training", "deploy", "mobileone_s0")
+    assert info.problems == ()
+    assert dict(describe(str(last)).facts())["form"] == "training on a fused backbone"
     net = load_checkpoint(None, last)
     assert (net.form, net.backbone_form) == ("training", "deploy")
     expected = classifier.stage2[0].reparam_conv.weight  # type: ignore[index]

@@ -36,7 +36,8 @@ def create_detector(
         backbone: a catalog name; "timm:NAME"; or a module that returns maps and describes them in `feature_info`.
         num_classes: without background.
         weights: of the backbone, as for `phonecv.create_model`: classification weights by tag or file.
-        form: "training" (None means the same), or "deploy" for the fused detector.
+        form: "deploy" for the fused detector; "training" for the one to train; None for training heads on a backbone in
+            the form of its weights.
         options: arguments of the heads that differ from the architecture's, such as ``{"size": 256}``.
         **backbone_overrides: constructor arguments of the backbone, such as ``window=10``, ``frozen_stages=1``,
             ``norm_eval=True``.

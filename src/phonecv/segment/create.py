@@ -148,7 +148,8 @@ def create_segmenter(
         backbone: a catalog name, "timm:NAME", or a module; see `phonecv.dense.make_backbone`.
         num_classes: 2..255; label 255 marks ignored pixels.
         weights: of the backbone: a tag of the catalog or a classification checkpoint; "pretrained" for timm's.
-        form: "deploy" for the fused network, backbone and heads; None or "training" for the one to train.
+        form: "deploy" for the fused network, backbone and heads; "training" for the one to train; None for training
+            heads on a backbone in the form of its weights.
         options: of the heads, where they differ from the published ones: `channels`, `dilations` (deeplabv3), `pools`
             (pspnet), `neck_channels` (semantic_fpn), `widths` and `finest` (unet: the finest stride it takes from the
             backbone, 2 or 4), `dropout`, `aux` (bool), `aux_channels`, `aux_weight`, and `slide` to evaluate by

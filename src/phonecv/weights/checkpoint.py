@@ -107,13 +107,14 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     if record is None and found.layout == "unknown":
         names = some_names(list(weights.state)[:3])
         problems.append(f"no known layout (names such as {names}; known layouts: {', '.join(LAYOUTS)})")
+    told = record and (record.backbone_form if dense else record.form)  # of a detector the backbone's tensors are found
     if (
         record is not None
         and found.family is not None
-        and (record.form != found.form or (found.num_classes is not None and record.num_classes != found.num_classes))
+        and (told != found.form or (found.num_classes is not None and record.num_classes != found.num_classes))
     ):
         problems.append(
-            f"its record says {record.form} form and {record.num_classes} classes, its tensors say {found.form} form "
+            f"its record says {told} form and {record.num_classes} classes, its tensors say {found.form} form "
             f"and {found.num_classes}"
         )
     bad = not_finite(weights.state)
