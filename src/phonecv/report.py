@@ -7,17 +7,19 @@ Pictures are inside the page, texts are escaped, there is no script and no refer
 from __future__ import annotations
 
 import base64
-import csv
 import html
-import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from phonecv._version import __version__
-from phonecv.data.images import printable
+from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError
 from phonecv.files import write_text
+from phonecv.rules import COUNT, NUMBER, TEXT, check_table, list_of, number, optional, whole
+from phonecv.tables import read_csv
+from phonecv.text import printable
 
 #: Pictures of a run folder in the order of the page: file, heading, explanation.
 PICTURES = (
@@ -26,6 +28,29 @@ PICTURES = (
     ("predictions/predictions.png", "Predictions", "The three most probable classes of each picture."),
     ("evaluation/worst.png", "Hardest pictures", "Those whose true class got the least probability."),
 )
+
+_PER_CLASS = ("class", "count", "top1", "top5", "top1_percent")
+
+#: What has to stand in the files that figures are taken from.
+_FORM = {"parameters": COUNT, "bytes": COUNT, "macs": COUNT, "layers": COUNT}
+_EVALUATION = {
+    "model": TEXT, "data": TEXT, "count": COUNT, "top1": COUNT, "top5": COUNT, "top1_percent": NUMBER,
+    "top5_percent": NUMBER,
+}  # fmt: skip
+_FORMS = {"size": COUNT, "difference": NUMBER, "forms": {"training": _FORM, "deploy": _FORM}}
+_EXPORTED = {
+    "path": TEXT,
+    "form": TEXT,
+    "format": TEXT,
+    "size": (list_of(whole(), 2, 2), "height and width"),
+    "operators": COUNT,
+    "bytes": COUNT,
+    "difference": (optional(number()), "a number"),
+    "agreement": {"runtime": TEXT, "same": COUNT, "count": COUNT, "top1": COUNT, "reference_top1": COUNT},
+}
+
+#: An evaluation of detectors and segmenters has other figures.
+_FIGURES = ("top1", "top5", "top1_percent", "top5_percent")
 
 #: Files that make a folder worth a report.
 _SIGNS = ("config.yaml", "metrics.csv", "evaluation/summary.json", "forms.json", "export.json")
@@ -73,10 +98,11 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     run = Path(run_dir)
     if not any((run / name).is_file() for name in _SIGNS):
         raise UserError(f"{run} holds no run to report on (none of {', '.join(_SIGNS)})")
-    evaluation, forms, exported = (
-        _json(run / name) for name in ("evaluation/summary.json", "forms.json", "export.json")
-    )
     title = title or printable(run.resolve().name)
+    damaged: list[str] = []
+    evaluation = _facts(run, "evaluation/summary.json", _EVALUATION, damaged, _FIGURES)
+    forms = _facts(run, "forms.json", _FORMS, damaged)
+    exported = _facts(run, "export.json", _EXPORTED, damaged, ("difference", "agreement"))
     parts = [f"<h1>{text(title)}</h1>"]
     if evaluation:
         parts.append(f'<p class="soft">{text(evaluation["model"])}, evaluated on {text(evaluation["data"])}</p>')
@@ -85,9 +111,11 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     parts.append(_export(exported))
     for name, heading, explanation in PICTURES:
         parts.append(picture(run / name, heading, explanation))
-    parts.append(_per_class(run / "evaluation" / "per_class.csv"))
-    parts.append(_skipped([run / "evaluation" / "skipped.csv", run / "bad_images.csv"]))
+    parts.append(_per_class(_rows(run, "evaluation/per_class.csv", damaged)))
+    skipped = [_rows(run, name, damaged)[1:] for name in ("evaluation/skipped.csv", "bad_images.csv")]
+    parts.append(_skipped([row for rows in skipped for row in rows]))
     parts.append(_configuration(run / "config.yaml"))
+    parts += [f'<p class="bad">left out because it is damaged: {text(line)}</p>' for line in damaged]
     parts.append(f'<p class="soft">phonecv {text(__version__)}</p>')
     path = Path(destination) if destination is not None else run / "report.html"
     write_text(path, page(title, parts))
@@ -107,7 +135,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str, Any]) -> str:
     shown: list[tuple[str, str]] = []
-    if evaluation:
+    if evaluation and all(name in evaluation for name in _FIGURES):
         count = evaluation["count"]
         shown.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
         if "top5" in evaluation:  # it says nothing among five classes
@@ -138,7 +166,8 @@ def _forms(forms: dict[str, Any]) -> str:
         return ""
     rows = [
         (form, f"{row['parameters']:,}", f"{row['bytes'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", f"{row['layers']:,}")
-        for form, row in forms["forms"].items()
+        for form in ("training", "deploy")
+        for row in [forms["forms"][form]]
     ]
     header = ("form", "parameters", "file, MB", "million multiply-adds", "layers")
     return (
@@ -183,23 +212,20 @@ def picture(path: Path, heading: str, explanation: str) -> str:
     )
 
 
-def _per_class(path: Path) -> str:
-    rows = _csv(path)
-    if len(rows) < 2:
+def _per_class(rows: Sequence[Sequence[str]]) -> str:
+    if len(rows) < 2 or tuple(rows[0]) != _PER_CLASS:
         return ""
     lowest = sorted(rows[1:], key=lambda row: float(row[4]))
-    shown = [(row[0], row[1], row[2], row[3], row[4]) for row in lowest[:50]]
     more = f" (the 50 lowest of {len(lowest)})" if len(lowest) > 50 else ""
     header = ("class", "pictures", "top-1", "top-5", "top-1 %")
-    return f"<h2>Classes, the hardest first{more}</h2>" + table(header, shown, right=(1, 2, 3, 4))
+    return f"<h2>Classes, the hardest first{more}</h2>" + table(header, lowest[:50], right=(1, 2, 3, 4))
 
 
-def _skipped(paths: Iterable[Path]) -> str:
-    rows = [row for path in paths for row in _csv(path)[1:]]
+def _skipped(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     more = f" (100 of {len(rows)})" if len(rows) > 100 else ""
-    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + table((), [tuple(row) for row in rows[:100]])
+    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + table((), rows[:100])
 
 
 def _configuration(path: Path) -> str:
@@ -222,16 +248,43 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequen
 
 
 def text(value: object) -> str:
-    """Escaped for HTML."""
-    return html.escape(str(value))
+    """Escaped for HTML; characters that would not be seen, or that turn the text around, are shown as numbers."""
+    return html.escape("\n".join(map(printable, str(value).split("\n"))))
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _facts(
+    run: Path, name: str, rules: Mapping[str, Any], damaged: list[str], free: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a file of the folder says, held to its rules; nothing if it is not there or damaged, which is noted."""
+    if not (run / name).is_file():
+        return {}
+    try:
+        values = read_json_file(run / name)
+        if isinstance(values, dict):
+            values = {key: value for key, value in values.items() if value is not None or key not in free}
+        check_table(values, rules, name, required=set(rules) - set(free), whole=True)
+    except UserError as error:
+        damaged.append(str(error))
+        return {}
+    return values
 
 
-def _csv(path: Path) -> list[list[str]]:
-    if not path.is_file():
+def _rows(run: Path, name: str, damaged: list[str]) -> list[list[str]]:
+    """The rows of a table of the folder, all as long as its header; those of `_PER_CLASS` end in numbers."""
+    if not (run / name).is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.reader(file) if row]
+    try:
+        rows = read_csv(run / name)
+    except UserError as error:
+        damaged.append(str(error))
+        return []
+    good = [
+        row for row in rows if len(row) == len(rows[0]) and (tuple(rows[0]) != _PER_CLASS or _counted(row, rows[0]))
+    ]
+    if len(good) < len(rows):
+        damaged.append(f"{name}: {len(rows) - len(good)} of its {len(rows)} rows")
+    return good
+
+
+def _counted(row: Sequence[str], header: Sequence[str]) -> bool:
+    return row == header or all(re.fullmatch(r"\d{1,18}(\.\d{1,18})?", cell) for cell in row[1:])

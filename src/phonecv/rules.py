@@ -66,7 +66,13 @@ NUMBER: Rule = (number(), "a number")
 
 
 def check_table(
-    values: object, rules: Mapping[str, Any], source: object, *, required: Iterable[str] = (), prefix: str = ""
+    values: object,
+    rules: Mapping[str, Any],
+    source: object,
+    *,
+    required: Iterable[str] = (),
+    whole: bool = False,
+    prefix: str = "",
 ) -> None:
     """Hold a table to its rules; names without a rule may be there and may be anything.
 
@@ -75,6 +81,7 @@ def check_table(
         rules: name -> `Rule`, or the rules of the table that stands there.
         source: the file, for messages.
         required: names that have to be there.
+        whole: in tables within, all names that have a rule have to be there.
         prefix: of names in messages, for a table within a table.
 
     Raises:
@@ -94,7 +101,7 @@ def check_table(
         if not fits(value):
             raise UserError(f"{where}: {prefix + name!r} is {brief(value)}, not {wanted}")
         if isinstance(rule, Mapping):
-            check_table(value, rule, source, prefix=f"{prefix}{name}.")
+            check_table(value, rule, source, required=rule if whole else (), whole=whole, prefix=f"{prefix}{name}.")
 
 
 def brief(value: Any) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -100,3 +102,64 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run to report on"):
         write_report(tmp_path)
+
+
+JUNK = (None, [], {}, "x", -1, 1.5, True, EVIL, "\ud800", 10**400, [1], {"a": EVIL}, float("nan"))
+
+
+def damages(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, inner in value.items():
+        yield {key: kept for key, kept in value.items() if key != name}
+        yield from ({**value, name: junk} for junk in JUNK)
+        if isinstance(inner, dict):
+            yield from ({**value, name: damage} for damage in damages(inner))
+
+
+@pytest.mark.parametrize("name", ["forms.json", "export.json", "evaluation/summary.json"])
+def test_whatever_stands_in_a_file_the_page_is_safe(tmp_path: Path, name: str) -> None:
+    """Every damage of a file is told on the page or harmless, and nothing of it becomes a tag."""
+    full_run(tmp_path)
+    honest = json.loads((tmp_path / name).read_text())
+    for damage in [*damages(honest), *JUNK]:
+        (tmp_path / name).write_text(json.dumps(damage))
+        page = parse(write_report(tmp_path))
+        assert "script" not in page.tags
+    for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
+        (tmp_path / name).write_bytes(content)
+        assert f"left out because it is damaged: {tmp_path / name}" in parse(write_report(tmp_path)).text
+
+
+@pytest.mark.parametrize("field", ["runtime", "same", "count", "top1", "reference_top1"])
+def test_no_value_of_the_agreement_is_a_tag(tmp_path: Path, field: str) -> None:
+    full_run(tmp_path)
+    exported = json.loads((tmp_path / "export.json").read_text())
+    exported["agreement"][field] = "<script>alert(1)</script>"
+    (tmp_path / "export.json").write_text(json.dumps(exported))
+    page = parse(write_report(tmp_path))
+    assert "script" not in page.tags
+    if field != "runtime":
+        assert f"export.json: 'agreement.{field}' is the text '<script>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfe", "per_class.csv is no table in UTF-8"),
+        (b"class,count,top1,top5,top1_percent\na,1,1,1,x\nb,1,1,1,50.00\n", "per_class.csv: 1 of its 3 rows"),
+        (b"class,count,top1,top5,top1_percent\na,1\n", "per_class.csv: 1 of its 2 rows"),
+        (b"<b>,c\n1,2\n", ""),
+    ],
+)
+def test_damaged_tables_are_told(tmp_path: Path, content: bytes, told: str) -> None:
+    full_run(tmp_path)
+    (tmp_path / "evaluation" / "per_class.csv").write_bytes(content)
+    page = parse(write_report(tmp_path))
+    assert told in page.text
+    assert ("50.00" in page.text) == (b"50.00" in content)
+
+
+def test_names_that_turn_the_text_around_are_shown_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: \u202eevil\x1b[31m\nb: 1\n", encoding="utf-8")
+    page = parse(write_report(tmp_path, title="run \u202e\ud800"))
+    assert "\u202e" not in page.text
+    assert "a: \\xe2\\x80\\xaeevil\\x1b[31m\nb: 1" in page.text
