@@ -62,6 +62,37 @@ def test_ctrl_c_is_status_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert (done.status, done.err) == (130, "phonecv: stopped\n")
 
 
+@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [program.PATIENCE])])
+def test_under_torchrun_the_first_process_speaks_at_once(
+    rank: str, waits: list[float], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(program.time, "sleep", slept.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    raising(monkeypatch, UserError("no such thing"))
+    done = run("models")
+    assert (done.status, done.err) == (2, "phonecv: error: no such thing\n")
+    assert slept == waits
+    raising(monkeypatch, KeyboardInterrupt())
+    assert bool(run("models").err) == (rank == "0")
+
+
+@pytest.mark.slow
+def test_torchrun_without_its_traceback(tmp_path: Path) -> None:
+    words = ["-m", "phonecv.torchrun", "--nproc-per-node=2", "-m", "phonecv", "train", "finetune"]
+    done = subprocess.run(
+        [sys.executable, *words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if "OMP_NUM_THREADS" not in line and "****" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"phonecv: error: {tmp_path / 'none'}: no such folder; ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_takes_away_what_was_being_written(
     number: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 from cyclopts import App, Parameter
@@ -104,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if debug:
             raise
-        _complain(f"stopped by {stop}" if isinstance(stop, Stopped) else "stopped", kind="")
+        if _first_of_machine():
+            _complain(f"stopped by {stop}" if isinstance(stop, Stopped) else "stopped", kind="")
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         # The interpreter flushes stdout once more when it ends; that must not fail a second time.
@@ -114,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = explain(error, tokens)
         if debug or message is None:
             raise
+        if not _first_of_machine():
+            # The first has the same to say, and torchrun then ends the others; what only this one met comes late.
+            time.sleep(PATIENCE)
         _complain(message)
         return 2
     finally:
@@ -168,6 +173,15 @@ _MENDABLE = frozenset(
         errno.EROFS,
     }
 )
+
+
+#: Seconds that the other processes of torchrun leave to the first to tell what all of them have met.
+PATIENCE = 15.0
+
+
+def _first_of_machine() -> bool:
+    """Whether this process is alone, or the first of those that torchrun has started on this machine."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _before_torch() -> None:
