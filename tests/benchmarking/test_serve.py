@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -30,7 +31,7 @@ from phonecv.benchmarking import serve as serve_module
 from phonecv.benchmarking import tls
 from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_figures import MAX_BYTES
-from phonecv.benchmarking.page_models import open_models
+from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer, serve
 from phonecv.errors import UserError
 
@@ -114,6 +115,26 @@ def test_the_page_and_everything_it_names_is_there(site: Site) -> None:
     assert {"app.js", "style.css", "picture.js", "look.js", "words.js", "frame.js", "engines.js"} <= set(names)
 
 
+PAGE_MODEL = PageModel(Path("m.onnx"), "m.onnx", "onnx", "", {})
+
+
+@pytest.mark.parametrize(
+    ("record", "title", "third"),
+    [
+        ({}, "m.onnx", "great white shark"),  # the page takes the names if there are a thousand outputs
+        ({"model": "mobileone_s0", "num_classes": 1000, "classes": None}, "mobileone_s0, float32", "great white shark"),
+        ({"model": "emo_1m", "num_classes": 3, "precision": "int8"}, "emo_1m, int8", None),
+        ({"num_classes": 3, "classes": ["a", "b", "c"]}, "m.onnx", "c"),
+        ({"task": "detect", "num_classes": 1000}, "m.onnx", None),
+    ],
+)
+def test_the_page_calls_classes_as_predict_does(record: dict[str, Any], title: str, third: str | None) -> None:
+    model = dataclasses.replace(PAGE_MODEL, record=record)
+    classes = model.classes()
+    assert model.title() == title
+    assert (None if classes is None else classes[2]) == third
+
+
 def test_what_the_page_is_told_about_a_file(site: Site, model: Path) -> None:
     config = json.loads(site.get("config.json").body)
     (told,) = config["files"]
@@ -121,6 +142,7 @@ def test_what_the_page_is_told_about_a_file(site: Site, model: Path) -> None:
     assert (told["name"], told["format"], told["bytes"], told["input_size"]) == ("signs.onnx", "onnx", size, [32, 32])
     assert told["preprocessing"] == RECORD["preprocessing"]
     assert told["classes"] == ["stop", "go"]
+    assert told["title"] == "mobileone_s0, float32"
     assert told["test"] == {"url": "tests/0.png", "outputs": [[0.25, -1.5]]}
     assert site.get(told["url"]).body == model.read_bytes()
     assert site.get("tests/0.png").body == (site.folder / "signs.test.png").read_bytes()

@@ -46,6 +46,7 @@ class PageModel:
         test = {"url": f"tests/{number}.png", "outputs": self.outputs} if self.picture else None
         return {
             "name": self.name,
+            "title": self.title(),
             "url": f"models/{number}",
             "format": self.format,
             "bytes": self.path.stat().st_size,
@@ -57,9 +58,25 @@ class PageModel:
             "input_size": list(size),
             "baked": record.get("input_range") == "pixels 0..255",
             "preprocessing": (preprocessing_of(record) or Preprocessing()).to_dict(),
-            "classes": record.get("classes"),
+            "classes": self.classes(),
             "test": test,
         }
+
+    def title(self) -> str:
+        """Network and precision for the page; the file's own name where its record does not say."""
+        model, precision = self.record.get("model"), self.record.get("precision", "float32")
+        return f"{model}, {precision}" if model else self.name
+
+    def classes(self) -> list[str] | None:
+        """A name for every output of a classifier, as `predict` has them; None where only numbers are known."""
+        from phonecv.class_mapping import IMAGENET_CLASSES, imagenet_names
+
+        record = self.record
+        if record.get("classes"):
+            return list(record["classes"])
+        # The page takes them only if the file has as many outputs.
+        taken = record.get("task", "classify") == "classify" and record.get("num_classes") in (None, IMAGENET_CLASSES)
+        return list(imagenet_names()) if taken else None
 
 
 def open_models(sources: Sequence[str | Path]) -> list[PageModel]:

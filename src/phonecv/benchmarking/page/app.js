@@ -12,8 +12,8 @@ async function start() {
   showDevice(device);
   const possible = ways(device);
   choices("files", config.files.map((file) => ({
-    label: file.name,
-    small: `${(file.bytes / 1e6).toFixed(1)} MB, ${RUNTIMES[file.format]}, ${file.precision}`,
+    label: `${file.title}, ${RUNTIMES[file.format]}`,
+    small: `${file.name}, ${(file.bytes / 1e6).toFixed(1)} MB`,
     checked: true,
   })));
   const emulated = device.gpu?.kind === "software";

@@ -1,6 +1,6 @@
 // Naming what a photo or the camera shows.
 
-import { openFile, prepare, sides } from "./bench.js";
+import { openFile, prepare, RUNTIMES, sides } from "./bench.js";
 import { readPixels } from "./picture.js";
 import { figure, reason, wayName } from "./words.js";
 
@@ -22,7 +22,7 @@ function after(action) {
 export function startLooking(config, device) {
   const files = config.files.filter((file) => file.task === "classify");
   const select = element("network");
-  files.forEach((file, number) => select.append(new Option(file.name, number)));
+  files.forEach((file, number) => select.append(new Option(`${file.title}, ${RUNTIMES[file.format]}`, number)));
   if (!files.length) {
     element("look").parentElement.hidden = true;
     return;
@@ -136,12 +136,13 @@ function showSeen(pixels, engine) {
 function showGuesses(logits, classes) {
   const top = Math.max(...logits);
   const shares = Array.from(logits, (value) => Math.exp(value - top));
+  const names = classes?.length === logits.length ? classes : null; // those of a file without a record are a guess
   const total = shares.reduce((sum, value) => sum + value, 0);
   const order = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, 5);
   element("guesses").replaceChildren(...order.map((index) => {
     const line = document.createElement("li"), share = `${((100 * shares[index]) / total).toFixed(1)} %`;
     line.style.setProperty("--share", share.replace(" ", ""));
-    for (const text of [classes?.[index] ?? `class ${index}`, share]) {
+    for (const text of [names?.[index] ?? `class ${index}`, share]) {
       line.append(Object.assign(document.createElement("span"), { textContent: text }));
     }
     return line;
