@@ -22,6 +22,7 @@ from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer
 from phonecv.data.reading import eval_transform
+from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
@@ -236,7 +237,10 @@ def test_wrong_outputs_are_not_timed(models: list[PageModel], tmp_path: Path) ->
 def test_a_file_that_does_not_open_is_said(models: list[PageModel], tmp_path: Path) -> None:
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"not a network" * 10)
-    with served([*open_models([bad]), models[0]], tmp_path) as server, Browser() as browser:
+    with pytest.raises(UserError, match="is not a LiteRT file"):
+        open_models([bad])  # the computer looks first
+    spoilt = PageModel(bad, bad.name, "litert", "0" * 64, {})
+    with served([spoilt, models[0]], tmp_path) as server, Browser() as browser:
         ready(browser, server.address())
         report = time_all(browser, tmp_path)
     assert {item["file"] for item in report["failed"]} == {"bad.tflite"}
