@@ -98,6 +98,10 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "state_dict": wrapped(LIVE, "net."),
         "callbacks": {"EMA{'decay': 0.99}": {"ema_state_dict": wrapped(AVERAGE, "net.")}, "Timer": {"start": 3}},
     },
+    "Lightning's SWA": {
+        "state_dict": wrapped(LIVE, "net."),
+        "callbacks": {"StochasticWeightAveraging": {"n_averaged": 2, "average_model_state": wrapped(AVERAGE, "net.")}},
+    },
     "average in a module": {"state_dict": {**wrapped(LIVE, "model."), **wrapped(AVERAGE, "model_ema.module.")}},
     "average beside it": {**LIVE, **wrapped(AVERAGE, "ema."), "ema.n_averaged": COUNT},
     "ultralytics": {"epoch": 3, "model": LIVE, "ema": AVERAGE, "updates": 8, "best_fitness": torch.tensor(0.7)},

@@ -15,6 +15,7 @@ import io
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
@@ -229,7 +230,9 @@ def run(
         Refused: it asks for anything else, or is not a well-formed pickle.
     """
     try:
-        return Machine(size, names, persistent).run(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools decodes names, and Python warns of odd escapes in them
+            return Machine(size, names, persistent).run(stream)
     except Refused:
         raise
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -20,7 +20,8 @@ LIVE_KEYS = (
 )  # fmt: skip
 EMA_KEYS = (
     "net_E", "net_ema", "state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "model_ema_state_dict",
-    "ema_model_state_dict", "params_ema", "averaged_model", "average_model", "swa_model", "swa_state_dict",
+    "ema_model_state_dict", "params_ema", "averaged_model", "average_model", "average_model_state",
+    "swa_model", "swa_state_dict",
 )  # fmt: skip
 
 #: Names of modules that say that what is in them is an average.
