@@ -69,7 +69,7 @@ def test_the_standard_error_is_that_of_repeated_samples() -> None:
     assert standard_error(0.9 * 66, 66) == pytest.approx(shares.std(), rel=0.03)
     # All right is not certain: half a picture is taken as wrong.
     for right in (0, 66):
-        assert standard_error(right, 66) == pytest.approx(100 * math.sqrt(0.5 * 65.5) / 66)
+        assert standard_error(right, 66) == pytest.approx(100 * math.sqrt(0.5 * 65.5 / 66) / 66)
     assert standard_error(0, 0) == 0
 
 
