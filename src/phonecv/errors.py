@@ -16,7 +16,8 @@ class UserError(Exception):
 
 def nearest(name: str, options: Iterable[str]) -> str:
     """The option nearest to `name`, or an empty string if none is near."""
-    return next(iter(difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)), "")
+    # The comparison takes the square of the length, and no option is that long.
+    return next(iter(difflib.get_close_matches(name[:200], list(options), n=1, cutoff=0.5)), "")
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

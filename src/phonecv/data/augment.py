@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from phonecv.errors import UserError, did_you_mean
+from phonecv.text import quoted
 
 _ERASING_MODES = ("pixel", "rand", "const")
 _INTERPOLATIONS = ("random", "bilinear", "bicubic")
@@ -80,12 +81,12 @@ class AugmentConfig:
 def _check_policy(text: str) -> None:
     policy, *parts = text.split("-")
     if policy not in _POLICIES:
-        problem = f"unknown policy {policy!r}{did_you_mean(policy, _POLICIES)}"
+        problem = f"unknown policy {quoted(policy)}{did_you_mean(policy, _POLICIES)}"
     elif strange := [part for part in parts if not re.fullmatch(_POLICIES[policy], part)]:
-        problem = f"unknown part {strange[0]!r}"
+        problem = f"unknown part {quoted(strange[0])}"
     else:
         return
     raise UserError(
-        f"augment.auto_augment {text!r} is not understood: {problem}; known policies: {', '.join(_POLICIES)},"
+        f"augment.auto_augment {quoted(text)} is not understood: {problem}; known policies: {', '.join(_POLICIES)},"
         " for instance rand-m9-mstd0.5-inc1, original-mstd0.5, augmix-m5-w4-d2"
     )
