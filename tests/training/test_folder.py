@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from phonecv.errors import UserError
 from phonecv.training import TrainConfig, engine, train
+from phonecv.training.state import PARTS, read_state
 from training.conftest import Configure
 
 resource = pytest.importorskip("resource", reason="no limits on files there")
@@ -141,5 +144,33 @@ def test_a_run_folder_that_is_a_file(configure: Configure) -> None:
     with pytest.raises(UserError, match=r"nothing can be written to the run folder .*choose another --out"):
         train(config)
     config = configure(out="run/below")
-    with pytest.raises(UserError, match=r"nothing can be written to the run folder .*not a directory"):
+    with pytest.raises(UserError, match="run is not a folder$"):
         train(config)
+
+
+def test_damaged_states_are_explained(tmp_path: Path) -> None:
+    good = {"format": 1, "progress": {"epoch": 1}, **dict.fromkeys(PARTS, 1), "net": {"a": torch.ones(50)}}
+    torch.save(good, tmp_path / "state.pt")
+    data = (tmp_path / "state.pt").read_bytes()
+    assert read_state(tmp_path) is not None
+    generator = random.Random(0)
+    damaged = [data[: generator.randrange(len(data))] for _ in range(40)]
+    for _ in range(160):
+        flipped = bytearray(data)
+        for _ in range(generator.randrange(1, 8)):
+            flipped[generator.randrange(len(data))] = generator.randrange(256)
+        damaged.append(bytes(flipped))
+    refused = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about protocols of pickle
+        for content in damaged:
+            (tmp_path / "state.pt").write_bytes(content)
+            try:
+                read_state(tmp_path)
+            except UserError:
+                refused += 1
+    assert refused > 100
+    for other in (1, None, [1], "x", torch.ones(2), {"progress": 3}, {"progress": {"x": 1}}, {"progress": {}}):
+        torch.save(other, tmp_path / "state.pt")
+        with pytest.raises(UserError, match="the resume state"):
+            read_state(tmp_path)

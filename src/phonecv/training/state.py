@@ -5,9 +5,9 @@ All random numbers follow from (seed, step, rank) or (seed, epoch, index), so on
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,6 +18,12 @@ from phonecv.training.folder import check_still_there
 
 FILE = "state.pt"
 FORMAT = 1
+#: What every state holds beside the format and the progress.
+PARTS = frozenset({"threads", "net", "optimizer", "ranks", "rows", "seconds"})
+#: What torch's reader raises about damaged bytes, and what other content leads to.
+_DAMAGED = (
+    OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, UnpicklingError
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -69,11 +75,28 @@ def read_state(folder: Path) -> tuple[dict[str, Any], Progress] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         progress = Progress(**state.pop("progress"))
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        missing = PARTS - state.keys()
+    # What torch's reader raises about damaged bytes, and what other content leads to.
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        UnpicklingError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
-            f"the resume state {path} cannot be read ({str(error).splitlines()[0][:200]});"
+            f"the resume state {path} cannot be read ({reason});"
             " move it away to start this run from the beginning, or choose another run.out"
         ) from error
+    if missing:
+        raise UserError(
+            f"the resume state {path} lacks {', '.join(sorted(missing))}; move it away to start this run from the"
+            " beginning, or choose another run.out"
+        )
     if state.pop("format", None) != FORMAT:
         raise UserError(f"the resume state {path} is from another version of phonecv; choose another run.out")
     return state, progress
