@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,9 +21,10 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def commands() -> list[list[str]]:
+def commands(pages: Sequence[Path] = PAGES) -> list[list[str]]:
+    """The words of every `phonecv` command in the shell blocks of the pages, without "phonecv"."""
     found = []
-    for page in PAGES:
+    for page in pages:
         for line in "".join(blocks(page, "sh")).splitlines():
             words = shlex.split(line, comments=True)
             if "phonecv" in words:
