@@ -58,7 +58,9 @@ CHANGED = {
     "data.size=400 data.longest=666": "data.size=64 data.longest=96",
 }
 
-_ONE_STEP = "schedule.epochs=1 schedule.warmup_epochs=0 schedule.epoch_steps=1 data.batch_size=3 data.workers=0"
+_ONE_STEP = (
+    "schedule.epochs=1 schedule.warmup_epochs=0 data.passes=1 schedule.epoch_steps=1 data.batch_size=3 data.workers=0"
+)
 
 #: Verb -> what is added, to make it short.
 ADDED = {
@@ -79,6 +81,8 @@ def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             family = {"emo": "emo_1m", "emov2": "emov2_1m", "mobileone": "mobileone_s0"}[record.family]
             config = {**record.config, **TINY[family]}
             config["widths"] = (*config["widths"][:3], config["widths"][3] + 16 * place)  # told apart by their shapes
+            if "se_pairs" in config:
+                config["se_pairs"] = (0, 0, 1, 1)
             size = {224: 64, 256: 64, 512: 96}.get(record.preprocessing.size, 64)
             patch.setitem(
                 MODELS, name, replace(record, config=config, preprocessing=replace(record.preprocessing, size=size))
@@ -98,8 +102,8 @@ def networks(small_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     model = phonecv.create_model("emov2_1m", num_classes=3)
-    model.class_names, model.preprocessing = CLASSES, Preprocessing(size=32, crop=1.0)
-    phonecv.save_checkpoint(settle(model, size=32), folder / "classifier.safetensors")
+    model.class_names, model.preprocessing = CLASSES, Preprocessing(size=64, crop=1.0)
+    phonecv.save_checkpoint(settle(model, size=64), folder / "classifier.safetensors")
     backbone = folder / "classifier.safetensors"
     detector = phonecv.create_detector("ssdlite320", "emov2_1m", num_classes=3, weights=backbone, options={"size": 64})
     detector.class_names = ("ball", "box", "cat")
@@ -107,6 +111,8 @@ def networks(small_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> P
     segmenter = phonecv.create_segmenter("semantic_fpn", "emov2_1m", num_classes=3, weights=backbone)
     segmenter.class_names = ("floor", "box", "ball")
     phonecv.save_checkpoint(segmenter.eval(), folder / "segmenter.safetensors")
+    fused = phonecv.fuse(settle(phonecv.create_model("mobileone_s0"), size=64))
+    phonecv.save_checkpoint(fused, folder / "mobileone_s0.pth", layout="apple")
     for name, file, layout in (
         ("mobileone_s0", "mobileone_s0.pth.tar", "apple"),
         ("mobileone_s0", "mobileone_s0_unfused.pth.tar", "apple"),
@@ -126,8 +132,12 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
     def enter(page: str) -> None:
         monkeypatch.chdir(tmp_path)
-        for name in ("photos", "signs", "signs-test"):
+        for name in ("photos", "signs"):
             shutil.copytree(pictures, name)
+        for index, file in enumerate(sorted((pictures / "val").rglob("*.png"))):
+            path = Path("signs-test", *file.parts[-3:])  # other pictures of the same classes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise(seed=index).save(path)
         for split in ("train", "val"):  # ImageNet's folders
             for name, wnid in zip(CLASSES, ("n01440764", "n01443537", "n01484850"), strict=True):
                 shutil.copytree(pictures / split / name, Path("imagenet", split, wnid))
@@ -139,12 +149,13 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
                     image.convert("RGB").save(f"{folder}/{index}.{'jpg' if folder == 'holiday' else 'png'}")
         shutil.copy("holiday/0.jpg", "photo.jpg")
         write_labels(Path("streets"))
-        for folder in ("coco",) if page == "segmentation.md" else ("cells", "coco"):
-            for seed, split in enumerate(("train", "val", "test")):
-                write_scenes(Path(folder), 4, seed, split=split)
-                noise((64, 96), seed).save(f"{folder}/images/{split}/001.png")  # it shows nothing: alike in all
         if page == "segmentation.md":
             write_labels(Path("cells"), images="images/{split}", counts={"training": 4, "validation": 3})
+        else:
+            for folder in ("cells", "coco"):
+                for seed, split in enumerate(("train", "val", "test")):
+                    write_scenes(Path(folder), 4, seed, split=split)
+                    noise((64, 96), seed).save(f"{folder}/images/{split}/001.png")  # it shows nothing: alike in all
         if page == "data.md":  # of both kinds
             for picture in sorted(Path("cells/images").rglob("*.png")):
                 with Image.open(picture) as image:
@@ -156,8 +167,12 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
             Path("runs", run).mkdir(parents=True)
             for suffix in (".safetensors", ".json"):
                 shutil.copy(networks / f"{file}{suffix}", f"runs/{run}/best{suffix}")
-        for file in (*networks.glob("*.pth*"), *networks.glob("photos.onnx*")):
+        for file in networks.glob("*.pth*"):
             shutil.copy(file, file.name)
+        if page != "deploy.md":  # which makes it
+            for file in networks.glob("photos.onnx*"):
+                shutil.copy(file, file.name)
+        Path("my-recipe.yaml").write_text("model:\n  name: emo_1m\nschedule:\n  epochs: 3\n")
         shutil.copytree(networks, "int8")
         write_film(Path("walk.mp4"), 2)
         write_results(Path("detections.json"), Path("coco/annotations/instances_val.json"))

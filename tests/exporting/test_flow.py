@@ -334,6 +334,16 @@ def test_the_training_form_of_a_fused_network_is_refused(
         export(phonecv.fuse(network), tmp_path / "m.fake", form="training")
 
 
+def test_a_size_too_small_to_be_left_free_is_refused(
+    tmp_path: Path, network: VisionModel, use: Callable[[Exporter], None]
+) -> None:
+    use(fake())
+    with pytest.raises(
+        UserError, match=r"at least 33 x 33, this network has 32 x 48; give a larger size \(--size 64\)"
+    ):
+        export(network, tmp_path / "m.fake", size=(32, 48), dynamic_size=True)
+
+
 def test_what_a_format_cannot_hold_is_refused_with_its_reason(
     tmp_path: Path, network: VisionModel, use: Callable[[Exporter], None]
 ) -> None:

@@ -24,6 +24,7 @@ from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.record import check_size, describe, record_path
 from phonecv.exporting.targets import claimed, destination_of
+from phonecv.exporting.tracing import LEAST
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
 from phonecv.options import Count, checked
 from phonecv.preprocessing import DensePreprocessing
@@ -152,6 +153,11 @@ def export(
     _check_refused(exporter, network, decode)
     refuse_floating_point(network, precision)
     height, width = check_size(size, network)
+    if dynamic_size and min(height, width) < LEAST:
+        raise UserError(
+            f"a file of any size is traced with pictures of at least {LEAST} x {LEAST}, this network has"
+            f" {height} x {width}; give a larger size (--size 64), or leave dynamic_size (--any-size) out"
+        )
     pictures = check_pictures(images)
     tensor = as_input(pictures, network, height, width, bake=bake)
     example = tensor[:2]
