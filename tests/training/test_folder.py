@@ -144,7 +144,7 @@ def test_a_run_folder_that_is_a_file(configure: Configure) -> None:
     with pytest.raises(UserError, match=r"nothing can be written to the run folder .*choose another --out"):
         train(config)
     config = configure(out="run/below")
-    with pytest.raises(UserError, match="run is not a folder$"):
+    with pytest.raises(UserError, match=r"run is not a folder$"):
         train(config)
 
 
