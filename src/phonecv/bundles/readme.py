@@ -12,6 +12,7 @@ from phonecv.bundles.facts import input_of, kind_of, remark_of, task_of
 from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
 from phonecv.exporting.example import example_text
 from phonecv.exporting.formats import EXPORTERS
+from phonecv.text import printable
 
 
 def bundle_readme(contents: Contents) -> str:
@@ -26,7 +27,7 @@ def bundle_readme(contents: Contents) -> str:
         *_models(contents.records),
         *_readers(contents),
         *_test(contents),
-        f"## Licence of the weights\n\n{contents.licence}",
+        f"## Licence of the weights\n\n{contents.licence.replace('<', '&lt;')}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -38,10 +39,8 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for record in records:
         exporter = EXPORTERS[record["format"]]
         given = input_text(record)
-        parts.append(
-            f"## {record['file']}\n\n{exporter.title}, {record.get('precision', '')}, {record['bytes'] / 1e6:.2f} MB."
-            f" {_checked(record)}"
-        )
+        precision, size = _line(record.get("precision", "")), f"{record['bytes'] / 1e6:.2f} MB"
+        parts.append(f"## {record['file']}\n\n{exporter.title}, {precision}, {size}. {_checked(record)}")
         rows = [("in", f"`{given.name}`", given.shape, given.type, given.meaning)]
         rows += [("out", f"`{one.name}`", one.shape, one.type, one.meaning) for one in output_texts(record)]
         parts.append(_table(("", "name", "shape", "type", "meaning"), rows))
@@ -53,8 +52,11 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
             parts.append("H, W: any height and width; h, w follow from them.")
         if input_of(record)["layout"] == "RGB picture":
             parts.append("Core ML takes a picture (a CVPixelBuffer): round the values of the reader to bytes.")
-        steps = [f"**{step}**: {how}" for step, how in preparation(record)]
-        for title, lines in (("A picture becomes the input", steps), ("The outputs become a result", reading(record))):
+        steps = [f"**{step}**: {_line(how)}" for step, how in preparation(record)]
+        for title, lines in (
+            ("A picture becomes the input", steps),
+            ("The outputs become a result", [_line(step) for step in reading(record)]),
+        ):
             listed = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
             before = said.setdefault(listed, record["file"])
             parts.append(f"{title}:\n\n{listed}" if before == record["file"] else f"{title} as for {before}.")
@@ -63,12 +65,13 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _checked(record: Mapping[str, Any]) -> str:
     checked = record.get("checked") or {}
+    by = _line(checked.get("by", "its runtime"))
     if remark := remark_of(record):
-        return f"Run by {checked.get('by', 'its runtime')}, but nothing could be compared with PyTorch: {remark}."
+        return f"Run by {by}, but nothing could be compared with PyTorch: {_line(remark)}."
     if record.get("difference") is None or not checked:
         return "It was not run after it was written."
     return (
-        f"Run by {checked.get('by', 'its runtime')} on {checked.get('pictures')} pictures and compared with PyTorch:"
+        f"Run by {by} on {checked.get('pictures')} pictures and compared with PyTorch:"
         f" difference {record['difference']:.1e} of the largest output."
     )
 
@@ -91,7 +94,7 @@ def _readers(contents: Contents) -> list[str]:
             rows = [(f"`{readers.folder}/`", ", ".join(readers.served)) for readers in contents.readers]
             parts.append(_table(("folder", "for"), rows))
     if contents.unread:
-        lines = "\n".join(f"- {name}: {why}." for name, why in contents.unread.items())
+        lines = "\n".join(f"- {_line(name)}: {_line(why)}." for name, why in contents.unread.items())
         heading = "" if parts else "## Readers\n\n"
         parts.append(f"{heading}No readers for\n\n{lines}")
     return parts
@@ -114,9 +117,10 @@ def _test(contents: Contents) -> list[str]:
     if kind_of(contents.records[0]) and any(kind_of(one) != kind_of(contents.records[0]) for one in contents.records):
         rounding += " Files with another part of the decoding may differ at borders and between equal scores."
     example = _line(example_text(contents.records[0].get("test") or {}))
+    picture, through = _line(expected["picture"]), _line(expected["through"])
     return [
-        f"## Test\n\nGive the app `{expected['picture']}` ({expected['width']} x {expected['height']}, width x height)."
-        f" Through `{expected['through']}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}"
+        f"## Test\n\nGive the app `{picture}` ({expected['width']} x {expected['height']}, width x height)."
+        f" Through `{through}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}"
         + f" {example}"
         * bool(example),
         _table(header, rows) if rows else "Nothing is found in this picture.",
@@ -130,4 +134,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _line(text: object) -> str:
     """On one line, and no HTML."""
-    return " ".join(str(text).split()).replace("<", "&lt;")
+    return printable(" ".join(str(text).split())).replace("<", "&lt;")

@@ -1,0 +1,55 @@
+"""Pages of bundles whose records hold other people's markup: shown as text, wherever it stands."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from phonecv.bundles.contents import Contents
+from phonecv.bundles.page import bundle_page
+from phonecv.bundles.readme import bundle_readme
+
+EVIL = "</script><script>alert('x')</script>\"&\u202e"
+
+
+class Tags(HTMLParser):
+    """The names of all tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+
+def contents(folder: Path) -> Contents:
+    record: dict[str, Any] = {
+        "task": "classify", "model": EVIL, "form": EVIL, "num_classes": 2, "classes": [EVIL, "b"], "format": "onnx",
+        "input_size": [32, 32], "input_range": EVIL, "outputs": ["logits", EVIL], "precision": EVIL, "file": "a.onnx",
+        "preprocessing": {"size": 32, "crop": 1.0, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
+        "difference": 1e-6, "checked": {"by": EVIL, "difference": 1e-6, "agreement": 1.0, "pictures": 1}, "bytes": 5,
+        "report": {"input": {"name": EVIL, "layout": EVIL, "type": EVIL}, EVIL: [EVIL, {EVIL: EVIL}]},
+    }  # fmt: skip
+    expected = {
+        "picture": EVIL, "width": 3, "height": 3, "through": EVIL,
+        "best": [{"label": 0, "name": EVIL, "probability": 1.0}],
+    }  # fmt: skip
+    return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, EVIL)
+
+
+def test_the_page(tmp_path: Path) -> None:
+    page = bundle_page(contents(tmp_path))
+    tags = Tags()
+    tags.feed(page)
+    assert "script" not in tags.found
+    assert "alert(&#x27;x&#x27;)" in page
+    assert "\u202e" not in page
+
+
+def test_the_readme(tmp_path: Path) -> None:
+    page = bundle_readme(contents(tmp_path))
+    assert "<script" not in page
+    assert "alert('x')" in page
