@@ -52,3 +52,20 @@ def test_the_small_recipes_promise_what_was_measured(recipe: str, part: str, run
     measured = TRAININGS[part]["runs"][run]
     assert f"# Time: {measured['seconds']:.0f} s" in text
     assert f"# Score: {told.format(measured['figures'][figure])}" in text
+
+
+@pytest.mark.parametrize(
+    ("recipe", "part", "run", "net", "told"),
+    [
+        ("probe", "pets", "probe", "net", "{:.1f} % of 66"),
+        ("finetune", "pets", "finetune", "net", "{:.1f} % of 66"),
+        ("segment_small", "own_maps", "segment_small", "ema", "mIoU {:.1f} of"),
+    ],
+)
+def test_the_recipes_for_ones_own_pictures_promise_the_last_epoch(
+    recipe: str, part: str, run: str, net: str, told: str
+) -> None:
+    text = (ROOT / "src" / "phonecv" / "training" / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    measured = TRAININGS[part]["runs"][run]
+    assert f"# Time: {measured['seconds']:.0f} s on a busy machine ({measured['processor_seconds']:.0f} s of" in text
+    assert f"# Score: {told.format(measured['last_scores'][net])}" in text
