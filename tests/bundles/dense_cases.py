@@ -102,7 +102,7 @@ def made(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
         format="onnx",
         dynamic_size=case.free,
         report={"input": {"layout": case.layout}},
-        test={"outputs": shapes},
+        test={"picture": f"{path.stem}.test.png", "outputs": shapes},
     )
     write_json(record_path(path), record)
 
