@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import phonecv
 from conftest import TINY
 from phonecv import catalog, load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.cli.app import main
+from phonecv.data.folder import read_split
 from phonecv.errors import UserError
 from phonecv.inspection import describe
 from phonecv.models import VisionModel
 from phonecv.prediction import predict
 from phonecv.training import TrainConfig, engine, load_config, train
 from phonecv.training.interrupt import Interrupted
+from phonecv.training.start import follow_classes
 from phonecv.weights.translate import from_phonecv
 from training.conftest import DENSE, SEGMENTERS, SMALL, SMALL_DENSE
 
@@ -186,3 +189,34 @@ def test_a_network_that_was_named_must_fit_its_file(pictures: Path, tmp_path: Pa
     assert config.model.name == "emov2_2m"
     with pytest.raises(UserError, match="holds weights of mobileone of its own size, the network is emov2_2m"):
         Classification(config).network()
+
+
+def test_the_classifier_follows_the_datas_classes(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listing = read_split(pictures, "train")
+    picture = torch.rand(2, 3, 64, 64)
+    own = ("zebra", *(name.upper() for name in reversed(listing.classes)))  # one the data does not have
+    net = settled("emov2_1m", classes=len(own))
+    net.class_names = own
+    before = net(picture)
+    follow_classes(net, listing)
+    places = [own.index(name.upper()) for name in listing.classes]
+    torch.testing.assert_close(net(picture), before[:, [*places, 0]])
+    follow_classes(net, replace(listing, classes=own))  # named alike: nothing is moved
+    torch.testing.assert_close(net(picture), before[:, [*places, 0]])
+
+
+def classifier(net: VisionModel) -> torch.Tensor:
+    return net.state_dict()[f"{net.classifier_name}.weight"]
+
+
+def test_a_classifier_of_other_classes_starts_fresh(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listing = read_split(pictures, "train")
+    net = settled("mobileone_s0", classes=len(listing.classes))
+    rows = classifier(net).clone()
+    follow_classes(net, listing)  # it knows no names: nobody can tell
+    assert torch.equal(classifier(net), rows)
+    net.class_names = ("cat", *listing.classes[1:])
+    with caplog.at_level("WARNING", "phonecv"):
+        follow_classes(net, listing)
+    assert not torch.equal(classifier(net), rows)
+    assert "the weights' classes (cat, " in caplog.text

@@ -23,7 +23,7 @@ from phonecv.training.features import FeatureData, Pictures, ProbeTask, kept_vie
 from phonecv.training.listings import read_data
 from phonecv.training.loaders import SplitData
 from phonecv.training.optim import freeze
-from phonecv.training.start import starting_form
+from phonecv.training.start import follow_classes, starting_form
 from phonecv.training.task import ClassifyTask, DistillTask, Task
 from phonecv.training.teacher import load_teacher
 from phonecv.training.world import World
@@ -71,6 +71,7 @@ class Classification:
         if wanted.weights is not None:
             form = starting_form(wanted.weights)
             net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
+            follow_classes(net, self.train)
         net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
         net.preprocessing = preprocessing_for(self.config, net.preprocessing)
         freeze(net, wanted.freeze, net.get_classifier())
