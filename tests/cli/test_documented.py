@@ -38,7 +38,7 @@ LEFT_OUT = {
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill finetune --teacher timm:resnet50 --teacher-weights pretrained": "timm fetches the teacher",
     "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; test_dense_opening.py has one",
-    "quantize runs/cells/best.safetensors": "needs a detector that is sure of something; quantization/test_dense.py has one",
+    "quantize runs/cells/best.safetensors": "wants a detector sure of something, as test_dense.py has",
     "samples scenes": "draws hundreds of pictures; test_samples.py writes a few",
     "samples digits": "draws thousands of pictures; test_samples.py writes a few",
 }
