@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,19 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "mobileone_s0": {"depths": (1, 1, 2, 1), "widths": (16, 24, 32, 48)},
 }
+
+
+def mostly_long(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Parameters of a test that takes seconds: all but `kept` are marked `long`.
+
+    What is kept has to show by itself whatever the others would, one family or head apart.
+    """
+    cases = list(cases)
+    assert all(case in cases for case in kept), kept
+    return [
+        case if case in kept else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)
+        for case in cases
+    ]
 
 
 def extract(archive: tarfile.TarFile, folder: Path) -> None:

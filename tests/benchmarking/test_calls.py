@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarking.conftest import Small
+from conftest import mostly_long
 from phonecv.benchmarking.calls import Call, difference, tiled
 from phonecv.benchmarking.onnx_calls import onnxruntime_call, openvino_call
 from phonecv.benchmarking.torch_calls import torch_call
@@ -17,7 +18,7 @@ from phonecv.compile import compile_for_inference
 from phonecv.errors import UserError
 
 
-@pytest.fixture(params=["mobileone", pytest.param("emov2", marks=pytest.mark.slow)])
+@pytest.fixture(params=mostly_long(("mobileone", "emov2"), "mobileone"))
 def small(request: pytest.FixtureRequest) -> Small:
     return request.getfixturevalue(request.param)
 

@@ -13,6 +13,7 @@ import pytest
 
 import phonecv
 from benchmarking.conftest import SIZE, Small
+from conftest import mostly_long
 from phonecv.benchmarking.calls import Call, difference, tiled
 from phonecv.benchmarking.exported import write_for_timing
 from phonecv.benchmarking.native_calls import executorch_call, litert_call, ncnn_call
@@ -47,7 +48,7 @@ def write(mobileone: Small, tmp_path_factory: pytest.TempPathFactory) -> Write:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", list(CALLS))
+@pytest.mark.parametrize("format", mostly_long(CALLS, "ncnn", "litert"))
 def test_outputs_at_any_batch(format: str, write: Write, mobileone: Small) -> None:
     path = write(format, "float32")
     for batch in (1, 5):
@@ -80,6 +81,7 @@ def test_memory_is_measured_without_torch(format: str, write: Write) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(bool(EXPORTERS["ncnn"].missing()), reason="ncnn is not installed")
 def test_the_whole_way_from_a_network(mobileone: Small, tmp_path: Path) -> None:

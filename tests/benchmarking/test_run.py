@@ -27,6 +27,7 @@ from phonecv.benchmarking.worker import Candidate, Job
 from phonecv.errors import UserError
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_figures_agree_with_each_other_and_with_the_files(mobileone: Small, emov2: Small, tmp_path: Path) -> None:
     models = [str(mobileone.checkpoint), str(emov2.checkpoint)]

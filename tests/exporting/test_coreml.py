@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, coreml, export
 from phonecv.exporting.checks import same_winner
@@ -25,6 +25,7 @@ from phonecv.exporting.deployable import Deployable, deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.perform import captured
 from phonecv.models.fusing import fuse
+from phonecv.segment.architectures import list_segmenters
 from settle import settle
 
 pytestmark = pytest.mark.skipif(bool(EXPORTERS["coreml"].missing()), reason="coremltools is not installed")
@@ -62,7 +63,14 @@ def compared(module: nn.Module, written: Written, images: torch.Tensor) -> tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "form"), [*((name, "deploy") for name in TINY), ("mobileone_s0", "training")])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    mostly_long(
+        [*((name, "deploy") for name in TINY), ("mobileone_s0", "training")],
+        ("mobileone_s0", "deploy"),
+        ("emov2_1m", "deploy"),
+    ),
+)
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) -> None:
     model = tiny(name)
     module, names = deployable(fuse(model) if form == "deploy" else model)
@@ -75,7 +83,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision_on_pictures(tmp_path: Path, name: str) -> None:
     module, names = deployable(fuse(tiny(name)), bake=True)
     record = {"input_range": "pixels 0..255", "preprocessing": {"mean": [0.5], "std": [0.2]}, "licence": "MIT"}
@@ -119,7 +127,7 @@ def test_weights_of_eight_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["deeplabv3", "pspnet", "semantic_fpn", "segformer", "unet"])
+@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "segformer"))
 def test_segmenters(tmp_path: Path, architecture: str) -> None:
     from phonecv.exporting.dense import dense_module
 

@@ -31,7 +31,7 @@ def here(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("format", "architecture"),
     [
-        ("executorch", "ssdlite320"),
+        pytest.param("executorch", "ssdlite320", marks=LONG),
         ("litert", "ssdlite320"),
         ("coreml", "ssdlite320"),
         pytest.param("openvino", "retinanet_fpn", marks=LONG),
@@ -68,9 +68,9 @@ def test_ncnn_refuses_before_any_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "architecture", "decode"),
     [
-        ("onnx", "ssdlite320", "final"),
+        pytest.param("onnx", "ssdlite320", "final", marks=LONG),
         ("onnx", "segformer", "raw"),
-        ("openvino", "ssdlite320", "final"),
+        pytest.param("openvino", "ssdlite320", "final", marks=LONG),
         ("ncnn", "ssdlite320", "boxes"),
         pytest.param("litert", "ssdlite320", "raw", marks=LONG),
         pytest.param("coreml", "ssdlite320", "raw", marks=LONG),

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import phonecv
+from conftest import mostly_long
 from detect.detectors import pictures
 from detect.scenes import CLASSES
 from exporting.dense_files import busy, busy_masks, pretend
@@ -26,6 +27,7 @@ from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.record import record_path
 from phonecv.inspection import describe
+from phonecv.segment.architectures import list_segmenters
 from phonecv.segment.runner import open_segmenter
 from phonecv.tasks import task_of
 from segment.tiny import tiny
@@ -243,6 +245,7 @@ def truth_of(detector: Detector, root: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     detector = busy("ssdlite320")
@@ -276,7 +279,7 @@ def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["segformer", "deeplabv3", "pspnet", "semantic_fpn", "unet"])
+@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "segformer"))
 def test_segmenters_as_onnx(tmp_path: Path, architecture: str) -> None:
     model = tiny(architecture, "mobileone_s0")
     images = pictures((64, 96), (128, 192), (60, 90))

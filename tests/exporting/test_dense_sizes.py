@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import mostly_long
 from detect.detectors import small
 from exporting.dense_files import busy, found_by
 from phonecv.dense import Prepared
@@ -19,6 +20,7 @@ from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.dense import dense_module, map_sizes, traceable
 from phonecv.exporting.dense_checks import compare_objects
 from phonecv.exporting.opening import open_session
+from phonecv.segment.architectures import list_segmenters
 from segment.tiny import tiny
 
 #: Batch, height, width: what no stride divides, a single pixel in the coarsest maps and several, wide and high ones.
@@ -80,7 +82,7 @@ def same_everywhere(path: Path, detector: Detector, decode: str) -> None:
 @pytest.mark.parametrize(
     ("architecture", "backbone", "decode"),
     [
-        ("ssdlite320", "mobileone_s0", "final"),
+        pytest.param("ssdlite320", "mobileone_s0", "final", marks=pytest.mark.long),
         ("retinanet_fpn", "mobileone_s0", "final"),
         ("retinanet_fpn", "mobileone_s0", "raw"),
         pytest.param("ssdlite320", "emov2_1m", "boxes", marks=pytest.mark.long),
@@ -94,6 +96,7 @@ def test_onnx(tmp_path: Path, architecture: str, backbone: str, decode: str) -> 
     same_everywhere(tmp_path / "a.onnx", detector, decode)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".xml", ".pt2"])
 def test_openvino_and_torch_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
@@ -109,7 +112,7 @@ def test_openvino_and_torch_export(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["deeplabv3", "pspnet", "semantic_fpn", "segformer", "unet"])
+@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "pspnet"))
 def test_segmenters(tmp_path: Path, architecture: str) -> None:
     model: Any = tiny(architecture, "mobileone_s0")
     for decode in ("raw", "final") if architecture == "segformer" else ("raw",):

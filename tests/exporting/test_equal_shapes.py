@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conftest import mostly_long
 from phonecv.exporting.formats import EXPORTERS, resolve
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import captured
@@ -49,7 +50,7 @@ def job() -> Job:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", EXPORTERS)
+@pytest.mark.parametrize("format", mostly_long(EXPORTERS, *(name for name in EXPORTERS if name != "executorch")))
 def test_no_two_share_a_weight(tmp_path: Path, job: Job, format: str) -> None:
     exporter = EXPORTERS[format]
     if exporter.missing():

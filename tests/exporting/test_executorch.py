@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import executorch as exporter
 from phonecv.exporting import export, open_exported
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-FAMILIES = [name if name == "mobileone_s0" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+FAMILIES = mostly_long(TINY, "mobileone_s0", "emov2_1m")
 
 
 @pytest.fixture(autouse=True)
@@ -255,6 +255,7 @@ def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_apples_network(shared_dir: Path, tmp_path: Path) -> None:
     result = export(shared_dir / "weights" / "mobileone_s0_apple_fused.pth", tmp_path / "s0.pte")

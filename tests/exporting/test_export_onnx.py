@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from exporting.small import tiny
 from phonecv.errors import UserError
 from phonecv.exporting import export, open_exported
@@ -45,10 +45,13 @@ def assert_close(got: np.ndarray, want: torch.Tensor) -> None:
     assert np.abs(got - want.numpy()).max() <= 1e-4 * max(1.0, want.abs().max().item())
 
 
-@pytest.mark.parametrize("form", ["deploy", "training"])
 @pytest.mark.parametrize(
-    "name", [name if name == "mobileone_s0" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
-)
+    ("name", "form"),
+    mostly_long(
+        [(name, form) for name in TINY for form in ("deploy", "training")],
+        ("mobileone_s0", "deploy"), ("mobileone_s0", "training"), ("emov2_1m", "deploy"),
+    ),
+)  # fmt: skip
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) -> None:
     model = tiny(name)
     result = export(model, tmp_path / "m.onnx", form=form)
@@ -65,7 +68,10 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form", "side"),
-    [*((name, "deploy", side) for name in TINY for side in (64, 256)), ("mobileone_s0", "training", 64)],
+    mostly_long(
+        [*((name, "deploy", side) for name in TINY for side in (64, 256)), ("mobileone_s0", "training", 64)],
+        ("emov2_1m", "deploy", 64),
+    ),
 )
 def test_one_file_serves_every_size(tmp_path: Path, name: str, form: str, side: int) -> None:
     """Traced where one window covers the last maps, and where several do."""
@@ -86,7 +92,7 @@ def test_one_file_serves_every_size(tmp_path: Path, name: str, form: str, side: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("emo_1m", {}), ("emov2_1m", {}), ("emo_1m", {"window": 0})],
+    mostly_long([("emo_1m", {}), ("emov2_1m", {}), ("emo_1m", {"window": 0})], ("emov2_1m", {})),
     ids=["emo", "emov2", "whole map"],
 )
 def test_a_dense_backbone_of_every_size(tmp_path: Path, name: str, options: dict[str, int]) -> None:
@@ -100,7 +106,7 @@ def test_a_dense_backbone_of_every_size(tmp_path: Path, name: str, options: dict
             assert_close(got, want)
 
 
-@pytest.mark.parametrize("name", ["mobileone_s0", pytest.param("emov2_1m", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", mostly_long(("mobileone_s0", "emov2_1m"), "mobileone_s0"))
 def test_half_precision(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     whole = export(model, tmp_path / "m.onnx")

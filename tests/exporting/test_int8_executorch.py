@@ -11,6 +11,7 @@ import pytest
 import torch
 from int8_jobs import FIRST, images, int8_job, signal_to_noise
 
+from conftest import mostly_long
 from phonecv.exporting.job import Job
 
 pytest.importorskip("executorch")
@@ -112,7 +113,7 @@ def test_relu6_is_part_of_its_convolution() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [FIRST, "emov2_1m"])
+@pytest.mark.parametrize("name", mostly_long([FIRST, "emov2_1m"], FIRST))
 def test_files_run_in_executorch(name: str, tmp_path: Path) -> None:
     from phonecv.exporting import executorch
 

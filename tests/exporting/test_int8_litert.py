@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from int8_jobs import FIRST, images, int8_job, signal_to_noise
 
+from conftest import mostly_long
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import captured
 
@@ -22,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-FAMILIES = [FIRST, pytest.param("emo_1m", marks=pytest.mark.slow), pytest.param("emov2_1m", marks=pytest.mark.slow)]
+FAMILIES = mostly_long([FIRST, "emo_1m", "emov2_1m"], FIRST)
 
 Float = Callable[[str], tuple[Job, Path]]
 

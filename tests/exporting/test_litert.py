@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.benchmarking.page_models import open_models
 from phonecv.cli import main
 from phonecv.errors import UserError
@@ -290,8 +290,8 @@ def test_the_report_is_by_operator_and_layer(mobileone: tuple[Job, Written]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(64, 64), (256, 160)])
-@pytest.mark.parametrize("name", ["emo_1m", "emov2_1m"])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.long), (256, 160)])
+@pytest.mark.parametrize("name", mostly_long(["emo_1m", "emov2_1m"], "emov2_1m"))
 def test_emo_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     job = job_of(tiny(name), *size)
     made = written(job, tmp_path)
@@ -307,7 +307,7 @@ def test_emo_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TINY))
+@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision(tmp_path: Path, name: str) -> None:
     job = job_of(tiny(name, widths=(32, 48, 64, 96)), 64, 64, precision="fp16")
     made = written(job, tmp_path)

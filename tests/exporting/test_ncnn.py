@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting import ncnn as exporter
@@ -80,7 +80,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TINY))
+@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
     sizes = {}
     for precision in ("float32", "fp16"):
@@ -307,7 +307,7 @@ def test_export_from_end_to_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "fp16"])
+@pytest.mark.parametrize("precision", mostly_long(["float32", "fp16"], "fp16"))
 def test_the_real_network_keeps_its_outputs(tmp_path: Path, shared_dir: Path, precision: str) -> None:
     path = tmp_path / "s0.param"
     images = shared_dir / "data" / "imagenet-samples"
@@ -319,7 +319,9 @@ def test_the_real_network_keeps_its_outputs(tmp_path: Path, shared_dir: Path, pr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["emo_1m", "emo_5m", "emov2_1m", "emov2_5m", "mobileone_s1", "mobileone_s4"])
+@pytest.mark.parametrize(
+    "name", mostly_long(["emo_1m", "emo_5m", "emov2_1m", "emov2_5m", "mobileone_s1", "mobileone_s4"], "emo_1m")
+)
 def test_whole_networks(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     job = job_of(settle(phonecv.create_model(name), size=128), 224, 224)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import export, open_exported
 from phonecv.exporting import openvino as exporter
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 #: With what XML and JSON want escaped.
 CARRIED = {"model": "any", "classes": ["a", "b", 'ß"<&\\\n']}
 
-FAMILIES = [name if name == "mobileone_s0" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+FAMILIES = mostly_long(TINY, "mobileone_s0", "emov2_1m")
 
 
 def tiny(name: str) -> VisionModel:

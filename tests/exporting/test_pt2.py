@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from exporting.small import tiny
 from phonecv.errors import UserError
 from phonecv.exporting import export, open_exported
@@ -28,7 +28,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_one_file_serves_every_size(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     result = export(model, tmp_path / "m.pt2", dynamic_size=True)
