@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
+from conftest import mostly_long
 from detect.detectors import BACKBONES, CLASSES, ONE_STAGE, pictures, scene, settled, small, total
 from phonecv.detect.base import Detector
 from phonecv.detect.boxes import SSD_STDS, UNIT_STDS, encode
@@ -290,7 +291,7 @@ def test_first_losses() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ONE_STAGE)
+@pytest.mark.parametrize("architecture", mostly_long(ONE_STAGE, "ssdlite320"))
 def test_a_few_pictures_are_learnt_by_heart(architecture: str) -> None:
     options = {"channels": 32} if architecture == "retinanet_fpn" else None
     detector = settled(small(architecture, "mobileone_s0", options=options)).train()

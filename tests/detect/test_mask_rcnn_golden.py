@@ -50,6 +50,7 @@ def test_published_1m() -> None:
     compare("v2_maskrcnn_1M", golden.arrays("v2_maskrcnn_1M"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_published_5m(shared_dir: Path) -> None:
     compare("v2_maskrcnn_5M", golden.arrays("v2_maskrcnn_5M", shared_dir / "golden" / "detection"))

@@ -154,6 +154,7 @@ def test_the_command_writes_and_checks(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "most"), [("fp16", FP16), pytest.param("int8-weights", 0.5, marks=pytest.mark.long)]

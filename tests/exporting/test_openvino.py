@@ -180,6 +180,7 @@ def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert difference(logits(model, images), runner(images).numpy()) < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_apples_network(shared_dir: Path, tmp_path: Path) -> None:
     result = export(shared_dir / "weights" / "mobileone_s0_apple_fused.pth", tmp_path / "s0.xml")

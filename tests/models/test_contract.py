@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.benchmarking import count_cost, count_parameters
 from phonecv.catalog import MODELS
 from phonecv.errors import UserError
@@ -25,6 +25,8 @@ from settle import settle
 #: The smallest member of each family, and the one with squeeze-excite: for what does not depend on the size.
 FAMILIES = ["emo_1m", "emov2_1m", "mobileone_s0", "mobileone_s4"]
 NAMES = [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+#: For what another size could hardly break, and takes long at full size.
+LARGER_LONG = mostly_long(MODELS, *FAMILIES)
 
 
 def tiny(name: str) -> VisionModel:
@@ -63,7 +65,7 @@ def test_catalog_counts_are_true(name: str) -> None:
         assert deployed.flops == record.deploy_flops
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_LONG)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (97, 61), (33, 130)])
 def test_any_size_gives_logits_and_features(name: str, height: int, width: int) -> None:
     model = settled(name)
@@ -90,7 +92,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         assert torch.isfinite(parameter.grad).all(), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_LONG)
 def test_deploy_form_agrees_and_keeps_what_the_model_carries(name: str) -> None:
     model = settled(name)
     model.class_names = tuple(f"class {i}" for i in range(12))
@@ -108,7 +110,7 @@ def test_deploy_form_agrees_and_keeps_what_the_model_carries(name: str) -> None:
     assert count_parameters(fused) < count_parameters(model)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_LONG)
 def test_state_goes_through_a_file_into_a_network_of_the_same_name(name: str) -> None:
     for model in (settled(name), fuse(settled(name))):
         file = io.BytesIO()

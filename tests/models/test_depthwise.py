@@ -139,6 +139,7 @@ def test_the_operator_is_well_made() -> None:
     library.opcheck(weight_gradient, (grad, x, 5, 2))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_compiled_without_a_break() -> None:
     conv, _ = pair()

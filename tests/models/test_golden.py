@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mostly_long
 from models.reference import FILES, golden_input, golden_model, load_golden, official_name, rule
 from phonecv.models.fusing import form_difference, fuse
 
@@ -21,6 +22,11 @@ def marked(files: list[str]) -> list[object]:
     fast = ("1M", "abl", "s0", "s4")
     slow = pytest.mark.slow
     return [file if any(word in file for word in fast) else pytest.param(file, marks=slow) for file in files]
+
+
+def small(files: list[str]) -> list[object]:
+    """The small members and variants; the others are `long`, for what their logits do not show already."""
+    return mostly_long(files, *(file for file in files if any(word in file for word in ("1M", "abl", "s0", "s4"))))
 
 
 def sizes_of(file: str) -> list[str]:
@@ -61,7 +67,7 @@ def test_logits_and_features(file: str) -> None:
             np.testing.assert_allclose(flat, arrays[f"stage{i}_{size}"], rtol=0, atol=1e-4 * deviation)
 
 
-@pytest.mark.parametrize("file", marked(CLASSIFIERS))
+@pytest.mark.parametrize("file", small(CLASSIFIERS))
 def test_deploy_form_gives_the_golden_logits(file: str) -> None:
     _, arrays = load_golden(file)
     fused = fuse(golden_model(file))
@@ -71,7 +77,7 @@ def test_deploy_form_gives_the_golden_logits(file: str) -> None:
         np.testing.assert_allclose(logits.numpy(), arrays[f"logits_{size}"], rtol=0, atol=LOGIT_TOLERANCE)
 
 
-@pytest.mark.parametrize("file", marked(BACKBONES))
+@pytest.mark.parametrize("file", small(BACKBONES))
 def test_dense_backbone(file: str) -> None:
     meta, arrays = load_golden(file)
     model = golden_model(file, out_indices=(0, 1, 2, 3, 4))
@@ -88,8 +94,15 @@ def test_dense_backbone(file: str) -> None:
             np.testing.assert_allclose(flat, arrays[f"out{i}_{size}"], rtol=0, atol=1e-4 * golden["stats"][1])
 
 
-@pytest.mark.parametrize("file", [pytest.param(file, marks=pytest.mark.slow) for file in TRAINED])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "layout"),
+    mostly_long(
+        [(file, layout) for file in TRAINED for layout in (torch.contiguous_format, torch.channels_last)],
+        *((file, torch.contiguous_format) for file in TRAINED if "s4" not in file),
+        ("mobileone_s0_train", torch.channels_last),
+    ),
+)
 def test_training_step_in_float64(file: str, layout: torch.memory_format) -> None:
     meta, arrays = load_golden(file)
     model = golden_model(file).double().to(memory_format=layout).train()

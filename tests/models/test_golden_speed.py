@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mostly_long
 from models.reference import golden_input, golden_model, load_golden
 from models.test_golden import LOGIT_TOLERANCE, sizes_of
 from phonecv.compile import compile_for_inference
@@ -34,7 +35,7 @@ def two_threads() -> Iterator[None]:
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", mostly_long(FILES, "mobileone_s0_unfused"))
 def test_compiled_networks_give_the_golden_logits(file: str) -> None:
     _, arrays = load_golden(file)
     size = sizes_of(file)[0]
@@ -45,6 +46,7 @@ def test_compiled_networks_give_the_golden_logits(file: str) -> None:
         np.testing.assert_allclose(run(x).numpy(), arrays[f"logits_{size}"], rtol=0, atol=LOGIT_TOLERANCE)
 
 
+@pytest.mark.long
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["EMO2_1M_k5_hybrid"])

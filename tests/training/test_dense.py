@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv import (
     create_detector,
     create_model,
@@ -386,7 +386,7 @@ def test_ssd_transform_wants_a_square(configure_dense: Configure) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["mask_rcnn_fpn", "deeplabv3"])
+@pytest.mark.parametrize("architecture", mostly_long(["mask_rcnn_fpn", "deeplabv3"], "deeplabv3"))
 def test_two_processes_hold_the_same_and_see_every_picture_once(
     architecture: str, configure_dense: Configure, scenes: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import mostly_long
 from phonecv.training import train
 from training.conftest import Configure, start
 from training.test_resume import assert_same, crash, state_of, wait_for_rows
@@ -22,7 +23,10 @@ LIVELY = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["ssdlite320", "retinanet_fpn", "mask_rcnn_fpn", "deeplabv3"])
+@pytest.mark.parametrize(
+    "architecture",
+    mostly_long(["ssdlite320", "retinanet_fpn", "mask_rcnn_fpn", "deeplabv3"], "ssdlite320", "deeplabv3"),
+)
 def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     more = ("detect.group_orientation=true", "detect.transform=resize") if architecture == "retinanet_fpn" else ()
     unbroken = configure_dense(architecture, *LIVELY, *more, out="unbroken")
@@ -35,7 +39,7 @@ def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["ssdlite320", "segformer"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "segformer"], "segformer"))
 def test_sigkill(architecture: str, configure_dense: Configure, tmp_path: Path) -> None:
     # In the middle of an epoch that is counted in steps, with the next batches already on their way.
     settings = (*LIVELY, "data.passes=1", "schedule.epoch_steps=5", "data.workers=1", "data.batch_size=4")
