@@ -30,7 +30,7 @@ from phonecv.quantization.scoring import Score
 from phonecv.quantization.sensitivity import outputs_decibels
 from phonecv.quantization.state import state_of
 from phonecv.quantization.trials import Workshop
-from phonecv.segment.runner import open_segmenter
+from phonecv.segment.runner import SegmentRunner, open_segmenter
 from phonecv.segment.segformer import SegFormerHead
 
 #: Before the names of layers in the module that remedies are applied to.
@@ -100,7 +100,7 @@ class DenseWorkshop(Workshop):
         check_confident(found, pictures.source)
         return found
 
-    def _float_segmenter(self) -> Any:
+    def _float_segmenter(self) -> SegmentRunner:
         network = copy.deepcopy(self.network)
         network.canvas = None if network.windows is not None else self.size
         return open_segmenter(network, device="cpu")
@@ -109,7 +109,7 @@ class DenseWorkshop(Workshop):
         """A file's score."""
         decibels = self._decibels(path, pictures)
         if self.network.task == "segment":
-            return score_pixels(reference, label_maps(path, pictures), decibels)
+            return score_pixels(reference, label_maps(open_segmenter(path), pictures), decibels)
         found = detections(open_detector(path, threshold=SHOWN), pictures)
         return score_objects(reference, found, len(pictures), decibels)
 
@@ -190,9 +190,8 @@ def batch_at(size: tuple[int, int]) -> int:
     return max(2, min(16, _BATCH_PIXELS // (size[0] * size[1])))
 
 
-def label_maps(model: Any, pictures: DensePictures) -> list[Tensor]:
-    """The classes of every pixel of every picture, from a segmenter or a file of one."""
-    runner = open_segmenter(model, device="cpu")
+def label_maps(runner: SegmentRunner, pictures: DensePictures) -> list[Tensor]:
+    """The classes of every pixel of every picture."""
     return [labels.cpu() for _, tensors in _read(pictures, _TOGETHER) for labels in runner(tensors)]
 
 
