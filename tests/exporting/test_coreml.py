@@ -86,7 +86,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) 
 @pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision_on_pictures(tmp_path: Path, name: str) -> None:
     module, names = deployable(fuse(tiny(name)), bake=True)
-    record = {"input_range": "pixels 0..255", "preprocessing": {"mean": [0.5], "std": [0.2]}, "licence": "MIT"}
+    record = {"input_range": "pixels 0..255", "preprocessing": {"mean": [0.5] * 3, "std": [0.2] * 3}, "licence": "MIT"}
     written = write(tmp_path, module, names, pictures(baked=True), precision="fp16", record=record)
     difference, (logits,) = compared(module, written, pictures(baked=True))
     assert 0 < difference < 0.05  # far below the 0.15 that is allowed, and not float32 by mistake

@@ -196,7 +196,7 @@ BROKEN: dict[str, tuple[Callable[[], Any], bytes, str]] = {
     "grey": (lambda: small(picture="GRAYSCALE"), CONTENT, "takes pictures in GRAYSCALE"),
     "four channels": (lambda: small(inputs={"x": ("fp32", (1, 4, 8, 8))}), CONTENT, r"takes x \[1, 4, 8, 8\]"),
     "record": (lambda: small(record="[1"), CONTENT, "the record in .* is not JSON"),
-    "record of a list": (lambda: small(record="[1]"), CONTENT, "the record in .* does not hold a record"),
+    "record of a list": (lambda: small(record="[1]"), CONTENT, "the record in .* is a list of 1, not a table"),
     "value without a value": (
         lambda: small(operations=[made.operation("const", {"logits": ("fp32", (2,))}, {})]),
         b"",

@@ -80,7 +80,10 @@ _FIELDS: dict[str, Any] = {
         "maps": (list_of(list_of(_SIDE, 2, 2), most=64), "a list of heights and widths"),
     },
     "checked": {"by": TEXT, "difference": _DIFFERENCE, "agreement": _SHARE, "pictures": COUNT, "remark": TEXT},
-    "report": {"input": {"name": TEXT, "layout": TEXT, "type": TEXT}, "outputs": _OUTPUTS},
+    "report": {
+        "input": {"name": TEXT, "layout": TEXT, "type": TEXT},
+        "outputs": (table_of(TEXT[0]), "a table of texts"),
+    },
     "test": {"picture": _NAME, "outputs": _OUTPUTS},
 }
 

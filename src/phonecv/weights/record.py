@@ -202,7 +202,7 @@ class Record:
         kind = Preprocessing if task == "classify" else DensePreprocessing
         try:
             preprocessing = kind.from_dict(values["preprocessing"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, UserError) as error:
             raise UserError(f"{source}: preprocessing in its record is damaged ({error})") from error
         return cls(
             values["model"],
