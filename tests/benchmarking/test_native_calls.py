@@ -48,7 +48,7 @@ def write(mobileone: Small, tmp_path_factory: pytest.TempPathFactory) -> Write:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", mostly_long(CALLS, "ncnn", "litert"))
+@pytest.mark.parametrize("format", mostly_long(CALLS, "ncnn"))
 def test_outputs_at_any_batch(format: str, write: Write, mobileone: Small) -> None:
     path = write(format, "float32")
     for batch in (1, 5):
@@ -62,6 +62,7 @@ def test_outputs_at_any_batch(format: str, write: Write, mobileone: Small) -> No
             CALLS[format](path, np.zeros((1, 3, 40, 40), np.float32), threads=1)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_int8_is_near_but_not_equal(write: Write, mobileone: Small) -> None:
     call = litert_call(write("litert", "int8"), mobileone.images, threads=1)

@@ -126,6 +126,10 @@ def test_a_checkpoint_for_real(run: Run, checkpoints: Path, tmp_path: Path) -> N
     assert done.status == 0, done.err
     assert "was in training form; its deploy form is timed" in done.out
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"bench.csv", "bench.json", "bench.png"}
+
+
+@pytest.mark.long
+def test_the_training_form_for_real(run: Run, checkpoints: Path) -> None:
     done = run(
         "bench", checkpoints / "mobileone_s0.safetensors", "--form", "training", "--batch", "1", "--threads", "1",
         "--runtime", "eager", "--precision", "float32", "--rounds", "3", "--no-memory",

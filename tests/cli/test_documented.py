@@ -197,7 +197,15 @@ def test_nothing_is_left_out_or_changed_that_no_page_says() -> None:
         assert any(text in line for line in lines), text
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands([page])], ids=lambda page: page.name)
+#: Pages whose verbs the README has, too; here are more of their options.
+LONG = ("bundle.md", "deploy.md", "deploy-dense.md", "quantize.md")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.long if page.name in LONG else ()) for page in PAGES if commands([page])],
+    ids=lambda page: page.name,
+)
 def test_the_commands_of_a_page_run(page: Path, place: Callable[[str], None], run: Run) -> None:
     place(page.name)
     done = set()

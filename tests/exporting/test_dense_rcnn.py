@@ -203,11 +203,13 @@ def detector_masks(detector: MaskRCNN, image: Tensor) -> np.ndarray:
     return found["masks"].squares.numpy()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_onnx(onnx_file: Path, detector: MaskRCNN) -> None:
     assert same_objects(onnx_file, detector) > 10
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_evaluation_and_prediction(
     onnx_file: Path, detector: MaskRCNN, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -225,6 +227,7 @@ def test_evaluation_and_prediction(
     assert sum(len(picture["detections"]) for picture in drawn["images"]) > 5
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_openvino(
     onnx_file: Path, detector: MaskRCNN, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-FAMILIES = mostly_long(TINY, "mobileone_s0", "emov2_1m")
+FAMILIES = mostly_long(TINY, "mobileone_s0")
 
 
 @pytest.fixture(autouse=True)

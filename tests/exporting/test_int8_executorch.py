@@ -112,6 +112,7 @@ def test_relu6_is_part_of_its_convolution() -> None:
         assert rounded.args[1] <= 6.001 / 255
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_long([FIRST, "emov2_1m"], FIRST))
 def test_files_run_in_executorch(name: str, tmp_path: Path) -> None:

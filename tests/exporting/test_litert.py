@@ -340,6 +340,7 @@ def test_int8_goes_through_the_same_writer(tmp_path: Path, precision: str) -> No
     assert [file.name for file in tmp_path.iterdir()] == ["m.tflite"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_real_network_from_end_to_end(tmp_path: Path, shared_dir: Path) -> None:
     path, images = tmp_path / "s0.tflite", shared_dir / "data" / "imagenet-samples"
