@@ -157,7 +157,7 @@ def test_both_runtimes(models: list[PageModel], networks: dict[str, VisionModel]
         assert (row["batch"], row["height"], row["width"]) == (1, SIZE, SIZE)
         assert row["file"] in text
     files = report["files"]
-    assert {facts["model"] for facts in files.values()} == set(TINY)
+    assert {facts["model"] for facts in files.values()} == set(networks)
     assert all(files[model.name]["sha256"] == model.digest for model in models)
     assert (out / "phones.csv").read_text().count("\n") == 1 + len(report["rows"])
 
