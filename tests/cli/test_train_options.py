@@ -18,11 +18,12 @@ from phonecv.training.promises import read_promise
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (("--epochs", "3"), "schedule.epochs=VALUE"),
+        (("--epochs", "3"), "schedule.epochs=3"),
         (("--epochs=3",), "schedule.epochs=3"),
-        (("--lr", "0.1"), "optimizer.lr=VALUE"),
-        (("--batch-size", "8"), "data.batch_size=VALUE"),
-        (("--model", "emo_1m"), "model.name=VALUE"),
+        (("--lr", "0.1"), "optimizer.lr=0.1"),
+        (("--batch-size", "8"), "data.batch_size=8"),
+        (("--model", "emo_1m"), "model.name=emo_1m"),
+        (("--epochs",), "schedule.epochs=VALUE"),
         (("--weigths=a.pth",), "model.weights=a.pth or distill.weights=a.pth"),
         (("--seed=1",), "run.seed=1"),
     ],

@@ -137,7 +137,8 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
             return f"unknown {what} {tokens[0]!r}{did_you_mean(tokens[0], VERBS)} (verbs: {', '.join(VERBS)})"
         if isinstance(error, UnknownOptionError) and verb in ("train", "distill"):
             option = error.token.keyword or error.token.value
-            setting = train.setting_for(option)
+            after = tokens[tokens.index(option) + 1 :] if option in tokens else []
+            setting = train.setting_for(option, after[0] if after and not after[0].startswith("-") else "VALUE")
             if setting is not None:
                 return f"unknown option {option!r}; settings are written without dashes: {setting}"
         if isinstance(error, UnusedCliTokensError) and error.unused_tokens:

@@ -68,19 +68,20 @@ def train(
     return run_recipe(recipe, overrides, data, out, devices, show)
 
 
-def setting_for(option: str) -> str | None:
+def setting_for(option: str, value: str = "VALUE") -> str | None:
     """What to write in the place of an option that `train` does not have: the setting of that or a near name.
 
     Args:
         option: as typed, such as ``--epochs`` or ``--epochs=3``.
+        value: what followed it.
     """
     from phonecv.training.config import settings_named
 
-    name, found, value = option.lstrip("-").partition("=")
+    name, found, joined = option.lstrip("-").partition("=")
     names = settings_named(name.replace("-", "_"))
     if not names:
         return None
-    return " or ".join(f"{each}={value if found else 'VALUE'}" for each in names)
+    return " or ".join(f"{each}={joined if found else value}" for each in names)
 
 
 def list_recipes(markdown: bool = False) -> None:
