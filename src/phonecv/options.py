@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from phonecv.errors import UserError, did_you_mean
-from phonecv.training.settings import Range, coerce
+from phonecv.settings import Range, coerce
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -27,7 +27,7 @@ from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, figures
 from phonecv.segment.runner import SegmentRunner, open_segmenter
-from phonecv.training.settings import Range
+from phonecv.settings import Range
 
 #: A value of a label map.
 Level = Annotated[float, Range(0, 255)]

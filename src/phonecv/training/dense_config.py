@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from phonecv import settings
 from phonecv.data.coco_reading import BoxLayout, Sizes
 from phonecv.errors import UserError
-from phonecv.training import settings
+from phonecv.settings import Range
 from phonecv.training.groups import Count, Natural, NotNegative, Positive, Share
-from phonecv.training.settings import Range
 
 if TYPE_CHECKING:
     from phonecv.training.config import TrainConfig

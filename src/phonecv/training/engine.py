@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from phonecv.settings import to_plain
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
@@ -30,7 +31,6 @@ from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
-from phonecv.training.settings import to_plain
 from phonecv.training.speed import Speed
 from phonecv.training.state import Progress, write_state
 from phonecv.training.task import Network, Task

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING
 
 from phonecv.errors import UserError
 from phonecv.files import left_behind
+from phonecv.settings import flatten
 from phonecv.training.config import TrainConfig
-from phonecv.training.settings import flatten
 
 if TYPE_CHECKING:
     from phonecv.training.world import World

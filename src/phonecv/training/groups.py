@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from phonecv.training.settings import Range
+from phonecv.settings import Range
 
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]

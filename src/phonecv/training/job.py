@@ -18,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
+from phonecv.settings import flatten
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.data_record import changed_pictures, check_classes, data_record, settle_pictures
@@ -31,7 +32,6 @@ from phonecv.training.log import RunLog
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
 from phonecv.training.schedule import Schedule, scaled_lr
-from phonecv.training.settings import flatten
 from phonecv.training.setup import Setup, open_setup
 from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
