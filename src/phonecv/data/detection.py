@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from phonecv.data.coco_split import CocoSplit
-from phonecv.data.detection_batch import DetectionBatch
+from phonecv.data.detection_batch import DetectionBatch, DetectionItem
 from phonecv.data.images import ImageError, open_image
 from phonecv.data.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
 from phonecv.data.reading import to_tensor
@@ -30,22 +30,6 @@ SMALLEST = 1e-3
 #: Takes and gives a picture (`tv_tensors.Image`) and its targets, boxes and masks among them as tv_tensors: any
 #: transform of torchvision.transforms.v2 that keeps the targets in step, and those of `detection_transforms`.
 DetectionTransform = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
-
-
-class DetectionItem(NamedTuple):
-    """One sample.
-
-    Attributes:
-        image: 3 H W; bytes, or floats with 1 for white.
-        targets: boxes N 4 (xyxy in the picture's pixels), labels N, crowd N, and masks N H W if asked for.
-        index: place in the split.
-        error: empty, or why the file could not be used.
-    """
-
-    image: Tensor
-    targets: dict[str, Tensor]
-    index: int
-    error: str
 
 
 class DetectionDataset(Dataset[DetectionItem]):

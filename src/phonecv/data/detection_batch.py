@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,21 @@ from torch import Tensor
 
 from phonecv.errors import UserError
 
-if TYPE_CHECKING:
-    from phonecv.data.detection import DetectionItem
+
+class DetectionItem(NamedTuple):
+    """One sample.
+
+    Attributes:
+        image: 3 H W; bytes, or floats with 1 for white.
+        targets: boxes N 4 (xyxy in the picture's pixels), labels N, crowd N, and masks N H W if asked for.
+        index: place in the split.
+        error: empty, or why the file could not be used.
+    """
+
+    image: Tensor
+    targets: dict[str, Tensor]
+    index: int
+    error: str
 
 
 class Packed(NamedTuple):
