@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # What it logs there about a process that failed is told below, or by that process.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    # That it sets OMP_NUM_THREADS to 1 is nothing to act on: every process here chooses its own threads.
+    logging.getLogger("torch.distributed.run").setLevel(logging.ERROR)
     try:
         torchrun(list(sys.argv[1:] if argv is None else argv))
     except ChildFailedError as error:

@@ -31,14 +31,14 @@ def test_eager_agrees_in_both_layouts_and_leaves_the_network_alone(small: Small,
         small.network, tiled(small.images, batch), precision="float32", layout=layout, device="cpu", compiled=False
     )
     assert call.layout == layout
-    assert difference(call.outputs(), [tiled(small.expected[0], batch)]) < 1e-5
+    assert difference(call.outputs(), [tiled(small.expected[0], batch)]) < 1e-4
     assert all(torch.equal(before[name], value) for name, value in small.network.state_dict().items())
 
 
 def test_eager_chooses_one_of_the_layouts_by_itself(small: Small) -> None:
     call = torch_call(small.network, small.images, precision="float32", layout="auto", device="cpu", compiled=False)
     assert call.layout in ("nchw", "nhwc")
-    assert difference(call.outputs(), small.expected) < 1e-5
+    assert difference(call.outputs(), small.expected) < 1e-4
 
 
 def test_eager_in_bfloat16_computes_in_it(small: Small) -> None:

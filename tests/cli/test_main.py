@@ -79,7 +79,8 @@ def test_under_torchrun_the_first_process_speaks_at_once(
 
 
 @pytest.mark.slow
-def test_torchrun_without_its_traceback(tmp_path: Path) -> None:
+def test_torchrun_without_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # without it, torchrun has a word of its own to say
     words = ["-m", "phonecv.torchrun", "--nproc-per-node=2", "-m", "phonecv", "train", "finetune"]
     done = subprocess.run(
         [sys.executable, *words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")],
@@ -88,7 +89,7 @@ def test_torchrun_without_its_traceback(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if "OMP_NUM_THREADS" not in line and "****" not in line]
+    lines = done.stderr.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"phonecv: error: {tmp_path / 'none'}: no such folder; ")
 
