@@ -40,8 +40,8 @@ from phonecv.benchmarking.machine import describe_machine, disturbances
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.run import measure
 from phonecv.benchmarking.subject import Subject, network_subject
-from phonecv.catalog import get_record
 from phonecv.files import write_json
+from phonecv.models.catalog import get_record
 from phonecv.training.threads import usable_cores
 from phonecv.weights.translate import from_phonecv
 

@@ -61,7 +61,7 @@ def main() -> None:
         return
 
     from phonecv.benchmarking.machine import describe_machine, disturbances
-    from phonecv.data import turbo
+    from phonecv.data.pictures import turbojpeg as turbo
     from phonecv.files import write_json
 
     files = sorted(path for path in chosen.data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
@@ -143,7 +143,7 @@ def timm_batches(folder: Path, policy: str | None, workers: int) -> Iterable[Any
     import torch
     from timm.data import create_dataset, create_loader
 
-    from phonecv.data.transforms import posterize
+    from phonecv.data.folders.transforms import posterize
 
     timm.data.auto_augment.NAME_TO_OP["PosterizeIncreasing"] = posterize
     loader = create_loader(
@@ -164,10 +164,10 @@ def timm_batches(folder: Path, policy: str | None, workers: int) -> Iterable[Any
 
 def phonecv_batches(root: Path, policy: str | None, workers: int, reading: str) -> Iterable[Any]:
     """Epochs of our loader."""
-    from phonecv.data.augment import AugmentConfig
-    from phonecv.data.folder import read_split
-    from phonecv.data.loader import ClassificationDataset, TrainBatches, make_loader
-    from phonecv.data.transforms import train_transform
+    from phonecv.data.folders.augment import AugmentConfig
+    from phonecv.data.folders.listing import read_split
+    from phonecv.data.folders.transforms import train_transform
+    from phonecv.data.loading.loader import ClassificationDataset, TrainBatches, make_loader
     from phonecv.preprocessing import Preprocessing
 
     listing = read_split(root, "train")
@@ -194,8 +194,8 @@ def parts(files: list[Path], rounds: int = 5) -> dict[str, Any]:
     from timm.data.transforms import RandomResizedCropAndInterpolation
 
     from phonecv.benchmarking.timing import interleave
-    from phonecv.data.parts import open_part
-    from phonecv.data.transforms import resized_part
+    from phonecv.data.folders.transforms import resized_part
+    from phonecv.data.pictures.crops import open_part
 
     torch.set_num_threads(1)
     crop = RandomResizedCropAndInterpolation(SIDE, interpolation="random")
@@ -232,10 +232,10 @@ def pixel_differences(files: list[Path], repeats: int = 5) -> dict[str, Any]:
     """How far the fast reading's pixels are from timm's, with the same random decisions, in levels of 255."""
     import torch
 
-    from phonecv.data.augment import AugmentConfig
-    from phonecv.data.images import open_image
-    from phonecv.data.loader import seeded
-    from phonecv.data.transforms import Reader, train_transform
+    from phonecv.data.folders.augment import AugmentConfig
+    from phonecv.data.folders.transforms import Reader, train_transform
+    from phonecv.data.loading.loader import seeded
+    from phonecv.data.pictures.opening import open_image
     from phonecv.preprocessing import Preprocessing
 
     found = {}
@@ -263,7 +263,7 @@ def pixel_differences(files: list[Path], repeats: int = 5) -> dict[str, Any]:
 
 def describe(files: list[Path]) -> dict[str, Any]:
     """What the pictures are like."""
-    from phonecv.data.images import probe_image
+    from phonecv.data.pictures.opening import probe_image
 
     sizes = [probe_image(path)[1:] for path in files]
     return {

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.catalog import get_record
 from phonecv.models.blocks import drop_path_rates
+from phonecv.models.catalog import get_record
 
 EPS = 1e-6
 

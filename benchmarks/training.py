@@ -87,8 +87,8 @@ def make_step(model: str, candidate: Candidate, device: str, batch: int, size: i
     import torch.nn.functional as F
     from torch import nn
 
-    from phonecv.catalog import get_record
     from phonecv.models import build_model
+    from phonecv.models.catalog import get_record
 
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True

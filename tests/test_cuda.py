@@ -24,17 +24,17 @@ from detect.detectors import ONE_STAGE, settled
 from detect.detectors import pictures as random_pictures
 from detect.detectors import small as small_detector
 from detect.test_roi import STRIDES, boxes_of_all_levels, pyramid
+from models.kernels.test_depthwise import error, pair
+from models.kernels.test_moments import LAYERS, differences, in_form, layer, picture
 from models.reference import golden_input, golden_model, load_golden
-from models.test_depthwise import error, pair
-from models.test_moments import LAYERS, differences, in_form, layer, picture
 from phonecv.cli import main
-from phonecv.data.labelmaps import read_label_split
-from phonecv.data.loader import eval_batches
-from phonecv.data.segmentation import SegmentationDataset, make_segmentation_loader
+from phonecv.data.labelmaps.listing import read_label_split
+from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
+from phonecv.data.loading.loader import eval_batches
 from phonecv.detect.postprocess import class_nms
 from phonecv.detect.roi import pool
-from phonecv.models import branch_sum, depthwise
 from phonecv.models.fusing import form_difference, fuse
+from phonecv.models.kernels import branch_sum, depthwise
 from phonecv.training import train
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from segment import golden as segment_golden

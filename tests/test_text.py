@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from phonecv.classify.predict import Prediction
 from phonecv.cli.output import fields, markdown_table, text_table
-from phonecv.prediction import Prediction
 from phonecv.text import LONGEST_NAME, printable, printable_name, quoted, some_names
 
 ODD = {

@@ -15,14 +15,14 @@ from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
     from phonecv.bundles import bundle
-    from phonecv.catalog import list_models
+    from phonecv.classify.evaluate import evaluate
+    from phonecv.classify.predict import predict
     from phonecv.create import create_model
     from phonecv.detect.architectures import list_detectors
     from phonecv.detect.create import create_detector
-    from phonecv.evaluation import evaluate
     from phonecv.exporting import export
+    from phonecv.models.catalog import list_models
     from phonecv.models.fusing import fuse
-    from phonecv.prediction import predict
     from phonecv.segment.architectures import list_segmenters
     from phonecv.segment.create import create_segmenter
     from phonecv.training import train
@@ -34,14 +34,14 @@ _LAZY = {
     "create_detector": "phonecv.detect.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
-    "evaluate": "phonecv.evaluation",
+    "evaluate": "phonecv.classify.evaluate",
     "export": "phonecv.exporting",
     "fuse": "phonecv.models.fusing",
     "list_detectors": "phonecv.detect.architectures",
-    "list_models": "phonecv.catalog",
+    "list_models": "phonecv.models.catalog",
     "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",
-    "predict": "phonecv.prediction",
+    "predict": "phonecv.classify.predict",
     "read_checkpoint": "phonecv.weights",
     "save_checkpoint": "phonecv.weights",
     "train": "phonecv.training",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from torch import nn
 
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
+from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 from phonecv.weights import load_checkpoint, load_public_or_file
 

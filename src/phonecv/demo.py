@@ -14,16 +14,16 @@ from typing import Any
 import torch
 
 from phonecv.benchmarking.count import count_cost, count_parameters
-from phonecv.data.folder import Listing, read_split
-from phonecv.data.images import open_image
+from phonecv.classify.evaluate import EvalResult, evaluate
+from phonecv.classify.predict import predict, write_predictions
+from phonecv.data.folders.listing import Listing, read_split
+from phonecv.data.folders.transforms import AugmentConfig, eval_transform
+from phonecv.data.pictures.opening import open_image
 from phonecv.data.samples import write_classification
-from phonecv.data.transforms import AugmentConfig, eval_transform
-from phonecv.evaluation import EvalResult, evaluate
 from phonecv.exporting import EXPORTERS, ExportResult, export
 from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
-from phonecv.prediction import predict, write_predictions
 from phonecv.report import write_report
 from phonecv.training import train
 from phonecv.training.config import (

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from phonecv.catalog import MODELS, ModelRecord
 from phonecv.errors import UserError, did_you_mean
+from phonecv.models.catalog import MODELS, ModelRecord
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.text import some_names
 

@@ -104,7 +104,7 @@ def _loading(*, constructors: bool = False) -> list[str]:
 
     names = ["name", *(n for n, p in inspect.signature(load_checkpoint).parameters.items() if p.kind is p.KEYWORD_ONLY)]
     if constructors:
-        from phonecv.catalog import MODELS
+        from phonecv.models.catalog import MODELS
 
         for builder in {record.builder for record in MODELS.values()}:
             module, _, kind = builder.partition(":")

@@ -20,8 +20,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS
 from phonecv.text import some_names
 
 #: In front of our names in timm, where no network of timm's own can be meant.

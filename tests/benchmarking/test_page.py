@@ -21,7 +21,7 @@ from phonecv.benchmarking import tls
 from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer
-from phonecv.data.reading import eval_transform
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing

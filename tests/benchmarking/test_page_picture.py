@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from phonecv.benchmarking.page.fetch import PAGE
-from phonecv.data.reading import eval_transform
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")

@@ -26,7 +26,7 @@ import pytest
 from PIL import Image
 
 from benchmarking.reports import report
-from exporting.onnx_files import classifier
+from exporting.onnx.files import classifier
 from phonecv.benchmarking import serve as serve_module
 from phonecv.benchmarking import tls
 from phonecv.benchmarking.page import fetch

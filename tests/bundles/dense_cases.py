@@ -30,7 +30,7 @@ class Case:
 
     Attributes:
         network: makes it.
-        decode: see `phonecv.exporting.dense`.
+        decode: see `phonecv.dense.exporting`.
         size: of the input.
         free: whether other sizes go, too.
         baked: whether it takes pixel values.

@@ -17,7 +17,7 @@ from PIL import Image
 import phonecv
 from conftest import TINY
 from phonecv.bundles import BundleResult, bundle, check_manifest
-from phonecv.data.reading import eval_transform
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.models import VisionModel

@@ -17,9 +17,9 @@ import torch
 from bundles.dense_cases import CASES, NAMES, Made, made, record_of
 from bundles.drivers import THRESHOLD, driver
 from bundles.test_readers import picture
-from phonecv.bundles.dense_readers import LANGUAGES, dense_reader_files
 from phonecv.bundles.facts import why_no_readers
 from phonecv.bundles.readers import TEMPLATES, write_readers
+from phonecv.dense.bundling_readers import LANGUAGES, dense_reader_files
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.predict import find

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from phonecv.bundles.readers import TEMPLATES, reader_files
-from phonecv.data.reading import eval_transform
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
 

@@ -22,10 +22,10 @@ from cli.conftest import CLASSES, Run
 from cli.test_docs import PAGES, commands
 from conftest import TINY
 from data.label_folders import save_map, squares, write_labels
-from data.pictures import noise
+from data.picture_files import noise
 from detect.scenes import write_scenes
 from detect.test_predict import write_film
-from phonecv.catalog import MODELS
+from phonecv.models.catalog import MODELS
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights import download
 from phonecv.weights.translate import WRITABLE

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 import phonecv
 from cli.conftest import CLASSES, Run
 from phonecv.benchmarking import count_cost, count_parameters
-from phonecv.catalog import MODELS
 from phonecv.inspection import describe_model
+from phonecv.models.catalog import MODELS
 
 FAMILIES = ["emo_1m", "emov2_1m", "mobileone_s0"]
 

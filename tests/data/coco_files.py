@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .pictures import noise
+from data.picture_files import noise
 
 WIDTH, HEIGHT = 64, 48
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .pictures import noise
+from data.picture_files import noise
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .pictures import noise
+from data.picture_files import noise
 
 #: Height and width.
 SIZE = (24, 32)

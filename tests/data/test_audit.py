@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from data.picture_files import noise
 from phonecv.data.audit import FIXES, audit
 from phonecv.errors import UserError
-
-from .pictures import noise
 
 
 def kinds(root: Path, **options: object) -> set[tuple[str, str]]:

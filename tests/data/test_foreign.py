@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.data.coco import find_coco
-from phonecv.data.folder import read_split
+from data.coco_files import coco_dir as coco_dir
+from data.picture_files import noise
+from phonecv.data.coco.reader import find_coco
+from phonecv.data.folders.listing import read_split
 from phonecv.data.foreign import foreign_layout
-from phonecv.data.label_folders import find_labels
+from phonecv.data.labelmaps.folders import find_labels
 from phonecv.errors import UserError
-
-from .coco_files import coco_dir as coco_dir
-from .pictures import noise
 
 VOC = "<annotation>\n <filename>a.png</filename><object><name>dog</name><bndbox><xmin>1</xmin></bndbox></object>"
 CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version><image id="0" name="a.png" width="64"></image>'

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data.label_folders import save_map, squares, write_labels
+from data.picture_files import noise
 from phonecv.data.audit import audit
 from phonecv.data.findings import Finding, group_findings
-
-from .label_folders import save_map, squares, write_labels
-from .pictures import noise
 
 
 def write_coco(root: Path) -> None:

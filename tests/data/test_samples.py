@@ -10,7 +10,7 @@ from PIL import Image
 
 from phonecv.data import samples
 from phonecv.data.audit import audit
-from phonecv.data.folder import read_split
+from phonecv.data.folders.listing import read_split
 from phonecv.data.samples import PHOTOS, run_lengths, write_classification, write_scenes
 from phonecv.errors import UserError
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from phonecv.catalog import MODELS
 from phonecv.detect.architectures import ARCHITECTURES
 from phonecv.detect.published import PUBLISHED, PublishedDetector
+from phonecv.models.catalog import MODELS
 
 NAMES = {
     "SSDLite": "ssdlite320",

@@ -15,7 +15,7 @@ from PIL import Image
 from detect.scenes import CLASSES, colour_runner, write_scenes
 from phonecv.detect.detections import Detections, encode_masks
 from phonecv.detect.draw import Drawn, class_colour, draw, draw_detections
-from phonecv.detect.evaluation import evaluate_detector
+from phonecv.detect.evaluate import evaluate_detector
 from phonecv.detect.plates import letter_size
 from phonecv.detect.result import DetectionResult
 from phonecv.plots import save_precision_recall

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from phonecv.detect.exporting import final
 from phonecv.errors import UserError
-from phonecv.exporting.dense_boxes import final
 from phonecv.exporting.formats import Exporter
 from phonecv.exporting.job import Job, Session, Written
 

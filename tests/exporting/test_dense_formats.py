@@ -9,11 +9,11 @@ import pytest
 
 from detect.detectors import pictures
 from exporting.dense_files import busy, found_by
+from phonecv.dense.checks import compare_objects
 from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.checks import MAX_DIFF_DENSE_FP16, allowed
-from phonecv.exporting.dense_checks import compare_objects
 from segment.tiny import tiny
 
 LONG = pytest.mark.long

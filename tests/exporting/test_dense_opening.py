@@ -29,7 +29,7 @@ from phonecv.exporting.record import record_path
 from phonecv.inspection import describe
 from phonecv.segment.architectures import list_segmenters
 from phonecv.segment.runner import open_segmenter
-from phonecv.tasks import task_of
+from phonecv.task import task_of
 from segment.tiny import tiny
 
 #: Odd sizes, wide and high.

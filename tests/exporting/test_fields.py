@@ -14,14 +14,14 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import phonecv
-from exporting.onnx_files import DETECTOR, RECORD, classifier, detector, inside, with_record
+from exporting.onnx.files import DETECTOR, RECORD, classifier, detector, inside, with_record
 from phonecv.benchmarking.page_models import open_models
 from phonecv.benchmarking.subject import open_subject
 from phonecv.bundles.build import bundle
 from phonecv.errors import UserError
 from phonecv.exporting.fields import checked_fields, parse_record
 from phonecv.inspection import describe
-from phonecv.tasks import task_of
+from phonecv.task import task_of
 
 #: What people, programs and attackers leave in the place of a value.
 JUNK: tuple[Any, ...] = (

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from int8_jobs import FIRST, images, int8_job, signal_to_noise
 from torch import nn
 
+from exporting.int8_jobs import FIRST, images, int8_job, signal_to_noise
 from phonecv.exporting.job import Job
-from phonecv.exporting.onnx import write_graph
-from phonecv.exporting.onnx_weights import SMALLEST, quantize_weights
+from phonecv.exporting.onnx.exporter import write_graph
+from phonecv.exporting.onnx.weights import SMALLEST, quantize_weights
 from phonecv.exporting.perform import captured
 
 # What the toolkits' own imports and passes use.
@@ -66,7 +66,7 @@ def test_onnx(tmp_path: Path, name: str) -> None:
     import onnx
     import onnxruntime
 
-    from phonecv.exporting import onnx_weights
+    from phonecv.exporting.onnx import weights as onnx_weights
 
     job = int8_job(name)
     source, path = tmp_path / "f.onnx", tmp_path / "q.onnx"
@@ -90,7 +90,7 @@ def test_onnx_leaves_weights_with_another_reader(tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from phonecv.exporting import onnx_weights
+    from phonecv.exporting.onnx import weights as onnx_weights
 
     weight = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
     nodes = [
@@ -114,7 +114,7 @@ def test_onnx_leaves_weights_with_another_reader(tmp_path: Path) -> None:
 def test_openvino(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     with captured():
-        from phonecv.exporting import openvino_weights
+        from phonecv.exporting.openvino import weights as openvino_weights
 
         job = int8_job()
         write_graph(job.module, job.example, tmp_path / "f.onnx", ["logits"])
@@ -134,7 +134,8 @@ def test_openvino(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_litert(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
-    from phonecv.exporting import litert, litert_weights
+    from phonecv.exporting.litert import exporter as litert
+    from phonecv.exporting.litert import weights as litert_weights
 
     job = int8_job()
     with captured():

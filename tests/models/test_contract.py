@@ -16,9 +16,9 @@ from torch import nn
 import phonecv
 from conftest import TINY, mostly_long
 from phonecv.benchmarking import count_cost, count_parameters
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
+from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from settle import settle
 

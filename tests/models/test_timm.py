@@ -13,8 +13,8 @@ import torch
 
 import phonecv
 from phonecv import timm_bridge
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS
 
 
 @pytest.mark.slow

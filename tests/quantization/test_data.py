@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import phonecv
-from phonecv.data.reading import eval_transform
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.quantization import calibration

@@ -18,16 +18,16 @@ from detect.scenes import CLASSES
 from exporting.dense_files import busy
 from phonecv.cli import main
 from phonecv.dense import RawOutputs
+from phonecv.dense.quantizing import INT8_HEADS, DenseWorkshop, batch_at, canvas_tensor, usable
+from phonecv.dense.quantizing_data import all_pictures, split_pictures
+from phonecv.dense.quantizing_labels import has_labels
+from phonecv.dense.quantizing_scoring import score_objects, score_pixels
 from phonecv.detect.boxes import pairwise_iou
 from phonecv.detect.detections import Detections
 from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.run import prepared
 from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
-from phonecv.quantization.dense import INT8_HEADS, DenseWorkshop, batch_at, canvas_tensor, usable
-from phonecv.quantization.dense_data import all_pictures, split_pictures
-from phonecv.quantization.dense_labels import has_labels
-from phonecv.quantization.dense_scoring import score_objects, score_pixels
 from phonecv.quantization.methods import BIAS, RANGES_PERCENTILE, Method
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges

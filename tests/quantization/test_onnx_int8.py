@@ -11,8 +11,8 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting import export
-from phonecv.exporting.onnx import write_graph
-from phonecv.exporting.onnx_int8 import fold_first, measure_ranges, nodes_of, quantize_file
+from phonecv.exporting.onnx.exporter import write_graph
+from phonecv.exporting.onnx.int8 import fold_first, measure_ranges, nodes_of, quantize_file
 from phonecv.models import VisionModel
 from quantization.networks import images, small
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from data.label_folders import save_map, squares
-from phonecv.data import ade20k
-from phonecv.data.labelmaps import read_label_split
+from phonecv.data.labelmaps import ade20k
+from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
 from phonecv.segment.evaluate import SegmentResult, choose_reading, evaluate_segmenter
 from phonecv.segment.overlay import overlay, save_label_map

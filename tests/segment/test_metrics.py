@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonecv.data.segmentation import SegmentationBatch
+from phonecv.data.labelmaps.loading import SegmentationBatch
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, classes_of, confusion, figures
 from phonecv.training.world import World
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phonecv.data.labelmaps import read_label_split
+from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
 from phonecv.segment.predict import file_names, predict_segmenter
 from segment.scenes import ByColour, write_scenes

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from phonecv.data.loader import SampleKey
+from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
 from phonecv.training.batches import StreamBatches
 

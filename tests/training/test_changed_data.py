@@ -65,7 +65,7 @@ def test_other_classes_are_refused_with_both_lists(
 ) -> None:
     config = stopped()
     root = Path(config.data.path)
-    monkeypatch.setattr("phonecv.training.classify.build_model", lambda *_, **__: pytest.fail("work had begun"))
+    monkeypatch.setattr("phonecv.classify.training.build_model", lambda *_, **__: pytest.fail("work had begun"))
     for words, alter in CHANGES.items():
         shutil.rmtree(root)
         shutil.copytree(pictures, root)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phonecv import catalog
 from phonecv.errors import UserError
+from phonecv.models import catalog
 from phonecv.training import TrainConfig, load_config, recipe_names
 from phonecv.training.config import OptimizerConfig, ScheduleConfig, all_settings, find_recipe
 from phonecv.training.schedule import scaled_lr

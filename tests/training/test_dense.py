@@ -26,15 +26,15 @@ from phonecv import (
     save_checkpoint,
 )
 from phonecv.data.audit import audit
+from phonecv.detect.training import Detection, DetectTask, train_transform
+from phonecv.detect.training_data import held_out
 from phonecv.errors import UserError
 from phonecv.inspection import describe
+from phonecv.segment.training import Segmentation
 from phonecv.training import TrainConfig, load_config, recipe_names, train
-from phonecv.training.detect import Detection, DetectTask, train_transform
-from phonecv.training.detect_data import held_out
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.job import with_shared_batches
 from phonecv.training.launch import launch
-from phonecv.training.segment import Segmentation
 from phonecv.training.world import World
 from training.conftest import DENSE, SEGMENTERS, Configure
 

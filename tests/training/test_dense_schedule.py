@@ -175,7 +175,7 @@ def published_rows() -> list[tuple[str, str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(("architecture", "backbone", "overrides"), published_rows())
 def test_every_published_row_has_a_recipe(architecture: str, backbone: str, overrides: dict[str, Any]) -> None:
-    from phonecv.catalog import MODELS
+    from phonecv.models.catalog import MODELS
     from phonecv.training import recipe_names
 
     family = backbone.partition("_")[0]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from phonecv.data.loader import Batch
+from phonecv.data.loading.loader import Batch
 from phonecv.errors import UserError
 from phonecv.training import TrainConfig, engine, folder, train
 from phonecv.training import threads as threads_module

@@ -10,10 +10,10 @@ import torch
 import phonecv
 from conftest import TINY
 from phonecv import load_checkpoint, save_checkpoint
-from phonecv.evaluation import evaluate
+from phonecv.classify.evaluate import evaluate
+from phonecv.classify.features import MOST_BYTES, kept_views
 from phonecv.models import VisionModel
 from phonecv.training import TrainConfig, load_config, train
-from phonecv.training.features import MOST_BYTES, kept_views
 from training.conftest import Configure
 from training.test_start import SHORT, settled
 
@@ -64,10 +64,10 @@ def test_features_are_computed_once_and_the_figures_are_the_networks(
 def test_every_view_is_used_and_the_first_is_that_of_validation(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from phonecv.data.folder import read_split
-    from phonecv.data.loader import Batch, ClassificationDataset, collate
-    from phonecv.data.reading import eval_transform
-    from phonecv.training.features import FeatureData
+    from phonecv.classify.features import FeatureData
+    from phonecv.data.folders.listing import read_split
+    from phonecv.data.loading.loader import Batch, ClassificationDataset, collate
+    from phonecv.data.pictures.reading import eval_transform
 
     held: list[FeatureData] = []
     prepare = FeatureData.prepare

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.evaluation import evaluate
+from phonecv.classify.evaluate import evaluate
+from phonecv.segment.training import SegmentTask
 from phonecv.training import train
 from phonecv.training.config import LossConfig
 from phonecv.training.honesty import caution, last_figures, score_text
-from phonecv.training.segment import SegmentTask
 from phonecv.training.task import ClassifyTask
 from training.conftest import SEGMENTERS, Configure
 

@@ -10,8 +10,8 @@ import pytest
 
 from data.label_folders import SIZE, save_map, write_labels
 from phonecv.errors import UserError
+from phonecv.segment.training import Segmentation
 from phonecv.training import train
-from phonecv.training.segment import Segmentation
 from training.conftest import Configure
 
 

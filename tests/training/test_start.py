@@ -10,13 +10,13 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv import catalog, load_checkpoint, read_checkpoint, save_checkpoint
+from phonecv import load_checkpoint, read_checkpoint, save_checkpoint
+from phonecv.classify.predict import predict
 from phonecv.cli.app import main
-from phonecv.data.folder import read_split
+from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
 from phonecv.inspection import describe
-from phonecv.models import VisionModel
-from phonecv.prediction import predict
+from phonecv.models import VisionModel, catalog
 from phonecv.training import TrainConfig, engine, load_config, train
 from phonecv.training.interrupt import Interrupted
 from phonecv.training.start import follow_classes
@@ -181,7 +181,7 @@ def _raw(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_a_network_that_was_named_must_fit_its_file(pictures: Path, tmp_path: Path) -> None:
-    from phonecv.training.classify import Classification
+    from phonecv.classify.training import Classification
 
     file = save_checkpoint(phonecv.fuse(settled("mobileone_s0")), tmp_path / "fused.safetensors")
     given = [f"data.path={pictures}", f"model.weights={file}", "model.name=emov2_2m"]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from phonecv import create_model
-from phonecv.data.folder import read_split
-from phonecv.data.loader import Batch, ClassificationDataset, collate
-from phonecv.data.transforms import eval_transform
+from phonecv.data.folders.listing import read_split
+from phonecv.data.folders.transforms import eval_transform
+from phonecv.data.loading.loader import Batch, ClassificationDataset, collate
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
 from phonecv.training.config import DistillConfig, LossConfig

@@ -9,9 +9,9 @@ import torch
 
 import phonecv
 from conftest import TINY
+from phonecv.classify.runner import torch_runner
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
-from phonecv.runner import torch_runner
 from phonecv.training import train
 from phonecv.training.interrupt import Interrupts
 from phonecv.training.job import prepare

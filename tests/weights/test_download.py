@@ -14,8 +14,8 @@ import pytest
 
 import phonecv
 import phonecv.weights.download as download
-from phonecv.catalog import MODELS, WeightRecord
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS, WeightRecord
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights import fetch
 from weights.helpers import same

@@ -10,8 +10,8 @@ from torch import Tensor
 
 import phonecv
 from models.reference import load_golden
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS
 from phonecv.weights.recognise import network_of, recognise
 from phonecv.weights.unwrap import choose_weights
 from weights.helpers import SIZES, key_table, numbered

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import phonecv
-from phonecv.catalog import MODELS
+from phonecv.models.catalog import MODELS
 from phonecv.weights import to_phonecv
 from phonecv.weights.recognise import recognise
 

@@ -19,7 +19,7 @@ _IMPORTS = {
     "onnxruntime": ("onnx", "onnxruntime", "phonecv.benchmarking.onnx_calls"),
     "openvino": ("openvino", "openvino.preprocess", "phonecv.benchmarking.onnx_calls"),
     # ExecuTorch's Python runtime works on torch's tensors; on a phone there is no torch.
-    "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.exporting.executorch"),
+    "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.exporting.executorch.exporter"),
     "litert": ("ai_edge_litert.interpreter", "phonecv.benchmarking.native_calls"),
     "ncnn": ("ncnn", "phonecv.benchmarking.native_calls"),
 }

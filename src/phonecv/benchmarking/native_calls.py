@@ -108,7 +108,7 @@ def ncnn_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
 
 def executorch_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
     """A .pte file in ExecuTorch with XNNPACK; it takes as many threads as told, not as many as there are cores."""
-    from phonecv.exporting.executorch import open_session
+    from phonecv.exporting.executorch.exporter import open_session
 
     session = open_session(Path(path), threads=threads)
     if session.size is not None and images.shape[2:] != session.size:

@@ -22,7 +22,7 @@ def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None
     Raises:
         UserError: the exporter failed.
     """
-    from phonecv.exporting.onnx import write_graph
+    from phonecv.exporting.onnx.exporter import write_graph
     from phonecv.exporting.perform import captured
 
     with captured():
@@ -43,7 +43,7 @@ def quantize_for_timing(source: Path, images: np.ndarray, path: Path) -> None:
 
     Accuracy needs real pictures and usually more than ranges, see `phonecv.quantize`.
     """
-    from phonecv.exporting.onnx_int8 import quantize_file
+    from phonecv.exporting.onnx.int8 import quantize_file
 
     quantize_file(source, images, path)
 

@@ -21,9 +21,9 @@ from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
 from phonecv.benchmarking.subject import Subject, open_subject
 from phonecv.benchmarking.timing import Timing, ratios
 from phonecv.benchmarking.worker import Job
+from phonecv.classify.runner import pick_device
 from phonecv.errors import UserError
 from phonecv.options import checked
-from phonecv.runner import pick_device
 from phonecv.training.threads import usable_cores
 
 log = logging.getLogger("phonecv.benchmarking")

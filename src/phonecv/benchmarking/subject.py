@@ -10,12 +10,12 @@ from torch import nn
 
 from phonecv.benchmarking.count import count_cost
 from phonecv.benchmarking.fresh import settle
-from phonecv.catalog import MODELS
 from phonecv.create import create_model, load_network
 from phonecv.dense import DenseModel, RawOutputs
 from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting import check_size, exporter_for
 from phonecv.models import VisionModel
+from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 
 
@@ -146,7 +146,7 @@ def _open_file(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
     assert exporter is not None
     exporter.require()
     from phonecv.benchmarking.onnx_files import count_macs, is_quantized
-    from phonecv.exporting.onnx import metadata_record, refuse_outside_weights
+    from phonecv.exporting.onnx.exporter import metadata_record, refuse_outside_weights
 
     graph = refuse_outside_weights(path)
     record = metadata_record(graph, path)

@@ -17,14 +17,14 @@ from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
 from phonecv.bundles.words import TASKS
-from phonecv.catalog import MODELS
-from phonecv.class_mapping import display_names
+from phonecv.classify.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
 from phonecv.exporting.fields import require
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
+from phonecv.models.catalog import MODELS
 from phonecv.options import check_options
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _write_labels(network: Any, record: Mapping[str, Any], folder: Path) -> None
     names = display_names(network.class_names, network.num_classes)
     write_text(folder / LABELS, "".join(f"{' '.join(name.split())}\n" for name in names))
     if task_of(record) == "segment":
-        from phonecv.data.label_classes import palette_for
+        from phonecv.data.labelmaps.classes import palette_for
         from phonecv.segment.predict import write_legend
 
         write_legend(names, palette_for(names), folder / LEGEND)

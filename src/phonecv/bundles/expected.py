@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from phonecv.bundles.facts import Record, task_of
-from phonecv.data.images import open_image
+from phonecv.data.pictures.opening import open_image
 from phonecv.exporting.formats import exporter_for
 from phonecv.files import write_json
 
@@ -53,7 +53,7 @@ def write_expected(folder: Path, records: Sequence[Record]) -> dict[str, Any] | 
 def _classified(folder: Path, file: Path, picture: Path, record: Record) -> dict[str, Any] | None:
     if list(record["outputs"]) != ["logits"] or record["input_size"][0] != record["input_size"][1]:
         return None  # features, or a shape that evaluation does not use
-    from phonecv.prediction import predict
+    from phonecv.classify.predict import predict
 
     (prediction,) = predict(file, picture, topk=5, workers=0)
     rows = zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True)
@@ -87,7 +87,7 @@ def _detected(folder: Path, file: Path, picture: Path, record: Record) -> dict[s
 
 
 def _segmented(folder: Path, file: Path, picture: Path, record: Record) -> dict[str, Any]:
-    from phonecv.data.label_classes import palette_for
+    from phonecv.data.labelmaps.classes import palette_for
     from phonecv.detect.runner import to_tensor
     from phonecv.segment.overlay import legend, overlay, save_label_map, shares
     from phonecv.segment.runner import open_segmenter

@@ -31,7 +31,7 @@ def difference_text(record: Record) -> str:
 
 
 def kind_of(record: Record) -> str:
-    """Which part of the decoding is in the file, of `phonecv.exporting.dense.DECODINGS`; empty for classifiers."""
+    """Which part of the decoding is in the file, of `phonecv.dense.exporting.DECODINGS`; empty for classifiers."""
     return record.get("decoding", {}).get("kind", "")
 
 

@@ -38,7 +38,7 @@ def readers_of(record: Record, name: str) -> dict[str, str]:
         name: of the file or files, for the comments.
     """
     if task_of(record) != "classify":
-        from phonecv.bundles.dense_readers import dense_reader_files
+        from phonecv.dense.bundling_readers import dense_reader_files
 
         return dense_reader_files(record, name)
     return reader_files(

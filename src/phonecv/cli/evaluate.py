@@ -7,7 +7,7 @@ from typing import Literal
 
 from phonecv.cli.options import Device, Ema, Evaluated, Flip, Model, Scales, Slide, loading
 from phonecv.cli.output import progress, say, say_json
-from phonecv.tasks import given
+from phonecv.task import given
 
 
 def evaluate(
@@ -74,7 +74,7 @@ def evaluate(
         json: Print JSON.
     """
     chosen = loading(checkpoint, model, ema)
-    from phonecv.evaluation import evaluate as run
+    from phonecv.classify.evaluate import evaluate as run
 
     result = run(
         checkpoint,

@@ -85,7 +85,7 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
     """
     chosen = {key: value for key, value in (("name", model), ("ema", ema)) if value is not None}
     if chosen:
-        from phonecv.catalog import MODELS
+        from phonecv.models.catalog import MODELS
 
         if source.partition(":")[0] in MODELS and not Path(source).exists():
             raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 from phonecv.cli.options import Classifier, Device, Ema, Flip, Model, Scales, Slide, loading
 from phonecv.cli.output import say, say_json, say_line, text_table
 from phonecv.errors import UserError
-from phonecv.tasks import given
+from phonecv.task import given
 
 
 def predict(
@@ -56,7 +56,7 @@ def predict(
     if not images and camera is None:
         raise UserError("no pictures were named; give files, folders or patterns such as 'photos/*.jpg'")
     chosen = loading(checkpoint, model, ema)
-    from phonecv.prediction import predict_all
+    from phonecv.classify.predict import predict_all
 
     predictions = predict_all(
         checkpoint,

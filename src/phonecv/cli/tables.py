@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from phonecv.catalog import MODELS, ModelRecord, get_record, list_models
 from phonecv.errors import UserError, did_you_mean
+from phonecv.models.catalog import MODELS, ModelRecord, get_record, list_models
 
 #: Header, rows, and the numbers of the columns that hold figures.
 Table = tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]

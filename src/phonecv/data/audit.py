@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from phonecv.data.coco_audit import audit_coco_file
+from phonecv.data.coco.audit import audit_coco_file
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
+from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign import foreign_layout
-from phonecv.data.label_folders import paired_folders
+from phonecv.data.labelmaps.folders import paired_folders
 from phonecv.data.layouts import FOLDERS, LAYOUTS, Layout, Task, find_layouts
-from phonecv.data.split_folders import class_folders
 from phonecv.errors import UserError
 from phonecv.text import printable, printable_name
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phonecv.data.images import printable
+from phonecv.data.pictures.opening import printable
 
 SEVERITIES = ("error", "warning", "note")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from phonecv.data.images import is_image_name, printable
+from phonecv.data.pictures.opening import is_image_name, printable
 from phonecv.errors import UserError
 
 #: Folders looked into, nearest first, how deep, and entries of each.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phonecv.data.images import printable
+from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
 
 #: Larger files are refused before they are read. The instances of COCO take 0.5 GB.

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from phonecv.data.audit_folders import audit_folders
-from phonecv.data.coco_audit import audit_coco, has_coco
+from phonecv.data.coco.audit import audit_coco, has_coco
 from phonecv.data.findings import Look, Notes, Numbers
-from phonecv.data.folder import find_list
-from phonecv.data.images import scan_images
-from phonecv.data.label_folders import IMAGE_FOLDERS, LABEL_FOLDERS, has_label_maps
-from phonecv.data.listfile import names_classes
-from phonecv.data.segmentation_audit import audit_labels
-from phonecv.data.split_folders import class_folders, find_split
+from phonecv.data.folders.audit import audit_folders
+from phonecv.data.folders.list_file import names_classes
+from phonecv.data.folders.listing import find_list
+from phonecv.data.folders.splits import class_folders, find_split
+from phonecv.data.labelmaps.audit import audit_labels
+from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS, has_label_maps
+from phonecv.data.pictures.opening import scan_images
 from phonecv.data.split_names import known_splits
 
 Task = Literal["classify", "detect", "segment"]

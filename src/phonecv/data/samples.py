@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from phonecv.data.images import open_image, printable
+from phonecv.data.pictures.opening import open_image, printable
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
 

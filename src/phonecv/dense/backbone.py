@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from phonecv.catalog import MODELS
 from phonecv.create import create_model
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import Form, VisionModel
+from phonecv.models.catalog import MODELS
 
 #: Before the name of one of timm's networks.
 TIMM = "timm:"

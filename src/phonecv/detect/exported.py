@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phonecv.classify.runner import CPU_PIXELS
 from phonecv.dense.exported import DenseFile, open_dense_file
 from phonecv.dense.inputs import Prepared, prepare
 from phonecv.detect.anchors import anchors_by_rule
@@ -19,7 +20,6 @@ from phonecv.detect.postprocess import best_pairs, suppressed
 from phonecv.detect.runner import DetectRunner
 from phonecv.errors import UserError
 from phonecv.exporting.fields import require
-from phonecv.runner import CPU_PIXELS
 
 #: What each kind of decoding has to work on.
 _OUTPUTS = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.data.coco import CocoSplit
+from phonecv.data.coco.reader import CocoSplit
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, Kind
 from phonecv.training.world import World

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from phonecv.data.depth import bits_for, tell_depth
-from phonecv.data.images import ImageError, find_images, open_image, printable
+from phonecv.data.pictures.bit_depth import bits_for, tell_depth
+from phonecv.data.pictures.opening import ImageError, find_images, open_image, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD

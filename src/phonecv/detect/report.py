@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from phonecv.data.images import ImageError, open_image, printable
+from phonecv.data.pictures.opening import ImageError, open_image, printable
 from phonecv.detect.average_precision import IOUS, shown
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.draw import Drawn, draw, to_image

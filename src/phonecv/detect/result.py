@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.data.coco import CocoSplit
-from phonecv.data.images import printable
+from phonecv.data.coco.reader import CocoSplit
+from phonecv.data.pictures.opening import printable
 from phonecv.detect.average_precision import RANGES, AveragePrecision, plain, shown
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import Judged

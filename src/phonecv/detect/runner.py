@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phonecv.data.images import ImageError, open_image, printable
-from phonecv.data.loader import default_workers
+from phonecv.classify.runner import CPU_PIXELS, check_opening, pick_device
+from phonecv.data.loading.loader import default_workers
+from phonecv.data.pictures.opening import ImageError, open_image, printable
 from phonecv.dense.model import DenseModel
 from phonecv.dense.opening import open_dense
 from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
-from phonecv.runner import CPU_PIXELS, check_opening, pick_device
 
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
@@ -171,7 +171,7 @@ def read_pictures(
         paths: of the files.
         batch_size: pictures at once.
         workers: threads; None chooses, 0 decodes without any.
-        bits: that the values of 16-bit pictures hold, see `phonecv.data.images.open_image`.
+        bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
     """
     workers = max(1, default_workers()) if workers is None else workers
     steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]

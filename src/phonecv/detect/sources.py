@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phonecv.data.images import scan_images
+from phonecv.data.pictures.opening import scan_images
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.predict import PictureDetections, predict_detector, unique_names

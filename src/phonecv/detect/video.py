@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.data.images import MAX_PIXELS, printable
+from phonecv.data.pictures.opening import MAX_PIXELS, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.predict import find, plain_detections

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from phonecv.dense.checks import compare_choice, compare_decoded, offered
 from phonecv.errors import UserError
-from phonecv.exporting.dense_checks import compare_choice, compare_decoded, offered
 from phonecv.exporting.job import Job
 from phonecv.exporting.substance import nothing_compared
 from phonecv.exporting.tracing import LEAST

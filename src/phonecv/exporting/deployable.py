@@ -61,7 +61,7 @@ def deployable(
         network: on the CPU, in evaluation mode; classifier, dense backbone, detector or segmenter.
         bake: take pixel values 0..255 rather than normalised ones.
         decode: for detectors: boxes, scores and labels rather than the heads' raw outputs; for segmenters: the class
-            of every pixel rather than logits. See `phonecv.exporting.dense.DECODINGS`.
+            of every pixel rather than logits. See `phonecv.dense.exporting.DECODINGS`.
         size: input height and width of detectors, None where they are free.
     """
     spec = network.preprocessing
@@ -69,7 +69,7 @@ def deployable(
     if isinstance(network, VisionModel):
         names = ("logits",) if network.out_indices is None else tuple(f"stage{stage}" for stage in network.out_indices)
         return Deployable(network, *normalisation).eval(), names
-    from phonecv.exporting.dense import dense_module
+    from phonecv.dense.exporting import dense_module
 
     module, names = dense_module(network, decode=decode, size=size)
     return Deployable(module, *normalisation).eval(), names

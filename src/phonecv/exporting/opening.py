@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phonecv.classify.runner import Runner
 from phonecv.errors import UserError
 from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.formats import EXPORTERS, exporter_for, resolve
 from phonecv.exporting.job import Session
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
 from phonecv.preprocessing import Preprocessing
-from phonecv.runner import Runner
 
 
 def open_session(path: Path | str, *, threads: int | None = None, precision: str = "float32") -> Session:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from phonecv.data.images import find_images, open_image
+from phonecv.data.pictures.opening import find_images, open_image
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
 

@@ -36,7 +36,7 @@ def describe(
     decode: bool | str,
 ) -> dict[str, Any]:
     """The record that travels with the file; see docs/deploy.md for its fields."""
-    from phonecv.exporting.dense import decoding_of, decoding_record
+    from phonecv.dense.exporting import decoding_of, decoding_record
 
     common = {
         "version": __version__,

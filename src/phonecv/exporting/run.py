@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from phonecv.dense.exporting import decoding_of, traceable
 from phonecv.errors import UserError
 from phonecv.exporting.checks import MIN_AGREEMENT, Comparison, allowed, check_inputs, compare, expected_outputs
-from phonecv.exporting.dense import decoding_of, traceable
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.example import choose_example
 from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_exporter
@@ -114,7 +114,7 @@ def export(
         precision: of `phonecv.exporting.formats.PRECISIONS`; "int8" needs `calibration`, see `phonecv.quantize`.
         bake: the file takes pixel values 0..255 and normalises them itself (Core ML: a picture).
         decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel; "boxes"
-            stops before suppression. See `phonecv.exporting.dense.DECODINGS`.
+            stops before suppression. See `phonecv.dense.exporting.DECODINGS`.
         images: pictures to compare on: a folder, a pattern or files; None for embedded photographs.
         verify: run the file and compare; False only writes it.
         max_diff: largest difference allowed, see `ExportResult.difference`; None for the precision's own limit.
@@ -261,7 +261,7 @@ def prepared(network: Any, form: str) -> Any:
 @torch.no_grad()  # in inference mode it would make tensors that no tracer takes
 def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
     """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
-    from phonecv.data.reading import eval_transform
+    from phonecv.data.pictures.reading import eval_transform
     from phonecv.dense.inputs import prepare
     from phonecv.detect.runner import to_tensor
     from phonecv.models import VisionModel
@@ -342,7 +342,7 @@ def _check_precision(exporter: Exporter, precision: str) -> None:
 
 
 def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:
-    from phonecv.catalog import MODELS
+    from phonecv.models.catalog import MODELS
 
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""

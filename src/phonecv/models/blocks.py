@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.models.depthwise import depthwise, gains
+from phonecv.models.kernels.depthwise import depthwise, gains
 
 Scheme = Literal["remote", "close"]
 
@@ -70,7 +70,8 @@ class DropPath(nn.Module):
 class Conv2d(nn.Conv2d):
     """PyTorch's convolution, around three weaknesses of its CPU kernels (torch 2.14); same numbers, same state dict.
 
-    - The weight gradient of a depthwise convolution with a large kernel is slow: see `phonecv.models.depthwise`.
+    - The weight gradient of a depthwise convolution with a large kernel is slow: see
+      `phonecv.models.kernels.depthwise`.
     - A strided convolution on a channels-last map one column wide gets a weight gradient (oneDNN, bfloat16) whose
       taps that only ever meet the padding are whatever was in memory, NaN included. The stride along an axis of
       length one has no effect, so there it is taken as one.

@@ -6,9 +6,9 @@ import importlib
 import inspect
 from typing import Any
 
-from phonecv.catalog import get_record
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import VisionModel
+from phonecv.models.catalog import get_record
 
 
 def build_model(name: str, *, num_classes: int = 1000, **overrides: Any) -> VisionModel:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from phonecv.errors import UserError
 from phonecv.models.base import VisionModel
 from phonecv.models.blocks import Conv2d, SqueezeExcite
-from phonecv.models.branch_sum import TrainingForm, sum_branches
 from phonecv.models.emo import check_stages
+from phonecv.models.kernels.branch_sum import TrainingForm, sum_branches
 
 
 class ConvBN(nn.Module):

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.data.folder import SPLITS, find_list, read_split
-from phonecv.data.images import find_images, open_image, printable
-from phonecv.data.reading import eval_transform
-from phonecv.data.split_folders import find_split
+from phonecv.classify.evaluate import match_outputs
+from phonecv.classify.runner import torch_runner
+from phonecv.data.folders.listing import SPLITS, find_list, read_split
+from phonecv.data.folders.splits import find_split
+from phonecv.data.pictures.opening import find_images, open_image, printable
+from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
-from phonecv.evaluation import match_outputs
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
-from phonecv.runner import torch_runner
 
 #: Pictures to calibrate on, to choose by, and to score at the end, at most.
 CALIBRATE, CHOOSE, SCORE = 128, 1000, 5000

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.metrics import label_rank
+from phonecv.classify.metrics import label_rank
 from phonecv.quantization.data import Pictures
 from phonecv.quantization.sensitivity import signal_to_noise
 

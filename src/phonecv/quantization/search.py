@@ -87,7 +87,7 @@ def quantize(
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
     opened = _classifier if isinstance(network, VisionModel) else _dense
     if precision == "int8" and not isinstance(network, VisionModel):
-        from phonecv.quantization.dense import check_int8
+        from phonecv.dense.quantizing import check_int8
 
         check_int8(network, [exporter.format for exporter in exporters])
     workshop, last, measure = opened(network, data, evaluation, size, calibrate, choose)
@@ -151,7 +151,8 @@ def _dense(
     choose: int | None,
 ) -> tuple[Workshop, Any, str]:
     """The same for a detector or segmenter."""
-    from phonecv.quantization import dense, dense_data
+    from phonecv.dense import quantizing as dense
+    from phonecv.dense import quantizing_data as dense_data
 
     network, shape = dense.usable(network, size)
     choose = dense_data.CHOOSE if choose is None else choose

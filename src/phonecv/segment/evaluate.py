@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.class_mapping import map_classes
-from phonecv.data import ade20k
-from phonecv.data.depth import bits_for
-from phonecv.data.images import printable
-from phonecv.data.label_classes import Colour, find_class_file, palette_for, read_label_classes
-from phonecv.data.labelmaps import IGNORE, LabelSplit, read_label_split
-from phonecv.data.loader import default_workers, eval_batches
-from phonecv.data.segmentation import SegmentationDataset, make_segmentation_loader
+from phonecv.classify.class_mapping import map_classes
+from phonecv.classify.evaluate import WORKERS_FROM, reason_of
+from phonecv.data.labelmaps import ade20k
+from phonecv.data.labelmaps.classes import Colour, find_class_file, palette_for, read_label_classes
+from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split
+from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
+from phonecv.data.loading.loader import default_workers, eval_batches
+from phonecv.data.pictures.bit_depth import bits_for
+from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
-from phonecv.evaluation import WORKERS_FROM, reason_of
 from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
 from phonecv.segment.metrics import SegmentMeter, SegmentScores, figures
@@ -152,12 +152,12 @@ def evaluate_segmenter(
     Args:
         model: a segmenter, the path of a checkpoint or exported file of one, or a `SegmentRunner` (which has its device
             and way of inference already).
-        data: the data folder (see `phonecv.data.labelmaps.find_labels`), or a split that was read already.
+        data: the data folder (see `phonecv.data.labelmaps.listing.find_labels`), or a split that was read already.
         split: of a data folder.
         reduce_zero_label: the value 0 means nothing and 1 is class 0 (ADE20K). None takes whichever makes the data's
             classes the model's, else False.
         threshold: values from this one on are class 1, all others class 0 (black and white masks).
-        stored: label maps are drawn on the pictures as stored, see `phonecv.data.labelmaps.read_label_split`.
+        stored: label maps are drawn on the pictures as stored, see `phonecv.data.labelmaps.listing.read_label_split`.
         out: folder for tables and pictures, see `phonecv.segment.report.write_evaluation`.
         batch_size: pictures per step; no result depends on it.
         workers: loader processes; None chooses.

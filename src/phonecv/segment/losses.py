@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.models.conv_relu import plain_backward
+from phonecv.models.kernels.conv_relu import plain_backward
 from phonecv.segment.parts import at_least_float32, resize
 
 #: Label of pixels that count for nothing.

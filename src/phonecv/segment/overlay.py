@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from phonecv.data.label_classes import Colour
+from phonecv.data.labelmaps.classes import Colour
 from phonecv.files import atomic_path
 
 #: Share of a class's colour in its pixels.

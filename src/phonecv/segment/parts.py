@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct
-from phonecv.models.conv_relu import plain_backward
+from phonecv.models.kernels.conv_relu import plain_backward
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 1, *, dilation: int = 1) -> ConvNormAct:

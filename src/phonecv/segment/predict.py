@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from phonecv.data.depth import bits_for, tell_depth
-from phonecv.data.images import find_images, printable
-from phonecv.data.label_classes import Colour, palette_for
+from phonecv.classify.evaluate import reopen
+from phonecv.data.labelmaps.classes import Colour, palette_for
+from phonecv.data.pictures.bit_depth import bits_for, tell_depth
+from phonecv.data.pictures.opening import find_images, printable
 from phonecv.detect.runner import read_pictures
 from phonecv.errors import UserError
-from phonecv.evaluation import reopen
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from phonecv.data.images import ImageError, printable
-from phonecv.data.label_files import read_pair
+from phonecv.data.labelmaps.files import read_pair
+from phonecv.data.pictures.opening import ImageError, printable
 from phonecv.files import write_json
 from phonecv.segment.evaluate import PictureScore, SegmentResult
 from phonecv.segment.overlay import legend, overlay, shares

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from phonecv.classify.runner import check_opening, pick_device
 from phonecv.dense.opening import open_dense
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
-from phonecv.runner import check_opening, pick_device
 from phonecv.segment.base import Segmenter
 from phonecv.segment.inference import Windows, predict_labels
 

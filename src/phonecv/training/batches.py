@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from phonecv.data.loader import EpochBatches, SampleKey, TrainBatches
+from phonecv.data.loading.loader import EpochBatches, SampleKey, TrainBatches
 from phonecv.errors import UserError
 
 

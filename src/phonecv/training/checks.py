@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from phonecv.catalog import MODELS, get_record
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
+from phonecv.models.catalog import MODELS, get_record
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import same_run, usable
 from phonecv.training.listings import check_data

@@ -12,10 +12,10 @@ from typing import Literal
 import yaml
 
 from phonecv import settings
-from phonecv.data.augment import AugmentConfig
+from phonecv.data.folders.augment import AugmentConfig
+from phonecv.dense.config import DetectConfig, SegmentConfig, check_dense
 from phonecv.errors import UserError, did_you_mean
 from phonecv.plain_yaml import read_yaml_file
-from phonecv.training.dense_config import DetectConfig, SegmentConfig, check_dense
 from phonecv.training.groups import (
     DataConfig,
     DistillConfig,

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from phonecv.data.depth import settle_depth
+from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.errors import UserError
 from phonecv.text import some_names
 from phonecv.training.task import Network

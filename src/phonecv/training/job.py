@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phonecv.data.workers import workers_explained
+from phonecv.data.loading.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.memory import keep_freed_memory

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonecv.data.folder import Listing, read_split
+from phonecv.data.folders.listing import Listing, read_split
 from phonecv.errors import UserError
 from phonecv.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from phonecv.data.label_reading import MapReading
-    from phonecv.data.labelmaps import LabelSplit
+    from phonecv.data.labelmaps.listing import LabelSplit
+    from phonecv.data.labelmaps.reading import MapReading
 
 #: The listing made by `check_data`, for the training that follows it in this process.
 _LISTED: list[tuple[TrainConfig, tuple[Listing, Listing]]] = []
@@ -39,12 +39,12 @@ def check_data(config: TrainConfig, *, keep: bool) -> None:
         what = "not a folder" if root.exists() else "no such folder"
         raise UserError(f"data.path={str(root)!r}: {what}; a data set here is a folder with {kind}")
     if config.task == "segment":
-        from phonecv.data.label_content import check_content
+        from phonecv.data.labelmaps.content import check_content
 
         for split in read_label_data(config):
             check_content(split)
         return
-    from phonecv.data.coco_paths import find_coco
+    from phonecv.data.coco.paths import find_coco
 
     detect = config.detect
     for split, file, images in (
@@ -80,7 +80,7 @@ def read_label_data(config: TrainConfig) -> tuple[LabelSplit, LabelSplit]:
     Raises:
         UserError: they cannot be used.
     """
-    from phonecv.data.labelmaps import read_label_split
+    from phonecv.data.labelmaps.listing import read_label_split
 
     wanted = config.segment
 

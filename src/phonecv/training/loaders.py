@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.data.loader import TrainBatches, eval_batches
+from phonecv.data.loading.loader import TrainBatches, eval_batches
 from phonecv.errors import UserError
 from phonecv.tables import write_csv
 from phonecv.training.batches import StreamBatches

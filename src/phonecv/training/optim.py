@@ -89,7 +89,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fuse
 def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:
     """Stop the gradient of every parameter whose name begins so.
 
-    A classifier's "backbone" is all but `classifier`; "all" is the backbone of either, see `phonecv.training.features`.
+    A classifier's "backbone" is all but `classifier`; "all" is the backbone of either, see `phonecv.classify.features`.
 
     Raises:
         UserError: a beginning that fits no parameter.

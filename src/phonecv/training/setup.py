@@ -66,13 +66,13 @@ def open_setup(config: TrainConfig) -> Setup:
     """
     # Imported late: a classifier needs neither the detectors nor COCO's tools.
     if config.task == "detect":
-        from phonecv.training.detect import Detection
+        from phonecv.detect.training import Detection
 
         return Detection(config)
     if config.task == "segment":
-        from phonecv.training.segment import Segmentation
+        from phonecv.segment.training import Segmentation
 
         return Segmentation(config)
-    from phonecv.training.classify import Classification
+    from phonecv.classify.training import Classification
 
     return Classification(config)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from phonecv.catalog import MODELS
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS
 from phonecv.precision import computes_bf16
 from phonecv.training.config import TrainConfig
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonecv.catalog import MODELS, get_record
 from phonecv.errors import UserError
+from phonecv.models.catalog import MODELS, get_record
 from phonecv.text import some_names
 
 if TYPE_CHECKING:
-    from phonecv.data.folder import Listing
+    from phonecv.data.folders.listing import Listing
     from phonecv.models import VisionModel
     from phonecv.models.base import Form
     from phonecv.training.config import TrainConfig
@@ -85,7 +85,7 @@ def follow_classes(net: VisionModel, data: Listing) -> None:
         net: with the class names of its weights; None leaves it as it is.
         data: the training split.
     """
-    from phonecv.class_mapping import map_classes
+    from phonecv.classify.class_mapping import map_classes
 
     known, classes = net.class_names, data.classes
     if known is None or tuple(known) == tuple(classes):

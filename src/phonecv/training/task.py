@@ -1,7 +1,7 @@
 """What a batch means: named losses for training, counted figures for evaluation.
 
-The engine knows only `Task` and `Meter`. Classification is here; `phonecv.training.detect` and
-`phonecv.training.segment` are further tasks.
+The engine knows only `Task` and `Meter`. Classification is here; `phonecv.detect.training` and
+`phonecv.segment.training` are further tasks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
-from phonecv.data.loader import Batch
+from phonecv.classify.metrics import FIVE, TopK, standard_error
+from phonecv.data.loading.loader import Batch
 from phonecv.dense import DenseModel
 from phonecv.errors import UserError
-from phonecv.metrics import FIVE, TopK, standard_error
 from phonecv.models import VisionModel
 from phonecv.training.config import DistillConfig, LossConfig
 from phonecv.training.teacher import Teacher

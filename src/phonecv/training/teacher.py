@@ -104,8 +104,8 @@ def load_teacher(config: DistillConfig, student: Preprocessing) -> Teacher:
 
 
 def _from_phonecv(name: str, weights: str | None) -> _Source:
-    from phonecv.catalog import list_models
     from phonecv.create import create_model, load_network
+    from phonecv.models.catalog import list_models
 
     if Path(name).is_file():
         model = load_network(name)

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from phonecv.catalog import get_record
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import atomic_path, write_json
 from phonecv.models import VisionModel
 from phonecv.models.base import Form
+from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
 from phonecv.text import some_names
 from phonecv.weights.compare import not_finite

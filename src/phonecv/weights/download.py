@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from phonecv._version import __version__
-from phonecv.catalog import WeightRecord
 from phonecv.errors import UserError
+from phonecv.models.catalog import WeightRecord
 
 #: Called with bytes so far and bytes in all (None if the server does not say).
 Progress = Callable[[int, int | None], None]

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from phonecv.catalog import get_record
 from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
+from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
 from phonecv.text import printable_name, some_names

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from phonecv.catalog import MODELS, ModelRecord
+from phonecv.models.catalog import MODELS, ModelRecord
 from phonecv.text import some_names
 from phonecv.weights.signs import networks_in
 from phonecv.weights.translate import family_of_names, is_training_form, to_phonecv

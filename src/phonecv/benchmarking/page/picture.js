@@ -1,11 +1,11 @@
-// How a picture becomes a network's input: the same as phonecv.data.reading, to the last bit.
+// How a picture becomes a network's input: the same as phonecv.data.pictures.reading, to the last bit.
 //
 // Browsers' own scaling is not antialiased in the way the networks were trained with, so Pillow's is done here: two
 // passes, weights rounded to 22 bits, 8 bits between the passes.
 
 const PRECISION = 22;
 
-// Longer pictures are cut to this many times their short side first, as phonecv.data.reading does.
+// Longer pictures are cut to this many times their short side first, as phonecv.data.pictures.reading does.
 const MAX_ASPECT = 16;
 
 // Safari refuses canvases above 16.7 million pixels.

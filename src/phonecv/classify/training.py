@@ -1,0 +1,200 @@
+"""Training a classifier: its data, its network and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from phonecv.classify.features import FeatureData, Pictures, ProbeTask, kept_views
+from phonecv.data.findings import SEVERITIES, Finding, group_findings
+from phonecv.data.folders.listing import Listing
+from phonecv.data.folders.transforms import eval_transform, train_transform
+from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
+from phonecv.errors import UserError
+from phonecv.models import VisionModel, build_model
+from phonecv.models.catalog import get_record
+from phonecv.preprocessing import Preprocessing
+from phonecv.training.config import TrainConfig
+from phonecv.training.listings import read_data
+from phonecv.training.loaders import SplitData
+from phonecv.training.optim import freeze
+from phonecv.training.start import follow_classes, starting_form
+from phonecv.training.task import ClassifyTask, DistillTask, Task
+from phonecv.training.teacher import load_teacher
+from phonecv.training.world import World
+from phonecv.weights import load_public_or_file
+
+#: Kinds of notes of the audit that a training shows.
+TOLD = ("spelling", "helper", "reading", "turned")
+
+
+class Classification:
+    """What `phonecv.training.setup.Setup` asks for, for pictures with a class each.
+
+    Attributes:
+        root: folder of the data.
+        train: listing of the training split.
+        val: listing of the validation split.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.train, self.val = read_data(config)
+        self.root = Path(self.train.root)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return [sample.path for sample in self.train.samples]
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds, notes left out."""
+        return quick_findings(self.root, "classify")
+
+    def network(self) -> VisionModel:
+        """The network with its starting weights, class names and preprocessing; frozen parts marked."""
+        wanted, overrides = self.config.model, dict(self.config.model.overrides)
+        if wanted.drop_path is not None:
+            overrides["drop_path"] = wanted.drop_path
+        classes = class_count(self.config, len(self.train.classes))
+        net = build_model(wanted.name, num_classes=classes, **overrides)
+        if wanted.weights is not None:
+            form = starting_form(wanted.weights)
+            net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
+            follow_classes(net, self.train)
+        net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
+        net.preprocessing = preprocessing_for(self.config, net.preprocessing)
+        freeze(net, wanted.freeze, net.get_classifier())
+        return net
+
+    def family(self) -> str:
+        """Family of the network."""
+        return get_record(self.config.model.name).family
+
+    def data(self, net: VisionModel, world: World, workers: int) -> Data | FeatureData:
+        """The loaders: of pictures, or of features that are computed once."""
+        config, data = self.config, Data(self.config, self.train, self.val, net.preprocessing, world, workers)
+        views, data.note = kept_views(config, len(self.train), net.num_features)
+        if not views:
+            return data
+        plain = ClassificationDataset(self.train, data.val_set.transforms, config.run.seed)
+        features = FeatureData(config, world, workers, Pictures(plain, data.train_set, data.val_set), net, views)
+        features.note = data.note
+        return features
+
+    def trained(self, net: VisionModel) -> nn.Module:
+        """The network, or its classifier where that takes kept features."""
+        return net.get_classifier() if self._keeps(net) else net
+
+    def _keeps(self, net: VisionModel) -> bool:
+        return kept_views(self.config, len(self.train), net.num_features)[0] > 0
+
+    def task(self, net: VisionModel, world: World) -> Task:
+        """Cross entropy, with a teacher where one is named."""
+        config = self.config
+        if config.distill.teacher is None:
+            return (ProbeTask if self._keeps(net) else ClassifyTask)(net.num_classes, config.loss)
+        teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
+        return DistillTask(net.num_classes, config.loss, config.distill, teacher)
+
+
+class Data(SplitData):
+    """Loaders of classified pictures.
+
+    Attributes:
+        train: listing of the training split.
+        val: listing of the validation split.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: Listing,
+        val: Listing,
+        preprocessing: Preprocessing,
+        world: World,
+        workers: int,
+    ) -> None:
+        files = [[sample.path for sample in listing.samples] for listing in (train, val)]
+        super().__init__(config, world, workers, train=files[0], val=files[1])
+        self.train, self.val = train, val
+        size = preprocessing.size
+        stages = [
+            train_transform(
+                replace(config.augment, magnitude_scale=config.augment.magnitude_scale * stage.magnitude),
+                stage.size or size,
+                preprocessing,
+            )
+            for stage in config.stages()
+        ]
+        self.train_set = ClassificationDataset(train, stages, config.run.seed, bits=preprocessing.bits)
+        self.val_set = ClassificationDataset(val, eval_transform(preprocessing), substitute=False)
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        batches = self.batches.epoch(epoch, start, self.config.stage(epoch))
+        return self._loader(self.train_set, batches)
+
+    def eval_loader(self) -> Iterable[Batch]:
+        """This process's share of the validation split."""
+        return self._loader(self.val_set, self.val_batches)
+
+    def placed(self, batch: Batch) -> Batch:
+        """The batch where the network is, in the layout it wants."""
+        batch = batch.to(self.world.device)
+        if self.channels_last:
+            batch.images = batch.images.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
+        return make_loader(  # type: ignore[return-value]
+            dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last
+        )
+
+
+def quick_findings(root: Path, task: Literal["classify", "detect", "segment"]) -> list[str]:
+    """What the quick audit of the data of a task finds, equal findings in one line.
+
+    Of its notes those that say what was read otherwise, or not; they come last.
+    """
+    from phonecv.data.audit import audit
+
+    return finding_lines(audit(root, task=task, quick=True).findings)
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings that a training says, worst first and equal ones in one line."""
+    told = [one for one in findings if one.severity != "note" or one.kind in TOLD]
+    told.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [f"{group.first.severity}: {group}" for group in group_findings(told)]
+
+
+def class_count(config: TrainConfig, there: int) -> int:
+    """Classes of the network: as set, else as many as the data has.
+
+    Raises:
+        UserError: fewer are set than the data has.
+    """
+    wanted = config.model.num_classes
+    if wanted is not None and wanted < there:
+        raise UserError(
+            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
+        )
+    return wanted or there
+
+
+def preprocessing_for(config: TrainConfig, own: Preprocessing) -> Preprocessing:
+    """The network's preprocessing with what the configuration sets."""
+    names = ("size", "crop", "interpolation", "mean", "std", "bits")
+    chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
+    return replace(own, **chosen)

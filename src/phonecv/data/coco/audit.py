@@ -1,0 +1,293 @@
+"""The audit of a COCO data set: every record that does not fit, classes that differ between splits, the pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from phonecv.data.coco.paths import (
+    ALIASES,
+    CocoPaths,
+    annotation_file,
+    find_coco,
+    hold_out_hint,
+    locate_coco,
+    unsplit_files,
+)
+from phonecv.data.coco.reader import near_classes, read_tables, split_of
+from phonecv.data.coco.sizes import SizeCheck
+from phonecv.data.coco.split import CocoSplit
+from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.findings import Look, Notes, Numbers
+from phonecv.data.folders.audit import IMBALANCE
+from phonecv.data.pictures.audit import check_suffix, inspect_all, report_lookalikes, sampled
+from phonecv.data.pictures.lookalikes import Lookalikes
+from phonecv.data.pictures.opening import ImageError, printable, probe_image, scan_images
+from phonecv.errors import UserError
+
+#: Problems of a file that leave training as it would be; all others make an object or the whole file useless.
+_WARNINGS = frozenset(
+    (
+        "annotation-id",
+        "area",
+        "category-name",
+        "clipped-box",
+        "crowd",
+        "empty-box",
+        "fitted",
+        "no-mask",
+        "picture-name",
+        "picture-size",
+        "placeholder",
+        "repeated-file",
+        "respelled",
+    )
+)
+
+
+def has_coco(root: Path) -> bool:
+    """Whether there are COCO annotations in one of the usual places."""
+    try:
+        return any(annotation_file(root, split) for split in ALIASES) or len(unsplit_files(root)) == 1
+    except UserError:  # more than enough of them; the audit tells
+        return True
+
+
+def audit_coco(notes: Notes, root: Path, look: Look) -> Numbers:
+    """Look at all splits of the data set at `root`."""
+    splits: dict[str, CocoSplit] = {}
+    for name in ALIASES:
+        try:
+            file = annotation_file(root, name)
+        except UserError as error:
+            notes.add("structure", "error", root, _message(error, root))
+            continue
+        if file is None:
+            continue
+        try:
+            paths = find_coco(root, name)
+        except UserError as error:
+            notes.add("missing-file", "error", file, _message(error, file))
+            paths = CocoPaths(file, None)
+        split = _read(notes, paths)
+        if split is not None:
+            splits[name] = split
+    if not splits and not notes.findings and (files := unsplit_files(root)):
+        notes.add("unsplit", "warning", files[0], hold_out_hint(files[0]))
+        return audit_coco_file(notes, files[0], look)
+    _check_classes(notes, splits)
+    if not look.quick:
+        _check_unlisted(notes, root, splits)
+    return _finish(notes, splits, look)
+
+
+def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
+    """Look at one annotation file and the pictures it names."""
+    try:
+        paths = locate_coco(file)
+    except UserError as error:
+        notes.add("missing-file", "error", file, _message(error, file))
+        paths = CocoPaths(file, None)
+    split = _read(notes, paths)
+    return _finish(notes, {} if split is None else {file.stem: split}, look)
+
+
+def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
+    """Look at splits that were read already, in the way that they were read."""
+    for split in splits.values():
+        _report(notes, split.problems, split.source)
+    _check_classes(notes, splits)
+    return _finish(notes, splits, look)
+
+
+def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path) -> None:
+    for problem in problems:
+        severity = "warning" if problem.kind in _WARNINGS else "error"
+        notes.add(problem.kind, severity, source, str(problem))
+
+
+def _finish(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
+    for split in splits.values():
+        _check_counts(notes, split)
+    with_pictures = {name: split for name, split in splits.items() if split.images.folder.parts}
+    checked = (_check_headers if look.quick else _check_pictures)(notes, with_pictures, look)
+    return {name: _numbers(split) for name, split in splits.items()}, checked
+
+
+def _read(notes: Notes, paths: CocoPaths) -> CocoSplit | None:
+    """The split as far as it can be used, with every problem of the file reported."""
+    try:
+        masks = True
+        tables = read_tables(paths, masks=masks)
+        if _boxes_only(tables):
+            masks = False
+            tables = read_tables(paths, masks=masks)
+    except UserError as error:
+        notes.add("structure", "error", paths.annotations, _message(error, paths.annotations))
+        return None
+    _report(notes, tables.problems, paths.annotations)
+    return None if tables.fatal else split_of(paths, tables, None, masks=masks)
+
+
+def _boxes_only(tables: CocoTables) -> bool:
+    """Whether the file has no masks at all, which is no fault of the single objects."""
+    return bool(tables.total) and not len(tables.boxes) and any(p.kind == "no-mask" for p in tables.problems)
+
+
+def _message(error: UserError, path: Path) -> str:
+    return str(error).removeprefix(f"{printable(path)}: ")
+
+
+def _numbers(split: CocoSplit) -> dict[str, int]:
+    counts = split.class_counts
+    return {
+        "images": len(split),
+        "objects": int(counts.sum()),
+        "crowds": split.crowds,
+        "classes": len(split.classes),
+        "smallest": int(counts.min()),
+        "largest": int(counts.max()),
+    }
+
+
+def _check_counts(notes: Notes, split: CocoSplit) -> None:
+    counts = split.class_counts
+    empty = np.flatnonzero(counts == 0)
+    if len(empty) and counts.any():
+        shown = _some([split.classes[label] for label in empty])
+        notes.add(
+            "empty-class", "note", split.source, f"{len(empty)} of {len(counts)} classes have no objects: {shown}"
+        )
+    there = np.flatnonzero(counts)
+    if len(there) and counts.max() >= IMBALANCE * counts[there].min():
+        least, most = there[counts[there].argmin()], counts.argmax()
+        notes.add(
+            "imbalance",
+            "note",  # usual in detection, where one picture holds many objects
+            split.source,
+            f"class {printable(split.classes[least])} has {counts[least]} objects,"
+            f" {printable(split.classes[most])} has {counts[most]}",
+        )
+    if not split.learnable:
+        what = f"all {split.crowds} objects are crowds" if split.crowds else "there is no object"
+        notes.add("nothing", "error", split.source, f"{what}: nothing can be learnt from it, and nothing judged by it")
+    bare = int((split.object_counts == 0).sum())
+    if bare:
+        notes.add("background", "note", split.source, f"{bare} of {len(split)} pictures have no objects")
+
+
+def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
+    """Classes are matched by name; those that occur in another split but never in training can't be learnt."""
+    train = splits.get("train")
+    if train is None:
+        return
+    known = dict(zip(train.classes, train.category_ids, strict=True))
+    trained = {train.classes[label] for label in np.flatnonzero(train.class_counts)}
+    for name, split in splits.items():
+        if split is train:
+            continue
+        categories = list(zip(split.category_ids, split.classes, strict=True))
+        renamed, told = near_classes(categories, train.classes)
+        if told:
+            _report(notes, [told], split.source)
+        classes = [name for _, name in renamed]
+        tested = [classes[label] for label in np.flatnonzero(split.class_counts)]
+        unlisted = [one for one in tested if one not in known]
+        if unlisted:
+            message = f"{len(unlisted)} classes are in {name} but not in train: {_some(unlisted)}"
+            notes.add("class-drift", "error", split.source, message)
+        untrained = [one for one in tested if one in known and one not in trained]
+        if untrained:
+            message = f"{len(untrained)} classes have objects in {name} but none in train: {_some(untrained)}"
+            notes.add("class-drift", "error", split.source, message)
+        ids = dict(zip(classes, split.category_ids, strict=True))
+        moved = [one for one, key in ids.items() if known.get(one, key) != key]
+        if moved:
+            first = f"{printable(moved[0])} is {known[moved[0]]} in train and {ids[moved[0]]} in {name}"
+            message = f"{len(moved)} classes have another category id than in train ({first}); names decide"
+            notes.add("class-drift", "warning", split.source, message)
+
+
+def _check_unlisted(notes: Notes, root: Path, splits: Mapping[str, CocoSplit]) -> None:
+    listed = {split.path(index) for split in splits.values() for index in range(len(split))}
+    for folder in dict.fromkeys(split.images.folder for split in splits.values()):
+        # The data folder itself may hold anything.
+        if folder != root and folder.parts:
+            unlisted = sum(folder / name not in listed for name in scan_images(folder))
+            if unlisted:
+                notes.add("unlisted", "note", folder, f"{unlisted} pictures here are in none of the annotations")
+
+
+def _check_headers(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> int:
+    checked = 0
+    owners: dict[Path, str] = {}
+    for name, split in splits.items():
+        for index in range(len(split)):
+            path = split.path(index)
+            if owners.setdefault(path, name) != name:
+                notes.add("split-leak", "error", path, f"the same picture is in {owners[path]} and {name}")
+        for index in sampled(len(split)):
+            path = split.path(index)
+            checked += 1
+            try:
+                kind = probe_image(path)[0]
+            except ImageError as error:
+                _unreadable(notes, path, error.reason)
+                continue
+            check_suffix(notes, path, kind)
+        _check_sizes(notes, SizeCheck.of(split, sampled(len(split))))
+    return checked
+
+
+def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> int:
+    """Decode every picture; report what can't be used, and equal pictures."""
+    rows = [(name, index) for name, split in splits.items() for index in range(len(split))]
+    paths = [splits[name].path(index) for name, index in rows]
+    equal: dict[bytes, list[int]] = {}
+    lookalikes = Lookalikes()
+    sizes = {name: SizeCheck(split) for name, split in splits.items()}
+    for place, result in enumerate(inspect_all(paths, look)):
+        name, index = rows[place]
+        if result.error:
+            _unreadable(notes, paths[place], result.error)
+            continue
+        check_suffix(notes, paths[place], result.kind)
+        sizes[name].take(index)
+        equal.setdefault(result.digest, []).append(place)
+        lookalikes.add(name, paths[place], result.look, result.digest)
+    report_lookalikes(notes, lookalikes)
+    for check in sizes.values():
+        _check_sizes(notes, check)
+    for places in equal.values():
+        if len(places) < 2:
+            continue
+        others = ", ".join(notes.name(paths[place]) for place in places[1:5]) + (", ..." if len(places) > 5 else "")
+        owners = list(dict.fromkeys(rows[place][0] for place in places))
+        if len(owners) > 1:
+            message = f"the same picture is in {' and '.join(owners)}: {others}"
+            notes.add("split-leak", "error", paths[places[0]], message)
+        elif len({paths[place] for place in places}) > 1:
+            notes.add("duplicate", "warning", paths[places[0]], f"the same picture again: {others}")
+    return len(rows)
+
+
+def _unreadable(notes: Notes, path: Path, reason: str) -> None:
+    if os.path.lexists(path):  # one that is not there was told with the annotations
+        notes.add("unreadable", "error", path, reason)
+
+
+def _check_sizes(notes: Notes, check: SizeCheck) -> None:
+    for index, message in check.messages():
+        notes.add("picture-size", "error", check.split.path(index), message)
+    fitted = any(problem.kind == "fitted" for problem in check.split.problems)
+    if check.turned and not fitted:
+        # Where others of the split have the sizes of pictures as shown, the file is most likely of those.
+        severity = "note" if check.upright else "warning"
+        notes.add("orientation", severity, check.split.path(check.turned[0]), check.turned_message())
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(printable(name) for name in names[:most]) + (", ..." if len(names) > most else "")

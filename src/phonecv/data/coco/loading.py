@@ -1,0 +1,166 @@
+"""From a COCO split to batches of pictures with boxes, reproducibly.
+
+As with classification (`phonecv.data.loading.loader`), everything random about a sample comes from (seed, epoch,
+index, repeat) alone, so the same batches arrive with any number of worker processes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from phonecv.data.coco.batch import DetectionBatch, DetectionItem
+from phonecv.data.coco.split import CocoSplit
+from phonecv.data.loading.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
+from phonecv.data.loading.workers import open_loader
+from phonecv.data.pictures.opening import ImageError, open_image
+from phonecv.data.pictures.reading import to_tensor
+
+__all__ = ["DetectionBatch", "DetectionDataset", "DetectionItem", "DetectionTransform", "make_detection_loader"]
+
+#: Boxes narrower than this after a transform are nothing that could be found, in pixels.
+SMALLEST = 1e-3
+
+#: Takes and gives a picture (`tv_tensors.Image`) and its targets, boxes and masks among them as tv_tensors: any
+#: transform of torchvision.transforms.v2 that keeps the targets in step, and those of `detection_transforms`.
+DetectionTransform = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
+
+
+class DetectionDataset(Dataset[DetectionItem]):
+    """Pictures of a split with what is on them.
+
+    Args:
+        split: what to read.
+        transform: what to do to picture and targets, one or one per stage of a training; None gives the picture as it
+            is, in bytes.
+        seed: of the random numbers of all samples.
+        substitute: put another sample, chosen by the key, in the place of a picture that can't be used (training);
+            False gives a small black picture without objects, which its error tells to leave out (evaluation).
+        masks: whether targets hold masks.
+        bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
+    """
+
+    def __init__(
+        self,
+        split: CocoSplit,
+        transform: DetectionTransform | Sequence[DetectionTransform] | None = None,
+        seed: int = 0,
+        *,
+        substitute: bool,
+        masks: bool = False,
+        bits: int | None = None,
+    ) -> None:
+        self.split, self.seed, self.substitute, self.masks = split, seed, substitute, masks
+        self.bits = bits
+        self.transforms = (transform,) if callable(transform) or transform is None else tuple(transform)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: SampleKey | int) -> DetectionItem:
+        key = index if isinstance(index, SampleKey) else SampleKey(int(index))
+        transform = self.transforms[key.stage]
+        if transform is None and not self.substitute:
+            return self._item(key, None)
+        with seeded(self.seed, key.epoch, key.index, key.repeat):
+            return self._item(key, transform)
+
+    def _item(self, key: SampleKey, transform: DetectionTransform | None) -> DetectionItem:
+        try:
+            return DetectionItem(*self._read(key.index, transform), key.index, "")
+        except ImageError as error:
+            first_error = str(error)
+        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
+            try:
+                return DetectionItem(*self._read(random.randrange(len(self)), transform), key.index, first_error)
+            except ImageError:  # it will be reported when its own turn comes
+                continue
+        # Not an exception: whoever reads the errors of the batches ends a run that has too many of them.
+        black = torch.zeros(3, 64, 64, dtype=torch.uint8)
+        return DetectionItem(
+            *_transformed(black, no_targets(64, 64, masks=self.masks), transform), key.index, first_error
+        )
+
+    def _read(self, index: int, transform: DetectionTransform | None) -> tuple[Tensor, dict[str, Tensor]]:
+        path = self.split.path(index)
+        image = to_tensor(open_image(path, bits=self.bits))
+        self._check_size(path, index, image)
+        targets = self.split.targets(index, masks=self.masks)
+        del targets["area"]
+        return _transformed(image, targets, transform)
+
+    def _check_size(self, path: Path, index: int, image: Tensor) -> None:
+        height, width = int(self.split.images.heights[index]), int(self.split.images.widths[index])
+        if (height, width) != tuple(image.shape[1:]):
+            # To scale the boxes would be a guess, and often a wrong one.
+            there = f"{image.shape[2]} x {image.shape[1]} pixels"
+            turned = ", turned by its EXIF orientation" if (width, height) == tuple(image.shape[1:]) else ""
+            raise ImageError(path, f"has {there}{turned}, but its annotations are for {width} x {height}")
+
+
+def no_targets(height: int, width: int, *, masks: bool) -> dict[str, Tensor]:
+    """Targets of a picture without objects."""
+    targets = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "crowd": torch.zeros(0, dtype=torch.bool),
+    }
+    return targets | {"masks": torch.zeros(0, height, width, dtype=torch.bool)} if masks else targets
+
+
+def _transformed(
+    image: Tensor, targets: dict[str, Tensor], transform: DetectionTransform | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Transformed as tv_tensors and plain again, boxes cut at the border and those outside left out."""
+    if transform is not None:
+        from torchvision import tv_tensors
+
+        from phonecv.data.coco.geometry import bounding_boxes
+
+        wrapped: dict[str, Any] = dict(targets)
+        wrapped["boxes"] = bounding_boxes(targets["boxes"], (int(image.shape[1]), int(image.shape[2])))
+        if "masks" in targets:
+            # Bytes, because torch resizes no truth values.
+            wrapped["masks"] = tv_tensors.Mask(targets["masks"].view(torch.uint8))
+        picture, wrapped = transform(tv_tensors.Image(image), wrapped)
+        image, targets = plain(picture), {name: plain(wrapped[name]).to(targets[name].dtype) for name in targets}
+    height, width = image.shape[1:]
+    boxes = torch.minimum(targets["boxes"].clamp(min=0), torch.tensor([width, height, width, height]))
+    keep = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(1)
+    return image, {name: (boxes if name == "boxes" else value)[keep] for name, value in targets.items()}
+
+
+def plain(value: Tensor) -> Tensor:
+    """A tensor that is nothing but a tensor."""
+    return value.as_subclass(Tensor)
+
+
+def make_detection_loader(
+    dataset: DetectionDataset,
+    batches: Batches,
+    workers: int = 0,
+    *,
+    pin_memory: bool = False,
+    prefetch: int = 2,
+    persistent: bool = False,
+) -> Iterable[DetectionBatch]:
+    """A loader that yields `DetectionBatch` objects and touches no global generator.
+
+    Args:
+        dataset: what to load.
+        batches: keys batch by batch, as for `phonecv.data.loading.loader.make_loader`.
+        workers: processes that read and transform; 0 does it in this one, with the same result.
+        pin_memory: for copies to a GPU that overlap with its work.
+        prefetch: batches each worker holds ready.
+        persistent: keep the workers from one iteration to the next.
+    """
+    loader = open_loader(
+        dataset, batches, workers, DetectionBatch.of, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
+    )
+    return cast("Iterable[DetectionBatch]", loader)

@@ -1,0 +1,225 @@
+"""Where a COCO data set keeps its annotation files and its pictures."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from phonecv.data.coco.picture_names import ALIASES, called, clean_name, exists, file_names, near_names, unsafe_name
+from phonecv.data.foreign import refuse_foreign
+from phonecv.data.pictures.opening import printable
+from phonecv.errors import UserError
+
+#: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.
+_WHOLE = (
+    "_annotations.coco.json",
+    "annotations.json",
+    "result.json",
+    "labels.json",
+    "annotations/instances_default.json",
+)
+#: How COCO files begin, and most files of a folder that are looked at.
+_COCO, _MOST = re.compile(rb'\s*\{\s*"(?:info|images|licenses|annotations|categories|type)"\s*:'), 50
+_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4000}")')
+#: File names looked up to tell the folder of pictures.
+_SAMPLES = 20
+#: Bytes of a file in UTF-16 or UTF-32 that are looked at for them.
+_WIDE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class CocoPaths:
+    """The files of one split.
+
+    Attributes:
+        annotations: the JSON file.
+        images: folder that its file names are relative to; None when there are no pictures to look at.
+    """
+
+    annotations: Path
+    images: Path | None
+
+
+def find_coco(
+    root: Path | str,
+    split: str,
+    *,
+    annotations: Path | str | None = None,
+    images: Path | str | None = None,
+) -> CocoPaths:
+    """Locate one split of the data set at `root`.
+
+    Annotations: ``annotations/instances_{split}*.json``, ``annotations/{split}.json``, the same directly in `root`, or
+    ``{split}/_annotations.coco.json``. Pictures: whichever of ``images/{split}``, ``{split}``, ``images``, `root` and
+    the like holds the first file names of the annotations; "val" is also called "valid" or "validation", and years
+    may follow.
+
+    Args:
+        root: data folder.
+        split: "train", "val", "test" or another name.
+        annotations: use this file; a relative path is looked for below `root` first.
+        images: use this folder; a relative path is looked for below `root` first.
+
+    Raises:
+        UserError: no such folder or file, or more than one that fits.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        what = "not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{printable(root)}: {what}; a COCO data set is a folder with annotations/ and pictures")
+    if annotations is None:
+        file = annotation_file(root, split)
+        if file is None:
+            raise _no_annotations(root, split)
+    else:
+        file = _below(root, annotations)
+        if not file.is_file():
+            raise UserError(f"{printable(annotations)}: no such file, neither below {printable(root)} nor here")
+    return CocoPaths(file, _picture_folder(file, _given(root, images), split, root))
+
+
+def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths:
+    """An annotation file with the pictures that lie where pictures usually lie beside it.
+
+    Raises:
+        UserError: no such file, or its pictures are nowhere.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"{printable(file)}: {'not a file' if file.exists() else 'no such file'}")
+    return CocoPaths(file, _picture_folder(file, _given(file.parent, images), None, None))
+
+
+def annotation_file(root: Path, split: str) -> Path | None:
+    """The annotation file of a split in one of the usual places; None if there is none.
+
+    Raises:
+        UserError: several fit.
+    """
+    aliases = ALIASES.get(split, (split,))
+    words = "|".join(map(re.escape, aliases))
+    plain = re.compile(rf"({words})([-_]?\d+)?\.json")
+    for folder in (root / "annotations", root):
+        for prefix in ("instances_", ""):
+            # Splits of one set are told apart by their year, so both train2014 and train2017 may be there.
+            names = [name for name in file_names(folder) if name.startswith(prefix)]
+            found = [name for name in names if plain.fullmatch(name.removeprefix(prefix))]
+            exact = [name for name in found if name == f"{prefix}{split}.json"]
+            if len(found) > 1 and not exact:
+                listed = ", ".join(printable(name) for name in found)
+                raise UserError(f"{printable(folder)}: several files could be {split!r}: {listed}; name one of them")
+            if found:
+                return folder / (exact or found)[0]
+    places = (root / alias / name for alias in aliases for name in _WHOLE)
+    return next((place for place in places if place.is_file()), None)
+
+
+def unsplit_files(root: Path) -> list[Path]:
+    """COCO files that belong to no split, as labelling tools export all pictures at once."""
+    found = [
+        folder / name
+        for folder in (root, root / "annotations")
+        for name in file_names(folder)[:_MOST]
+        if name.lower().endswith(".json") and not name.startswith(".")
+    ]
+    return [path for path in found if path.is_file() and _starts_like_coco(path)]
+
+
+def hold_out_hint(file: Path) -> str:
+    """What to do with a file that holds all pictures."""
+    return (
+        f"{printable(file.name)} holds all pictures without a split: detect.hold_out=0.2 trains on it and holds a fifth"
+        f" of them out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
+    )
+
+
+def _no_annotations(root: Path, split: str) -> UserError:
+    """The error for a data set that lacks the annotations of a split, by what it has instead."""
+    files = unsplit_files(root)
+    expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
+    if not files:
+        refuse_foreign(root)
+        return UserError(f"{printable(root)}: no annotations of {split!r} here; {expected}, or name the file")
+    if len(files) == 1:
+        return UserError(f"{printable(root)}: no annotations of {split!r} here; {hold_out_hint(files[0])}")
+    listed = ", ".join(printable(file.relative_to(root)) for file in files[:6]) + (", ..." if len(files) > 6 else "")
+    return UserError(
+        f"{printable(root)}: no annotations of {split!r} here, but {listed}; name the files of the splits by"
+        " detect.train_annotations and detect.val_annotations (eval: --annotations)"
+    )
+
+
+def _starts_like_coco(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError:  # not ours to read
+        return False
+    return _COCO.match(start.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")) is not None
+
+
+def _below(root: Path, path: Path | str) -> Path:
+    return root / path if (root / path).exists() else Path(path)
+
+
+def _given(root: Path, images: Path | str | None) -> Path | None:
+    if images is None:
+        return None
+    folder = _below(root, images)
+    if not folder.is_dir():
+        raise UserError(f"{printable(images)}: no such folder of pictures, neither below {printable(root)} nor here")
+    return folder
+
+
+def _picture_folder(file: Path, given: Path | None, split: str | None, root: Path | None) -> Path:
+    if given is not None:
+        return given
+    given_names = _first_names(file)
+    names = [clean_name(name) for name in given_names if not unsafe_name(name)]
+    folders = [folder for folder in dict.fromkeys(_candidates(file, split, root)) if folder.is_dir()]
+    held = [sum(exists(folder / name) for name in names) for folder in folders]
+    if not any(held):
+        held = [len(near_names(folder, dict(enumerate(given_names)), ())) for folder in folders]
+    if not any(held):
+        if not given_names:  # nothing to go by; reading the file will say what is wrong with it
+            return folders[0] if folders else file.parent
+        raise UserError(
+            f"{printable(file)}: its pictures, such as {called(given_names[0])}, are in none of"
+            f" {', '.join(printable(folder) for folder in folders)}; name the folder of pictures"
+        )
+    return folders[held.index(max(held))]
+
+
+def _candidates(file: Path, split: str | None, root: Path | None) -> Iterable[Path]:
+    stem = file.stem.removeprefix("instances_")
+    word = re.sub(r"[-_]?\d+$", "", stem)
+    other = next((key for key, names in ALIASES.items() if word in names), word)
+    tokens = dict.fromkeys([stem, word, *ALIASES.get(other, ()), *([split, *ALIASES.get(split, ())] if split else [])])
+    roots = [*([root] if root else []), file.parent]
+    if file.parent.name == "annotations":
+        roots.append(file.parent.parent)
+    for base in roots:
+        for token in tokens:
+            yield base / "images" / token
+            yield base / token
+        yield base / "images"
+        yield base / "data"
+        yield base
+
+
+def _first_names(file: Path) -> list[Any]:
+    """The first file names in an annotation file, found without reading all of it."""
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            encoding = json.detect_encoding(content[:4])
+            text = content[:_WIDE].decode(encoding, "ignore").encode() if encoding[:5] != "utf-8" else content
+            found = [bytes(match[1]) for match in islice(_NAME.finditer(text), _SAMPLES)]
+        return [json.loads(name) for name in found]
+    except (OSError, ValueError):  # unreadable, empty or odd: reading the whole file says so properly
+        return []

@@ -1,0 +1,163 @@
+"""COCO-format data: boxes, and masks if wanted, from a JSON file of any quality.
+
+What can't be understood at all is refused at once, with every fault named; a bad annotation is left out, counted, and
+listed with its place in `CocoSplit.problems`. Masks stay packed until they are asked for, so that the 860,000 objects
+of COCO's training split fit into memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from phonecv.data.coco.conventions import PLAIN, CocoReading
+from phonecv.data.coco.paths import CocoPaths, find_coco, locate_coco
+from phonecv.data.coco.records import read_records, slim
+from phonecv.data.coco.results import CocoResults, read_results
+from phonecv.data.coco.split import CocoImage, CocoSplit, ImageTable
+from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.folders.class_names import same_name
+from phonecv.data.foreign import foreign_layout
+from phonecv.data.json_file import read_json_file, shown
+from phonecv.data.pictures.opening import printable
+from phonecv.errors import UserError
+
+__all__ = [
+    "CocoImage",
+    "CocoPaths",
+    "CocoProblem",
+    "CocoReading",
+    "CocoResults",
+    "CocoSplit",
+    "find_coco",
+    "locate_coco",
+    "read_coco",
+    "read_results",
+]
+
+#: Faults that a message names; `phonecv audit` lists them all.
+_MOST = 5
+
+
+def read_coco(
+    paths: CocoPaths | Path | str,
+    *,
+    masks: bool = False,
+    classes: Sequence[str] | None = None,
+    reading: CocoReading = PLAIN,
+) -> CocoSplit:
+    """Read one annotation file.
+
+    Args:
+        paths: from `find_coco`, or just the JSON file, whose pictures are then looked for in the usual places. With
+            `CocoPaths(file, None)` no pictures are needed.
+        masks: whether every object needs a mask; those without a good one are left out then. Otherwise masks are not
+            even looked at.
+        classes: the classes that labels refer to, for instance those of the training split or of a trained model;
+            categories are matched by name. Without it they are the file's own, by category id.
+        reading: how the file is to be understood where it is not written as COCO is.
+
+    Raises:
+        UserError: the file can't be understood, its pictures are missing, its objects are of other classes, or not one
+            of its annotations is usable.
+    """
+    if not isinstance(paths, CocoPaths):
+        paths = locate_coco(paths)
+    name = printable(paths.annotations)
+    tables = read_tables(paths, masks=masks, reading=reading)
+    if fatal := tables.fatal:
+        listed = "\n".join(f"  {problem}" for problem in fatal[:_MOST])
+        more = f"\n  and {len(fatal) - _MOST} more; `phonecv audit {name}` lists them" if len(fatal) > _MOST else ""
+        raise UserError(f"{name}: not a usable COCO data set:\n{listed}{more}")
+    if tables.total and not len(tables.boxes):
+        reasons = Counter(problem.kind for problem in tables.problems if problem.dropped)
+        first = next(problem for problem in tables.problems if problem.dropped)
+        hint = "; without masks its boxes can be used" if reasons.total() == reasons["no-mask"] else ""
+        raise UserError(f"{name}: none of its {tables.total} annotations is usable; first: {first}{hint}")
+    return split_of(paths, tables, classes, masks=masks)
+
+
+def read_tables(paths: CocoPaths, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
+    """The tables of an annotation file, whatever is wrong with its content.
+
+    Raises:
+        UserError: it is not a JSON file.
+    """
+    content = read_json_file(paths.annotations, partial(slim, masks=masks))
+    tables = read_records(content, paths.images, masks=masks, reading=reading)
+    other = foreign_layout(paths.annotations) if tables.fatal else None
+    if other is not None:
+        tables.problems.insert(0, CocoProblem("structure", "the file", f"is {other.name}; {other.advice}"))
+    return tables
+
+
+def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None, *, masks: bool) -> CocoSplit:
+    """A split from its tables.
+
+    Raises:
+        UserError: objects are of other classes than `classes`.
+    """
+    names, ids, labels = _match_classes(paths.annotations, tables, classes)
+    images = ImageTable(tables, paths.images or Path(), np.arange(len(tables.image_ids)))
+    return CocoSplit(
+        source=paths.annotations,
+        classes=names,
+        category_ids=ids,
+        images=images,
+        problems=tuple(tables.problems),
+        masks=masks,
+        _tables=tables,
+        _labels=labels[tables.categories_of],
+    )
+
+
+def near_classes(
+    categories: list[tuple[int, str]], classes: Sequence[str]
+) -> tuple[list[tuple[int, str]], CocoProblem | None]:
+    """Categories under the names of classes that differ in capitals and blanks alone, where one fits one."""
+    free = Counter(same_name(name) for name in classes)
+    there = Counter(same_name(name) for _, name in categories)
+    near = {same_name(name): name for name in classes if free[same_name(name)] == 1 == there[same_name(name)]}
+    renamed = [(key, near.get(same_name(name), name)) for key, name in categories]
+    changed = [(old, new) for (_, old), (_, new) in zip(categories, renamed, strict=True) if old != new]
+    if not changed:
+        return renamed, None
+    old, new = changed[0]
+    message = f"{shown(old)} is taken for {shown(new)}"
+    return renamed, CocoProblem("category-name", "categories", message, count=len(changed))
+
+
+def _match_classes(
+    source: Path, tables: CocoTables, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray]:
+    """Names and category ids of the classes, and the label of every category in the tables."""
+    categories = tables.categories
+    if classes is None:
+        names, ids = tuple(name for _, name in categories), tuple(key for key, _ in categories)
+        return names, ids, np.arange(len(categories))
+    wanted = {name: label for label, name in enumerate(classes)}
+    categories, told = near_classes(categories, list(wanted))
+    if told:
+        tables.problems.append(told)
+    labels = np.array([wanted.get(name, -1) for _, name in categories], dtype=np.int64)
+    used = np.bincount(tables.categories_of, minlength=len(categories))
+    strange = [place for place in np.flatnonzero(used) if labels[place] < 0]
+    if strange:
+        shown = ", ".join(f"{printable(categories[place][1])} ({used[place]} objects)" for place in strange[:_MOST])
+        raise UserError(
+            f"{printable(source)}: {len(strange)} categories with objects are not among the {len(wanted)} given"
+            f" classes: {shown}; the classes are {', '.join(map(printable, list(wanted)[:8]))}"
+            + (", ..." if len(wanted) > 8 else "")
+        )
+    twice = [name for name, count in Counter(name for _, name in categories).items() if count > 1 and name in wanted]
+    if len(wanted) < len(classes) or twice:
+        what = f"several categories are called {twice[0]!r}" if twice else "the given classes repeat a name"
+        raise UserError(f"{printable(source)}: {what}; classes are matched by name, so every name may occur once")
+    ids = {wanted[name]: key for key, name in categories if name in wanted}
+    free = max(key for key, _ in categories) + 1
+    known = [ids[label] if label in ids else free + label for label in range(len(classes))]
+    return tuple(classes), tuple(known), labels

@@ -1,0 +1,212 @@
+"""From the records of a COCO file to compact tables, with a note of everything that does not fit.
+
+Two kinds of faults: those that leave open what the data set is (no pictures, two pictures of one id, a file name that
+leads out of the folder) make the whole file unusable; a bad annotation is left out and noted with its place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonecv.data.coco import masks as coco_masks
+from phonecv.data.coco import shapes as coco_shapes
+from phonecv.data.coco.annotations import AnnotationReader
+from phonecv.data.coco.categories import numbered, read_categories, why_not_numbered
+from phonecv.data.coco.conventions import PLAIN, CocoReading
+from phonecv.data.coco.fitting import fit_to_pictures, stored_size, upright_size
+from phonecv.data.coco.picture_names import REFUSED, called, clean_name, missing_files, near_names, unsafe_name
+from phonecv.data.coco.suspicions import drop_placeholders
+from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.json_file import no_id, shown, whole
+from phonecv.data.loading.byte_table import ByteTable
+from phonecv.data.pictures.opening import MAX_PIXELS, ImageError, printable
+
+_IMAGE_KEYS = ("id", "file_name", "width", "height")
+#: Height and width where the file does not tell them.
+_UNKNOWN = (0, 0)
+
+
+def slim(record: dict[str, Any], *, masks: bool) -> dict[str, Any]:
+    """A record as it is read, without what nobody needs: addresses, licences, and masks unless they are wanted."""
+    if "segmentation" in record:
+        # Boxes that say nothing are taken from the mask.
+        needed = masks or coco_shapes.nothing(record.get("bbox"))
+        record["segmentation"] = coco_masks.compact(record["segmentation"]) if needed else None
+    elif "file_name" in record:
+        return {key: record[key] for key in _IMAGE_KEYS if key in record}
+    return record
+
+
+def read_records(content: Any, folder: Path | None, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
+    """Tables of a COCO file's content.
+
+    Args:
+        content: what the JSON file holds.
+        folder: of the pictures; None leaves them alone.
+        masks: whether annotations need a mask.
+        reading: how the file is to be understood.
+    """
+    tables = CocoTables()
+    note = tables.problems.append
+    if not isinstance(content, Mapping):
+        note(
+            CocoProblem(
+                "structure",
+                "the file",
+                f"holds a {type(content).__name__}, not an object with images, annotations and categories"
+                + ("; is it a file of results?" if isinstance(content, list) else ""),
+            )
+        )
+        return tables
+    if other := _other_kind(content):
+        note(CocoProblem("structure", "the file", other))
+        return tables
+    annotations, categories = content.get("annotations"), content.get("categories")
+    how = ""
+    if isinstance(annotations, list):
+        categories, how = numbered(categories, annotations)
+    if how:
+        note(CocoProblem("respelled", '"categories"', f"are {how}"))
+    for name, records in (("images", content.get("images")), ("annotations", annotations), ("categories", categories)):
+        if not isinstance(records, list):
+            what = f"is {shown(content[name])}, not a list" if name in content else "is missing"
+            note(CocoProblem("structure", f'"{name}"', f"{what}; a COCO data set has it"))
+        elif not records and name != "annotations":
+            note(CocoProblem("structure", f'"{name}"', "is an empty list"))
+        elif name == "categories" and (why := why_not_numbered(records)):
+            note(CocoProblem("structure", f'"{name}"', why))
+    if tables.fatal:
+        return tables
+    places, groups = read_categories(tables, categories)  # pyrefly: ignore[bad-argument-type]
+    rows = _read_images(tables, content["images"], folder, reading)
+    if not tables.fatal:
+        AnnotationReader(tables, places, rows, masks=masks, layout=reading.boxes).read(content["annotations"])
+        drop_placeholders(tables, groups)
+        if folder is not None and reading.looks:
+            fit_to_pictures(tables, folder, reading)
+    return tables
+
+
+def _other_kind(content: Mapping[Any, Any]) -> str:
+    """What else a file of COCO's family is, or nothing."""
+    annotations = content.get("annotations")
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    if not isinstance(first, dict) or "bbox" in first or "segmentation" in first:
+        return ""
+    if "segments_info" in first:
+        return "is COCO's panoptic form; take the instances file of the same pictures"
+    if "caption" in first:
+        return "holds captions, no objects; take the instances file of the same pictures"
+    return ""
+
+
+def _read_images(tables: CocoTables, records: list[Any], folder: Path | None, reading: CocoReading) -> dict[int, int]:
+    """Fill in the pictures; returns their row by id."""
+    rows: dict[int, int] = {}
+    given: list[Any] = []
+    sizes: list[tuple[int, int]] = []
+    for number, record in enumerate(records):
+        place = f"images[{number}]"
+        key = whole(record.get("id")) if isinstance(record, dict) else None
+        if key is None:
+            tables.problems.append(CocoProblem("record", place, no_id(record)))
+            continue
+        if key in rows:
+            first = called(given[rows[key]])
+            tables.problems.append(CocoProblem("record", place, f"id {key} is given twice, first to {first}"))
+            continue
+        rows[key] = len(given)
+        given.append(record.get("file_name"))
+        height, width = whole(record.get("height")) or 0, whole(record.get("width")) or 0
+        sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
+    names = _found_names(tables, folder, given, list(rows))
+    if folder is not None:
+        if reading.sizes == "pictures":
+            _correct_sizes(tables, folder, names, sizes, stored=reading.stored)
+        _complete_sizes(tables, folder, names, sizes)
+    else:
+        for name, size in zip(names, sizes, strict=True):
+            if size == _UNKNOWN:
+                problem = "has no height and width that a picture could have"
+                tables.problems.append(CocoProblem("record", f"picture {printable(name)}", problem))
+    for name, count in Counter(names).items():
+        if count > 1:
+            place = f"picture {printable(name)}"
+            tables.problems.append(CocoProblem("repeated-file", place, f"is listed {count} times under several ids"))
+    tables.image_ids = np.fromiter(rows, dtype=np.int64, count=len(rows))
+    tables.names = ByteTable(name.encode("utf-8", "surrogateescape") for name in names)
+    tables.heights, tables.widths = np.array(sizes, dtype=np.int32).reshape(-1, 2).T.copy()
+    return rows
+
+
+def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids: list[int]) -> list[str]:
+    """The file names, every one inside the folder; those under which nothing is there are reported."""
+    names = [REFUSED if unsafe_name(name) else clean_name(name) for name in given]
+    if folder is None:
+        absent = [row for row, name in enumerate(names) if name == REFUSED]
+        near: dict[int, str] = {}
+    else:
+        absent = [row for row in missing_files(folder, names) if names[row] != REFUSED]
+        absent = sorted({*absent, *(row for row, name in enumerate(names) if name == REFUSED)})
+        near = near_names(folder, {row: given[row] for row in absent}, taken=set(names)) if absent else {}
+    found = 0
+    for row in absent:
+        if row in near:
+            names[row] = near[row]
+            found += 1
+            continue
+        reason = unsafe_name(given[row]) or f"is not in {printable(folder or '')}"
+        tables.problems.append(CocoProblem("missing-file", f"picture {called(given[row])} (id {ids[row]})", reason))
+        if names[row] == REFUSED:
+            names[row] = f"{REFUSED}/{ids[row]}"
+    if found:
+        first = next(row for row in absent if row in near)
+        place = f"picture {called(given[first])} (id {ids[first]})"
+        message = f"is taken for {printable(names[first])}, the one file of that name here"
+        tables.problems.append(CocoProblem("picture-name", place, message, count=found))
+    gone = len(absent) - found
+    if folder is not None and gone and 2 * gone >= len(names):
+        first = next(problem for problem in tables.problems if problem.kind == "missing-file")
+        message = (
+            f"{gone} of {len(names)} are not there ({first}); name the right folder of pictures, or mend the names"
+        )
+        tables.problems.insert(0, CocoProblem("structure", '"images"', message))
+    return names
+
+
+def _correct_sizes(
+    tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]], *, stored: bool
+) -> None:
+    """Take the sizes of all pictures from themselves."""
+    other = 0
+    for row, name in enumerate(names):
+        try:
+            width, height = stored_size(folder / name)[:2] if stored else upright_size(folder / name)
+        except ImageError:  # it can't be used, which opening it will tell
+            continue
+        other += sizes[row] != (height, width)
+        sizes[row] = height, width
+    if other:
+        message = f"{other} of {len(names)} have another size than the file says; that of the pictures is used"
+        tables.problems.append(CocoProblem("fitted", '"images"', message))
+
+
+def _complete_sizes(tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]]) -> None:
+    """Take sizes that the file does not tell, or tells impossibly, from the pictures."""
+    for row, size in enumerate(sizes):
+        if size != _UNKNOWN:
+            continue
+        place = f"picture {printable(names[row])}"
+        try:
+            width, height = upright_size(folder / names[row])
+            sizes[row] = height, width
+            message = f"has no height and width here; those of the file are used, {height} x {width}"
+        except ImageError as error:
+            # Its boxes have no place to be then; they are left out one by one.
+            message = f"has no height and width here, and can't be read ({error.reason})"
+        tables.problems.append(CocoProblem("picture-size", place, message))

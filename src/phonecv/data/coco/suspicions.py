@@ -1,0 +1,167 @@
+"""What a COCO file as a whole seems to be, where that is not what it says: one problem for all of its records.
+
+Such a suspicion takes the place of the many single problems that it explains.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from phonecv.data.coco.boxes import suspected_layout
+from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.folders.class_names import same_name
+from phonecv.data.json_file import shown, whole
+from phonecv.data.pictures.opening import printable
+
+#: Problems of single boxes that another layout explains.
+_BY_LAYOUT = frozenset(("bad-box", "empty-box", "outside-box", "clipped-box", "area"))
+#: Share of the annotations that are crowds from which on they are told; COCO has one in a hundred.
+_MANY_CROWDS, _LEAST_CROWDS = 0.1, 4
+#: What annotations call the name of their category beside its id.
+_NAME_KEYS = ("category_name", "category", "class_name", "class", "label", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What is known of the annotations of a file besides the tables.
+
+    Attributes:
+        layout: in which boxes are read.
+        boxes: N 4, as in the file.
+        images: N, rows of their pictures.
+        places: of the categories, by id.
+        strange: ids of categories that annotations name and the file does not list, and how often.
+    """
+
+    layout: str
+    boxes: np.ndarray
+    images: np.ndarray
+    places: dict[int | None, int]
+    strange: Counter[int | None]
+
+
+def suspect(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
+    """Put every suspicion among the problems of `tables`."""
+    _layout(tables, seen)
+    _shifted(tables, seen)
+    _named_otherwise(tables, records, seen)
+    _repeated(tables)
+    _crowds(tables)
+
+
+def _replace(tables: CocoTables, kinds: frozenset[str], kind: str, message: str) -> None:
+    """One problem in the place of all of these kinds."""
+    explained = [problem for problem in tables.problems if problem.kind in kinds]
+    tables.problems = [problem for problem in tables.problems if problem.kind not in kinds]
+    dropped = sum(problem.count for problem in explained if problem.dropped)
+    left_out = f"; as it is, {dropped} of {tables.total} annotations are left out" if dropped else ""
+    tables.problems.insert(0, CocoProblem(kind, '"annotations"', message + left_out, dropped > 0, max(1, dropped)))
+
+
+def _layout(tables: CocoTables, seen: Suspect) -> None:
+    heights, widths = tables.heights[seen.images].astype(float), tables.widths[seen.images].astype(float)
+    layout, why = suspected_layout(seen.layout, seen.boxes, heights, widths)
+    if layout:
+        message = (
+            f"bbox seems to be written as {layout}, not {seen.layout}: of {len(seen.boxes)} boxes {why};"
+            f" detect.boxes={layout} (eval: --boxes {layout}) reads them so"
+        )
+        _replace(tables, _BY_LAYOUT, "box-layout", message)
+
+
+def _shifted(tables: CocoTables, seen: Suspect) -> None:
+    """Annotations that count their categories from another number than the list of categories does."""
+    strange = {key for key in seen.strange if key is not None}
+    if not strange:
+        return
+    listed = {key for key, _ in tables.categories}
+    used = strange | {tables.categories[place][0] for place in np.unique(tables.categories_of).tolist()}
+    for shift in (1, -1):
+        if all(key + shift in listed for key in used):
+            message = (
+                f"category_id runs from {min(used)} to {max(used)}, but the categories from {min(listed)} to"
+                f" {max(listed)}: the annotations seem to count them from {min(used)}, so that all classes are one off;"
+                " renumber the one or the other"
+            )
+            _replace(tables, frozenset(("category",)), "category-shift", message)
+            return
+
+
+def _named_otherwise(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
+    """Annotations that say the name of their category beside the id, and it is that of another one."""
+    names = dict(tables.categories)
+    known = {same_name(name): key for key, name in names.items()}
+    first = next((record for record in records if isinstance(record, dict)), {})
+    for word in (word for word in _NAME_KEYS if isinstance(first.get(word), str)):
+        other, shown_first = 0, ""
+        for number, record in enumerate(records):
+            beside = record.get(word) if isinstance(record, dict) else None
+            if not isinstance(beside, str):
+                continue
+            key, own = whole(record.get("category_id")), known.get(same_name(beside))
+            if own is not None and key in names and own != key:
+                other += 1
+                shown_first = shown_first or (
+                    f"annotations[{number}] has {word} {shown(beside)} and category_id {key}, which is"
+                    f" {shown(names[key])}"
+                )
+        if other:
+            message = f"{other} of {len(records)} have another name beside their category_id: {shown_first}"
+            tables.problems.insert(0, CocoProblem("category-shift", '"annotations"', message))
+            return
+
+
+def _repeated(tables: CocoTables) -> None:
+    """Annotations of the same picture, class and box."""
+    if len(tables.boxes) < 2:
+        return
+    images = np.repeat(np.arange(len(tables.starts) - 1), np.diff(tables.starts))
+    columns = np.column_stack((images, tables.categories_of, tables.crowd, tables.boxes))
+    # One number for each row to sort by; rows that differ may share it, equal ones always do.
+    key = columns @ np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0]))
+    ordered = columns[np.argsort(key, kind="stable")]
+    again = int((ordered[1:] == ordered[:-1]).all(1).sum())
+    if again:
+        message = f"{again} of {len(columns)} repeat another one: same picture, class and box"
+        tables.problems.append(CocoProblem("repeated-object", '"annotations"', message))
+
+
+def _crowds(tables: CocoTables) -> None:
+    count, total = int(tables.crowd.sum()), len(tables.crowd)
+    if count >= _LEAST_CROWDS and count > _MANY_CROWDS * total:
+        message = (
+            f"{count} of {total} are crowds (iscrowd=1), which are neither learnt nor counted; CVAT marks every brush"
+            " mask so, whatever it shows"
+        )
+        tables.problems.append(CocoProblem("crowd", '"annotations"', message))
+
+
+def drop_placeholders(tables: CocoTables, groups: dict[int, str]) -> None:
+    """Leave out categories that no object has and that are no class of their own.
+
+    Those are the one that stands for the group of all others, as Roboflow writes it, and those without a name.
+
+    Args:
+        tables: with the annotations filled in.
+        groups: the "supercategory" of the categories, by id; "" for categories without a name.
+    """
+    used = np.bincount(tables.categories_of, minlength=len(tables.categories))
+    dead = []
+    for place, (key, name) in enumerate(tables.categories):
+        others = {same_name(group) for other, group in groups.items() if other != key and group}
+        stands_for_group = same_name(name) in others and same_name(groups.get(key, "none")) in ("none", same_name(name))
+        if not used[place] and (stands_for_group or groups.get(key) == ""):
+            dead.append(place)
+            what = "is the group of the others" if stands_for_group else "has no name"
+            message = f"{what} and no annotation has it; it is no class"
+            tables.problems.append(CocoProblem("placeholder", f"category {printable(name)} (id {key})", message))
+    if dead and len(dead) < len(tables.categories):
+        kept = np.setdiff1d(np.arange(len(tables.categories)), dead)
+        renumbered = np.zeros(len(tables.categories), dtype=np.int32)
+        renumbered[kept] = np.arange(len(kept))
+        tables.categories_of = renumbered[tables.categories_of]
+        tables.categories = [tables.categories[place] for place in kept]

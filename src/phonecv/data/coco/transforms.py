@@ -1,0 +1,196 @@
+"""What training does to a picture and its objects.
+
+The two published pipelines (SSDLite's; that of RetinaNet and Mask R-CNN) and a light one for small data sets. Each is
+called with a picture and its targets as tv_tensors, as `DetectionDataset` does, and can stand in a Compose of
+torchvision.transforms.v2. Normalising and padding are left to the detector, which knows how.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from phonecv.data.coco.color import photometric_distortion
+from phonecv.data.coco.geometry import View, expanded, flipped, min_iou_crop, see, visible_share
+from phonecv.errors import UserError
+from phonecv.preprocessing import IMAGENET_MEAN, DensePreprocessing
+
+__all__ = ["LightTransform", "ResizeTransform", "SSDTransform", "light_transform", "resize_transform", "ssd_transform"]
+
+#: Crops tried by `light_transform` before it takes the whole picture.
+_TRIES = 10
+
+Sample = tuple[Any, dict[str, Any]]
+
+
+def ssd_transform(size: int, mean: Sequence[float] = IMAGENET_MEAN, *, hflip: float = 0.5) -> SSDTransform:
+    """The published training of SSDLite: expand, crop by overlap, stretch to a square, flip, colours.
+
+    Gives floats that may leave 0..1, as the colours are not cut.
+
+    Args:
+        size: side of the square, pixels.
+        mean: colour around an expanded picture, RGB in 0..1.
+        hflip: probability of a left-right flip.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    _check_share(hflip=hflip)
+    return SSDTransform(DensePreprocessing(size).size, tuple(mean), hflip)
+
+
+def resize_transform(size: int, longest: int | None = None, *, hflip: float = 0.5) -> ResizeTransform:
+    """The published training of RetinaNet and Mask R-CNN: resize as for evaluation, flip. Gives bytes.
+
+    Args:
+        size: length of the short side, or side of the square, pixels.
+        longest: most of the long side; the aspect is kept. None for a square.
+        hflip: probability of a left-right flip.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    _check_share(hflip=hflip)
+    return ResizeTransform(DensePreprocessing(size, longest), hflip)
+
+
+def light_transform(
+    size: int,
+    longest: int | None = None,
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    scale: tuple[float, float] = (0.5, 1.5),
+    aspect: float = 1.2,
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    color: float = 0.2,
+    visible: float = 0.3,
+) -> LightTransform:
+    """For small data sets: the picture larger or smaller by a random factor, at a random place, flips, mild colours.
+
+    Where the factor is above 1 a part of the picture fills the result, where it is below there is `mean` around it.
+    Gives bytes, resized as for evaluation.
+
+    Args:
+        size: length of the short side, or side of the square, pixels.
+        longest: most of the long side; None for a square.
+        mean: colour around the picture, RGB in 0..1.
+        scale: range of the factor.
+        aspect: most that width and height are stretched against each other.
+        hflip: probability of a left-right flip; 0 where left and right differ in meaning, as with writing.
+        vflip: probability of an upside-down flip; .5 suits pictures from above or through a microscope.
+        color: strength of random brightness, contrast and saturation; at 0.2 hue turns by up to 7 degrees.
+        visible: objects of which less than this share is left are left out.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    _check_share(hflip=hflip, vflip=vflip, visible=visible)
+    low, high = scale
+    if not (0 < low <= high and aspect >= 1 and color >= 0):
+        raise UserError(
+            f"scale {list(scale)} has to rise and be positive, aspect {aspect} at least 1, color {color} at least 0;"
+            " usual values are [0.5, 1.5], 1.2 and 0.2"
+        )
+    return LightTransform(
+        DensePreprocessing(size, longest), tuple(mean), (low, high), aspect, (hflip, vflip), color, visible
+    )
+
+
+@dataclass(frozen=True)
+class SSDTransform:
+    """See `ssd_transform`."""
+
+    size: int
+    mean: tuple[float, ...]
+    hflip: float
+
+    def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
+        """Picture and targets as tv_tensors, transformed."""
+        height, width = image.shape[-2:]
+        canvas = expanded(width, height) if random.random() < 0.5 else View(0, 0, width, height)
+        boxes = targets["boxes"].as_subclass(Tensor) - torch.tensor([canvas.left, canvas.top] * 2)
+        crop, keep = min_iou_crop(boxes, int(canvas.width), int(canvas.height))
+        view = crop._replace(left=canvas.left + crop.left, top=canvas.top + crop.top)
+        image, targets = see(image, targets, view, (self.size, self.size), keep=keep, fill=self.mean)
+        image, targets = flipped(image, targets, horizontal=self.hflip)
+        return tv_tensors.Image(photometric_distortion(image.as_subclass(Tensor))), targets
+
+
+@dataclass(frozen=True)
+class ResizeTransform:
+    """See `resize_transform`."""
+
+    preprocessing: DensePreprocessing
+    hflip: float
+
+    def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
+        """Picture and targets as tv_tensors, transformed."""
+        size = list(self.preprocessing.target(*image.shape[-2:]))
+        moving = {name: targets[name] for name in ("boxes", "masks") if name in targets}
+        # Without antialiasing, as the published systems and the detectors' own preprocessing do.
+        resized = {name: v2.functional.resize(value, size, antialias=False) for name, value in moving.items()}
+        # A rounded factor may carry them a hair beyond the border.
+        resized["boxes"] = v2.functional.clamp_bounding_boxes(resized["boxes"])
+        image = v2.functional.resize(image, size, antialias=False)
+        return flipped(image, targets | resized, horizontal=self.hflip)
+
+
+@dataclass(frozen=True)
+class LightTransform:
+    """See `light_transform`."""
+
+    preprocessing: DensePreprocessing
+    mean: tuple[float, ...]
+    scale: tuple[float, float]
+    aspect: float
+    flips: tuple[float, float]
+    color: float
+    visible: float
+
+    def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
+        """Picture and targets as tv_tensors, transformed."""
+        height, width = image.shape[-2:]
+        view, keep = self._choose(width, height, targets["boxes"].as_subclass(Tensor), targets["crowd"])
+        size = self.preprocessing.target(max(1, round(view.height)), max(1, round(view.width)))
+        image, targets = see(image, targets, view, size, keep=keep, fill=self.mean)
+        image, targets = flipped(image, targets, horizontal=self.flips[0], vertical=self.flips[1])
+        pixels = image.as_subclass(Tensor)
+        if self.color:
+            factors = (max(0.0, 1 - self.color), 1 + self.color)
+            pixels = photometric_distortion(
+                pixels,
+                brightness=self.color / 2,
+                contrast=factors,
+                saturation=factors,
+                hue=min(180.0, 36 * self.color),
+                shuffle=False,
+            )
+        return tv_tensors.Image((pixels * 255).round_().clamp_(0, 255).to(torch.uint8)), targets
+
+    def _choose(self, width: int, height: int, boxes: Tensor, crowd: Tensor) -> tuple[View, Tensor]:
+        """A view that shows at least one of the objects, if there are any, and which of them it shows."""
+        for _ in range(_TRIES):
+            factor = exp(random.uniform(log(self.scale[0]), log(self.scale[1])))
+            stretch = exp(random.uniform(-log(self.aspect), log(self.aspect)) / 2)
+            wide, tall = width / factor * stretch, height / factor / stretch
+            view = View(random.random() * (width - wide), random.random() * (height - tall), wide, tall)
+            keep = visible_share(boxes, view) >= max(self.visible, 1e-6)
+            if (keep & ~crowd).any() or crowd.all():
+                return view, keep
+        return View(0, 0, width, height), torch.ones(len(boxes), dtype=torch.bool)
+
+
+def _check_share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} {value} is not in 0..1")

@@ -1,0 +1,1 @@
+"""Classification data: class folders and list files, their classes, audit and transforms."""

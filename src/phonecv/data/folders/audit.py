@@ -1,0 +1,240 @@
+"""The audit of a classification data set: its lists and folders, its classes, its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from phonecv.data.findings import Look, Notes, Numbers
+from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
+from phonecv.data.folders.list_file import read_list
+from phonecv.data.folders.listing import SPLITS, Listing, class_folders, find_list, read_split
+from phonecv.data.folders.splits import find_split
+from phonecv.data.pictures.audit import check_header, check_suffix, inspect_all, report_lookalikes, sampled
+from phonecv.data.pictures.bit_depth import find_depth
+from phonecv.data.pictures.lookalikes import Lookalikes
+from phonecv.data.pictures.opening import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
+from phonecv.data.split_names import known_splits, split_of
+from phonecv.errors import UserError
+from phonecv.text import printable, printable_name, some_names
+
+#: Largest class over smallest from which on the classes count as imbalanced.
+IMBALANCE = 10
+
+
+def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
+    """Look at a data set of class folders or lists."""
+    splits = [split for split in known_splits() if find_split(root, split) or find_list(root, split)]
+    flat = not splits
+    listings: dict[str, Listing] = {}
+    for split in splits or ["val"]:
+        if not _check_list(notes, root, split, look.quick):
+            continue
+        listing = _read(notes, root, split)
+        if listing:
+            listings[split] = listing
+            _check_counts(notes, listing)
+    _check_depth(notes, root, listings.get("train"))
+    _check_splits(notes, root, splits, flat=flat and bool(listings))
+    _check_classes(notes, root, listings)
+
+    checked = 0
+    if look.quick:
+        for listing in listings.values():
+            for index in sampled(len(listing)):
+                checked += 1
+                check_header(notes, listing.samples[index].path)
+    else:
+        for split in listings:
+            _check_leftovers(notes, root, split)
+        checked = _check_pictures(notes, listings, look)
+    return {split: _numbers(listing) for split, listing in listings.items()}, checked
+
+
+def _check_list(notes: Notes, root: Path, split: str, quick: bool) -> bool:
+    """Report every bad line of the split's list; False if no line is good."""
+    path = find_list(root, split)
+    if path is None:
+        return True
+    try:
+        count = len(read_class_file(root / CLASS_FILE)) if (root / CLASS_FILE).is_file() else None
+        entries = read_list(path, root, split, classes=count)
+    except UserError as error:
+        notes.add("structure", "error", path, str(error))
+        return False
+    for problem in entries.problems:
+        repeat = problem.kind == "repeat"
+        kind, severity = ("repeated-line", "warning") if repeat else ("list", "error")
+        notes.add(kind, severity, path, problem.message, problem.line)
+    if not entries.paths:
+        notes.add("structure", "error", path, "no pictures in this list")
+    elif not quick and (folder := find_split(root, split)):
+        listed = set(entries.paths)
+        unlisted = sum(f"{folder.name}/{name}" not in listed for name in scan_images(folder))
+        if unlisted:
+            notes.add("unlisted", "note", path, f"{unlisted} pictures below {folder.name}/ are not in this list")
+    return bool(entries.paths) and not entries.errors
+
+
+def _read(notes: Notes, root: Path, split: str) -> Listing | None:
+    folder = find_split(root, split)
+    place = folder or root / split
+    try:
+        listing = read_split(root, split)
+    except UserError as error:
+        notes.add("structure" if folder is None else "class-drift", "error", place, str(error))
+        # Classes that do not fit together are no reason not to look at the pictures.
+        if find_list(root, split) or folder is None or not class_folders(folder):
+            return None
+        try:
+            listing = read_split(root, split, classes=class_folders(folder))
+        except UserError:  # already reported above: there are no pictures at all
+            return None
+    for problem in listing.problems:
+        if problem.kind != "repeated-line":  # reported line by line
+            where = next((path for path in (place, root, listing.list_file) if _begins(problem, path)), None)
+            text = problem.removeprefix(f"{printable(where)}: ") if where else problem
+            notes.add(problem.kind, problem.severity, where or place, text)
+    return listing
+
+
+def _begins(text: str, path: Path | None) -> bool:
+    return path is not None and text.startswith(f"{printable(path)}: ")
+
+
+def _check_splits(notes: Notes, root: Path, splits: Sequence[str], *, flat: bool) -> None:
+    """What a training would miss. A validation split alone, and a folder that is one, are there to evaluate on."""
+    if flat and not split_of(root.name):
+        text = (
+            "class folders without train/ and val/: `phonecv eval` takes them as they are, `phonecv train` needs both"
+        )
+        notes.add("structure", "warning", root, text)
+    if "train" in splits and "val" not in splits:
+        if "test" in splits:
+            text = (
+                "no val/: a training takes test/ for it; pictures that choose the best epoch don't say how good it is"
+            )
+            notes.add("structure", "warning", root, text)
+        else:
+            text = "no val/ and no val.txt: `phonecv train` needs pictures to validate on; move some of each class"
+            notes.add("structure", "error", root, text)
+
+
+def _numbers(listing: Listing) -> dict[str, int]:
+    per_class = list(Counter(listing.labels.tolist()).values())
+    return {
+        "images": len(listing),
+        "classes": len(listing.classes),
+        "smallest": min(per_class),
+        "largest": max(per_class),
+    }
+
+
+def _check_counts(notes: Notes, listing: Listing) -> None:
+    counts = Counter(listing.labels.tolist()).most_common()
+    (most, largest), (least, smallest) = counts[0], counts[-1]
+    if largest >= IMBALANCE * smallest:
+        rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
+        text = f"class {rare} has {smallest} pictures, {frequent} has {largest}"
+        notes.add("imbalance", "warning", listing.root / listing.split, text)
+
+
+def _check_depth(notes: Notes, root: Path, listing: Listing | None) -> None:
+    """16-bit pictures: what they hold, which decides how a training reads them."""
+    if listing is not None:
+        depth = find_depth([listing.samples[index].path for index in sampled(len(listing))])
+        if depth is not None:
+            notes.add("bit-depth", "note", root / listing.split, str(depth))
+
+
+def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> None:
+    """Labels that occur in validation but never in training can't be learnt."""
+    if not set(SPLITS) <= set(listings):
+        return
+    trained, tested = (set(listings[split].labels.tolist()) for split in SPLITS)
+    if listings["train"].class_ids == listings["val"].class_ids:
+        unknown = [listings["val"].classes[label] for label in sorted(tested - trained)]
+        if unknown:
+            shown = some_names(unknown)
+            notes.add(
+                "class-drift",
+                "error",
+                root / "val",
+                f"{len(unknown)} classes have no training pictures, first: {shown}",
+            )
+        return
+    ours, theirs = (set(listings[split].class_ids) for split in SPLITS)
+    drifted = any(finding.kind == "class-drift" and finding.severity == "error" for finding in notes.findings)
+    if ours == theirs and not drifted:
+        notes.add("class-drift", "error", root / "val", "train and val order the same classes differently")
+    for split, severity, names in (("train", "warning", ours - theirs), ("val", "error", theirs - ours)):
+        # Folders of val that training lacks were reported when val was listed.
+        if names and not (split == "val" and drifted):
+            shown = some_names(sorted(names))
+            notes.add(
+                "class-drift", severity, root / split, f"{len(names)} classes are in {split} only, first: {shown}"
+            )
+
+
+def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
+    """Links that point nowhere, and files that the scan passes over."""
+    folder = find_split(root, split) or root
+    ignored: Counter[str] = Counter()
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_helper_folder(name)]
+        for name in names:
+            path = Path(base) / name
+            if path.is_symlink() and not path.exists():
+                notes.add("link", "warning", path, "the link points nowhere")
+            elif not is_image_name(name) and suffix_of(name) not in UNREAD_SUFFIXES:
+                ignored["hidden" if name.startswith(".") else path.suffix or "no extension"] += 1
+    if ignored:
+        shown = ", ".join(f"{count} x {printable(what)}" for what, count in ignored.most_common(6))
+        notes.add("ignored", "note", folder, f"{sum(ignored.values())} files are not taken for pictures: {shown}")
+
+
+def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> int:
+    """Decode every picture once; report unreadable files, wrong extensions and equal pictures."""
+    rows: list[tuple[str, int, int]] = []  # split, index, label
+    paths_seen: set[Path] = set()
+    for split, listing in listings.items():
+        for index, sample in enumerate(listing.samples):
+            if sample.path not in paths_seen:  # a line given twice is one file
+                paths_seen.add(sample.path)
+                rows.append((split, index, sample.label))
+    paths_seen.clear()
+
+    def path(row: tuple[str, int, int]) -> Path:
+        return listings[row[0]].samples[row[1]].path
+
+    groups: dict[bytes, list[tuple[str, int, int]]] = {}
+    lookalikes = Lookalikes()
+    for row, result in zip(rows, inspect_all([path(row) for row in rows], look), strict=True):
+        if result.error:
+            notes.add("unreadable", "error", path(row), result.error)
+        else:
+            check_suffix(notes, path(row), result.kind)
+            groups.setdefault(result.digest, []).append(row)
+            lookalikes.add(row[0], path(row), result.look, result.digest)
+    for group in groups.values():
+        if len(group) > 1:
+            _report_equal(notes, listings, group, [path(row) for row in group])
+    report_lookalikes(notes, lookalikes)
+    return len(rows)
+
+
+def _report_equal(
+    notes: Notes, listings: dict[str, Listing], group: Sequence[tuple[str, int, int]], paths: Sequence[Path]
+) -> None:
+    others = ", ".join(notes.name(path) for path in paths[1:5]) + (", ..." if len(paths) > 5 else "")
+    there = list(dict.fromkeys(split for split, _, _ in group))
+    if len(there) > 1:
+        notes.add("split-leak", "error", paths[0], f"the same picture is in {' and '.join(there)}: {others}")
+    elif len({label for _, _, label in group}) == 1:
+        notes.add("duplicate", "warning", paths[0], f"the same picture again: {others}")
+    labels = {listings[split].classes[label] for split, _, label in group}
+    if len(labels) > 1:
+        shown = some_names(sorted(labels))
+        notes.add("label-conflict", "error", paths[0], f"the same picture has several classes ({shown}): {others}")

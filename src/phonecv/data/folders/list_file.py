@@ -1,0 +1,229 @@
+"""List files: one picture a line, with or without its label."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonecv.data.folders.class_names import text_lines
+from phonecv.data.folders.list_columns import Row, read_rows
+from phonecv.data.pictures.near_names import Present
+from phonecv.data.pictures.opening import is_image_name
+from phonecv.data.split_names import split_names
+from phonecv.errors import UserError
+from phonecv.text import printable, printable_name
+
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_LONGEST_PATH = 4096
+#: Without a class list, a label from here on is taken for a mistake rather than for that many classes.
+_MOST_CLASSES = 1_000_000
+
+
+#: Bytes of a list that tell what is in it.
+_BEGINNING = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ListProblem:
+    """What is wrong with one line.
+
+    Attributes:
+        kind: "line" (can't be understood), "label", "outside" (leaves the data folder), "missing", "conflict" or
+            "repeat". All but the last make the list unusable.
+    """
+
+    line: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """A list file as read: the good lines and what is wrong with the others.
+
+    Attributes:
+        prefix: folder, relative to the data folder, that the paths start from; "" or for instance "val/".
+        paths: relative to the data folder, "/" between folders.
+        labels: one per path, or None where the list holds paths only, or names of classes.
+        class_names: one per path where the labels are names of classes; else None.
+        lines: line number of each path.
+        notes: what was read otherwise than it is written, for people.
+    """
+
+    path: Path
+    prefix: str
+    paths: tuple[str, ...]
+    labels: tuple[int, ...] | None
+    lines: tuple[int, ...]
+    problems: tuple[ListProblem, ...]
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[ListProblem, ...]:
+        """The problems that make the list unusable."""
+        return tuple(problem for problem in self.problems if problem.kind != "repeat")
+
+    def describe(self, problems: Sequence[ListProblem], most: int = 8) -> str:
+        """``file:line: message`` for the first of `problems`, and how many there are beyond."""
+        shown = [f"{printable(self.path)}:{problem.line}: {problem.message}" for problem in problems[:most]]
+        if len(problems) > most:
+            shown.append(f"... and {len(problems) - most} more lines like these")
+        return "\n".join(shown)
+
+
+def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | None = None) -> ListFile:
+    """Read ``path label`` or ``path`` lines; nothing wrong with a line raises, it becomes a problem.
+
+    The last blank or tab separates path and label, so names may hold blanks; CSV with commas or semicolons is seen as
+    such, with or without a header. Labels are numbers from 0, or on all lines names of classes. Only line feeds and
+    carriage returns end a line. Empty lines, lines that start with ``#`` and a byte-order mark are fine. Names are
+    bytes: what is not UTF-8 names the same file as on disk. A path that is not there is looked for once more with "/"
+    for backslashes, and without regard to letter case and the ways to write accents. A line given twice counts twice
+    and is noted.
+
+    Args:
+        path: the list file.
+        root: the data folder; paths in the list are relative to it, or to its sub-folder `split`.
+        split: "train" or "val".
+        classes: number of classes, to check the labels; None if the list itself defines them.
+
+    Raises:
+        UserError: the file can't be read, or is not text.
+    """
+    path = Path(path)
+    problems: list[ListProblem] = []
+    lines: list[tuple[int, str]] = []
+    for number, line in _lines(path):
+        if len(line) > _LONGEST_PATH:
+            problems.append(ListProblem(number, "line", f"{len(line)} characters; a line is `path label`"))
+        elif "\0" in line:
+            problems.append(ListProblem(number, "line", "holds a NUL byte; is this a text file?"))
+        else:
+            lines.append((number, line))
+    rows, notes = read_rows(lines)
+
+    labelled = any(row.label is not None for row in rows)
+    # Names only if no line has a number: else a word among numbers is a slip.
+    named = labelled and all(row.label is None or not _WHOLE_NUMBER.fullmatch(row.label) for row in rows)
+    from_one = classes is not None and _counted_from_one(rows, classes)
+    good: list[Row] = []
+    for row in rows:
+        alone = row.label is None and not labelled and (row.column or is_image_name(row.path.rsplit("/", 1)[-1]))
+        problem = None if alone or (named and row.label) else _label_problem(row, classes)
+        if problem:
+            hint = "; the labels seem to be counted from 1, they count from 0" if from_one else ""
+            problems.append(ListProblem(row.line, "label", problem + hint))
+            continue
+        good.append(row._replace(path=row.path.removeprefix("./").removeprefix(".\\")))
+
+    present = Present(Path(root))
+    inside = []
+    for row in good:
+        if _leaves(row.path):
+            problems.append(ListProblem(row.line, "outside", _outside(row.path, present)))
+        else:
+            inside.append(row)
+    prefix = _choose_prefix([row.path for row in inside[:100]], present, split)
+    kept: list[tuple[Row, str]] = []
+    first: dict[str, Row] = {}
+    repaired: Counter[str] = Counter()
+    for row in inside:
+        full, how = present.find(prefix + row.path)
+        if full is None:
+            problems.append(ListProblem(row.line, "missing", f"no such file: {_short(prefix + row.path)}{how}"))
+            continue
+        repaired[how] += 1
+        earlier = first.setdefault(full, row)
+        if earlier.label != row.label:
+            text = f"{_short(full)} has label {_short(row.label)}, but {_short(earlier.label)} on line {earlier.line}"
+            problems.append(ListProblem(row.line, "conflict", text))
+            continue
+        if earlier.line != row.line:
+            problems.append(ListProblem(row.line, "repeat", f"{_short(full)} is already on line {earlier.line}"))
+        kept.append((row, full))
+    notes += [f"{count} paths are written {how}" for how, count in repaired.items() if how]
+    return ListFile(
+        path=path,
+        prefix=prefix,
+        paths=tuple(full for _, full in kept),
+        labels=tuple(int(row.label or 0) for row, _ in kept) if labelled and not named else None,
+        lines=tuple(row.line for row, _ in kept),
+        problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        class_names=tuple(row.label or "" for row, _ in kept) if named else None,
+        notes=tuple(notes),
+    )
+
+
+def _leaves(name: str) -> bool:
+    return name.startswith(("/", "\\")) or bool(_DRIVE.match(name)) or ".." in re.split(r"[/\\]", name)
+
+
+def _outside(name: str, present: Present) -> str:
+    """Says that a path leaves the data folder, and which file inside may be meant."""
+    text = f"{_short(name)} leaves the data folder"
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+    for start in range(1, len(parts)):
+        tail = "/".join(parts[start:])
+        if ".." not in parts[start:] and tail in present:
+            return f"{text}; paths are relative to it, so write {_short(tail)}"
+    return text
+
+
+def _counted_from_one(rows: Sequence[Row], classes: int) -> bool:
+    """Whether the labels are 1 to `classes` instead of 0 to `classes` - 1."""
+    numbers = {row.label for row in rows}
+    return str(classes) in numbers and "0" not in numbers
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Numbered lines without blank ones and comments."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{printable(path)}: the list can't be read ({error.strerror})") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{printable(path)}: the list is UTF-16 text; save it as UTF-8")
+    text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))
+    return text_lines(text)
+
+
+def _label_problem(row: Row, classes: int | None) -> str | None:
+    name, label = row.path, row.label
+    if not label:
+        return f"{_short(name)}: no label; a line is `path label`"
+    if not _WHOLE_NUMBER.fullmatch(label):
+        return f"label {_short(label)} is not a whole number; a line is `path label`"
+    most = classes or _MOST_CLASSES
+    if len(label) > 10 or not 0 <= int(label) < most:
+        return f"label {_short(label)} is not in 0..{most - 1}" + (f" ({classes} classes)" if classes else "")
+    return None
+
+
+def _short(text: str | None) -> str:
+    return printable_name(text, 120)
+
+
+def _choose_prefix(names: Sequence[str], present: Present, split: str) -> str:
+    """Whether paths start at the data folder or inside its split folder: wherever more of the first ones are found."""
+    folders = present.like(split_names(split))
+    return max(("", *(f"{folder}/" for folder in folders)), key=lambda prefix: _hits(names, present, prefix))
+
+
+def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
+    return sum(present.find(prefix + name)[0] is not None for name in names)
+
+
+def names_classes(path: Path) -> bool:
+    """Whether the first lines of a list hold more than paths."""
+    try:
+        with path.open("rb") as file:
+            lines = [line for line in file.readlines(_BEGINNING) if not line.lstrip().startswith(b"#")]
+    except OSError:  # reading all of it tells
+        return False
+    return any(len(line.replace(b",", b" ").split()) > 1 for line in lines)

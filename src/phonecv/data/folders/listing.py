@@ -1,0 +1,411 @@
+"""What is in a data set: its classes, and the pictures of a split with their labels.
+
+Layouts: class folders (``train/<class>/*``, ``val/<class>/*``), list files (``train.txt``, ``val.txt``, or PaddleViT's
+``train_list.txt``, ``val_list.txt``), and a folder that is itself a split. A list file wins over the folders' order.
+``classes.txt`` names the classes and fixes their order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
+from phonecv.data.folders.list_file import ListFile, names_classes, read_list
+from phonecv.data.folders.splits import class_folders, find_split, split_folder
+from phonecv.data.folders.suspicions import heic_problems, list_suspicions, tree_suspicions
+from phonecv.data.foreign import refuse_foreign
+from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
+from phonecv.data.problems import Problem
+from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
+from phonecv.errors import UserError, did_you_mean
+from phonecv.text import printable, printable_name, quoted, some_names
+
+__all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_list", "known_classes", "read_split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture file and the number of its class."""
+
+    path: Path
+    label: int
+
+
+class SampleTable(Sequence[Sample]):
+    """Samples of one data folder, stored compactly.
+
+    A million `Sample` objects take over a gigabyte, and every worker process would copy them page by page as their
+    reference counts change; two arrays and one string of bytes take a tenth of it and stay shared.
+    """
+
+    def __init__(self, root: Path, names: Iterable[str], labels: Iterable[int]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._root = root
+        self._bytes = b"".join(encoded)
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self.labels = np.fromiter(labels, dtype=np.int64, count=len(encoded))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def name(self, index: int) -> str:
+        """Path of one sample relative to the data folder."""
+        start = int(self._ends[index - 1]) if index else 0
+        return os.fsdecode(self._bytes[start : int(self._ends[index])])
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return tuple(self[position] for position in range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        index %= len(self)
+        return Sample(self._root / self.name(index), int(self.labels[index]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of one split.
+
+    Attributes:
+        root: the data folder.
+        split: "train" or "val".
+        classes: names for people, in label order.
+        samples: in a fixed order: that of the list file, or classes and then file names.
+        problems: what a person should know (an empty class, files that were left out, repeats); a training refuses
+            those of severity "error".
+        class_ids: what the class folders are called; mostly equal to `classes`.
+        list_file: the list the samples come from, if any.
+    """
+
+    root: Path
+    split: str
+    classes: tuple[str, ...]
+    samples: Sequence[Sample]
+    problems: tuple[Problem, ...] = ()
+    class_ids: tuple[str, ...] = ()
+    list_file: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of all samples, int64."""
+        if isinstance(self.samples, SampleTable):
+            return self.samples.labels
+        return np.asarray([sample.label for sample in self.samples], dtype=np.int64)
+
+
+def read_split(
+    root: Path | str,
+    split: str = "train",
+    *,
+    list_file: Path | str | None = None,
+    classes: Sequence[str] | int | None = None,
+) -> Listing:
+    """List one split of the data set at `root`.
+
+    Args:
+        root: data folder with ``train`` and ``val``, or (for "val") a folder that holds class folders directly.
+        split: "train", "val" or "test".
+        list_file: use this list; a relative path is looked for below `root` first.
+        classes: the classes that labels refer to, for instance those of a trained model, or just how many there are.
+            Without it they come from ``classes.txt``, else from the training folder, else from the list itself.
+
+    Raises:
+        UserError: no such data, an unusable list (with line numbers), or classes that do not fit together.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        what = "not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{printable(root)}: {what}; a data set is a folder with train/<class>/* and val/<class>/*")
+    if split not in known_splits():
+        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())})")
+    if isinstance(classes, int):
+        given, count = None, classes
+    else:
+        given = ClassList.plain(classes) if classes is not None else None
+        count = len(given) if given else None
+
+    chosen = find_list(root, split, list_file)
+    # Lists of paths alone are YOLO's as well.
+    if not _has_classes(root, split) and list_file is None and (chosen is None or not names_classes(chosen)):
+        refuse_foreign(root)
+    if chosen:
+        return _from_list(root, split, chosen, given, count)
+    return _from_folders(root, split, given, count)
+
+
+def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Path | None:
+    """The list that describes `split`, if any.
+
+    The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``.
+    """
+    if list_file is not None:
+        for candidate in (root / list_file, Path(list_file)):
+            if candidate.is_file():
+                return candidate
+        raise UserError(f"{printable(list_file)}: no such list file, neither below {printable(root)} nor here")
+    ends = [".txt", "_list.txt"]
+    folder = find_split(root, split)
+    if folder is None or not class_folders(folder):
+        ends.append(".csv")
+    candidates = (root / f"{name}{end}" for end in ends for name in split_names(split))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _has_classes(root: Path, split: str) -> bool:
+    """Whether several class folders hold pictures; one may be the folder of pictures of any other layout."""
+    try:
+        folder, _ = split_folder(root, split)
+    except UserError:  # whoever reads it says so
+        return False
+    found = (name for name in class_folders(folder) if next(scan_images(folder / name), None) is not None)
+    return len(list(islice(found, 2))) == 2
+
+
+def known_classes(root: Path) -> ClassList | None:
+    """The classes that ``classes.txt`` or the training folder of the data set at `root` define.
+
+    A folder that is itself a split (``.../data/val``) belongs to the data set above it.
+    """
+    for folder in (root, root.parent) if split_of(root.name) else (root,):
+        if (folder / CLASS_FILE).is_file():
+            return read_class_file(folder / CLASS_FILE)
+        train = find_split(folder, "train")
+        if train is not None and (names := class_folders(train)):
+            return ClassList.of_folders(names, train)
+    return None
+
+
+def _from_folders(root: Path, split: str, given: ClassList | None, count: int | None) -> Listing:
+    folder, notes = split_folder(root, split)
+    problems = list(notes)
+    names = class_folders(folder)
+    if not names:
+        raise UserError(f"{printable(folder)}: no class folders; expected {split}/<class>/<picture>")
+    known = known_classes(root)
+    order = _merge(given, known) or ClassList.of_folders(names, folder)
+    if count is not None and given is None and len(order) != count:
+        raise UserError(
+            f"{printable(root)}: {len(order)} classes, but {count} are expected; "
+            f"give the class list ({CLASS_FILE}) or a list file with labels"
+        )
+    owners = _owners(folder, names, order, "the given classes" if given else f"{CLASS_FILE} or train/")
+    problems += [
+        Problem(
+            f"{printable(folder)}: the folder {quoted(name)} is taken for class {quoted(order.ids[label])}"
+            f" ({how_unlike(name, order.ids[label])})",
+            "spelling",
+            "note",
+        )
+        for label, name in owners.items()
+        if not order.exactly(name)
+    ]
+
+    passed = Passed()
+    paths: list[str] = []
+    labels: list[int] = []
+    trees: dict[str, list[str]] = {}
+    prefix = "" if folder == root else f"{folder.name}/"
+    for label, name in owners.items():
+        found = trees[name] = list(scan_images(folder / name, passed))
+        paths += [f"{prefix}{name}/{picture}" for picture in found]
+        labels += [label] * len(found)
+    empty = [name for name, found in trees.items() if not found]
+    if empty:
+        text = f"{len(empty)} of {len(order)} classes are empty, no pictures in them: {some_names(empty)}"
+        problems.append(Problem(f"{printable(folder)}: {text}", "empty-class"))
+    absent = sorted(set(range(len(order))) - set(owners))
+    if absent:
+        missing = some_names([order.ids[label] for label in absent])
+        text = f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}"
+        problems.append(Problem(text, "class-drift"))
+    problems += [*_left_out(folder, passed), *heic_problems(root, folder, paths)]
+    if not paths:
+        raise UserError(f"{printable(folder)}: no pictures in its {len(names)} class folders")
+    problems += tree_suspicions(folder, split, trees)
+    return Listing(root, split, order.names, SampleTable(root, paths, labels), tuple(problems), order.ids)
+
+
+def _owners(folder: Path, names: Sequence[str], order: ClassList, source: str) -> dict[int, str]:
+    """The folder of each label that has one.
+
+    Raises:
+        UserError: a folder of no class, or two of one.
+    """
+    owners: dict[int, str] = {}
+    strangers = []
+    for name in names:
+        label = order.label(name)
+        if label is None:
+            strangers.append(name)
+        elif label in owners:
+            raise UserError(
+                f"{printable(folder)}: the folders {quoted(owners[label])} and {quoted(name)} look like one class,"
+                f" {quoted(order.ids[label])} ({how_unlike(owners[label], name)}); move the pictures of one into the"
+                " other"
+            )
+        else:
+            owners[label] = name
+    if strangers:
+        raise UserError(
+            f"{printable(folder)}: {len(strangers)} class folders are not among the {len(order)} classes of {source}: "
+            f"{some_names([quoted(name) for name in strangers])}{did_you_mean(strangers[0], order.ids)}; rename or"
+            f" remove them, or give a list file with labels or a {CLASS_FILE} with lines `index folder name`"
+        )
+    return owners
+
+
+def _left_out(folder: Path, passed: Passed) -> list[Problem]:
+    """What beside the pictures lies in a folder of classes."""
+    problems = []
+    loose = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            loose += is_image_name(entry.name) and entry.is_file()
+            if is_helper_folder(entry.name) and entry.is_dir():
+                passed.helpers[entry.name] += 1
+    if loose:
+        text = f"{printable(folder)}: {loose} pictures lie outside the class folders and are left out"
+        problems.append(Problem(text))
+    if passed.helpers:
+        names = some_names([f"{printable_name(name)} ({count})" for name, count in passed.helpers.most_common()])
+        text = f"{printable(folder)}: folders of other programs are no classes and are left out: {names}"
+        problems.append(Problem(text, "helper", "note"))
+    if passed.unread:
+        names = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
+        text = (
+            f"{printable(folder)}: {passed.unread.total()} pictures of a kind that is not read are left out: {names};"
+            " save them as JPEG or PNG"
+        )
+        problems.append(Problem(text))
+    return problems
+
+
+def _from_list(root: Path, split: str, path: Path, given: ClassList | None, count: int | None) -> Listing:
+    known = known_classes(root)
+    file_names = read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
+    if count is None and file_names:
+        count = len(file_names)
+    entries = read_list(path, root, split, classes=count)
+    if entries.errors:
+        raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
+    if not entries.paths:
+        raise UserError(f"{printable(path)}: no pictures in this list")
+    problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
+    repeats = entries.problems
+    if repeats:
+        text = f"{len(repeats)} lines repeat earlier ones and count again: {entries.describe(repeats, 1)}"
+        problems.append(Problem(text, "repeated-line"))
+
+    if entries.labels is None:
+        words = entries.class_names or [_class_folder(entries, row) for row in range(len(entries.paths))]
+        order = _merge(given, known) or ClassList.plain(sorted({word for word in words if word}, key=natural_key))
+        labels = _labels_from_words(entries, words, order)
+    else:
+        labels = entries.labels
+        order = _merge(given, file_names) or _classes_of_labels(entries, labels, count, known)
+        if contradiction := _contradiction(entries, labels, order):
+            # Between training and validation it means scores of the wrong classes; else the list knows best.
+            if given:
+                raise UserError(f"{contradiction}; number the classes of both splits alike")
+            problems.append(Problem(contradiction, "class-drift"))
+    problems += heic_problems(root, path, entries.paths)
+    problems += list_suspicions(path, split, order, labels, numbered=given is None and file_names is None)
+    return Listing(
+        root, split, order.names, SampleTable(root, entries.paths, labels), tuple(problems), order.ids, list_file=path
+    )
+
+
+def _merge(given: ClassList | None, known: ClassList | None) -> ClassList | None:
+    """The given classes, with the folder names that the data set knows for them."""
+    if given is None or known is None:
+        return given or known
+    if given.names == known.names:
+        return known
+    ids = [*given.names]
+    for class_id, name in zip(known.ids, known.names, strict=True):
+        label = given.label(class_id)
+        if label is None:
+            label = given.label(name)
+        if label is not None:
+            ids[label] = class_id
+    return ClassList(given.names, tuple(ids))
+
+
+def _class_folder(entries: ListFile, row: int) -> str:
+    """Name of the class folder in a path such as ``val/<class>/...``, or an empty string."""
+    parts = entries.paths[row].split("/")
+    if split_of(parts[0]):
+        parts = parts[1:]
+    return parts[0] if len(parts) > 1 else ""
+
+
+def _contradiction(entries: ListFile, labels: Sequence[int], order: ClassList) -> str:
+    """Says where a label is not that of the class its folder is called after; empty if nowhere."""
+    expected = [order.label(_class_folder(entries, row)) for row in range(len(labels))]
+    wrong = [row for row, label in enumerate(expected) if label is not None and label != labels[row]]
+    if not wrong:
+        return ""
+    row = wrong[0]
+    return (
+        f"{printable(entries.path)}:{entries.lines[row]}: label {labels[row]}, but folder"
+        f" {quoted(_class_folder(entries, row))} is class {expected[row]} ({len(wrong)} lines like this)"
+    )
+
+
+def _labels_from_words(entries: ListFile, words: Sequence[str], order: ClassList) -> list[int]:
+    """Labels from the names of classes, which the list gives or its folders."""
+    labels: list[int] = []
+    for word, line in zip(words, entries.lines, strict=True):
+        label = order.label(word) if word else None
+        if label is None:
+            kind = "class" if entries.class_names else "folder"
+            what = f"{kind} {quoted(word)} is not one of the {len(order)} classes" if word else "no class folder"
+            hint = did_you_mean(word, order.ids) if word else "; write `path label`"
+            raise UserError(f"{printable(entries.path)}:{line}: {what}{hint}")
+        labels.append(label)
+    return labels
+
+
+def _classes_of_labels(
+    entries: ListFile, labels: Sequence[int], count: int | None, known: ClassList | None
+) -> ClassList:
+    """Names for the labels of a list: those of the folders, where each label has one folder of its own."""
+    folders: dict[int, set[str]] = {}
+    for row, label in enumerate(labels):
+        folders.setdefault(label, set()).add(_class_folder(entries, row))
+    # The list may hold only some of the classes: whatever agrees with the data set's own order belongs to it.
+    if (
+        known
+        and count in (None, len(known))
+        and all(known.label(name) == label for label in folders for name in folders[label])
+    ):
+        return known
+    count = count or max(folders) + 1
+    names = [str(label) for label in range(count)]
+    owners = Counter(folder for found in folders.values() for folder in found)
+    for label, found in folders.items():
+        name = next(iter(found)) if len(found) == 1 else ""
+        if name and owners[name] == 1:
+            names[label] = name
+    # A folder called "7" under label 3 would collide with the number that stands in for label 7.
+    if len(set(names)) < len(names):
+        names = [str(label) for label in range(count)]
+    return ClassList.plain(names)

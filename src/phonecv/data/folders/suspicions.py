@@ -1,0 +1,101 @@
+"""What is probably wrong with the classes of a data set, judged by its folders and labels alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from phonecv.data.folders.class_names import ClassList
+from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
+from phonecv.data.problems import Problem
+from phonecv.data.split_names import split_of
+from phonecv.text import printable, quoted, some_names
+
+
+def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem]:
+    """Pictures of phones that this installation can't read; told by the extension, and by the content of one of them.
+
+    Args:
+        root: data folder.
+        place: folder or list that the paths come from.
+        paths: of the pictures, relative to `root`.
+    """
+    named = [path for path in paths if suffix_of(path) in HEIC_SUFFIXES]
+    if not named or can_read_heif():
+        return []
+    try:
+        with (root / named[0]).open("rb") as file:
+            if not is_heif(file.read(64)):  # JPEG data under such a name are read
+                return []
+    except OSError:  # reported when its turn comes
+        return []
+    text = f"{len(named)} of {len(paths)} pictures are HEIC, which needs one more package: {HEIC_INSTALL}"
+    return [Problem(f"{printable(place)}: {text}", "unreadable", "error")]
+
+
+def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Classes that lie a level too deep, and a single class.
+
+    Args:
+        folder: of the split.
+        split: which one.
+        trees: class folder -> paths of its pictures in it.
+    """
+    filled = {name: found for name, found in trees.items() if found}
+    # First folder of each picture below its class folder; "" for pictures that lie in it directly.
+    inner = {name: {path.rpartition("/")[0].partition("/")[0] for path in found} for name, found in filled.items()}
+    nested = all("" not in names for names in inner.values())
+    below = Counter(sub for names in inner.values() for sub in names)
+    if nested and all(split_of(name) for name in inner):
+        deeper = folder / next(iter(inner))
+        text = f"its folders {some_names([*inner])} are splits themselves; name {printable(folder)} as the data folder"
+        return [Problem(f"{printable(folder)}: {text}, or {printable(deeper)} as a split", "structure", "error")]
+    if len(filled) == 1:
+        (name,) = filled
+        text = f"{printable(folder)}: only one class, {quoted(name)}; there is nothing to tell it from"
+        if nested and len(below) > 1:
+            text = (
+                f"{printable(folder)}: the only folder {quoted(name)} holds no pictures itself, but the folders"
+                f" {some_names(sorted(below))}; if these are the classes, move them up to {folder.name}/<class>"
+            )
+        # Validation may lack classes.
+        return [Problem(text, "structure", "error")] if split == "train" else []
+    if nested and max(map(len, inner.values())) > 1 and max(below.values()) == 1:
+        text = (
+            f"{printable(folder)}: all pictures lie in {len(below)} folders within the {len(inner)} class folders"
+            f" ({some_names(sorted(below))}); if these are the classes, move them up to {folder.name}/<class>"
+        )
+        return [Problem(text, "structure")]
+    return []
+
+
+def list_suspicions(
+    path: Path, split: str, order: ClassList, labels: Sequence[int], *, numbered: bool
+) -> list[Problem]:
+    """A single class, classes without a picture, and labels counted from 1.
+
+    Args:
+        path: the list.
+        split: which one.
+        order: the classes.
+        labels: of all pictures.
+        numbered: the labels alone tell how many classes there are.
+    """
+    there = set(labels)
+    if split == "train" and len(there) == 1:
+        (label,) = there
+        text = f"only one class, {quoted(order.names[label])}; there is nothing to tell it from"
+        return [Problem(f"{printable(path)}: {text}", "structure", "error")]
+    absent = sorted(set(range(len(order))) - there)
+    if numbered and absent == [0] and len(there) > 1:
+        text = (
+            f"the labels are 1 to {max(there)}, no picture has label 0: they seem to be counted from 1. Labels count"
+            " from 0; as it is, the network gets a class without pictures"
+        )
+        return [Problem(f"{printable(path)}: {text}", "one-based")]
+    if absent and split == "train":
+        names = some_names([order.names[label] for label in absent])
+        text = f"{len(absent)} of {len(order)} classes have no picture in this list: {names}"
+        return [Problem(f"{printable(path)}: {text}", "empty-class")]
+    return []

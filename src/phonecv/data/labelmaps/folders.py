@@ -1,0 +1,235 @@
+"""Where label maps lie beside their pictures, and which belong together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from phonecv.data.folders.splits import class_folders
+from phonecv.data.foreign import refuse_foreign
+from phonecv.data.labelmaps.pixels import read_pixels
+from phonecv.data.pictures.opening import ImageError, is_image_name, scan_images
+from phonecv.data.split_names import known_splits, split_names
+from phonecv.errors import UserError
+from phonecv.text import printable
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+LABEL_FOLDERS = (
+    "annotations", "annotation", "labels", "label", "masks", "mask", "semantic", "segmentation", "label_maps",
+)  # fmt: skip
+
+#: Pascal VOC's folders, as CVAT and labelme write them, too; lists name the pictures of each split.
+_VOC_IMAGES, _VOC_LABELS = "JPEGImages", ("SegmentationClass", "SegmentationClassPNG")
+_VOC_LISTS = Path("ImageSets/Segmentation")
+
+#: What folders of label maps are called, too; folders looked into; and values that a map may hold where nothing else
+#: tells it from a photograph.
+_MAPS = re.compile(r"mask|label|annot|segm|ground.?truth|_gt$|^gt$|^y$", re.I)
+_LOOKED_INTO, _FEW_VALUES = 50, 64
+
+#: Why a file is left out.
+NO_LABEL, NO_PICTURE = "picture without a label map", "label map without a picture"
+NOT_THERE = "listed, but there is no such picture"
+
+#: What may follow a picture's name in the name of its label map.
+_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFolders:
+    """Where the pictures and the label maps of a split lie.
+
+    Attributes:
+        images: folder of the pictures.
+        labels: folder of the label maps; the same one where maps called ``NAME_mask.png`` lie beside pictures.
+        listed: a file that names those of the split, without extensions; None if all belong to it.
+    """
+
+    images: Path
+    labels: Path
+    listed: Path | None = None
+
+
+def find_labels(
+    root: Path | str, split: str = "train", *, images: Path | str | None = None, labels: Path | str | None = None
+) -> LabelFolders:
+    """The folders of a split.
+
+    Looked for are ``images/<split>`` with ``annotations/<split>``, ``labels/<split>``, ``masks/<split>`` and so on
+    (`LABEL_FOLDERS`), ``<split>/images`` with ``<split>/masks`` and so on, and for "val" ``images`` with ``masks`` and
+    so on if there are no folders of splits. ADE20K's ``training`` and ``validation`` are splits, too. Pascal VOC's
+    ``JPEGImages`` with ``SegmentationClass`` is split by the lists in ``ImageSets/Segmentation``, and in Roboflow's
+    folders of splits ``NAME_mask.png`` lies beside the picture.
+
+    Args:
+        root: the data folder.
+        split: "train", "val" or "test".
+        images: the folder of the pictures instead, relative to `root`.
+        labels: the folder of the label maps instead, relative to `root`.
+
+    Raises:
+        UserError: there are none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{printable(root)}: {'not a folder' if root.exists() else 'no such folder'}")
+    if split not in known_splits():
+        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())})")
+    for given in (images, labels):
+        if given is not None and not (root / given).is_dir():
+            raise UserError(f"{printable(root / given)}: no such folder")
+    for place in _candidates(root, split):
+        found = replace(
+            place,
+            images=root / images if images is not None else place.images,
+            labels=root / labels if labels is not None else place.labels,
+        )
+        if found.images.is_dir() and found.labels.is_dir() and _holds_pictures(found.labels):
+            return found
+    for name in split_names(split) if images is None and labels is None else ():
+        if _beside_each_other(root / name):
+            return LabelFolders(root / name, root / name)
+    if images is not None and labels is not None:
+        raise UserError(f"{printable(root / labels)}: no label maps in this folder")
+    refuse_foreign(root)
+    there = sorted(printable(entry.name) for entry in root.iterdir() if entry.is_dir())
+    raise UserError(
+        f"{printable(root)}: no label maps of split {split!r}; expected images/{split_names(split)[-1]} and"
+        f" annotations/{split_names(split)[-1]} as in ADE20K, images/{split} and masks/{split}, or {split}/images and"
+        f" {split}/masks (also called {', '.join(LABEL_FOLDERS)}); folders here: {', '.join(there[:8]) or 'none'}"
+    )
+
+
+def has_label_maps(root: Path | str) -> bool:
+    """Whether `root` is laid out as pictures with label maps."""
+    return any(_has_split(Path(root), split) for split in known_splits())
+
+
+def label_splits(root: Path | str) -> list[str]:
+    """The splits that have label maps."""
+    return [split for split in known_splits() if _has_split(Path(root), split)]
+
+
+def _has_split(root: Path, split: str) -> bool:
+    try:
+        find_labels(root, split)
+    except UserError:
+        return False
+    return True
+
+
+def paired_folders(root: Path) -> tuple[Path, Path] | None:
+    """Two folders of other names that seem to be pictures and their label maps: files of the same names, one of maps.
+
+    What is in the first map decides: a photograph has thousands of colours.
+    """
+    folders = [root / name for name in class_folders(root)[:_LOOKED_INTO]]
+    for labels in folders:
+        maps = {_unended(path.stem) or path.stem: path for path in _pictures(labels)}
+        if not _MAPS.search(labels.name) or len(maps) < 2:
+            continue
+        for images in folders:
+            shared = [path.stem for path in _pictures(images) if path.stem in maps]
+            if images != labels and not _MAPS.search(images.name) and len(shared) >= 0.8 * len(maps):
+                return (images, labels) if _is_map(maps[shared[0]]) else None
+    return None
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_image_name(path.name))
+
+
+def _is_map(path: Path) -> bool:
+    try:
+        return len(np.unique(read_pixels(path).values)) <= _FEW_VALUES
+    except ImageError:
+        return False
+
+
+def _candidates(root: Path, split: str) -> list[LabelFolders]:
+    pairs = list(product(IMAGE_FOLDERS, LABEL_FOLDERS))
+    names = split_names(split)
+    found = [LabelFolders(root / image / name, root / label / name) for name in names for image, label in pairs]
+    found += [LabelFolders(root / name / image, root / name / label) for name in names for image, label in pairs]
+    every = [name for other in known_splits() for name in split_names(other)]
+    voc = [LabelFolders(root / _VOC_IMAGES, root / labels) for labels in _VOC_LABELS]
+    lists = {name: root / _VOC_LISTS / f"{name}.txt" for name in every}
+    found += [replace(place, listed=lists[name]) for name in names if lists[name].is_file() for place in voc]
+    if split == "val" and not any((root / image / name).is_dir() for image in IMAGE_FOLDERS for name in every):
+        found += [LabelFolders(root / image, root / label) for image, label in pairs]
+    if split == "val" and not any(path.is_file() for path in lists.values()):
+        found += voc
+    return found
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return next(scan_images(folder), None) is not None
+
+
+def _beside_each_other(folder: Path) -> bool:
+    """Whether a folder holds label maps called NAME_mask.png beside pictures."""
+    if not folder.is_dir():
+        return False
+    stems = {entry.stem for entry in folder.iterdir() if is_image_name(entry.name)}
+    return any(stem.removesuffix(ending) in stems for stem in stems for ending in _ENDINGS[1:] if stem.endswith(ending))
+
+
+def pair_names(folders: LabelFolders) -> tuple[list[tuple[str, str]], tuple[tuple[Path, str], ...]]:
+    """Pictures and label maps of equal names (extension and endings such as "_mask" apart), and the files left over.
+
+    Raises:
+        UserError: the list of the split can't be read.
+    """
+    maps: dict[str, str] = {}
+    left_out: list[tuple[Path, str]] = []
+    images, labels = list(scan_images(folders.images)), list(scan_images(folders.labels))
+    if folders.images == folders.labels:
+        stems = {_stem(name) for name in images}
+        labels = [name for name in images if _unended(_stem(name)) in stems]
+        images = sorted({*images} - {*labels})
+    if folders.listed is not None:
+        wanted = _read_list(folders.listed)
+        images = [name for name in images if _stem(name) in wanted]
+        labels = [name for name in labels if _stem(name) in wanted]
+        there = {_stem(name) for name in images}
+        left_out += [(folders.images / stem, NOT_THERE) for stem in wanted if stem not in there]
+    for name in labels:
+        stem = _stem(name)
+        if stem in maps:
+            left_out.append(
+                (folders.labels / name, f"second label map of the same name as {PurePosixPath(maps[stem]).name}")
+            )
+        else:
+            maps[stem] = name
+    pairs, used = [], set()
+    for name in images:
+        label = next((_stem(name) + ending for ending in _ENDINGS if _stem(name) + ending in maps), None)
+        if label is None:
+            left_out.append((folders.images / name, NO_LABEL))
+        else:
+            used.add(label)
+            pairs.append((name, maps[label]))
+    left_out += [(folders.labels / name, NO_PICTURE) for stem, name in maps.items() if stem not in used]
+    return pairs, tuple(left_out)
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _unended(stem: str) -> str | None:
+    """The name of the picture that a label map beside it belongs to."""
+    return next((stem.removesuffix(ending) for ending in _ENDINGS[1:] if stem.endswith(ending)), None)
+
+
+def _read_list(path: Path) -> dict[str, None]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{printable(path)}: can't be read as a list of picture names ({error})") from error
+    names = [line.strip() for line in lines if line.strip()]
+    return dict.fromkeys(_stem(name) if is_image_name(name) else name for name in names)

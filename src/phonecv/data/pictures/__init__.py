@@ -1,0 +1,1 @@
+"""One picture: opened safely, decoded, turned, looked at, brought to numbers."""

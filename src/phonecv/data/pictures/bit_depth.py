@@ -1,0 +1,109 @@
+"""How many bits the values of 16-bit pictures hold: cameras and scanners of 12 bits write files of 16."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from phonecv.data.pictures.opening import ImageError, depth_of, largest_value, suffix_of
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
+
+T = TypeVar("T")
+
+#: Extensions of files that may hold 16 bits per channel.
+_DEEP = (".png", ".tif", ".tiff", ".pgm", ".pnm", "")
+#: Files whose name is looked at, of those that may have 16 bits the ones whose header is read, and of those that have
+#: the ones that are decoded; all evenly picked.
+_NAMES, _HEADERS, _DECODED = 20_000, 256, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What was found in a data set.
+
+    Attributes:
+        bits: that the values need: 8, 10, 12, 14 or 16.
+        largest: value met.
+        looked_at: 16-bit pictures that were decoded.
+    """
+
+    bits: int
+    largest: int
+    looked_at: int
+
+    def __str__(self) -> str:
+        return (
+            f"16-bit pictures hold values up to {self.largest} (in {self.looked_at} of them), so they are read as"
+            f" {self.bits} bits"
+        )
+
+
+def find_depth(paths: Sequence[Path]) -> Depth | None:
+    """The depth of the 16-bit gray pictures among `paths`; None where there are none.
+
+    One for the whole data set: scaled picture by picture, a dark one would come out as bright as a bright one.
+    """
+    candidates = [path for path in _picked(paths, _NAMES) if suffix_of(path.name) in _DEEP]
+    deep = [path for path in _picked(candidates, _HEADERS) if is_deep(path)]
+    values = []
+    for path in _picked(deep, _DECODED):
+        with suppress(ImageError):  # told when its turn comes
+            values.append(largest_value(path))
+    return Depth(depth_of(max(values)), max(values), len(values)) if values else None
+
+
+Spec = TypeVar("Spec", Preprocessing, DensePreprocessing)
+
+
+def settle_depth(spec: Spec, paths: Sequence[Path]) -> tuple[Spec, str]:
+    """The preprocessing with the depth that pictures are read with, and what people should know of it, perhaps nothing.
+
+    Args:
+        spec: of the network; the depth that it holds stays.
+        paths: pictures that are going to be read.
+    """
+    found = find_depth(paths)
+    if found is None:
+        return spec, ""
+    if spec.bits is None:
+        return replace(spec, bits=found.bits), str(found)
+    text = f"16-bit pictures are read as {spec.bits} bits, as the network has it"
+    if found.bits != spec.bits:
+        effect = "those beyond are cut" if found.bits > spec.bits else "they come out dark"
+        text += f"; these hold values up to {found.largest}, so {effect}"
+    return spec, text
+
+
+def bits_for(details: Mapping[str, Any], paths: Sequence[Path]) -> tuple[int | None, str]:
+    """Bits that 16-bit pictures are read with, and what people should know of it, as `settle_depth`.
+
+    Args:
+        details: of a runner of a detector or segmenter; its preprocessing may hold the depth.
+        paths: pictures that are going to be read.
+    """
+    own = (details.get("preprocessing") or {}).get("bits")
+    spec, text = settle_depth(DensePreprocessing(bits=own), paths)
+    return spec.bits, text
+
+
+def tell_depth(text: str) -> None:
+    """Log what `settle_depth` says, where there is no report to put it into."""
+    if text:
+        logging.getLogger("phonecv").warning("%s", text)
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a file holds a picture of 16 bits per pixel; an unreadable one does not."""
+    try:
+        return largest_value(path, header_only=True) > 0xFF
+    except ImageError:
+        return False
+
+
+def _picked(items: Sequence[T], most: int) -> list[T]:
+    count = min(most, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -1,0 +1,202 @@
+"""Training a detector: COCO data, the detector, its losses, and AP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phonecv.classify.training import finding_lines
+from phonecv.data.coco.audit import audit_splits
+from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
+from phonecv.data.coco.reader import CocoSplit
+from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
+from phonecv.data.findings import Look, Notes
+from phonecv.dense.training import backbone_family, data_root, frozen_note, make_dense
+from phonecv.detect.architectures import get_architecture
+from phonecv.detect.base import Detector
+from phonecv.detect.create import create_detector
+from phonecv.detect.meter import DetectMeter
+from phonecv.detect.training_data import read_splits
+from phonecv.errors import UserError
+from phonecv.preprocessing import DensePreprocessing
+from phonecv.training.config import TrainConfig
+from phonecv.training.loaders import SplitData
+from phonecv.training.world import World
+
+#: Figures of `DetectMeter`, for boxes; those of masks begin with "mask_".
+BOX_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+class Detection:
+    """What `phonecv.training.setup.Setup` asks for, for objects in boxes.
+
+    Attributes:
+        root: folder of the data.
+        whole: training split.
+        train: the same without the pictures that are left out of training.
+        val: validation split, whole.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, wanted = config, config.detect
+        self.architecture = str(wanted.architecture)
+        self.entry = get_architecture(self.architecture)
+        if wanted.score == "mask_ap" and not self.entry.masks:
+            raise UserError(f"detect.score=mask_ap: {self.architecture} finds no masks; use detect.score=ap")
+        self.root = data_root(config, "a folder with COCO annotations and pictures")
+        self.whole, self.val = read_splits(config, self.root, masks=self.entry.masks)
+        self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return Paths(self.train)
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds in the splits as they were read, notes left out."""
+        notes = Notes(self.root)
+        audit_splits(notes, {"train": self.whole, "val": self.val}, Look(quick=True))
+        return finding_lines(notes.findings)
+
+    def network(self) -> Detector:
+        """The detector with its starting weights, class names and preprocessing; frozen parts marked."""
+        options = dict(self.config.detect.options)
+        # SSDLite's anchors follow from the side, so it belongs to the architecture there.
+        if self.config.data.size is not None and "size" in self.entry.options:
+            options.setdefault("size", self.config.data.size)
+        return make_dense(self.config, create_detector, self.architecture, options, self.train.classes)
+
+    def family(self) -> str:
+        """Family of the backbone."""
+        return backbone_family(self.config)
+
+    def trained(self, net: Detector) -> Detector:
+        """The whole of it."""
+        return net
+
+    def data(self, net: Detector, world: World, workers: int) -> DetectData:
+        """The loaders."""
+        return DetectData(self.config, self.train, self.val, net, world, workers)
+
+    def task(self, net: Detector, world: World) -> DetectTask:
+        """The detector's own losses, and AP."""
+        return DetectTask(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
+
+
+class DetectData(SplitData):
+    """Loaders of pictures with objects."""
+
+    def __init__(
+        self, config: TrainConfig, train: CocoSplit, val: CocoSplit, net: Detector, world: World, workers: int
+    ) -> None:
+        kinds = train.images.lying if config.detect.group_orientation else None
+        super().__init__(config, world, workers, train=Paths(train), val=Paths(val), kinds=kinds)
+        self.note = frozen_note(config)
+        transform = train_transform(config, net.preprocessing)
+        bits = net.preprocessing.bits
+        self.train_set = DetectionDataset(
+            train, transform, config.run.seed, substitute=True, masks=net.masks, bits=bits
+        )
+        # The truth is the meter's business.
+        self.val_set = DetectionDataset(val, None, substitute=False, bits=bits)
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[DetectionBatch]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        batches = self.batches.epoch(epoch, start)
+        return make_detection_loader(self.train_set, batches, self.workers, pin_memory=self.pinned)
+
+    def eval_loader(self) -> Iterable[DetectionBatch]:
+        """This process's share of the validation split."""
+        return make_detection_loader(self.val_set, cast(Any, self.val_batches), self.workers, pin_memory=self.pinned)
+
+
+class Paths(Sequence[Path]):
+    """The picture files of a split, made when they are asked for."""
+
+    def __init__(self, split: CocoSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.split.path(index)
+
+
+class DetectTask:
+    """The detector's losses; average precision over the validation split.
+
+    Args:
+        val: the validation split.
+        num_classes: of the detector; more than the data has are never right.
+        masks: whether it finds masks.
+        score: figure that picks the best checkpoint.
+    """
+
+    def __init__(self, val: CocoSplit, num_classes: int, *, masks: bool, score: str) -> None:
+        self.val, self.masks, self.score = val, masks, score
+        labels = np.arange(num_classes)
+        self.outputs = np.where(labels < len(val.classes), labels, -1)
+        self.loss_names: tuple[str, ...] = ("rpn_cls", "rpn_box", "cls", "box", "mask") if masks else ("cls", "box")
+        figures = (*BOX_FIGURES, *(f"mask_{name}" for name in BOX_FIGURES)) if masks else BOX_FIGURES
+        self.figures: tuple[str, ...] = (*figures, "images")
+
+    def losses(self, model: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
+        """As the detector names them."""
+        return model(batch.images, batch.targets)
+
+    def predict(self, net: nn.Module, batch: DetectionBatch) -> list[dict[str, Any]]:
+        """Boxes, scores, labels and perhaps masks of each picture."""
+        if not self.masks:
+            return net(batch.images)
+        detector: Any = net
+        before, detector.paste = detector.paste, False  # the meter wants no pixels
+        try:
+            return net(batch.images)
+        finally:
+            detector.paste = before
+
+    def meter(self, device: torch.device) -> DetectMeter:
+        """Collects detections, in main memory."""
+        return DetectMeter(self.val, masks=self.masks, outputs=self.outputs)
+
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """None: it does not follow from counts."""
+        return None
+
+
+def train_transform(config: TrainConfig, preprocessing: DensePreprocessing) -> DetectionTransform:
+    """What training does to a picture, so that the detector has nothing left to resize.
+
+    Raises:
+        UserError: SSD's transform, which ends in a square, for a detector that keeps the aspect.
+    """
+    wanted, size, longest = config.detect, preprocessing.size, preprocessing.longest
+    if wanted.transform == "ssd":
+        if longest is not None:
+            raise UserError(
+                f"detect.transform=ssd stretches pictures to a square, {wanted.architecture} keeps their aspect;"
+                " use detect.transform=resize or light"
+            )
+        return ssd_transform(size, preprocessing.mean, hflip=wanted.hflip)
+    if wanted.transform == "resize":
+        return resize_transform(size, longest, hflip=wanted.hflip)
+    return light_transform(
+        size,
+        longest,
+        mean=preprocessing.mean,
+        scale=wanted.scale,
+        hflip=wanted.hflip,
+        vflip=wanted.vflip,
+        color=wanted.color,
+    )

@@ -1,0 +1,1 @@
+"""Core ML: written by coremltools, evaluated here by an interpreter of its programs."""

@@ -1,0 +1,266 @@
+"""Core ML: ML programs for iOS 16 and macOS 13 or later, written by coremltools.
+
+Core ML itself runs on Apple's systems alone. Here the saved package is read back and evaluated by an interpreter of its
+operators (`coreml_interpreter`), which shows that the right program was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phonecv.errors import UserError
+from phonecv.exporting.coreml.interpreter import Interpreter
+from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
+from phonecv.exporting.coreml.package import Package, open_package
+from phonecv.exporting.coreml.program import read_program
+from phonecv.exporting.coreml.report import report
+from phonecv.exporting.fields import parse_record
+from phonecv.exporting.job import Job, Session, Written
+from phonecv.exporting.record import read_record
+
+#: Of the record in a package's metadata.
+KEY = "phonecv"
+
+#: Oldest system that runs the files: the first with 8-bit weights, and with float16 programs on the Neural Engine.
+TARGET = "iOS16"
+
+#: Weights of fewer values stay in floating point: they are most of the damage and none of the size.
+WEIGHT_THRESHOLD = 2048
+
+_OLDEST = 9
+
+_ARRAY = {"name": "images", "layout": "NCHW", "type": "float32"}
+
+
+def write(job: Job, folder: Path) -> Written:
+    """The package, with one input "images" of a fixed size, one picture at a time.
+
+    A network with its normalisation baked in takes a picture (RGB), others an array. Arrays in and out are float32,
+    which Swift reads everywhere; the program computes in float16 for "fp16" and "int8-weights".
+
+    Raises:
+        UserError: a size that should stay free, or a version of coremltools that is too old.
+    """
+    check_version(version("coremltools"))
+    if job.dynamic_size:
+        raise UserError("Core ML packages are written for one input size; leave out the free size")
+    import coremltools
+
+    exported, modules = _captured(job)
+    teach()
+    half = job.precision in ("fp16", "int8-weights")
+    model = coremltools.convert(
+        exported,
+        convert_to="mlprogram",
+        inputs=[_input(job)],
+        outputs=_outputs(job),
+        minimum_deployment_target=getattr(coremltools.target, TARGET),
+        compute_precision=coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
+        skip_model_load=True,
+    )
+    settings: dict[str, Any] = {}
+    if job.precision == "int8-weights":
+        model, settings = _with_int8_weights(model, job, modules)
+    _describe(model, job)
+    path = folder / f"{job.stem}.mlpackage"
+    model.save(str(path))
+    # For ExecuTorch's debugger; Core ML's manifest does not know it.
+    (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
+    program = read_program(open_package(path))
+    found = report(program, modules)
+    image = _is_baked(job)
+    details = {
+        "target": TARGET,
+        "computes_in": "float16" if half else "float32",
+        "input": {"name": "images", "layout": "RGB picture", "type": "uint8"} if image else _ARRAY,
+        "checked": "by an interpreter of the program, not by Core ML",
+        **({"settings": settings} if settings else {}),
+    }
+    return Written(path, sum(1 for _ in program.computing()), details | found)
+
+
+def check_version(found: str) -> None:
+    """Refuse a coremltools that is too old.
+
+    Raises:
+        UserError: naming the line that installs another.
+    """
+    if int(found.split(".")[0]) < _OLDEST:
+        raise UserError(
+            f"coremltools {found} is too old, {_OLDEST}.0 or later is needed;"
+            f' install it with: pip install "coremltools>={_OLDEST}.0"'
+        )
+
+
+def _captured(job: Job) -> tuple[Any, dict[str, str]]:
+    """PyTorch's graph, and the module behind each of its operations and parameters."""
+    example = job.example[:1].contiguous()
+    with torch.no_grad():
+        exported = torch.export.export(job.module, (example,)).run_decompositions(DECOMPOSED)
+    for node in exported.graph.nodes:
+        node.target = KNOWN_AS.get(node.target, node.target)
+    modules = {}
+    for node in exported.graph.nodes:
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        if stack:
+            modules[node.name] = _path(stack[-1][0])
+    for name, parameter in exported.graph_signature.inputs_to_parameters.items():
+        modules[name] = _path(parameter.rpartition(".")[0])
+    return exported, modules
+
+
+def _path(module: str) -> str:
+    """Of a module in the network rather than in what wraps it for the file."""
+    return "" if module == "network" else module.removeprefix("network.")
+
+
+def _is_baked(job: Job) -> bool:
+    return job.record.get("input_range") == "pixels 0..255"
+
+
+def _input(job: Job) -> Any:
+    from coremltools import ImageType, TensorType, colorlayout
+
+    shape = (1, *job.example.shape[1:])
+    if _is_baked(job):
+        return ImageType(name="images", shape=shape, color_layout=colorlayout.RGB)
+    return TensorType(name="images", shape=shape, dtype=np.float32)
+
+
+@torch.inference_mode()
+def _outputs(job: Job) -> list[Any]:
+    from coremltools import TensorType
+
+    results = job.module(job.example[:1])
+    return [
+        TensorType(name=name, dtype=np.float32 if result.is_floating_point() else np.int32)
+        for name, result in zip(job.outputs, results, strict=True)
+    ]
+
+
+def _with_int8_weights(model: Any, job: Job, modules: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Weights in 8 bits, symmetric, one scale for each output channel; what is computed stays float16."""
+    from coremltools.optimize.coreml import OpLinearQuantizerConfig, OptimizationConfig, linear_quantize_weights
+
+    from phonecv.exporting.ranges import chosen_modules
+
+    threshold = int(job.settings.get("weight_threshold", WEIGHT_THRESHOLD))
+    floating = [_path(path) for path in chosen_modules(job.module, job.settings.get("float_layers", ()))]
+    kept = {
+        name: None
+        for name, layer in modules.items()
+        if any(layer == path or layer.startswith(f"{path}.") for path in floating)
+    }
+    names = {name for function in model._mil_program.functions.values() for name in _constants(function)}
+    config = OptimizationConfig(
+        global_config=OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=threshold),
+        op_name_configs={name: None for name in names if name.removesuffix("_to_fp16") in kept},
+    )
+    settings = {
+        "weights": "int8, symmetric, per output channel",
+        "weight_threshold": threshold,
+        "float_layers": floating,
+    }
+    return linear_quantize_weights(model, config), settings
+
+
+def _constants(function: Any) -> list[str]:
+    return [item.name for item in function.operations if item.op_type == "const"]
+
+
+def _describe(model: Any, job: Job) -> None:
+    record = job.record
+    model.short_description = " ".join(str(record.get(key, "")) for key in ("model", "task", "form")).strip()
+    model.version = str(record.get("version", ""))
+    model.author = f"exported by phonecv {record.get('version', '')}".strip()
+    if record.get("licence"):
+        model.license = str(record["licence"])
+    model.user_defined_metadata[KEY] = json.dumps(dict(record), ensure_ascii=False)
+    height, width = job.example.shape[2:]
+    spec = record.get("preprocessing")
+    normalised = f", normalised by mean {spec.get('mean')} and std {spec.get('std')}" if isinstance(spec, dict) else ""
+    model.input_description["images"] = (
+        f"RGB picture, {height} high and {width} wide{'' if _is_baked(job) else normalised}"
+    )
+
+
+def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
+    """A package in the interpreter.
+
+    Args:
+        path: the folder.
+        threads: of PyTorch, which does the computing.
+        precision: no choice here: the program says what it computes in.
+
+    Raises:
+        UserError: no package, a damaged one, one with unknown operators, or one that takes no pictures.
+    """
+    package = open_package(path)
+    program = read_program(package)
+    picture = _picture(package)
+    shapes = [type_.shape for type_ in program.inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
+        wanted = ", ".join(f"{name} {list(type_.shape)}" for name, type_ in program.inputs.items())
+        raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
+    interpreter = Interpreter(program, str(path))
+    (name,), (batch, _, height, width) = program.inputs, shapes[0]
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        _check_shape(path, images, shapes[0])
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            outputs = interpreter({name: picture(torch.from_numpy(np.ascontiguousarray(images, np.float32)))})
+        finally:
+            torch.set_num_threads(before)
+        return [output.numpy() for output in outputs]
+
+    return Session(
+        run=run,
+        runtime=f"interpreter of Core ML programs (coremltools {version('coremltools')})",
+        batch=batch,
+        size=None if height is None or width is None else (height, width),
+        record=_record(package) or read_record(path),
+    )
+
+
+def _check_shape(path: Path, images: np.ndarray, wanted: tuple[int | None, ...]) -> None:
+    fits = images.ndim == len(wanted) and all(
+        side in (None, length) for side, length in zip(wanted, images.shape, strict=True)
+    )
+    if not fits:
+        raise UserError(f"{path} takes pictures of {list(wanted)}, not of {list(images.shape)}")
+
+
+def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From numbers to what an app can give: a picture has whole values 0..255, and may be stored blue first."""
+    kinds = [item.type for item in package.model.description.input]
+    if len(kinds) != 1 or kinds[0].WhichOneof("Type") != "imageType":
+        return lambda images: images
+    image = kinds[0].imageType
+    space = image.ColorSpace.Name(image.colorSpace)
+    if space not in ("RGB", "BGR"):
+        raise UserError(f"{package.path} takes pictures in {space}; phonecv gives RGB or BGR")
+    bgr = space == "BGR"
+    return lambda images: (images.flip(1) if bgr else images).round().clamp(0, 255)
+
+
+def record_within(path: Path) -> dict[str, Any]:
+    """The record in a package; empty if it has none.
+
+    Raises:
+        UserError: no package, or a damaged one.
+    """
+    return _record(open_package(path))
+
+
+def _record(package: Package) -> dict[str, Any]:
+    text = package.model.description.metadata.userDefined.get(KEY)
+    return {} if text is None else parse_record(text, f"the record in {package.path}")

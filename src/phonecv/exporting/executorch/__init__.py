@@ -1,0 +1,1 @@
+"""ExecuTorch: lowered to XNNPACK, run by its own runtime."""

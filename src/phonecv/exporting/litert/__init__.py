@@ -1,0 +1,1 @@
+"""LiteRT: converted by litert-torch, run by LiteRT's interpreter."""

@@ -1,0 +1,1 @@
+"""ncnn: converted by pnnx, run by ncnn."""

@@ -1,0 +1,1 @@
+"""ONNX: written by PyTorch's exporter, run by ONNX Runtime."""

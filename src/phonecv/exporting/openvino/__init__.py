@@ -1,0 +1,1 @@
+"""OpenVINO: converted from the ONNX graph, run by OpenVINO."""

@@ -1,0 +1,1 @@
+"""torch.export: the graph as PyTorch itself keeps it."""

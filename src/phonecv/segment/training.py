@@ -1,0 +1,178 @@
+"""Training a segmenter: label maps, the segmenter, its losses, and mIoU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phonecv.classify.training import quick_findings
+from phonecv.data.labelmaps.content import EFFECTS, check_content
+from phonecv.data.labelmaps.listing import LabelSplit
+from phonecv.data.labelmaps.loading import SegmentationBatch, SegmentationDataset, make_segmentation_loader
+from phonecv.data.labelmaps.transforms import light_transform, train_transform
+from phonecv.data.pictures.opening import ImageError
+from phonecv.dense.training import backbone_family, data_root, frozen_note, make_dense
+from phonecv.preprocessing import COARSEST_STRIDE
+from phonecv.segment.base import Segmenter
+from phonecv.segment.create import create_segmenter
+from phonecv.segment.losses import balanced_weights
+from phonecv.segment.metrics import SegmentMeter
+from phonecv.segment.parts import PixelClassifier
+from phonecv.training.config import TrainConfig
+from phonecv.training.listings import read_label_data
+from phonecv.training.loaders import SplitData
+from phonecv.training.world import World
+
+#: Label maps that are counted for `segment.balance`.
+COUNTED = 500
+
+
+class Segmentation:
+    """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each.
+
+    Attributes:
+        root: folder of the data.
+        train: training split.
+        val: validation split.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, wanted = config, config.segment
+        self.architecture = str(wanted.architecture)
+        self.root = data_root(config, "a folder with pictures and label maps, such as images/ and annotations/")
+        self.train, self.val = read_label_data(config)
+        self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return self.train.images
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds; in folders named by the person, what has no partner; splits of one class."""
+        wanted = self.config.segment
+        notes = [f"warning: {note}" for note in self.notes]
+        if wanted.train_images or wanted.train_labels or wanted.val_images or wanted.val_labels:
+            problems = [problem for split in (self.train, self.val) for problem in split.problems]
+            return notes + [f"note: {problem}" for problem in dict.fromkeys(problems)]
+        return notes + [line for line in quick_findings(self.root, "segment") if EFFECTS[False] not in line]
+
+    def network(self) -> Segmenter:
+        """The segmenter with its starting weights, class names and preprocessing; frozen parts marked."""
+        wanted = self.config.segment
+        net = make_dense(self.config, create_segmenter, self.architecture, wanted.options, self.train.classes)
+        multiple = wanted.multiple or (1 if wanted.transform == "published" else COARSEST_STRIDE)
+        net.preprocessing = replace(net.preprocessing, multiple=multiple)
+        if wanted.balance:
+            pixels = count_pixels(self.train, net.num_classes)
+            net.class_weights = balanced_weights(pixels, wanted.balance)
+            shares = torch.tensor(pixels, dtype=torch.float32) / max(1, sum(pixels))
+            for module in net.modules():
+                if isinstance(module, PixelClassifier):
+                    module.expect(shares)
+        return net
+
+    def family(self) -> str:
+        """Family of the backbone."""
+        return backbone_family(self.config)
+
+    def trained(self, net: Segmenter) -> Segmenter:
+        """The whole of it."""
+        return net
+
+    def data(self, net: Segmenter, world: World, workers: int) -> SegmentData:
+        """The loaders."""
+        return SegmentData(self.config, self.train, self.val, net, world, workers)
+
+    def task(self, net: Segmenter, world: World) -> SegmentTask:
+        """Pixel cross entropy, and mIoU."""
+        return SegmentTask(net.num_classes, auxiliary=net.aux_head is not None)
+
+
+def count_pixels(split: LabelSplit, num_classes: int) -> list[int]:
+    """Pixels of each class in up to `COUNTED` label maps, evenly picked; what cannot be read is told in training."""
+    counts = np.zeros(num_classes, np.int64)
+    for index in range(0, len(split), max(1, len(split) // COUNTED)):
+        try:
+            labels = split.read_label(index)
+        except ImageError:
+            continue
+        counts += np.bincount(labels[labels < num_classes].ravel(), minlength=num_classes)[:num_classes]
+    return counts.tolist()
+
+
+class SegmentData(SplitData):
+    """Loaders of pictures with label maps."""
+
+    def __init__(
+        self, config: TrainConfig, train: LabelSplit, val: LabelSplit, net: Segmenter, world: World, workers: int
+    ) -> None:
+        super().__init__(config, world, workers, train=train.images, val=val.images)
+        self.note = frozen_note(config)
+        wanted = config.segment
+        crop = wanted.crop or net.preprocessing.size
+        more: dict[str, Any] = {"ratio": wanted.ratio, "hflip": wanted.hflip}
+        if wanted.transform == "published":
+            transform = train_transform(crop, net.preprocessing, **more)
+        else:
+            own = ("aspect", "rotate", "shear", "elastic", "color")
+            more |= {name: getattr(wanted, name) for name in own}
+            transform = light_transform(crop, net.preprocessing, **more)
+        bits = net.preprocessing.bits
+        self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True, bits=bits)
+        self.val_set = SegmentationDataset(val, None, substitute=False, bits=bits)
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[SegmentationBatch]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        return self._loader(self.train_set, self.batches.epoch(epoch, start))
+
+    def eval_loader(self) -> Iterable[SegmentationBatch]:
+        """This process's share of the validation split."""
+        return self._loader(self.val_set, self.val_batches)
+
+    def _loader(self, dataset: SegmentationDataset, batches: Any) -> Iterable[SegmentationBatch]:
+        loader = make_segmentation_loader(dataset, batches, self.workers, pin_memory=self.pinned)
+        return cast("Iterable[SegmentationBatch]", loader)
+
+
+class SegmentTask:
+    """The segmenter's losses; mean intersection over union on the validation split.
+
+    Args:
+        num_classes: outputs per pixel.
+        auxiliary: whether there is an auxiliary head.
+    """
+
+    score = "miou"
+    figures: tuple[str, ...] = ("miou", "aacc", "macc")
+
+    def __init__(self, num_classes: int, *, auxiliary: bool) -> None:
+        self.num_classes = num_classes
+        self.loss_names: tuple[str, ...] = ("ce", "aux") if auxiliary else ("ce",)
+
+    def losses(self, model: nn.Module, batch: SegmentationBatch) -> dict[str, Tensor]:
+        """{"ce": ..., "aux": ...}, weights included."""
+        return model(batch.images, batch.labels)
+
+    def predict(self, net: nn.Module, batch: SegmentationBatch) -> Tensor | list[Tensor]:
+        """Logits at the label maps' sizes."""
+        return net(batch.images)
+
+    def meter(self, device: torch.device) -> SegmentMeter:
+        """Counts pixels."""
+        return SegmentMeter(self.num_classes, device)
+
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """None: it does not follow from counts."""
+        return None

@@ -1,0 +1,113 @@
+"""What a model does (classify, detect, segment), told without building it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from phonecv.errors import UserError, nearest
+
+#: Task -> what a model of it is called.
+TASKS = {"classify": "a classifier", "detect": "a detector", "segment": "a segmenter"}
+
+_NOUNS = TASKS | {"results": "a file of COCO results"}
+
+#: Verb -> task -> import path of the function that does it.
+FUNCTIONS: dict[str, dict[str, str]] = {
+    "predict": {
+        "classify": "phonecv.classify.predict:predict_classifier",
+        "detect": "phonecv.detect.predict:predict_detector",
+        "segment": "phonecv.segment.predict:predict_segmenter",
+    },
+    "evaluate": {
+        "classify": "phonecv.classify.evaluate:evaluate_classifier",
+        "detect": "phonecv.detect.evaluate:evaluate_detector",
+        "segment": "phonecv.segment.evaluate:evaluate_segmenter",
+        "results": "phonecv.detect.evaluate:evaluate_results",
+    },
+}
+
+
+def task_of(model: Any) -> str:
+    """The task of a network, of a runner, or of whatever a path or name stands for.
+
+    Only files of ours, checkpoints and exported ones, can hold detectors and segmenters, and they say so in their
+    record; everything else classifies. A file that cannot be read counts as a classifier too: loading it will say what
+    is wrong.
+    """
+    if not isinstance(model, Path | str):
+        return getattr(model, "task", "classify")
+    path = Path(model)
+    if not path.exists():
+        return "classify"
+    if path.suffix != ".safetensors":
+        return _exported_task(path)
+    from safetensors import SafetensorError, safe_open
+
+    from phonecv.weights.record import KEY
+
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return "classify"
+    return _task_in(record)
+
+
+def _exported_task(path: Path) -> str:
+    from phonecv.exporting import exporter_for
+    from phonecv.exporting.record import find_record
+
+    if exporter_for(path) is None:
+        return "classify"
+    try:
+        return _task_in(find_record(path))
+    except UserError:
+        return "classify"
+
+
+def _task_in(record: object) -> str:
+    task = record.get("task", "classify") if isinstance(record, dict) else "classify"
+    return task if task in TASKS else "classify"
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def function_of(verb: str, task: str, model: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function that does a verb for a task, if none of the options belongs to other tasks only.
+
+    Args:
+        verb: a key of `FUNCTIONS`.
+        task: of the model; "results" for a file of COCO results.
+        model: for the message.
+        options: as given.
+
+    Raises:
+        UserError: naming the option and whose it is.
+    """
+    from phonecv.exporting.formats import resolve
+
+    own = resolve(FUNCTIONS[verb][task])
+    unknown = options.keys() - inspect.signature(own).parameters.keys()
+    if unknown:
+        known = {other: inspect.signature(resolve(path)).parameters for other, path in FUNCTIONS[verb].items()}
+        for name in unknown:
+            near = nearest(name, {option: None for options in known.values() for option in options})
+            owners = [other for other, options in known.items() if near in options]
+            if near == name:
+                raise belongs_elsewhere(name, owners, task, model)
+            if owners and task not in owners:
+                raise UserError(f"there is no option {name!r}; {belongs_elsewhere(near, owners, task, model)}")
+    return own
+
+
+def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: Any) -> UserError:
+    """The error for an option of other tasks."""
+    named = f"{str(model)!r}" if isinstance(model, Path | str) else "this model"
+    return UserError(f"{name} is for {' and '.join(_NOUNS[owner] for owner in owners)}; {named} is {_NOUNS[task]}")

@@ -1,0 +1,196 @@
+"""Options in Python are as strict as on the command line: known, of this model, of the right type, in range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import phonecv
+from conftest import TINY
+from phonecv.classify.predict import predict_all, predict_classifier
+from phonecv.classify.runner import Runner, open_runner
+from phonecv.detect.runner import DetectRunner
+from phonecv.errors import UserError
+from phonecv.models import VisionModel
+from phonecv.options import Count, Positive, check_options, checked
+from phonecv.segment.runner import SegmentRunner
+from phonecv.weights import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def model() -> VisionModel:
+    torch.manual_seed(0)
+    model = phonecv.create_model("mobileone_s0", num_classes=3, **TINY["mobileone_s0"]).eval()
+    model.preprocessing = type(model.preprocessing)(size=32)
+    return model
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def detector() -> DetectRunner:
+    return DetectRunner("nothing", lambda pictures: [], ("a",))
+
+
+def segmenter() -> SegmentRunner:
+    return SegmentRunner("nothing", _black, ("a", "b"), True, torch.device("cpu"))
+
+
+def _black(pictures: Any) -> list[Tensor]:
+    return [torch.zeros(picture.shape[1:], dtype=torch.uint8) for picture in pictures]
+
+
+@pytest.mark.parametrize("verb", [phonecv.predict, phonecv.evaluate])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batchsize": 2}, "no option 'batchsize'; did you mean 'batch_size'"),
+        ({"batch_size": -5}, "batch_size=-5 is out of range; it must be >= 1"),
+        ({"batch_size": 2.5}, "batch_size=2.5 is not a whole number"),
+        ({"workers": -1}, "workers=-1 is out of range"),
+        ({"devise": "cpu"}, "did you mean 'device'"),
+        ({"amp": "bf-16"}, "amp 'bf-16' is not one of none, bf16, fp16; did you mean 'bf16'"),
+        ({"ema": True}, "ema: for reading checkpoint files; this model is a MobileOne already"),
+        ({"threshold": 0.3}, "threshold is for .*; this model is a classifier"),
+        ({"flip": True}, "flip is for a segmenter; this model is a classifier"),
+        ({"window": 10}, "window: for reading checkpoint files"),
+    ],
+)
+def test_classifiers(
+    model: VisionModel, photo: Path, verb: Callable[..., Any], options: dict[str, Any], message: str
+) -> None:
+    (photo.parent / "val" / "a").mkdir(parents=True)
+    photo.rename(photo.parent / "val" / "a" / "photo.png")
+    with pytest.raises(UserError, match=message):
+        verb(model, photo.parent, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (detector, {"treshold": 0.5}, "did you mean 'threshold'"),
+        (detector, {"threshold": 30}, "threshold=30.0 is out of range; it must be >= 0 and <= 1"),
+        (detector, {"topk": 3}, "topk is for a classifier; this model is a detector"),
+        (detector, {"device": "cpu"}, "device and amp are for networks; this DetectRunner has its own"),
+        (segmenter, {"thresold": 1}, "no option 'thresold'; threshold is for a detector; this model is a segmenter"),
+        (segmenter, {"zzz": 1}, "no option 'zzz' .*slide, scales, flip"),
+        (segmenter, {"threshold": 0.5}, "threshold is for a detector; this model is a segmenter"),
+        (segmenter, {"slide": (64, 0)}, "slide.1=0 is out of range"),
+        (segmenter, {"slide": 64}, "slide=.* has 1 values; it needs 2"),
+        (segmenter, {"scales": (1, -2)}, "scales.1=-2.0 is out of range; it must be > 0"),
+        (segmenter, {"flip": "yes"}, "flip='yes' is not true or false"),
+        (segmenter, {"batch_size": 0}, "batch_size=0 is out of range"),
+        (segmenter, {"flip": True}, "this runner has its way of inference already"),
+    ],
+)
+def test_detectors_and_segmenters(photo: Path, kind: Callable[[], Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        phonecv.predict(kind(), photo, **options)
+
+
+def test_values_in_range_reach_the_model(model: VisionModel, photo: Path) -> None:
+    assert len(phonecv.predict(model, photo, topk=np.int64(2), batch_size=1, device="cpu")[0].labels) == 2
+    seen: list[int] = []
+
+    def run(pictures: Any) -> list[Tensor]:
+        seen.append(len(pictures))
+        return _black(pictures)
+
+    runner = SegmentRunner("black", run, ("a", "b"), True, torch.device("cpu"))
+    found = phonecv.predict(runner, [photo] * 3, batch_size=2)
+    assert [entry.shares for entry in found] == [(("a", 1.0),)] * 3
+    assert seen == [2, 1]
+
+
+def test_the_functions_of_a_task_are_as_strict(model: VisionModel, photo: Path) -> None:
+    with pytest.raises(UserError, match="no option 'topK'; did you mean 'topk'"):
+        predict_classifier(model, photo, topK=1)
+    with pytest.raises(UserError, match=r"camera is for a detector; 'absent.safetensors' is a classifier"):
+        predict_all("absent.safetensors", [], camera="0")
+
+
+def test_a_file_of_results_takes_what_it_can_use(tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text("[]")
+    with pytest.raises(UserError, match=r"device is for .*; '.*found.json' is a file of COCO results"):
+        phonecv.evaluate(tmp_path / "found.json", tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda"}, "m.onnx is an exported file, run on the CPU; device 'cuda' is for networks"),
+        ({"amp": "bf16"}, "amp 'bf16' is for networks"),
+        ({"ema": True}, "ema: only for checkpoints"),
+    ],
+)
+def test_exported_files(options: dict[str, Any], message: str, photo: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        phonecv.predict("m.onnx", photo, **options)
+
+
+def test_names_of_public_weights_leave_nothing_to_choose(photo: Path) -> None:
+    with pytest.raises(UserError, match=r"topK.*did you mean 'topk'"):
+        phonecv.predict("mobileone_s0", photo, topK=1)
+    with pytest.raises(UserError, match="'mobileone_s0' is no file"):
+        phonecv.predict("mobileone_s0", photo, ema=True)
+
+
+def test_options_of_checkpoints_reach_them(model: VisionModel, photo: Path) -> None:
+    path = save_checkpoint(model, photo.parent / "a.safetensors")
+    opened = open_runner(path, device="cpu", form="deploy")
+    assert "deploy form" in opened.description
+    with pytest.raises(UserError, match="did you mean 'form'"):
+        phonecv.predict(path, photo, fom="deploy")
+    with pytest.raises(UserError, match="this Runner has its own"):
+        open_runner(opened, device="cpu")
+    assert isinstance(open_runner(opened), Runner)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"formt": "onnx"}, "did you mean 'format'"),
+        ({"size": -5}, "size=-5 is out of range"),
+        ({"size": (0, 32)}, "size.0=0 is out of range"),
+        ({"verify": "no"}, "verify='no' is not true or false"),
+    ],
+)
+def test_export(model: VisionModel, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        phonecv.export(model, tmp_path / "a.onnx", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"licens": "MIT"}, "no option 'licens'; did you mean 'licence'"),
+        ({"bak": True}, "did you mean 'bake'"),
+        ({"format": "onnx"}, "name one or more in formats"),
+    ],
+)
+def test_bundle(model: VisionModel, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        phonecv.bundle(model, tmp_path / "bundle", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_signature_says_is_what_arrives() -> None:
+    @checked
+    def verb(path: Any, *, count: Count = 1, shares: tuple[Positive, ...] = (), names: Any = None) -> tuple[Any, ...]:
+        return path, count, shares, names
+
+    options: dict[str, Any] = {"count": np.int32(3), "shares": [1, 2.5], "names": [1]}
+    assert verb("x", **options) == ("x", 3, (1.0, 2.5), [1])
+    with pytest.raises(UserError, match=r"no option 'cont'; did you mean 'count'\? \(options: count, shares, names\)"):
+        check_options(verb, {"cont": 2})
