@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.catalog import MODELS, ModelRecord
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.task import TASKS
 from phonecv.text import some_names
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
     return [
         ("file", f"{file.path} ({file.bytes / 2**20:.2f} MiB, {file.container})"),
         ("layout", file.layout + (f", under {file.wrapper!r}" if file.wrapper else "")),
-        ("task", _TASKS[file.task] + (f", {file.architecture}" if file.architecture else "")),
+        ("task", TASKS[file.task].title + (f", {file.architecture}" if file.architecture else "")),
         (
             "backbone" if file.architecture else "network",
             file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog"),
@@ -196,7 +197,7 @@ def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
     return [
         *facts,
-        ("task", _TASKS.get(record.get("task", "classify"))),
+        ("task", TASKS[record.get("task", "classify")].title),
         ("network", record["model"]),
         ("form", record.get("form")),
         ("precision", record.get("precision")),
@@ -216,9 +217,6 @@ def _checked_text(checked: Mapping[str, Any]) -> str:
     if checked.get("remark"):
         return f"run by {checked['by']}, nothing to compare: {checked['remark']}"
     return f"by {checked['by']}, difference {checked.get('difference') or 0:.2e}"
-
-
-_TASKS = {"classify": "classifier", "detect": "detector", "segment": "segmenter"}
 
 
 def _trained_text(training: Mapping[str, Any]) -> str:

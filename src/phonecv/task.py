@@ -1,19 +1,78 @@
-"""What a model does (classify, detect, segment), told without building it."""
+"""The tasks: what a model does, and the folder that holds all that is special about it.
+
+To add a task: one folder with the rooms of `ROOMS` that it needs, and one row in `TASKS`. Nothing else names a task.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from phonecv.errors import UserError, nearest
 
-#: Task -> what a model of it is called.
-TASKS = {"classify": "a classifier", "detect": "a detector", "segment": "a segmenter"}
+#: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
+#: where it is used: `phonecv.training.setup` for "training", and so on.
+ROOMS = (
+    "config",
+    "training",
+    "opening",
+    "predict",
+    "evaluate",
+    "exporting",
+    "quantizing",
+    "bundling",
+    "report",
+)
 
-_NOUNS = TASKS | {"results": "a file of COCO results"}
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a model does.
+
+    Attributes:
+        name: as it stands in the records of files, in recipes and on the command line.
+        noun: what a model of it is called, with its article.
+        package: import path of its folder.
+    """
+
+    name: str
+    noun: str
+    package: str
+
+    @property
+    def title(self) -> str:
+        """What a model of it is called, without the article."""
+        return self.noun.partition(" ")[2]
+
+    def room(self, name: str) -> ModuleType:
+        """A module of its folder, imported when it is asked for.
+
+        Raises:
+            KeyError: not one of `ROOMS`, a mistake in the package.
+            ImportError: the task has no such module.
+        """
+        if name not in ROOMS:
+            raise KeyError(name)
+        return import_module(f"{self.package}.{name}")
+
+
+#: Every task by name. The first is what a model does that says nothing of itself.
+TASKS = {
+    task.name: task
+    for task in (
+        Task("classify", "a classifier", "phonecv.classify"),
+        Task("detect", "a detector", "phonecv.detect"),
+        Task("segment", "a segmenter", "phonecv.segment"),
+    )
+}
+
+_NOUNS = {task.name: task.noun for task in TASKS.values()} | {"results": "a file of COCO results"}
 
 #: Verb -> task -> import path of the function that does it.
 FUNCTIONS: dict[str, dict[str, str]] = {

@@ -16,7 +16,6 @@ from phonecv.bundles.manifest import write_manifest
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
-from phonecv.bundles.words import TASKS
 from phonecv.classify.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
@@ -26,6 +25,7 @@ from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.options import check_options
+from phonecv.task import TASKS
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
@@ -166,7 +166,7 @@ def _check_same(file: Path, network: Any) -> None:
     found = (task_of(record), record.get("num_classes"), tuple(names) if names else None)
     if own != found:
         raise UserError(
-            f"{file} is {TASKS.get(found[0], found[0])} of {found[1]} classes, {network.name} {TASKS[own[0]]} of"
+            f"{file} is {TASKS[found[0]].noun} of {found[1]} classes, {network.name} {TASKS[own[0]].noun} of"
             f" {own[1]}{', with other names' if own[:2] == found[:2] else ''}; a bundle holds files of one network"
         )
 

@@ -9,9 +9,10 @@ from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import DRAWN, expected_rows
 from phonecv.bundles.facts import difference_text, remark_of, task_of
-from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
+from phonecv.bundles.words import input_text, output_texts, preparation, reading
 from phonecv.exporting.example import example_text
 from phonecv.report import page, picture, table, text, tiles
+from phonecv.task import TASKS
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
 _SHOWN = 12
@@ -24,8 +25,7 @@ def bundle_page(contents: Contents) -> str:
     given = "any" if first.get("dynamic_size") else f"{first['input_size'][0]} x {first['input_size'][1]}"
     parts = [
         f"<h1>{text(contents.name)}</h1>",
-        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form;'
-        f" {text(TASKS.get(task_of(first), 'a network'))}</p>",
+        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form; {text(TASKS[task_of(first)].noun)}</p>',
         tiles(
             [
                 (f"{min(record['bytes'] for record in records) / 1e6:.2f} MB", "smallest file"),

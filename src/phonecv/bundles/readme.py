@@ -9,9 +9,10 @@ from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import expected_rows
 from phonecv.bundles.facts import input_of, kind_of, remark_of, task_of
-from phonecv.bundles.words import TASKS, input_text, output_texts, preparation, reading
+from phonecv.bundles.words import input_text, output_texts, preparation, reading
 from phonecv.exporting.example import example_text
 from phonecv.exporting.formats import EXPORTERS
+from phonecv.task import TASKS
 from phonecv.text import printable
 
 
@@ -20,7 +21,7 @@ def bundle_readme(contents: Contents) -> str:
     first = contents.records[0]
     parts = [
         f"# {_line(contents.name)}",
-        f"{_line(first['model'])}: {TASKS.get(task_of(first), 'a network')} of {first['num_classes']} classes in files"
+        f"{_line(first['model'])}: {TASKS[task_of(first)].noun} of {first['num_classes']} classes in files"
         f" for phones, made and checked by phonecv {__version__}.",
         "## Files",
         _table(("file", "what it is"), [(f"`{name}`", what) for name, what in contents.files()]),

@@ -18,8 +18,6 @@ from phonecv.bundles.facts import (
 )
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
-TASKS = {"classify": "a classifier", "detect": "a detector", "segment": "a segmenter"}
-
 #: Outputs that hold whole numbers; ncnn has floating point alone.
 _WHOLE = ("labels", "count", "classes")
 
