@@ -87,8 +87,8 @@ def grow(model: str, rounds: int) -> dict[str, Any]:
     """Latency and memory of a network against size (batch 1) and against batch (224 px)."""
     from phonecv.benchmarking.count import count_cost
     from phonecv.benchmarking.timing import interleave
-    from phonecv.memory import keep_freed_memory
     from phonecv.models import build_model
+    from phonecv.training.memory import keep_freed_memory
 
     keep_freed_memory()  # else large maps pay for page faults that small ones do not
 

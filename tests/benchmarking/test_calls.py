@@ -14,8 +14,8 @@ from phonecv.benchmarking.calls import Call, difference, tiled
 from phonecv.benchmarking.onnx_calls import onnxruntime_call, openvino_call
 from phonecv.benchmarking.torch_calls import torch_call
 from phonecv.benchmarking.worker import Candidate, check
-from phonecv.compile import compile_for_inference
 from phonecv.errors import UserError
+from phonecv.models.compiling import compile_for_inference
 
 
 @pytest.fixture(params=mostly_long(("mobileone", "emov2"), "mobileone"))

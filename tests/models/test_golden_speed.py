@@ -12,7 +12,7 @@ import torch
 from conftest import mostly_long
 from models.reference import golden_input, golden_model, load_golden
 from models.test_golden import LOGIT_TOLERANCE, sizes_of
-from phonecv.compile import compile_for_inference
+from phonecv.models.compiling import compile_for_inference
 from phonecv.models.fusing import fuse
 
 FILES = ["EMO_1M", "EMO2_1M_k5_hybrid", "mobileone_s0_unfused"]

@@ -69,7 +69,7 @@ class PageModel:
 
     def classes(self) -> list[str] | None:
         """A name for every output of a classifier, as `predict` has them; None where only numbers are known."""
-        from phonecv.classify.class_mapping import IMAGENET_CLASSES, imagenet_names
+        from phonecv.data.class_mapping import IMAGENET_CLASSES, imagenet_names
 
         record = self.record
         if record.get("classes"):

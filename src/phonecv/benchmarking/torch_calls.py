@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.benchmarking.calls import Call
-from phonecv.compile import compile_for_inference
+from phonecv.models.compiling import compile_for_inference
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}

@@ -16,7 +16,7 @@ from phonecv.bundles.manifest import write_manifest
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
-from phonecv.classify.class_mapping import display_names
+from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
 from phonecv.exporting.fields import require

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.classify.class_mapping import OutputMap, map_classes
 from phonecv.classify.metrics import Accuracy, label_rank
 from phonecv.classify.runner import Runner, open_runner
+from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.loading.loader import ClassificationDataset, default_workers, eval_batches, make_loader
 from phonecv.data.loading.workers import workers_explained

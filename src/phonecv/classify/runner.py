@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phonecv.classify.class_mapping import display_names
 from phonecv.create import load_network
+from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel
 from phonecv.models.channels import check_takes_rgb

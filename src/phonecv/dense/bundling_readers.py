@@ -16,7 +16,7 @@ from phonecv.bundles.facts import FREE, Record, channels_first, fitting, is_bake
 from phonecv.bundles.readers import TEMPLATES, comment
 from phonecv.bundles.templating import filled
 from phonecv.bundles.words import input_text
-from phonecv.classify.class_mapping import display_names
+from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phonecv.classify.class_mapping import map_classes
+from phonecv.data.class_mapping import map_classes
 from phonecv.data.coco.conventions import BoxLayout, Sizes
 from phonecv.data.coco.paths import ALIASES
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phonecv.classify.class_mapping import IMAGENET_CLASSES
+from phonecv.data.class_mapping import IMAGENET_CLASSES
 from phonecv.exporting.record import record_path
 from phonecv.preprocessing import Preprocessing
 

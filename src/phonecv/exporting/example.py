@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.classify.class_mapping import display_names, map_classes
+from phonecv.data.class_mapping import display_names, map_classes
 from phonecv.errors import UserError
 from phonecv.exporting.pictures import Pictures
 

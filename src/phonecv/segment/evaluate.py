@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.classify.class_mapping import map_classes
 from phonecv.classify.evaluate import WORKERS_FROM, reason_of
+from phonecv.data.class_mapping import map_classes
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import Colour, find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split

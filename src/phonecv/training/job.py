@@ -16,7 +16,6 @@ from torch import nn
 from phonecv.data.loading.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
-from phonecv.memory import keep_freed_memory
 from phonecv.models import VisionModel
 from phonecv.settings import flatten
 from phonecv.training.checks import part_size
@@ -29,6 +28,7 @@ from phonecv.training.honesty import caution, last_figures, score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
+from phonecv.training.memory import keep_freed_memory
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
 from phonecv.training.schedule import Schedule, scaled_lr

@@ -85,7 +85,7 @@ def follow_classes(net: VisionModel, data: Listing) -> None:
         net: with the class names of its weights; None leaves it as it is.
         data: the training split.
     """
-    from phonecv.classify.class_mapping import map_classes
+    from phonecv.data.class_mapping import map_classes
 
     known, classes = net.class_names, data.classes
     if known is None or tuple(known) == tuple(classes):

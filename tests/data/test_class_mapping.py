@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phonecv.classify.class_mapping import display_names, imagenet_ids, imagenet_names, map_classes
+from phonecv.data.class_mapping import display_names, imagenet_ids, imagenet_names, map_classes
 from phonecv.errors import UserError
 
 DIGITS = [str(digit) for digit in range(10)]
