@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phonecv.detect.exporting import final
+from phonecv.detect.exporting_boxes import final
 from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter
 from phonecv.exporting.job import Job, Session, Written

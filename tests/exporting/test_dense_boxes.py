@@ -13,9 +13,9 @@ from torch import Tensor
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import pictures, small
 from exporting.dense_files import busy, busy_masks
-from phonecv.dense.checks import compare_objects
 from phonecv.dense.exporting import decoding_record, dense_module
-from phonecv.detect.exporting import ROUNDS, survivors
+from phonecv.detect.exporting_boxes import ROUNDS, survivors
+from phonecv.detect.exporting_checks import compare_objects
 from phonecv.errors import UserError
 from segment.tiny import tiny
 

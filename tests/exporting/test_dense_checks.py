@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phonecv.dense.checks import compare_decoded
+from phonecv.detect.exporting_checks import compare_decoded
 
 NAMES = ("boxes", "scores", "labels", "count")
 

@@ -13,8 +13,8 @@ import torch
 from detect import test_mask_rcnn as mask_rcnn
 from exporting.dense_files import busy, busy_masks
 from exporting.fake_formats import fake
-from phonecv.dense.checks import Offer, compare_choice, compare_objects
-from phonecv.detect.exporting import final
+from phonecv.detect.exporting_boxes import final
+from phonecv.detect.exporting_checks import Offer, compare_choice, compare_objects
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.checks import compare, expected_outputs

@@ -9,7 +9,7 @@ import pytest
 
 from detect.detectors import pictures
 from exporting.dense_files import busy, found_by
-from phonecv.dense.checks import compare_objects
+from phonecv.detect.exporting_checks import compare_objects
 from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export

@@ -15,9 +15,9 @@ from conftest import mostly_long
 from detect.detectors import small
 from exporting.dense_files import busy, found_by
 from phonecv.dense import Prepared
-from phonecv.dense.checks import compare_objects
 from phonecv.dense.exporting import dense_module, map_sizes, traceable
 from phonecv.detect.base import Detector
+from phonecv.detect.exporting_checks import compare_objects
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.opening import open_session
 from phonecv.segment.architectures import list_segmenters

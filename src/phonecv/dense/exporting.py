@@ -46,7 +46,7 @@ def dense_module(
     Raises:
         UserError: an unknown decoding, or one that this network does not have.
     """
-    from phonecv.detect.exporting import DecodedBoxes, FinalBoxes, RawBoxes
+    from phonecv.detect.exporting_boxes import DecodedBoxes, FinalBoxes, RawBoxes
     from phonecv.detect.exporting_rcnn import FinalMasks
     from phonecv.detect.mask_rcnn import MaskRCNN
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from phonecv.detect.base import flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS, UNIT_STDS, decode
-from phonecv.detect.exporting import best_pairs, cut, final, survivors, take
+from phonecv.detect.exporting_boxes import best_pairs, cut, final, survivors, take
 from phonecv.detect.roi import level_of
 from phonecv.detect.roi_heads import BOX_BINS, MASK_BINS
 from phonecv.detect.rpn import OVERLAP

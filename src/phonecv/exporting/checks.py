@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phonecv.dense.checks import compare_choice, compare_decoded, offered
+from phonecv.detect.exporting_checks import compare_choice, compare_decoded, offered
 from phonecv.errors import UserError
+from phonecv.exporting.comparing import nothing_compared
 from phonecv.exporting.job import Job
-from phonecv.exporting.substance import nothing_compared
 from phonecv.exporting.tracing import LEAST
 
 #: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
@@ -38,7 +38,7 @@ class Comparison:
         pictures: how many, at the file's own size.
         sizes: heights and widths that were tried.
         source: where the pictures came from.
-        remark: why it says nothing of the file, see `phonecv.exporting.substance`; empty if it does.
+        remark: why it says nothing of the file, see `phonecv.exporting.comparing`; empty if it does.
     """
 
     difference: float

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phonecv.dense.checks import OBJECTS
+from phonecv.detect.exporting_checks import OBJECTS
 
 #: Outputs that move by less from picture to picture, as a share of max(1, largest output), count as constant: a file
 #: that answers every picture alike would pass.

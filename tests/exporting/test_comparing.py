@@ -18,7 +18,7 @@ from exporting.small import tiny
 from phonecv.bundles.facts import difference_text
 from phonecv.cli import main
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.substance import nothing_compared
+from phonecv.exporting.comparing import nothing_compared
 from phonecv.models import VisionModel
 
 OBJECTS = ("boxes", "scores", "labels", "count")
