@@ -51,6 +51,20 @@ def some_names(names: Sequence[str], most: int = 6) -> str:
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names, numbered where several are alike but for letter case, which some file systems do not tell."""
+    taken: set[str] = set()
+    unique = []
+    for name in names:
+        other, number = name, 1
+        while other.casefold() in taken:
+            number += 1
+            other = f"{name}-{number}"
+        taken.add(other.casefold())
+        unique.append(other)
+    return unique
+
+
 def quoted(name: str) -> str:
     """A name in quotes, so that blanks at its ends are seen."""
     return f"'{printable_name(name)}'"

@@ -18,7 +18,8 @@ from exporting.dense_files import busy, busy_masks
 from phonecv.bundles import BundleResult, bundle, check_manifest
 from phonecv.bundles.expected import write_expected
 from phonecv.bundles.words import input_text, output_texts, preparation, reading
-from phonecv.detect.runner import open_detector, to_tensor
+from phonecv.data.pictures.reading import planes
+from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.opening import open_session
@@ -57,7 +58,7 @@ def test_a_segmenter(tmp_path: Path) -> None:
     expected = json.loads((result.path / "expected.json").read_text())
     image = Image.open(result.path / expected["picture"])
     assert (expected["width"], expected["height"]) == image.size == (140, 91)
-    labels = open_segmenter(result.path / expected["through"])([to_tensor(image.convert("RGB"))])[0].numpy()
+    labels = open_segmenter(result.path / expected["through"])([planes(image.convert("RGB"))])[0].numpy()
     assert np.array_equal(np.asarray(Image.open(result.path / "expected.png")), labels)
     shares = {one["label"]: one["share"] for one in expected["shares"]}
     assert shares == {int(label): pytest.approx(np.mean(labels == label), abs=1e-5) for label in np.unique(labels)}
@@ -71,7 +72,7 @@ def test_a_segmenter(tmp_path: Path) -> None:
 def test_a_detector(tmp_path: Path) -> None:
     result = bundled(busy("retinanet_fpn"), tmp_path, size=(64, 96), decode="final")
     expected = json.loads((result.path / "expected.json").read_text())
-    (found,) = open_detector(result.path / "app.pt2")([to_tensor(Image.open(result.path / expected["picture"]))])
+    (found,) = open_detector(result.path / "app.pt2")([planes(Image.open(result.path / expected["picture"]))])
     strong = found["scores"] >= expected["threshold"]
     assert expected["count"] == int(strong.sum()) > 3
     for one, box, score, label in zip(

@@ -19,11 +19,12 @@ from bundles.drivers import THRESHOLD, driver
 from bundles.test_readers import picture
 from phonecv.bundles.facts import why_no_readers
 from phonecv.bundles.readers import TEMPLATES, write_readers
+from phonecv.data.pictures.reading import planes
 from phonecv.dense.bundling_readers import LANGUAGES, dense_reader_files
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.predict import find
-from phonecv.detect.runner import open_detector, to_tensor
+from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.runner import open_segmenter
@@ -43,7 +44,7 @@ def same_as_predicted(program: Program, file: Made, folder: Path) -> int:
         (folder / "pixels").write_bytes(image.convert("RGBA").tobytes())
         arguments = [str(folder / "pixels"), *map(str, size), str(folder / f"input{number}")]
         program(arguments)
-        tensor = to_tensor(image)
+        tensor = planes(image)
         values = same_input(folder / f"input{number}", file.record, tensor)
         outputs = file.run(values)
         names = [str(folder / f"output{place}") for place in range(len(outputs))]

@@ -18,9 +18,10 @@ from torch import Tensor
 import phonecv
 from detect.scenes import CATEGORY_IDS, CLASSES, colour_runner, jittered, to_detections, write_scenes
 from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
+from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.evaluate import DetectMeter, evaluate_detector, evaluate_results, match_outputs
-from phonecv.detect.runner import DetectRunner, Pictures, open_detector, read_pictures
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.training.world import World
 

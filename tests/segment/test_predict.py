@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from phonecv.data.labelmaps.listing import read_label_split
+from phonecv.data.pictures.opening import file_names
 from phonecv.errors import UserError
-from phonecv.segment.predict import file_names, predict_segmenter
+from phonecv.segment.predict import predict_segmenter
 from segment.scenes import ByColour, write_scenes
 
 

@@ -61,11 +61,12 @@ def _classified(folder: Path, file: Path, picture: Path, record: Record) -> dict
 
 
 def _detected(folder: Path, file: Path, picture: Path, record: Record) -> dict[str, Any]:
+    from phonecv.data.pictures.reading import planes
     from phonecv.detect.draw import draw_detections, to_image
     from phonecv.detect.predict import find
-    from phonecv.detect.runner import open_detector, to_tensor
+    from phonecv.detect.runner import open_detector
 
-    runner, tensor = open_detector(file), to_tensor(open_image(picture))
+    runner, tensor = open_detector(file), planes(open_image(picture))
     (every,) = find(runner, [tensor], 0.0)
     # A picture unlike those of the training may hold nothing that is sure.
     threshold = _THRESHOLD
@@ -88,12 +89,12 @@ def _detected(folder: Path, file: Path, picture: Path, record: Record) -> dict[s
 
 def _segmented(folder: Path, file: Path, picture: Path, record: Record) -> dict[str, Any]:
     from phonecv.data.labelmaps.classes import palette_for
-    from phonecv.detect.runner import to_tensor
+    from phonecv.data.pictures.reading import planes
     from phonecv.segment.overlay import legend, overlay, save_label_map, shares
     from phonecv.segment.runner import open_segmenter
 
     runner, image = open_segmenter(file), open_image(picture)
-    labels = runner([to_tensor(image)])[0].cpu().numpy()
+    labels = runner([planes(image)])[0].cpu().numpy()
     palette = palette_for(runner.classes)
     save_label_map(labels, palette, folder / MAP)
     share = shares(labels, len(runner.classes))

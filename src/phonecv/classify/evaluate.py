@@ -16,10 +16,10 @@ from phonecv.classify.metrics import Accuracy, label_rank
 from phonecv.classify.runner import Runner, open_runner
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
-from phonecv.data.loading.loader import ClassificationDataset, default_workers, eval_batches, make_loader
+from phonecv.data.loading.loader import ClassificationDataset, eval_batches, eval_workers, make_loader
 from phonecv.data.loading.workers import workers_explained
 from phonecv.data.pictures.bit_depth import settle_depth
-from phonecv.data.pictures.opening import ImageError, open_image, printable
+from phonecv.data.pictures.opening import printable, reason_of, reopen
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.files import write_json
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from phonecv.dense import DenseModel
     from phonecv.detect.runner import DetectRunner
     from phonecv.segment.runner import SegmentRunner
-
-#: Below this many pictures, starting loader processes costs more than it gives.
-WORKERS_FROM = 256
 
 #: Pictures in the grid of the worst.
 WORST = 24
@@ -318,8 +315,7 @@ def run_images(
     runner: Runner, listing: Listing, batch_size: int, workers: int | None
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """Logits, places in the listing, and errors of every batch; an unreadable picture has an error text."""
-    if workers is None:
-        workers = default_workers() if len(listing) >= WORKERS_FROM else 0
+    workers = eval_workers(len(listing), workers)
     dataset = ClassificationDataset(listing, eval_transform(runner.preprocessing), substitute=False)
     # Channels last is what Pillow gives, and what convolutions on CPUs are faster with.
     loader = make_loader(dataset, eval_batches(len(listing), batch_size), workers, channels_last=True)
@@ -368,11 +364,6 @@ def score(logits: Tensor, labels: Tensor, paths: Sequence[Path]) -> list[ImageSc
     top = probabilities.gather(1, predicted[:, None])[:, 0]
     rows = zip(paths, labels.tolist(), predicted.tolist(), ranks.tolist(), true.tolist(), top.tolist(), strict=True)
     return [ImageScore(*row) for row in rows]
-
-
-def reason_of(error: str, path: Path) -> str:
-    """An error text without the path it starts with, which is kept apart."""
-    return error.removeprefix(f"{printable(path)}: ")
 
 
 # -------------------------------------------------------------------------------------------- files
@@ -430,11 +421,3 @@ def save_worst(result: EvalResult, png_path: Path, *, most: int = WORST) -> Path
         title=f"Least probable true class ({sum(image.rank > 0 for image in result.images)} mistakes in all)",
         colours=[COLOURS[1] if image.rank else INK for image in worst],
     )
-
-
-def reopen(path: Path) -> Any:
-    """The picture for a grid, or None if it cannot be read (any more)."""
-    try:
-        return open_image(path)
-    except ImageError:
-        return None

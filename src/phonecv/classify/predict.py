@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
-from phonecv.classify.evaluate import at_depth, reason_of, reopen, run_images
+from phonecv.classify.evaluate import at_depth, run_images
 from phonecv.classify.runner import Runner, open_runner
 from phonecv.data.folders.listing import Listing, Sample
 from phonecv.data.pictures.bit_depth import tell_depth
-from phonecv.data.pictures.opening import find_images, printable
+from phonecv.data.pictures.opening import find_images, printable, reason_of, reopen
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.models import VisionModel

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonecv.data.pictures.ahead import read_pictures
 from phonecv.dense import DenseModel, RawOutputs, prepare
 from phonecv.dense.quantizing_data import DensePictures, canvas_tensor
 from phonecv.dense.quantizing_labels import has_labels, score_labelled
 from phonecv.dense.quantizing_scoring import SHOWN, DenseScore, check_confident, score_objects, score_pixels
 from phonecv.detect.detections import Detections
-from phonecv.detect.runner import DetectRunner, open_detector, read_pictures
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session

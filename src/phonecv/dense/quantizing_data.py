@@ -13,8 +13,8 @@ from torch import Tensor
 from phonecv.data.coco.paths import ALIASES
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS
 from phonecv.data.pictures.opening import find_images, open_image, printable
+from phonecv.data.pictures.reading import planes
 from phonecv.dense import DenseModel, prepare
-from phonecv.detect.runner import to_tensor
 from phonecv.errors import UserError
 from phonecv.quantization.data import CALIBRATE, LEAST, check_enough
 
@@ -95,7 +95,7 @@ def canvas_tensor(paths: Sequence[Path], network: DenseModel, size: tuple[int, i
     windows = getattr(network, "windows", None)
     parts = []
     for path in paths:
-        picture = to_tensor(open_image(path, bits=network.preprocessing.bits))
+        picture = planes(open_image(path, bits=network.preprocessing.bits))
         if windows is None:
             parts.append(prepare([picture], network.preprocessing, canvas=size).batch)
         else:

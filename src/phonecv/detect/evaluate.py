@@ -18,6 +18,7 @@ from phonecv.data.coco.paths import ALIASES
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.foreign import foreign_layout
+from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.bit_depth import bits_for
 from phonecv.data.pictures.opening import is_image_name, printable
@@ -27,7 +28,7 @@ from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.meter import DetectMeter, kinds, restricted
 from phonecv.detect.result import DetectionResult
-from phonecv.detect.runner import DetectRunner, Pictures, open_detector, read_pictures
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.options import Count, Share, Workers, checked
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from phonecv.data.pictures.ahead import read_pictures
 from phonecv.data.pictures.bit_depth import bits_for, tell_depth
-from phonecv.data.pictures.opening import ImageError, find_images, open_image, printable
+from phonecv.data.pictures.opening import file_names, find_images, printable, reopen
+from phonecv.data.pictures.reading import planes
 from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.runner import DetectRunner, open_detector, read_pictures, to_tensor
+from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Share, Workers, checked
@@ -173,9 +175,8 @@ def write_detections(predictions: Sequence[PictureDetections], out: Path | str) 
     if not predictions:
         raise UserError("there are no predictions to write")
     out = Path(out)
-    drawn = [
-        draw_picture(prediction, out, name) for prediction, name in zip(predictions, _names(predictions), strict=True)
-    ]
+    names = file_names([prediction.path for prediction in predictions])
+    drawn = [draw_picture(prediction, out, f"{name}.jpg") for prediction, name in zip(predictions, names, strict=True)]
     entries = [
         prediction.to_dict() | {"drawn": path.name if path else None}
         for prediction, path in zip(predictions, drawn, strict=True)
@@ -201,30 +202,9 @@ def draw_picture(prediction: PictureDetections, out: Path, name: str) -> Path | 
 
     if prediction.error:
         return None
-    try:
-        picture = to_tensor(open_image(prediction.path))
-    except ImageError:
+    image = reopen(prediction.path)
+    if image is None:
         return None
     with atomic_path(out / name) as temporary:
-        to_image(draw_detections(picture, prediction.found, prediction.names)).save(temporary, quality=_QUALITY)
+        to_image(draw_detections(planes(image), prediction.found, prediction.names)).save(temporary, quality=_QUALITY)
     return out / name
-
-
-def _names(predictions: Sequence[PictureDetections]) -> list[str]:
-    """A name for each drawn picture: its own with .jpg."""
-    stems = [printable(prediction.path.stem)[:80].replace("\\", "_") for prediction in predictions]
-    return [f"{stem}.jpg" for stem in unique_names(stems)]
-
-
-def unique_names(names: Sequence[str]) -> list[str]:
-    """The same names, numbered where several are alike but for letter case."""
-    taken: set[str] = set()
-    unique = []
-    for name in names:
-        other, number = name, 1
-        while other.casefold() in taken:
-            number += 1
-            other = f"{name}-{number}"
-        taken.add(other.casefold())
-        unique.append(other)
-    return unique

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from phonecv.data.pictures.opening import ImageError, open_image, printable
+from phonecv.data.pictures.opening import printable, reopen
+from phonecv.data.pictures.reading import planes
 from phonecv.detect.average_precision import IOUS, shown
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.draw import Drawn, draw, to_image
 from phonecv.detect.result import DetectionResult
-from phonecv.detect.runner import to_tensor
 from phonecv.files import write_json, write_text
 from phonecv.plots import COLOURS, save_confusion, save_image_grid, save_precision_recall
 from phonecv.tables import write_csv
@@ -150,12 +150,11 @@ def _caption(result: DetectionResult, place: int) -> str:
 
 def _pair(result: DetectionResult, place: int) -> Image.Image | None:
     """Truth and detections drawn on two copies of a picture; None if it cannot be read (any more)."""
-    try:
-        image = open_image(result.split.path(place))
-    except ImageError:
+    image = reopen(result.split.path(place))
+    if image is None:
         return None
     scale = SIDE / max(image.size)
-    picture = to_tensor(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
+    picture = planes(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
     truth, found = (_scaled(things, scale, picture) for things in _things(result, place))
     gap = torch.full((3, picture.shape[1], SIDE // 60), 255, dtype=torch.uint8)
     return to_image(torch.cat([draw(picture, truth, _LETTERS), gap, draw(picture, found, _LETTERS)], dim=2))

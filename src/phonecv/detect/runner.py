@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from phonecv.classify.runner import CPU_PIXELS, check_opening, pick_device
-from phonecv.data.loading.loader import default_workers
-from phonecv.data.pictures.opening import ImageError, open_image, printable
 from phonecv.dense.model import DenseModel
 from phonecv.dense.opening import open_dense
 from phonecv.models.channels import check_takes_rgb
@@ -141,77 +134,3 @@ def _batch(model: DenseModel, place: torch.device) -> int:
         return ACCELERATOR_BATCH
     spec = model.preprocessing
     return max(1, CPU_PIXELS // (spec.size * (spec.longest or spec.size)))
-
-
-# ----------------------------------------------------------------------------------------- pictures
-
-
-class Pictures(NamedTuple):
-    """Pictures of one step; those that could not be read are left out of `tensors` but not of the other columns.
-
-    Attributes:
-        indices: places in the list of paths.
-        errors: why a picture could not be read, empty where all is well.
-        tensors: ``3 H W`` bytes of each readable one.
-    """
-
-    indices: Tensor
-    errors: list[str]
-    tensors: list[Tensor]
-
-
-def read_pictures(
-    paths: Sequence[Path], batch_size: int, workers: int | None = None, *, bits: int | None = None
-) -> Generator[Pictures, None, None]:
-    """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile).
-
-    Never more than three batches are in memory.
-
-    Args:
-        paths: of the files.
-        batch_size: pictures at once.
-        workers: threads; None chooses, 0 decodes without any.
-        bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
-    """
-    workers = max(1, default_workers()) if workers is None else workers
-    steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
-    if not workers:
-        for step in steps:
-            yield _gathered(step, [_read(paths[index], bits) for index in step])
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
-
-        def order(step: range) -> tuple[range, list[Future[Tensor | str]]]:
-            return step, [pool.submit(_read, paths[index], bits) for index in step]
-
-        waiting = iter(steps)
-        ordered = deque(order(step) for step in islice(waiting, 2))
-        try:
-            while ordered:
-                step, futures = ordered.popleft()
-                following = next(waiting, None)
-                if following is not None:
-                    ordered.append(order(following))
-                yield _gathered(step, [future.result() for future in futures])
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def to_tensor(picture: Image.Image) -> Tensor:
-    """An RGB picture as ``3 H W`` bytes."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
-
-
-def _read(path: Path, bits: int | None) -> Tensor | str:
-    try:
-        return to_tensor(open_image(path, bits=bits))
-    except ImageError as error:
-        return error.reason or printable(path)
-
-
-def _gathered(step: range, read: Sequence[Tensor | str]) -> Pictures:
-    return Pictures(
-        torch.tensor(list(step), dtype=torch.int64),
-        [item if isinstance(item, str) else "" for item in read],
-        [item for item in read if isinstance(item, Tensor)],
-    )

@@ -11,12 +11,12 @@ import torch
 from phonecv.data.pictures.opening import scan_images
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.predict import PictureDetections, predict_detector, unique_names
+from phonecv.detect.predict import PictureDetections, predict_detector
 from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.detect.video import VideoDetections, is_video, output_name, predict_video
 from phonecv.errors import UserError
 from phonecv.options import Count, Share, Workers, checked
-from phonecv.text import printable
+from phonecv.text import printable, unique_names
 
 
 @checked

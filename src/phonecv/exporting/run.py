@@ -261,22 +261,21 @@ def prepared(network: Any, form: str) -> Any:
 @torch.no_grad()  # in inference mode it would make tensors that no tracer takes
 def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
     """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
-    from phonecv.data.pictures.reading import eval_transform
+    from phonecv.data.pictures.reading import eval_transform, planes
     from phonecv.dense.inputs import prepare
-    from phonecv.detect.runner import to_tensor
     from phonecv.models import VisionModel
 
     spec = network.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
     if isinstance(spec, DensePreprocessing):
-        ready = [prepare([to_tensor(image)], spec, canvas=(height, width)) for image in pictures.images]
+        ready = [prepare([planes(image)], spec, canvas=(height, width)) for image in pictures.images]
         batch = torch.cat([one.batch for one in ready])
     elif isinstance(network, VisionModel) and height == width:
         transform = eval_transform(replace(spec, size=height))
         batch = torch.stack([transform(image) for image in pictures.images])
     else:
         resized = [image.resize((width, height)) for image in pictures.images]
-        batch = torch.stack([(to_tensor(image).float() / 255 - mean) / std for image in resized])
+        batch = torch.stack([(planes(image).float() / 255 - mean) / std for image in resized])
     return ((batch * std + mean) * 255).clamp(0, 255) if bake else batch
 
 

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.classify.evaluate import WORKERS_FROM, reason_of
 from phonecv.data.class_mapping import map_classes
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import Colour, find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
-from phonecv.data.loading.loader import default_workers, eval_batches
+from phonecv.data.loading.loader import eval_batches, eval_workers
 from phonecv.data.pictures.bit_depth import bits_for
-from phonecv.data.pictures.opening import printable
+from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.errors import UserError
 from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
@@ -194,13 +193,11 @@ def evaluate_segmenter(
     kept = _Extremes(SHOWN)
     skipped: list[tuple[Path, str]] = []
     done = 0
-    if workers is None:
-        workers = default_workers() if len(part) >= WORKERS_FROM else 0
     bits, depth = bits_for(runner.details, part.images)
     notes += [depth] if depth else []
     dataset = SegmentationDataset(part, None, substitute=False, bits=bits)
     table = torch.from_numpy(outputs).to(runner.device)
-    loader = make_segmentation_loader(dataset, eval_batches(len(part), batch_size), workers)
+    loader = make_segmentation_loader(dataset, eval_batches(len(part), batch_size), eval_workers(len(part), workers))
     for loaded in loader:
         batch = loaded.to(runner.device)
         images, labels = list(batch.images), list(batch.labels)

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from phonecv.classify.evaluate import reopen
 from phonecv.data.labelmaps.classes import Colour, palette_for
+from phonecv.data.pictures.ahead import read_pictures
 from phonecv.data.pictures.bit_depth import bits_for, tell_depth
-from phonecv.data.pictures.opening import find_images, printable
-from phonecv.detect.runner import read_pictures
+from phonecv.data.pictures.opening import file_names, find_images, printable, reopen
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Positive, Workers, checked
@@ -152,21 +151,6 @@ def write_legend(classes: Sequence[str], palette: Sequence[Colour], path: Path) 
         for value, (name, colour) in enumerate(rows)
     ]
     write_json(path, {"classes": entries})
-
-
-def file_names(paths: Sequence[Path]) -> list[str]:
-    """A file name without extension for each picture: its own, numbered where several are called alike."""
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        stem = printable(path.stem)[:80].replace("\\", "_")
-        name, number = stem, 1
-        while name.casefold() in taken:  # some file systems do not tell A from a
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 def _described(path: Path, labels: np.ndarray, classes: Sequence[str]) -> LabelledPicture:

@@ -32,6 +32,9 @@ from phonecv.errors import UserError
 #: Other samples tried in place of one that can't be read; after that it is a black picture.
 MAX_SUBSTITUTES = 16
 
+#: Below this many pictures, starting loader processes costs more than it gives where each is read once.
+WORKERS_FROM = 256
+
 
 class SampleKey(NamedTuple):
     """Which sample, and all that decides how it is transformed.
@@ -406,6 +409,11 @@ def default_workers() -> int:
     """Worker processes that suit this machine: one per usable core, less one for the training, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(8, cores - 1))
+
+
+def eval_workers(count: int, workers: int | None = None) -> int:
+    """Loader processes for so many pictures that are read once: as many as are asked for, or what pays off."""
+    return workers if workers is not None else default_workers() if count >= WORKERS_FROM else 0
 
 
 def make_loader(

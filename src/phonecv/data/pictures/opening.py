@@ -24,7 +24,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile
 
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import printable, unique_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,6 +126,19 @@ def open_image(path: Path | str, *, max_pixels: int = MAX_PIXELS, bits: int | No
     path = Path(path)
     with opened(path, max_pixels) as image:
         return decoded(image, path, bits)
+
+
+def reopen(path: Path) -> Image.Image | None:
+    """The picture to draw once more, or None if it cannot be read (any more)."""
+    try:
+        return open_image(path)
+    except ImageError:
+        return None
+
+
+def reason_of(error: str, path: Path) -> str:
+    """The text of an `ImageError` without the path it starts with, which is kept apart."""
+    return error.removeprefix(f"{printable(path)}: ")
 
 
 def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
@@ -470,6 +483,11 @@ def find_images(source: Path | str) -> list[Path]:
             f" (extensions: {' '.join(IMAGE_SUFFIXES)})"
         )
     return found
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """A file name without extension for what is made of each picture: its own, numbered where several are alike."""
+    return unique_names([printable(path.stem)[:80].replace("\\", "_") for path in paths])
 
 
 def _matches(pattern: str) -> list[Path]:

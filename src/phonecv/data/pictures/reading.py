@@ -99,6 +99,11 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+def planes(image: Image.Image) -> Tensor:
+    """An RGB picture as 3 H W, uint8, one colour after the other in memory, as detectors and segmenters take it."""
+    return to_tensor(image).contiguous()
+
+
 def resized_centre(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling) -> Image.Image:
     """Short side to `preprocessing.resize`, then the centre of `preprocessing.size`, as torchvision places it."""
     size, short = preprocessing.size, preprocessing.resize
