@@ -11,9 +11,10 @@ import torch
 from benchmarking.conftest import Small
 from conftest import mostly_long
 from phonecv.benchmarking.calls import Call, difference, tiled
+from phonecv.benchmarking.candidates import Candidate
 from phonecv.benchmarking.onnx_calls import onnxruntime_call, openvino_call
 from phonecv.benchmarking.torch_calls import torch_call
-from phonecv.benchmarking.worker import Candidate, check
+from phonecv.benchmarking.worker import check
 from phonecv.errors import UserError
 from phonecv.models.compiling import compile_for_inference
 

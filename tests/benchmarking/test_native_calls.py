@@ -17,8 +17,8 @@ from conftest import mostly_long
 from phonecv.benchmarking.calls import Call, difference, tiled
 from phonecv.benchmarking.exported import write_for_timing
 from phonecv.benchmarking.native_calls import executorch_call, litert_call, ncnn_call
+from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.run import bench
-from phonecv.benchmarking.subject import open_subject
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS
 

@@ -18,12 +18,12 @@ from PIL import Image
 import phonecv.benchmarking.run as run_module
 from benchmarking.conftest import SIZE, Small
 from phonecv.benchmarking import count_cost, prepare
+from phonecv.benchmarking.candidates import Candidate, Job
 from phonecv.benchmarking.machine import Peaks
 from phonecv.benchmarking.plan import Entry, Skipped
 from phonecv.benchmarking.report import BenchResult, Row, share_of_peak, table
 from phonecv.benchmarking.run import bench, measure
 from phonecv.benchmarking.subject import network_subject
-from phonecv.benchmarking.worker import Candidate, Job
 from phonecv.errors import UserError
 
 

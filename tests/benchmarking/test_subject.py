@@ -17,7 +17,8 @@ from conftest import TINY
 from detect.detectors import settled, small
 from phonecv.benchmarking import count_cost
 from phonecv.benchmarking.fresh import settle
-from phonecv.benchmarking.subject import network_subject, open_subject
+from phonecv.benchmarking.opening import open_subject
+from phonecv.benchmarking.subject import network_subject
 from phonecv.errors import UserError
 from segment.tiny import tiny
 

@@ -15,8 +15,8 @@ pytest.importorskip("onnxruntime")
 
 import phonecv
 from exporting.onnx.files import DETECTOR, RECORD, classifier, detector, inside, with_record
+from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.page_models import open_models
-from phonecv.benchmarking.subject import open_subject
 from phonecv.bundles.build import bundle
 from phonecv.errors import UserError
 from phonecv.exporting.fields import checked_fields, parse_record

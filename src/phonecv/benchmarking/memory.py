@@ -7,10 +7,9 @@ import gc
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from phonecv.benchmarking.worker import Job
+from phonecv.benchmarking.candidates import Job, make_call, probe
 
 #: What a runtime needs before it opens a model. That is not counted: an application holds it anyway.
 _IMPORTS = {
@@ -31,8 +30,6 @@ def measure_memory(job: Job) -> dict[str, Any]:
     Counted from right after the runtime's import: weights, packed weights, buffers, and the code that running loads.
     Where the system allows, what only opening the model took and gave back is left out. None on Windows.
     """
-    from phonecv.benchmarking.worker import make_call, probe
-
     if sys.platform == "win32":
         return {"memory_mb": None, "opening_left_out": False}
     (candidate,), (batch,) = job.candidates, job.batches

@@ -11,12 +11,12 @@ import torch
 
 from phonecv.benchmarking import exported, onnx_files
 from phonecv.benchmarking.calls import tiled
+from phonecv.benchmarking.candidates import Candidate
 from phonecv.benchmarking.onnx_calls import onnxruntime_call
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
 from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.torch_calls import arrays
-from phonecv.benchmarking.worker import Candidate
 from phonecv.errors import UserError
 from phonecv.exporting.pictures import probe_images
 

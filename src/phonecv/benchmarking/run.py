@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phonecv.benchmarking.candidates import Job
 from phonecv.benchmarking.machine import Peaks, describe_machine, disturbances
+from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.plan import Entry, Skipped, check_numbers, pick_baseline, plan
 from phonecv.benchmarking.prepare import prepare
 from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
-from phonecv.benchmarking.subject import Subject, open_subject
+from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.timing import Timing, ratios
-from phonecv.benchmarking.worker import Job
 from phonecv.classify.runner import pick_device
 from phonecv.errors import UserError
 from phonecv.options import checked

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,74 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.benchmarking.calls import Call, difference, tiled
+from phonecv.benchmarking.calls import Call, difference
+from phonecv.benchmarking.candidates import Candidate, Job, make_call, probe
+from phonecv.benchmarking.memory import measure_memory
 from phonecv.errors import UserError
 from phonecv.files import write_json
 
 #: The log's levels and names are those of the process that started this one.
 log = logging.getLogger("phonecv.benchmarking")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One subject in one runtime and precision.
-
-    Attributes:
-        label: unique, "network/runtime/precision".
-        runtime: a key of `phonecv.benchmarking.runtimes.RUNTIMES`.
-        precision: float32, bf16, fp16 or int8.
-        layout: for PyTorch "nchw", "nhwc" or "auto".
-        probe: .npz of pictures, then the outputs expected for them.
-        file: the pickled network, or the exported file.
-        limit: largest difference of the outputs; None for no limit.
-    """
-
-    label: str
-    runtime: str
-    precision: str
-    layout: str
-    probe: str
-    file: str
-    limit: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one process does.
-
-    Attributes:
-        candidates: they take turns at every batch size.
-        batches: one after the other.
-        threads: of every runtime; with one, the process is bound to one core.
-        device: "cpu" or a CUDA device.
-        rounds: at most.
-        seconds: of one batch size's rounds, about.
-        warmup: calls, at most.
-        peaks: whether to measure what the machine can do.
-        memory: whether to look at the memory of one candidate instead of timing several.
-    """
-
-    candidates: tuple[Candidate, ...]
-    batches: tuple[int, ...]
-    threads: int
-    device: str
-    rounds: int
-    seconds: float | None
-    warmup: int
-    peaks: bool = True
-    memory: bool = False
-
-    @classmethod
-    def read(cls, path: Path) -> Job:
-        """From the file that `write` made."""
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["candidates"] = tuple(Candidate(**candidate) for candidate in values["candidates"])
-        values["batches"] = tuple(values["batches"])
-        return cls(**values)
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        write_json(path, asdict(self))
 
 
 @dataclass(slots=True)
@@ -92,37 +31,6 @@ class Group:
     batch: int
     times: dict[str, list[float]] = field(default_factory=dict)
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
-    """Load the candidate's file into its runtime."""
-    if candidate.runtime in ("eager", "compiled"):
-        import torch
-
-        from phonecv.benchmarking.torch_calls import torch_call
-
-        # Written a moment ago by the process that started this one.
-        network = torch.load(candidate.file, weights_only=False)
-        return torch_call(
-            network,
-            images,
-            precision=candidate.precision,
-            layout=candidate.layout,
-            device=job.device,
-            compiled=candidate.runtime == "compiled",
-        )
-    from phonecv.benchmarking import native_calls, onnx_calls
-
-    if candidate.runtime == "onnxruntime":
-        return onnx_calls.onnxruntime_call(candidate.file, images, threads=job.threads, device=job.device)
-    if candidate.runtime == "openvino":
-        return onnx_calls.openvino_call(candidate.file, images, threads=job.threads, precision=candidate.precision)
-    calls = {
-        "executorch": native_calls.executorch_call,
-        "litert": native_calls.litert_call,
-        "ncnn": native_calls.ncnn_call,
-    }
-    return calls[candidate.runtime](candidate.file, images, threads=job.threads)
 
 
 def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:
@@ -140,13 +48,6 @@ def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float
             f"{candidate.limit:g} is the limit; it was not timed"
         )
     return found
-
-
-def probe(candidate: Candidate, batch: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Pictures of one batch, and the outputs expected for them."""
-    with np.load(candidate.probe) as held:
-        images, *expected = (tiled(held[name], batch) for name in held.files)
-    return images, expected
 
 
 def run_group(job: Job, batch: int) -> Group:
@@ -202,12 +103,7 @@ def main(job_path: str, result_path: str) -> int:
     if job.threads == 1 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     try:
-        if job.memory:
-            from phonecv.benchmarking.memory import measure_memory
-
-            found = measure_memory(job)
-        else:
-            found = time_all(job)
+        found = measure_memory(job) if job.memory else time_all(job)
     except UserError as error:
         found = {"error": str(error)}
     write_json(result_path, found)

@@ -25,7 +25,7 @@ class ConvBN(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int) -> None:
         super().__init__()
-        self.conv = Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv: nn.Conv2d = Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class MobileOneBlock(nn.Module):
         # (CPU with AVX512, torch 2.13 to 2.15). Slice and convolve is the same map.
         self.rbr_scale = ConvBN(in_channels, out_channels, 1, 1, groups) if kernel > 1 else None
         self.rbr_skip = nn.BatchNorm2d(in_channels) if in_channels == out_channels and stride == 1 else None
-        self.se = SqueezeExcite(out_channels, int(out_channels / 16), nn.ReLU) if se else nn.Identity()
+        self.se: nn.Module = SqueezeExcite(out_channels, int(out_channels / 16), nn.ReLU) if se else nn.Identity()
         self.act = nn.ReLU()
 
     def linear_branches(self) -> list[ConvBN]:

@@ -12,8 +12,8 @@ from PIL import Image
 from phonecv.data.labelmaps.files import read_pair
 from phonecv.data.pictures.opening import ImageError, printable
 from phonecv.files import write_json
-from phonecv.segment.evaluate import PictureScore, SegmentResult
 from phonecv.segment.overlay import legend, overlay, shares
+from phonecv.segment.result import PictureScore, SegmentResult
 from phonecv.tables import write_csv
 
 #: Bars of the per-class picture; of more classes the best and the worst are drawn.

@@ -13,7 +13,7 @@ input and output; gradients reach every branch through the formulas above. Runni
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,6 @@ from torch import Tensor, nn
 
 from phonecv.models.kernels.conv_relu import convolve_relu, patch_convolve_relu, plain_backward
 from phonecv.models.kernels.moments import Moments, depthwise_moments, output_moments, patch_moments, pointwise_moments
-
-if TYPE_CHECKING:
-    from phonecv.models.mobileone import MobileOneBlock
 
 TrainingForm = Literal["auto", "moments", "branches"]
 
@@ -37,10 +34,39 @@ MOST_MEASURED = 1 / 8
 #: Values in a depthwise layer's map below which its branches are as quick as working out their sum.
 LEAST_MAP = 2**16
 
-Way = Callable[["MobileOneBlock", Tensor, bool], Tensor | None]
+
+class Branch(Protocol):
+    """A convolution without bias, then BatchNorm."""
+
+    conv: nn.Conv2d
+    bn: nn.BatchNorm2d
 
 
-def sum_branches(block: MobileOneBlock, x: Tensor) -> Tensor | None:
+class BranchedBlock(Protocol):
+    """What is asked of a layer: `phonecv.models.mobileone.MobileOneBlock` says what its attributes mean."""
+
+    training: bool
+    training_form: TrainingForm
+    kernel: int
+    stride: int
+    groups: int
+    rbr_conv: nn.ModuleList
+    rbr_skip: nn.BatchNorm2d | None
+    se: nn.Module
+
+    def linear_branches(self) -> Sequence[Branch]:
+        """The convolutions, and the scale where there is one."""
+        ...
+
+    def is_plain(self) -> bool:
+        """Whether all branches normalise by the batch, and nothing from outside watches or changes what they do."""
+        ...
+
+
+Way = Callable[[BranchedBlock, Tensor, bool], Tensor | None]
+
+
+def sum_branches(block: BranchedBlock, x: Tensor) -> Tensor | None:
     """The layer's output before squeeze-excite; where there is none, after ReLU.
 
     Returns:
@@ -56,7 +82,7 @@ def sum_branches(block: MobileOneBlock, x: Tensor) -> Tensor | None:
         return way(block, x, isinstance(block.se, nn.Identity))
 
 
-def _choose(block: MobileOneBlock, x: Tensor) -> Way | None:
+def _choose(block: BranchedBlock, x: Tensor) -> Way | None:
     """How to sum this layer's branches, or None. Decides by shapes and settings, never by what happened before."""
     form = block.training_form
     if (
@@ -89,13 +115,13 @@ def _choose(block: MobileOneBlock, x: Tensor) -> Way | None:
     return None
 
 
-def _norms(block: MobileOneBlock) -> list[nn.BatchNorm2d]:
+def _norms(block: BranchedBlock) -> list[nn.BatchNorm2d]:
     """BatchNorm of every branch: the convolutions', the scale's, the skip's."""
     norms = [branch.bn for branch in block.linear_branches()]
     return norms if block.rbr_skip is None else [*norms, block.rbr_skip]
 
 
-def _run_one_pointwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor:
+def _run_one_pointwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor:
     """A 1x1 layer of one branch gains nothing from moments; only its convolution and the sum are made quicker."""
     (branch,) = block.linear_branches()
     y = branch.bn(convolve_relu(x, branch.conv.weight.to(x.dtype), None, relu=False))
@@ -104,7 +130,7 @@ def _run_one_pointwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor:
     return y.relu_() if relu else y
 
 
-def _sum_pointwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | None:
+def _sum_pointwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
     exact = _exact(x)
     moments = pointwise_moments(exact)
     # The products of weights and covariance are large enough here to be worth float32.
@@ -133,7 +159,7 @@ def _sum_pointwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | Non
     return convolve_relu(x, weight.to(x.dtype)[:, :, None, None], bias.to(x.dtype), relu=relu)
 
 
-def _sum_depthwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | None:
+def _sum_depthwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
     exact = _exact(x)
     folded = _fold_taps(block, exact, depthwise_moments(exact))
     if folded is None:
@@ -142,7 +168,7 @@ def _sum_depthwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | Non
     return convolve_relu(x, weight.view(-1, 1, 3, 3), bias, groups=block.groups, relu=relu)
 
 
-def _sum_stem(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | None:
+def _sum_stem(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
     exact = _exact(x)
     folded = _fold_taps(block, exact, patch_moments(exact, block.stride))
     if folded is None:
@@ -151,7 +177,7 @@ def _sum_stem(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor | None:
     return patch_convolve_relu(x, weight.view(-1, x.shape[1], 3, 3), bias, stride=block.stride, relu=relu)
 
 
-def _sum_strided_depthwise(block: MobileOneBlock, x: Tensor, relu: bool) -> Tensor:
+def _sum_strided_depthwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor:
     exact, weights, norms = _exact(x), _tap_weights(block), _norms(block)
     kernels = weights[: len(block.rbr_conv)].to(exact.dtype).view(len(block.rbr_conv), -1, 1, 3, 3)
     means, variances = output_moments(exact, kernels, block.stride)
@@ -170,7 +196,7 @@ def _exact(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def _tap_weights(block: MobileOneBlock) -> Tensor:
+def _tap_weights(block: BranchedBlock) -> Tensor:
     """All branches of a 3x3 layer as 3x3 kernels, ``J out taps``, float64; J are the convolutions, scale, skip."""
     weights = [branch.conv.weight for branch in block.linear_branches()]
     weights[-1] = F.pad(weights[-1], (1, 1, 1, 1))
@@ -181,7 +207,7 @@ def _tap_weights(block: MobileOneBlock) -> Tensor:
     return torch.stack(weights).flatten(2).double()
 
 
-def _fold_taps(block: MobileOneBlock, x: Tensor, moments: Moments) -> tuple[Tensor, Tensor] | None:
+def _fold_taps(block: BranchedBlock, x: Tensor, moments: Moments) -> tuple[Tensor, Tensor] | None:
     """Kernel ``out taps`` and bias ``out`` of a 3x3 layer, and its running statistics; None where digits are lost."""
     weights, norms = _tap_weights(block), _norms(block)
     means = (weights * moments.mean).sum(2)
