@@ -6,11 +6,11 @@ cheap and the command line can print its help without loading torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
+from phonecv.late import late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'phonecv' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from phonecv.late import late_names
 
 if TYPE_CHECKING:
     from phonecv.benchmarking.count import Cost, count_cost, count_parameters
@@ -21,7 +22,5 @@ _LAZY = {
 __all__ = ["BenchResult", "Cost", "bench", "count_cost", "count_parameters"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'phonecv.benchmarking' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)

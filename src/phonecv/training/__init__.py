@@ -5,9 +5,9 @@ Names are imported when first used, so that `wait_quietly` runs before torch is 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from phonecv.late import late_names
 from phonecv.training.threads import wait_quietly
 
 if TYPE_CHECKING:
@@ -27,7 +27,5 @@ wait_quietly()
 __all__ = ["RunResult", "TrainConfig", "load_config", "recipe_names", "train"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'phonecv.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)
