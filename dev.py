@@ -4,7 +4,7 @@
     python3 dev.py demo     make .venv from the lock file, install phonecv, run `phonecv demo`
     python3 dev.py test     the same, then the whole test suite
     python3 dev.py fast     ... then the fast subset of it
-    python3 dev.py lint     ... then ruff and the type checker
+    python3 dev.py lint     ... then ruff, the type checker and the contracts of imports
     python3 dev.py lock     write requirements.lock anew from pyproject.toml
     python3 dev.py page     bring the browser runtimes of the phone page (`phonecv bench --serve`); needs npm
 
@@ -34,7 +34,12 @@ VERBS: dict[str, list[list[str]]] = {
     "demo": [["phonecv", "demo"]],
     "test": [["pytest", *PARALLEL]],
     "fast": [["pytest", *PARALLEL, "-m", "not slow"]],
-    "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]],
+    "lint": [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["pyrefly", "check"],
+        ["lint-imports", "--no-cache"],
+    ],
 }
 
 

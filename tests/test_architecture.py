@@ -1,0 +1,158 @@
+"""Which way imports run, and that only a task's own folder names it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+import phonecv
+from phonecv.task import TASKS
+
+SOURCE = Path(phonecv.__path__[0])
+
+
+@cache
+def imports() -> grimp.ImportGraph:
+    """Every import of the package, late ones and those for types included."""
+    return grimp.build_graph("phonecv", exclude_type_checking_imports=False)
+
+
+@pytest.mark.xfail(strict=False, reason="the last ones are being taken apart")
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = imports()
+    try:
+        TopologicalSorter(
+            {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+        ).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def words_of(text: str) -> list[str]:
+    """Its words in lower case, also those of names_like_this and NamesLikeThis."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)]
+
+
+def texts_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of all names and strings of a module, those of imports included; documentation is left out."""
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in documentation:
+                yield node.lineno, node.value
+            continue
+        for field in ("id", "attr", "arg", "name", "module", "asname"):
+            value = getattr(node, field, None)
+            if isinstance(value, str):
+                yield node.lineno if hasattr(node, "lineno") else 0, value
+
+
+#: A network's last layer is called so as well: this word names a task only with its article.
+LAYER = {"classifier", "classifiers"}
+
+
+def lines_naming_a_task(path: Path) -> dict[int, str]:
+    """The lines of a module that name a task, by its name or by what a model of it is called, with the text."""
+    names = {word for task in TASKS.values() for word in (task.name, task.title, f"{task.title}s")} - LAYER
+    nouns = {task.noun for task in TASKS.values()}
+    return {
+        line: text
+        for line, text in texts_in(ast.parse(path.read_text()))
+        if names & set(words_of(text)) or any(noun in text for noun in nouns)
+    }
+
+
+#: Modules outside the tasks' folders that name one, and why.
+REASONS = {
+    "__init__.py": "the public face has the tasks' own functions, too",
+    "task.py": "the table",
+    "data/coco/paths.py": "the settings of detection data have that name in recipes; `json.detect_encoding`",
+    "data/json_file.py": "`json.detect_encoding`",
+}
+
+#: Modules that still do.
+REMAINING = {
+    "benchmarking/count.py",
+    "benchmarking/page_models.py",
+    "benchmarking/run.py",
+    "benchmarking/subject.py",
+    "bundles/build.py",
+    "bundles/contents.py",
+    "bundles/expected.py",
+    "bundles/facts.py",
+    "bundles/readers.py",
+    "bundles/readme.py",
+    "bundles/words.py",
+    "cli/audit.py",
+    "cli/evaluate.py",
+    "cli/models.py",
+    "cli/options.py",
+    "cli/predict.py",
+    "cli/tables.py",
+    "cli/train.py",
+    "create.py",
+    "data/audit.py",
+    "data/coco/sizes.py",
+    "data/coco/suspicions.py",
+    "data/findings.py",
+    "data/labelmaps/audit.py",
+    "data/layouts.py",
+    "data/pictures/opening.py",
+    "demo.py",
+    "exporting/assumed.py",
+    "exporting/checks.py",
+    "exporting/comparing.py",
+    "exporting/fields.py",
+    "exporting/formats.py",
+    "exporting/opening.py",
+    "exporting/record.py",
+    "exporting/run.py",
+    "inspection.py",
+    "quantization/data.py",
+    "quantization/scoring.py",
+    "quantization/search.py",
+    "quantization/trials.py",
+    "training/checks.py",
+    "training/config.py",
+    "training/job.py",
+    "training/listings.py",
+    "training/setup.py",
+    "training/speed.py",
+    "training/start.py",
+    "training/task.py",
+    "training/trial.py",
+    "weights/checkpoint.py",
+    "weights/dense.py",
+    "weights/record.py",
+}
+
+
+def outside() -> Iterator[tuple[str, Path]]:
+    """Every module of the package that is in no task's folder and not in the one that two of them share."""
+    rooms = {task.package.rpartition(".")[2] for task in TASKS.values()} | {"dense"}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE)
+        if name.parts[0] not in rooms:
+            yield name.as_posix(), path
+
+
+def test_only_a_tasks_own_folder_names_it() -> None:
+    found = {name: lines for name, path in outside() if (lines := lines_naming_a_task(path))}
+    naming = {name: lines for name, lines in found.items() if name not in REASONS and name not in REMAINING}
+    assert not naming, "\n".join(
+        f"{name}:{line}: {text}" for name, lines in naming.items() for line, text in lines.items()
+    )
+    assert set(REASONS) <= set(found), "no reason is needed any more"
