@@ -36,6 +36,12 @@ def test_a_first_import_of_a_submodule_leaves_the_function(module: str) -> None:
     assert done.stdout.split() == [module], done.stderr[-2000:]
 
 
+def test_the_import_and_the_help_leave_torch_alone() -> None:
+    lines = "import sys, phonecv, phonecv.cli.app; print(*sorted({'torch', 'timm', 'numpy', 'PIL'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr[-2000:]) == ("", "")
+
+
 def test_no_module_is_named_like_a_public_name() -> None:
     names = {module.split(".")[1] for module in MODULES}
     assert names.isdisjoint(phonecv.__all__)

@@ -21,7 +21,6 @@ from types import ModuleType
 from typing import Any
 
 from phonecv.errors import UserError
-from phonecv.models.catalog import MODELS
 from phonecv.text import some_names
 
 #: In front of our names in timm, where no network of timm's own can be meant.
@@ -40,6 +39,8 @@ def install() -> None:
 
 def register() -> None:
     """Register every EMO and EMOv2 name with timm, those apart that it has networks of its own for."""
+    from phonecv.models.catalog import MODELS  # late: brings torch, which `import phonecv` leaves alone
+
     registry = importlib.import_module("timm.models")
     theirs = []
     for name in (name for name, record in MODELS.items() if record.family != "mobileone"):
