@@ -17,8 +17,9 @@ from bundles.test_readers import picture
 from exporting.dense_files import busy, busy_masks
 from phonecv.bundles import BundleResult, bundle, check_manifest
 from phonecv.bundles.expected import write_expected
-from phonecv.bundles.words import input_text, output_texts, preparation, reading
+from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.data.pictures.reading import planes
+from phonecv.detect.bundling import preparation, reading
 from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export

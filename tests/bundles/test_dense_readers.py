@@ -17,10 +17,10 @@ import torch
 from bundles.dense_cases import CASES, NAMES, Made, made, record_of
 from bundles.drivers import THRESHOLD, driver
 from bundles.test_readers import picture
-from phonecv.bundles.facts import why_no_readers
-from phonecv.bundles.readers import TEMPLATES, write_readers
+from phonecv.bundles.hooks import bundling_of
+from phonecv.bundles.languages import LANGUAGES
+from phonecv.bundles.readers import write_readers
 from phonecv.data.pictures.reading import planes
-from phonecv.dense.bundling_readers import LANGUAGES, dense_reader_files
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.predict import find
@@ -34,6 +34,14 @@ SIZES = ((192, 128), (75, 131), (40, 33), (300, 40))
 
 #: Starts a program with these arguments.
 Program = Callable[[list[str]], subprocess.CompletedProcess[str]]
+
+
+def reader_files(record: Mapping[str, Any], name: str) -> dict[str, str]:
+    return bundling_of(record).reader_files(record, name)
+
+
+def why_no_readers(record: Mapping[str, Any]) -> str:
+    return bundling_of(record).why_no_readers(record)
 
 
 def same_as_predicted(program: Program, file: Made, folder: Path) -> int:
@@ -98,7 +106,7 @@ def same_objects(path: Path, said: list[str], file: Made, image: torch.Tensor) -
 
 
 def written(folder: Path, record: Mapping[str, Any]) -> None:
-    for name, text in dense_reader_files(record, "m").items():
+    for name, text in reader_files(record, "m").items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -148,7 +156,7 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             records[name] = made(case, tmp_path / str(number), patch).record
         for source, text in (
-            ("reader", dense_reader_files(records[name], "m")["PhonecvReader.kt"]),
+            ("reader", reader_files(records[name], "m")["PhonecvReader.kt"]),
             ("main", driver("Kotlin", records[name])),
         ):
             (tmp_path / f"{source}{number}.kt").write_text(f"package case{number}\n{text}", encoding="utf-8")
@@ -196,17 +204,17 @@ def faults(language: str, text: str) -> list[str]:
 @pytest.mark.parametrize("language", ["Kotlin", "Swift"])
 @pytest.mark.parametrize("case", CASES)
 def test_syntax(case: str, language: str) -> None:
-    text = dense_reader_files(record_of(case), "m")[TEMPLATES[language]]
+    text = reader_files(record_of(case), "m")[LANGUAGES[language].file]
     assert faults(language, text) == []
     broken = text.replace("preprocess(pixels: ", "preprocess pixels: ").replace("preprocess(_ ", "preprocess _ ")
     assert faults(language, broken)  # the parser notices a mistake
 
 
-@pytest.mark.parametrize("language", TEMPLATES)
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("case", CASES)
 def test_numbers_of_the_record_are_in_every_source(case: str, language: str) -> None:
     record = record_of(case)
-    text = dense_reader_files(record, "a */ b\nc")[TEMPLATES[language]]
+    text = reader_files(record, "a */ b\nc")[LANGUAGES[language].file]
     assert not re.search(r"@[A-Z_]+@|^//(if|end|include)", text, re.MULTILINE)
     assert "a  b c" in text
     for opening, closing in ("()", "[]", "{}"):
@@ -260,4 +268,4 @@ def test_a_record_that_contradicts_itself() -> None:
     record = dict(record_of("SSDLite raw"))
     record["decoding"] = record["decoding"] | {"maps": [[1, 1]] * len(record["decoding"]["maps"])}
     with pytest.raises(UserError, match="tells of 36 anchors"):
-        dense_reader_files(record, "m")
+        reader_files(record, "m")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.bundles.contents import Contents
+from phonecv.bundles.expected import Expected
+from phonecv.bundles.hooks import Found
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readme import bundle_readme
 
@@ -33,11 +35,9 @@ def contents(folder: Path) -> Contents:
         "difference": 1e-6, "checked": {"by": EVIL, "difference": 1e-6, "agreement": 1.0, "pictures": 1}, "bytes": 5,
         "report": {"input": {"name": EVIL, "layout": EVIL, "type": EVIL}, EVIL: [EVIL, {EVIL: EVIL}]},
     }  # fmt: skip
-    expected = {
-        "picture": EVIL, "width": 3, "height": 3, "through": EVIL,
-        "best": [{"label": 0, "name": EVIL, "probability": 1.0}],
-    }  # fmt: skip
-    return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, EVIL)
+    found = Found({}, EVIL, ("class", "probability"), [(EVIL, "1.0000")], note=EVIL, files={EVIL: EVIL})
+    expected = Expected(EVIL, 3, 3, EVIL, found)
+    return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, {EVIL: EVIL}, EVIL)
 
 
 def test_the_page(tmp_path: Path) -> None:

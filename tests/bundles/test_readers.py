@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phonecv.bundles.readers import TEMPLATES, reader_files
+from phonecv.bundles.languages import LANGUAGES
+from phonecv.classify.bundling import classifier_reader_files
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
@@ -63,7 +64,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def written(folder: Path, spec: Preprocessing, layout: str, *, baked: bool) -> Path:
-    for name, text in reader_files(spec, name="m", classes=4, layout=layout, baked=baked).items():
+    for name, text in classifier_reader_files(spec, name="m", classes=4, layout=layout, baked=baked).items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -129,10 +130,12 @@ def test_how_far_tall_pictures_may_be_off() -> None:
     assert np.abs(ours - eval_transform(spec).pixels(image).numpy()).max() <= 8
 
 
-@pytest.mark.parametrize("language", TEMPLATES)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_placeholder_is_filled(language: str) -> None:
     spec = SETTINGS[1]
-    text = reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False)[TEMPLATES[language]]
+    text = classifier_reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False)[
+        LANGUAGES[language].file
+    ]
     assert not re.search(r"@[A-Z_]+@", text)
     assert "a  b c" in text  # neither ends a comment nor breaks a line
     for value in (*spec.mean, *spec.std):
@@ -143,4 +146,4 @@ def test_every_placeholder_is_filled(language: str) -> None:
 
 def test_an_unknown_layout() -> None:
     with pytest.raises(UserError, match="nchw, nhwc"):
-        reader_files(SETTINGS[0], name="m", classes=4, layout="chwn", baked=False)
+        classifier_reader_files(SETTINGS[0], name="m", classes=4, layout="chwn", baked=False)

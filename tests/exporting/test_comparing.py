@@ -15,7 +15,7 @@ import phonecv
 from exporting.dense_files import busy
 from exporting.fake_formats import fake
 from exporting.small import tiny
-from phonecv.bundles.facts import difference_text
+from phonecv.bundles.records import difference_text
 from phonecv.cli import main
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.comparing import nothing_compared

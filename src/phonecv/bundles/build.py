@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonecv.bundles.contents import LABELS, LEGEND, LICENCE, PAGE, README, Contents
+from phonecv.bundles.contents import LABELS, LICENCE, PAGE, README, Contents
 from phonecv.bundles.expected import write_expected
-from phonecv.bundles.facts import task_of
+from phonecv.bundles.hooks import bundling_of
 from phonecv.bundles.manifest import write_manifest
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
+from phonecv.bundles.records import task_of
 from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
@@ -123,11 +124,13 @@ def bundle(
         for file in taken:
             _take(file, folder)
         records = _records(folder)
-        _write_labels(network, records[0], folder)
+        names = display_names(network.class_names, network.num_classes)
+        write_text(folder / LABELS, "".join(f"{' '.join(name.split())}\n" for name in names))
+        class_files = bundling_of(records[0]).write_class_files(names, folder)
         readers, unread = write_readers(records, folder)
         write_text(folder / LICENCE, stated + "\n")
         expected = write_expected(folder, records)
-        contents = Contents(stem, folder, records, readers, unread, expected, stated)
+        contents = Contents(stem, folder, records, readers, unread, expected, class_files, stated)
         write_text(folder / PAGE, bundle_page(contents))
         write_text(folder / README, bundle_readme(contents))
         files = write_manifest(folder, stem, records, stated)
@@ -145,10 +148,8 @@ def _checked(file: Path) -> Path:
     if not record:
         raise UserError(f"{file} has no record beside it ({record_path(file).name}); export it with phonecv")
     needed = ("model", "form", "format", "outputs", "num_classes", "input_size", "preprocessing")
-    dense = record.get("task", "classify") != "classify"
-    require(
-        record, (*needed, "decoding") if dense else needed, file, "it cannot be explained to those who build the app"
-    )
+    needed += bundling_of(record).NEEDED_FIELDS
+    require(record, needed, file, "it cannot be explained to those who build the app")
     if record["format"] != exporter.format:
         raise UserError(f"the record of {file} is of a file for {record['format']!r:.40}, not {exporter.format}")
     return file
@@ -161,12 +162,12 @@ def _check_same(file: Path, network: Any) -> None:
         UserError: it has.
     """
     record = read_record(file)
-    own = (getattr(network, "task", "classify"), network.num_classes, network.class_names)
+    own = (TASKS[getattr(network, "task", next(iter(TASKS)))], network.num_classes, network.class_names)
     names = record.get("classes")
     found = (task_of(record), record.get("num_classes"), tuple(names) if names else None)
     if own != found:
         raise UserError(
-            f"{file} is {TASKS[found[0]].noun} of {found[1]} classes, {network.name} {TASKS[own[0]].noun} of"
+            f"{file} is {found[0].noun} of {found[1]} classes, {network.name} {own[0].noun} of"
             f" {own[1]}{', with other names' if own[:2] == found[:2] else ''}; a bundle holds files of one network"
         )
 
@@ -195,17 +196,6 @@ def _records(folder: Path) -> list[dict[str, Any]]:
             parts = [file, *(file.with_suffix(suffix) for suffix in exporter.parts)]
             found.append({**read_record(file), "file": file.name, "bytes": sum(size_of(part) for part in parts)})
     return found
-
-
-def _write_labels(network: Any, record: Mapping[str, Any], folder: Path) -> None:
-    """A line for each class; for segmenters also their colours."""
-    names = display_names(network.class_names, network.num_classes)
-    write_text(folder / LABELS, "".join(f"{' '.join(name.split())}\n" for name in names))
-    if task_of(record) == "segment":
-        from phonecv.data.labelmaps.classes import palette_for
-        from phonecv.segment.predict import write_legend
-
-        write_legend(names, palette_for(names), folder / LEGEND)
 
 
 def _publish(folder: Path, path: Path) -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonecv.bundles.expected import DRAWN, MAP, RESULT
-from phonecv.bundles.facts import task_of
+from phonecv.bundles.expected import DRAWN, RESULT, Expected
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.record import record_path
 
-LICENCE, LABELS, LEGEND, PAGE, README = "LICENCE-weights.txt", "labels.txt", "legend.json", "index.html", "README.md"
+LICENCE, LABELS, PAGE, README = "LICENCE-weights.txt", "labels.txt", "index.html", "README.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,8 @@ class Contents:
         records: of the model files, with "file" and "bytes".
         readers: the sets of sources.
         unread: file -> why there are no readers for it.
-        expected: what expected.json holds, or None.
+        expected: what the app has to find, or None.
+        class_files: name -> what it is, of the files beside labels.txt.
         licence: of the weights.
     """
 
@@ -47,7 +47,8 @@ class Contents:
     records: Sequence[Mapping[str, Any]]
     readers: Sequence[Readers]
     unread: Mapping[str, str]
-    expected: Mapping[str, Any] | None
+    expected: Expected | None
+    class_files: Mapping[str, str]
     licence: str
 
     def files(self) -> list[tuple[str, str]]:
@@ -62,15 +63,13 @@ class Contents:
         pictures = dict.fromkeys(record["test"]["picture"] for record in self.records if record.get("test"))
         found += [(name, "a picture to test the app with") for name in pictures if (self.folder / name).is_file()]
         if self.expected is not None:
-            through = self.expected["through"]
-            found.append((RESULT, f"what the app has to find in {self.expected['picture']}, through {through}"))
-            if "map" in self.expected:
-                found.append((MAP, "the classes of its pixels as a picture: values are lines of labels.txt, from 0"))
-            if task_of(self.records[0]) != "classify":
+            expected = self.expected
+            found.append((RESULT, f"what the app has to find in {expected.picture}, through {expected.through}"))
+            found += expected.found.files.items()
+            if (self.folder / DRAWN).is_file():
                 found.append((DRAWN, "the same, drawn"))
         found.append((LABELS, "a class on each line; the first is number 0"))
-        if (self.folder / LEGEND).is_file():
-            found.append((LEGEND, "number, name and colour of every class"))
+        found += self.class_files.items()
         for readers in self.readers:
             served = "" if len(self.readers) == 1 else f", for {', '.join(readers.served)}"
             found.append((f"{readers.folder}/", f"sources for C++, JavaScript, Kotlin and Swift{served}"))

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from phonecv._version import __version__
+from phonecv.bundles.records import decoding_kind
 from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError
 from phonecv.files import write_json
@@ -40,8 +41,7 @@ def write_manifest(folder: Path, name: str, records: Sequence[Mapping[str, Any]]
         if file.is_file()
     }
     models = [
-        {key: record.get(key) for key in _KEYS} | {"decoding": record.get("decoding", {}).get("kind")}
-        for record in records
+        {key: record.get(key) for key in _KEYS} | {"decoding": decoding_kind(record) or None} for record in records
     ]
     manifest = {
         "bundle": name,

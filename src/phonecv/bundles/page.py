@@ -7,12 +7,12 @@ from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
-from phonecv.bundles.expected import DRAWN, expected_rows
-from phonecv.bundles.facts import difference_text, remark_of, task_of
-from phonecv.bundles.words import input_text, output_texts, preparation, reading
+from phonecv.bundles.expected import DRAWN
+from phonecv.bundles.hooks import bundling_of
+from phonecv.bundles.records import difference_text, remark_of, task_of
+from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.report import page, picture, table, text, tiles
-from phonecv.task import TASKS
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
 _SHOWN = 12
@@ -25,7 +25,7 @@ def bundle_page(contents: Contents) -> str:
     given = "any" if first.get("dynamic_size") else f"{first['input_size'][0]} x {first['input_size'][1]}"
     parts = [
         f"<h1>{text(contents.name)}</h1>",
-        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form; {text(TASKS[task_of(first)].noun)}</p>',
+        f'<p class="soft">{text(first["model"])}, {text(first["form"])} form; {text(task_of(first).noun)}</p>',
         tiles(
             [
                 (f"{min(record['bytes'] for record in records) / 1e6:.2f} MB", "smallest file"),
@@ -75,12 +75,10 @@ def _test(contents: Contents) -> str:
     expected, drawn = contents.expected, contents.folder / DRAWN
     if expected is None:
         return picture(contents.folder / test.get("picture", ""), "Test picture", "The records hold its outputs.")
-    said = f"What {expected['through']} gives for {expected['picture']}; the app has to find the same."
-    if "threshold" in expected:
-        said += f" Objects with scores from {expected['threshold']:g} up: {expected['count']}."
-    said = f"{said} {example_text(test)}".rstrip()
-    shown = picture(drawn if drawn.is_file() else contents.folder / expected["picture"], "Test picture", said)
-    header, rows = expected_rows(expected)
+    said = f"What {expected.through} gives for {expected.picture}; the app has to find the same."
+    said = " ".join(filter(None, (said, expected.found.note, example_text(test))))
+    shown = picture(drawn if drawn.is_file() else contents.folder / expected.picture, "Test picture", said)
+    header, rows = expected.found.header, expected.found.rows
     return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")
 
 
@@ -92,8 +90,8 @@ def _tensors(records: Sequence[Mapping[str, Any]]) -> list[str]:
         rows = [("in", given.name, given.shape, given.type, given.meaning)]
         rows += [("out", one.name, one.shape, one.type, one.meaning) for one in output_texts(record)]
         tensors = table(("", "name", "shape", "type", "meaning"), rows)
-        steps = table(("", ""), preparation(record))
-        after = "".join(f"<li>{text(line)}</li>" for line in reading(record))
+        steps = table(("", ""), bundling_of(record).preparation(record))
+        after = "".join(f"<li>{text(line)}</li>" for line in bundling_of(record).reading(record))
         html = (
             f"{tensors}<h3>A picture becomes the input</h3>{steps}<h3>The outputs become a result</h3><ol>{after}</ol>"
         )

@@ -7,12 +7,11 @@ from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
-from phonecv.bundles.expected import expected_rows
-from phonecv.bundles.facts import input_of, kind_of, remark_of, task_of
-from phonecv.bundles.words import input_text, output_texts, preparation, reading
+from phonecv.bundles.hooks import bundling_of
+from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
+from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.formats import EXPORTERS
-from phonecv.task import TASKS
 from phonecv.text import printable
 
 
@@ -21,7 +20,7 @@ def bundle_readme(contents: Contents) -> str:
     first = contents.records[0]
     parts = [
         f"# {_line(contents.name)}",
-        f"{_line(first['model'])}: {TASKS[task_of(first)].noun} of {first['num_classes']} classes in files"
+        f"{_line(first['model'])}: {task_of(first).noun} of {first['num_classes']} classes in files"
         f" for phones, made and checked by phonecv {__version__}.",
         "## Files",
         _table(("file", "what it is"), [(f"`{name}`", what) for name, what in contents.files()]),
@@ -53,10 +52,10 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
             parts.append("H, W: any height and width; h, w follow from them.")
         if input_of(record)["layout"] == "RGB picture":
             parts.append("Core ML takes a picture (a CVPixelBuffer): round the values of the reader to bytes.")
-        steps = [f"**{step}**: {_line(how)}" for step, how in preparation(record)]
+        steps = [f"**{step}**: {_line(how)}" for step, how in bundling_of(record).preparation(record)]
         for title, lines in (
             ("A picture becomes the input", steps),
-            ("The outputs become a result", [_line(step) for step in reading(record)]),
+            ("The outputs become a result", [_line(step) for step in bundling_of(record).reading(record)]),
         ):
             listed = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
             before = said.setdefault(listed, record["file"])
@@ -80,16 +79,10 @@ def _checked(record: Mapping[str, Any]) -> str:
 def _readers(contents: Contents) -> list[str]:
     parts = []
     if contents.readers:
-        if task_of(contents.records[0]) == "classify":
-            others = (
-                "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
-            )
-        else:
-            others = "Kotlin is compiled and run likewise where a compiler is installed; Swift is only parsed."
         parts.append(
             "## Readers\n\nSources without dependencies that do all of this: copy that of your language into the app."
             " How to call it stands at its top. The tests of phonecv compile and run those for C++ and JavaScript and"
-            f" compare them with phonecv itself. {others}"
+            f" compare them with phonecv itself. {bundling_of(contents.records[0]).READERS_TESTED}"
         )
         if len(contents.readers) > 1:
             rows = [(f"`{readers.folder}/`", ", ".join(readers.served)) for readers in contents.readers]
@@ -105,26 +98,21 @@ def _test(contents: Contents) -> list[str]:
     expected = contents.expected
     if expected is None:
         return []
-    header, rows = expected_rows(expected)
+    found, first = expected.found, contents.records[0]
     rounding = "8-bit and 16-bit files differ a little more than rounding."
-    what = {
-        "classify": "these classes",
-        "segment": "these shares, and `expected.png` pixel by pixel but for a few at borders",
-        "detect": f"these objects, at the threshold {expected.get('threshold', 0):g}",
-    }[task_of(contents.records[0])]
     more = ""
-    if expected.get("count", 0) > len(rows):
-        more = f" The best {len(rows)} of {expected['count']} are listed."
-    if kind_of(contents.records[0]) and any(kind_of(one) != kind_of(contents.records[0]) for one in contents.records):
+    if found.total is not None and found.total > len(found.rows):
+        more = f" The best {len(found.rows)} of {found.total} are listed."
+    if decoding_kind(first) and any(decoding_kind(one) != decoding_kind(first) for one in contents.records):
         rounding += " Files with another part of the decoding may differ at borders and between equal scores."
-    example = _line(example_text(contents.records[0].get("test") or {}))
-    picture, through = _line(expected["picture"]), _line(expected["through"])
+    example = _line(example_text(first.get("test") or {}))
+    picture, through = _line(expected.picture), _line(expected.through)
     return [
-        f"## Test\n\nGive the app `{picture}` ({expected['width']} x {expected['height']}, width x height)."
-        f" Through `{through}` it has to find {what}; `expected.json` has the numbers. {rounding}{more}"
+        f"## Test\n\nGive the app `{picture}` ({expected.width} x {expected.height}, width x height)."
+        f" Through `{through}` it has to find {_line(found.what)}; `expected.json` has the numbers. {rounding}{more}"
         + f" {example}"
         * bool(example),
-        _table(header, rows) if rows else "Nothing is found in this picture.",
+        _table(found.header, found.rows) if found.rows else "Nothing is found in this picture.",
     ]
 
 

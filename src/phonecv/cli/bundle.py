@@ -66,7 +66,7 @@ def bundle(
         json: Print JSON.
     """
     from phonecv.bundles import bundle as run
-    from phonecv.bundles.facts import difference_text
+    from phonecv.bundles.records import difference_text
     from phonecv.exporting.example import example_text
 
     chosen = loading(source, model, ema)

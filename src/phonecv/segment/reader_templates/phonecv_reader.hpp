@@ -25,7 +25,7 @@
 
 namespace phonecv {
 
-//include dense_input
+//include phonecv.dense:input
 constexpr uint32_t kColours[kClasses] = {  // 0xRRGGBB for drawing; black: better left as it is
     @COLOURS@};
 

@@ -17,8 +17,8 @@ object PhonecvReader {
     const val BICUBIC = @BICUBIC@
     const val NORMALISE = @NORMALISE@ // false: the model takes pixel values 0..255
     const val CHANNELS_FIRST = @CHANNELS_FIRST@
-    val MEAN = floatArrayOf(@MEAN_F@) // of values in 0..1, red, green, blue
-    val STD = floatArrayOf(@STD_F@)
+    val MEAN = floatArrayOf(@MEAN@) // of values in 0..1, red, green, blue
+    val STD = floatArrayOf(@STD@)
 
     private const val BITS = 22
 

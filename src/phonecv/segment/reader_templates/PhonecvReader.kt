@@ -20,7 +20,7 @@ import kotlin.math.max
 import kotlin.math.min
 
 object PhonecvReader {
-//include dense_input
+//include phonecv.dense:input
 
     /** 0xRRGGBB of every class for drawing; black: better left as it is. */
     val COLOURS = intArrayOf(

@@ -21,7 +21,7 @@ import Foundation
 //end
 
 enum PhonecvReader {
-//include dense_input
+//include phonecv.dense:input
 
   static let scoreThreshold: Float = @SCORE_THRESHOLD@  // scores have to be above it
 //if raw boxes

@@ -14,7 +14,7 @@
 //end
 //     console.log(NAMES[label], score); // sides in pixels of the picture as given
 
-//include dense_input
+//include phonecv.dense:input
 
 const SCORE_THRESHOLD = Math.fround(@SCORE_THRESHOLD@); // scores have to be above it
 //if raw boxes

@@ -30,7 +30,7 @@ import kotlin.math.max
 import kotlin.math.min
 
 object PhonecvReader {
-//include dense_input
+//include phonecv.dense:input
 
     const val SCORE_THRESHOLD = @SCORE_THRESHOLD@ // scores have to be above it
 //if raw boxes

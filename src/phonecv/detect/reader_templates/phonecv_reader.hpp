@@ -26,7 +26,7 @@
 
 namespace phonecv {
 
-//include dense_input
+//include phonecv.dense:input
 constexpr float kScoreThreshold = @SCORE_THRESHOLD@;  // scores have to be above it
 //if raw boxes
 constexpr double kOverlap = @OVERLAP@;       // intersection over union above which the weaker of two boxes goes

@@ -21,8 +21,8 @@ constexpr int kClasses = @CLASSES@;  // outputs
 constexpr bool kBicubic = @BICUBIC@;
 constexpr bool kNormalise = @NORMALISE@;        // false: the model takes pixel values 0..255
 constexpr bool kChannelsFirst = @CHANNELS_FIRST@;
-constexpr float kMean[3] = {@MEAN_F@};  // of values in 0..1, red, green, blue
-constexpr float kStd[3] = {@STD_F@};
+constexpr float kMean[3] = {@MEAN@};  // of values in 0..1, red, green, blue
+constexpr float kStd[3] = {@STD@};
 
 namespace detail {
 

@@ -14,7 +14,7 @@
 // The map has the size of the picture, row by row. On large pictures a smaller one is faster and often enough: give
 // [height, width] as the last argument.
 
-//include dense_input
+//include phonecv.dense:input
 
 /** [red, green, blue] of every class for drawing; black: better left as it is. */
 export const COLOURS = [

@@ -17,7 +17,7 @@
 // height and width as the last two arguments.
 
 enum PhonecvReader {
-//include dense_input
+//include phonecv.dense:input
 
   /// 0xRRGGBB of every class for drawing; black: better left as it is.
   static let colours: [UInt32] = [

@@ -1,0 +1,66 @@
+"""What goes into a file and what comes out: the tensors, for the page and the README of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phonecv.bundles.hooks import OutputMeaning, bundling_of
+from phonecv.bundles.records import Record, input_of, is_baked, output_shape
+
+_FEATURES = OutputMeaning("a feature map")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorText:
+    """An input or output.
+
+    Attributes:
+        name: in the file.
+        shape: such as "1 x 3 x 96 x 96".
+        type: of its numbers.
+        meaning: of its axes and numbers.
+    """
+
+    name: str
+    shape: str
+    type: str
+    meaning: str
+
+
+def input_text(record: Record) -> TensorText:
+    """The file's input."""
+    found = input_of(record)
+    height, width = ("H", "W") if record.get("dynamic_size") else record["input_size"]
+    batch = "B" if record.get("dynamic_batch") else "1"
+    shape = {
+        "NHWC": f"{batch} x {height} x {width} x 3",
+        "CHW": f"3 x {height} x {width}",
+        "RGB picture": f"{height} x {width} RGB picture",
+    }.get(found["layout"], f"{batch} x 3 x {height} x {width}")
+    meaning = "pixel values 0..255" if is_baked(record) else "normalised values"
+    return TensorText(found["name"], shape, found["type"], f"red, green, blue; {meaning}, rows from top to bottom")
+
+
+def output_texts(record: Record) -> list[TensorText]:
+    """The file's outputs, in its order."""
+    layout = input_of(record)["layout"]
+    batch = "" if layout == "CHW" else "B x " if record.get("dynamic_batch") else "1 x "
+    names = record.get("report", {}).get("outputs", {})
+    meanings = bundling_of(record).output_meanings(record)
+    found = []
+    for name in record["outputs"]:
+        meaning = meanings.get(name, _FEATURES)
+        shape = output_shape(record, name)
+        sides = "" if shape is None else " x ".join(map(str, shape))
+        if record.get("dynamic_size") and shape and len(shape) > 1:
+            sides = "H x W" if meaning.full_size else f"{shape[0]} x h x w"
+        found.append(
+            TensorText(
+                names.get(name, name) if isinstance(names, dict) else name,
+                "" if shape is None else (batch + sides).removesuffix(" x "),
+                # ncnn, whose tensors have no axis for pictures, has floating point alone.
+                "int32" if meaning.whole and layout != "CHW" else "float32",
+                meaning.text,
+            )
+        )
+    return found

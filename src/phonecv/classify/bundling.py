@@ -1,0 +1,126 @@
+"""Classifiers in a bundle: readers that resize as Pillow does, to the bit, so that an app's input is the evaluation's.
+
+One exception: pictures more than about twice as tall as wide, of which Pillow 13 resizes the columns first; there
+single values may be a few of 255 off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from phonecv.bundles.hooks import Found, OutputMeaning
+from phonecv.bundles.readers import filled_readers
+from phonecv.bundles.records import Record, channels_first, is_baked, values_step
+from phonecv.classify.predict import predict
+from phonecv.errors import UserError
+from phonecv.preprocessing import Preprocessing
+
+NEEDED_FIELDS = ()
+READERS_TESTED = "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
+
+
+def preparation(record: Record) -> list[tuple[str, str]]:
+    """How a picture becomes the input, step by step."""
+    height, width = record["input_size"]
+    spec = Preprocessing.from_dict(record["preprocessing"])
+    steps = [("orientation", "upright: what the camera noted (EXIF) is applied first")]
+    if height == width:
+        filtered = f"{spec.interpolation} with antialiasing, as Pillow does"
+        steps.append(("resize", f"the short side to {spec.resize} pixels, the aspect kept; {filtered}"))
+        steps.append(("crop", f"{spec.size} x {spec.size} from the middle"))
+    else:
+        steps.append(("size", f"{height} x {width}; how is yours to choose, the evaluation crops squares"))
+    return [*steps, ("channels", "red, green, blue"), values_step(record)]
+
+
+def reading(record: Record) -> list[str]:
+    """How the outputs become a result."""
+    return ["Softmax makes probabilities of the logits; number i belongs to line i of labels.txt, from 0."]
+
+
+def output_meanings(record: Record) -> dict[str, OutputMeaning]:
+    """Of the logits; all else is a feature map."""
+    return {"logits": OutputMeaning("one logit for each class, in the order of labels.txt")}
+
+
+def why_no_readers(record: Record) -> str:
+    """Why the readers cannot serve a file; empty if they can."""
+    height, width = record["input_size"]
+    if list(record["outputs"]) != ["logits"]:
+        return "the file gives feature maps, which only your own head can read"
+    if height != width:
+        return f"the network was evaluated on square crops, the file takes {height} x {width} pixels"
+    return ""
+
+
+def reader_files(record: Record, name: str) -> dict[str, str]:
+    """File name -> source text, see `phonecv.bundles.hooks`."""
+    return classifier_reader_files(
+        Preprocessing.from_dict(record["preprocessing"]),
+        name=name,
+        classes=record["num_classes"],
+        layout="nchw" if channels_first(record) else "nhwc",
+        baked=is_baked(record),
+    )
+
+
+def classifier_reader_files(
+    preprocessing: Preprocessing, *, name: str, classes: int, layout: str, baked: bool
+) -> dict[str, str]:
+    """File name -> source text.
+
+    Args:
+        preprocessing: of the model.
+        name: of the model.
+        classes: outputs.
+        layout: of the input, "nchw" or "nhwc".
+        baked: the model takes pixel values 0..255.
+
+    Raises:
+        UserError: an unknown layout.
+    """
+    if layout not in ("nchw", "nhwc"):
+        raise UserError(f"layout {layout!r} is not one of nchw, nhwc")
+    side = preprocessing.size
+    shape = f"1 x 3 x {side} x {side}" if layout == "nchw" else f"1 x {side} x {side} x 3"
+    found = filled_readers(
+        "phonecv.classify",
+        name,
+        {
+            "RESIZE": preprocessing.resize,
+            "SIZE": side,
+            "CLASSES": classes,
+            "BICUBIC": preprocessing.interpolation == "bicubic",
+            "NORMALISE": not baked,
+            "CHANNELS_FIRST": layout == "nchw",
+            "BAKED": baked,
+            "PREPROCESSING": preprocessing.to_dict(),
+            "LAYOUT": layout,
+            "LAYOUT_TEXT": f"float32, {shape}, {'0..255' if baked else 'normalised'}",
+        },
+        lambda language: {"MEAN": language.numbers(preprocessing.mean), "STD": language.numbers(preprocessing.std)},
+    )
+    # The page that times models in a browser prepares its pictures with the same module.
+    found["picture.js"] = (files("phonecv.benchmarking") / "page" / "picture.js").read_text(encoding="utf-8")
+    return found
+
+
+def find(file: Path, picture: Path, record: Record, folder: Path) -> Found | None:
+    """The five best classes; None for feature maps, and for a shape that evaluation does not use."""
+    if why_no_readers(record):
+        return None
+    (prediction,) = predict(file, picture, topk=5, workers=0)
+    best = list(zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True))
+    return Found(
+        {"best": [{"label": index, "name": name, "probability": round(share, 6)} for index, name, share in best]},
+        what="these classes",
+        header=("class", "probability"),
+        rows=[(name, f"{round(share, 6):.4f}") for _, name, share in best],
+    )
+
+
+def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
+    """Nothing: classes have names alone."""
+    return {}

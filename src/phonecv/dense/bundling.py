@@ -1,0 +1,106 @@
+"""Detectors and segmenters in a bundle: their pictures on the way to the input, and what their readers have in common.
+
+The readers take a picture and give objects or a map of classes, as `phonecv predict` does. What the file leaves to do
+is in them: anchors, decoding and suppression after "raw", suppression after "boxes", and in any case the way back to
+the pixels of the picture as it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from phonecv.bundles.languages import Language
+from phonecv.bundles.readers import filled_readers
+from phonecv.bundles.records import Record, channels_first, decoding_kind, is_baked, output_shape, values_step
+from phonecv.bundles.tensors import input_text
+from phonecv.data.class_mapping import display_names
+from phonecv.preprocessing import DensePreprocessing
+
+NEEDED_FIELDS = ("decoding",)
+READERS_TESTED = "Kotlin is compiled and run likewise where a compiler is installed; Swift is only parsed."
+
+#: How pictures come to the size of the input.
+STRETCH, FIT, FREE = "stretch", "fit", "free"
+
+
+def fitting(record: Record) -> str:
+    """`STRETCH` to the file's size, `FIT` into it with padding, or `FREE` with a size for every picture."""
+    if DensePreprocessing.from_dict(record["preprocessing"]).longest is None:
+        return STRETCH
+    return FREE if record.get("dynamic_size") else FIT
+
+
+def preparation(record: Record) -> list[tuple[str, str]]:
+    """How a picture becomes the input, step by step."""
+    height, width = record["input_size"]
+    spec = DensePreprocessing.from_dict(record["preprocessing"])
+    resized = {
+        STRETCH: f"the whole picture to {height} x {width} (height x width), its aspect changed",
+        FIT: f"to fit into {height} x {width} (height x width), its aspect kept, sides rounded",
+        FREE: f"the aspect kept, sides rounded, at most {spec.size} x {spec.longest} (short x long)",
+    }[fitting(record)]
+    steps = [
+        ("orientation", "upright: what the camera noted (EXIF) is applied first"),
+        ("resize", f"{resized}; bilinear without antialiasing, pixel centres at halves"),
+        ("channels", "red, green, blue"),
+        values_step(record),
+    ]
+    if fitting(record) != STRETCH:
+        rest = f"up to multiples of {spec.multiple} " if fitting(record) == FREE else ""
+        zero = "the mean times 255" if is_baked(record) else "zeros"
+        steps.append(("padding", f"at the bottom and at the right {rest}with the mean colour, {zero}"))
+    return steps
+
+
+def why_no_readers(record: Record) -> str:
+    """Why the readers cannot serve a file, and what to do; empty if they can."""
+    if any(output_shape(record, name) is None for name in record["outputs"]):
+        return "the record does not tell the shapes of the outputs; export the network again"
+    return ""
+
+
+def dense_reader_files(
+    package: str,
+    record: Record,
+    name: str,
+    values: Mapping[str, Any],
+    written: Callable[[Language], Mapping[str, str]],
+    conditions: Set[str] = frozenset(),
+) -> dict[str, str]:
+    """File name -> source text; what is told of the input and the classes is added to what a task tells.
+
+    Args:
+        package: import path of the task's folder.
+        record: of the file.
+        name: of the file or files, for the comments.
+        values: see `phonecv.bundles.readers.filled_readers`.
+        written: see there.
+        conditions: words that hold, beside the kind of decoding and the way of fitting.
+    """
+    spec = DensePreprocessing.from_dict(record["preprocessing"])
+    height, width = record["input_size"]
+    tensor, baked = input_text(record), is_baked(record)
+    common = {
+        "CLASSES": record["num_classes"],
+        "HEIGHT": height,
+        "WIDTH": width,
+        "SHORT": spec.size,
+        "LONGEST": spec.longest or 0,
+        "MULTIPLE": spec.multiple,
+        "NORMALISE": not baked,
+        "CHANNELS_FIRST": channels_first(record),
+        "LAYOUT_TEXT": f"{tensor.type}, {tensor.shape}, {'0..255' if baked else 'normalised'}",
+    }
+    classes = display_names(record.get("classes"), record["num_classes"])
+
+    def of_the_input(language: Language) -> Mapping[str, str]:
+        lists = {
+            "MEAN": language.numbers(spec.mean),
+            "STD": language.numbers(spec.std),
+            "NAMES": language.strings(classes),
+        }
+        return {**lists, **written(language)}
+
+    conditions = {decoding_kind(record), fitting(record)} | conditions
+    return filled_readers(package, name, {**common, **values}, of_the_input, conditions)

@@ -1,0 +1,107 @@
+"""Segmenters in a bundle: a map of classes, its colours, and readers that make one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
+from phonecv.bundles.hooks import Found, OutputMeaning
+from phonecv.bundles.records import Record, decoding_kind, output_shape
+from phonecv.data.class_mapping import display_names
+from phonecv.data.labelmaps.classes import palette_for
+from phonecv.data.pictures.opening import open_image
+from phonecv.data.pictures.reading import to_tensor
+from phonecv.dense import bundling as dense
+from phonecv.dense.bundling import (
+    FREE,
+    NEEDED_FIELDS,
+    READERS_TESTED,
+    STRETCH,
+    dense_reader_files,
+    fitting,
+    preparation,
+)
+from phonecv.segment.overlay import legend, overlay, save_label_map, shares
+from phonecv.segment.predict import write_legend
+from phonecv.segment.runner import open_segmenter
+
+__all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation"]
+
+_MAP, _LEGEND = "expected.png", "legend.json"
+
+
+def reading(record: Record) -> list[str]:
+    """How the outputs become a map, step by step."""
+    cut = "" if fitting(record) == STRETCH else ", cut the padding off"
+    if decoding_kind(record) == "raw":
+        return [f"Resize the logits bilinearly to the input's size{cut}, resize them to the picture's.",
+                "The class of a pixel is the one with the largest logit."]  # fmt: skip
+    return [f"Take the map{cut}, and resize it to the picture without mixing (nearest pixel)."]
+
+
+def output_meanings(record: Record) -> dict[str, OutputMeaning]:
+    """Of the outputs, by name."""
+    logits = "for each class a map of logits, in the order of labels.txt, at the network's own resolution"
+    classes = "the class of every pixel of the input: line of labels.txt, from 0"
+    return {"logits": OutputMeaning(logits), "classes": OutputMeaning(classes, whole=True, full_size=True)}
+
+
+def why_no_readers(record: Record) -> str:
+    """Why the readers cannot serve a file, and what to do; empty if they can."""
+    if why := dense.why_no_readers(record):
+        return why
+    windows = record["decoding"].get("windows")
+    if windows and decoding_kind(record) == "raw":
+        return (
+            f"this segmenter slides windows of {windows[0]} pixels every {windows[1]} over large pictures and averages"
+            " their logits, the readers take a picture as a whole; a file made with --decode final is read as a whole"
+        )
+    return ""
+
+
+def reader_files(record: Record, name: str) -> dict[str, str]:
+    """File name -> source text, see `phonecv.bundles.hooks`."""
+    colours = palette_for(display_names(record.get("classes"), record["num_classes"]))
+    shape = output_shape(record, "logits")
+    return dense_reader_files(
+        "phonecv.segment",
+        record,
+        name,
+        {"MAP_TEXT": f"{shape[1]} and {shape[2]}" if shape and fitting(record) != FREE else "its last two axes"},
+        lambda language: {"COLOURS": language.wrapped("0x{:02x}{:02x}{:02x}".format(*colour) for colour in colours)},
+    )
+
+
+def find(file: Path, picture: Path, record: Record, folder: Path) -> Found:
+    """The map of the test picture, as a picture, drawn, and as shares of the classes."""
+    runner, image = open_segmenter(file), open_image(picture)
+    labels = runner([to_tensor(image)])[0].cpu().numpy()
+    palette = palette_for(runner.classes)
+    save_label_map(labels, palette, folder / _MAP)
+    share = shares(labels, len(runner.classes))
+    order = [int(label) for label in np.argsort(-share, kind="stable") if share[label]]
+    drawn = overlay(image, labels, palette)
+    drawn.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
+    strip = legend(max(drawn.width, DRAWN_SIDE // 3), order, runner.classes, palette)
+    sheet = Image.new("RGB", (strip.width, drawn.height + strip.height), "white")
+    sheet.paste(drawn, (0, 0))
+    sheet.paste(strip, (0, drawn.height))
+    sheet.save(folder / DRAWN)
+    rows = [{"label": label, "name": runner.classes[label], "share": round(float(share[label]), 6)} for label in order]
+    return Found(
+        {"map": _MAP, "shares": rows},
+        what=f"these shares, and `{_MAP}` pixel by pixel but for a few at borders",
+        header=("class", "share of the pixels"),
+        rows=[(one["name"], f"{one['share']:.2%}") for one in rows],
+        files={_MAP: "the classes of its pixels as a picture: values are lines of labels.txt, from 0"},
+    )
+
+
+def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
+    """The colours of the classes."""
+    write_legend(names, palette_for(names), folder / _LEGEND)
+    return {_LEGEND: "number, name and colour of every class"}
