@@ -72,6 +72,9 @@ TASKS = {
     )
 }
 
+#: What a model does that says nothing of itself.
+DEFAULT = next(iter(TASKS))
+
 _NOUNS = {task.name: task.noun for task in TASKS.values()} | {"results": "a file of COCO results"}
 
 #: Verb -> task -> import path of the function that does it.
@@ -131,6 +134,11 @@ def _exported_task(path: Path) -> str:
 def _task_in(record: object) -> str:
     task = record.get("task", "classify") if isinstance(record, dict) else "classify"
     return task if task in TASKS else "classify"
+
+
+def done_by(model: object) -> Task:
+    """What a network or a runner does."""
+    return TASKS[getattr(model, "task", DEFAULT)]
 
 
 def given(**options: Any) -> dict[str, Any]:

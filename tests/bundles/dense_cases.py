@@ -30,7 +30,7 @@ class Case:
 
     Attributes:
         network: makes it.
-        decode: see `phonecv.dense.exporting`.
+        decode: see `phonecv.exporting.deployable.DECODINGS`.
         size: of the input.
         free: whether other sizes go, too.
         baked: whether it takes pixel values.

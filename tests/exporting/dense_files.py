@@ -21,7 +21,8 @@ from phonecv.detect.roi_heads import BOX_BINS
 from phonecv.exporting import opening
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Session
-from phonecv.exporting.record import describe, record_path
+from phonecv.exporting.record import record_path
+from phonecv.exporting.run import describe
 from phonecv.files import write_json
 
 

@@ -17,9 +17,11 @@ from exporting.fake_formats import fake
 from exporting.small import tiny
 from phonecv.bundles.records import difference_text
 from phonecv.cli import main
+from phonecv.detect import exporting as detect
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.comparing import nothing_compared
+from phonecv.exporting.comparing import unvaried
 from phonecv.models import VisionModel
+from phonecv.segment import exporting as segment
 
 OBJECTS = ("boxes", "scores", "labels", "count")
 
@@ -36,16 +38,20 @@ def objects(*counts: int) -> list[np.ndarray]:
 
 def test_objects() -> None:
     none = objects(0, 0, 0, 0)
-    assert "no object was found in any of 4 pictures" in nothing_compared(OBJECTS, [none, none], [none, none])
-    assert "--images" in nothing_compared(OBJECTS, [none], [none])
+    assert "no object was found in any of 4 pictures" in detect.nothing_compared(OBJECTS, [none, none], [none, none])
+    assert "--images" in detect.nothing_compared(OBJECTS, [none], [none])
     for wanted, got in ((objects(0, 1, 0, 0), none), (none, objects(0, 0, 0, 2))):
-        assert nothing_compared(OBJECTS, [none, wanted], [none, got]) == ""
+        assert detect.nothing_compared(OBJECTS, [none, wanted], [none, got]) == ""
 
 
 def test_maps_of_classes() -> None:
     one, two = np.zeros((3, 8, 8), np.uint8), np.eye(8, dtype=np.uint8)[None].repeat(3, 0)
-    assert "of one class" in nothing_compared(("classes",), [[one]], [[one]])
-    assert nothing_compared(("classes",), [[one]], [[two]]) == nothing_compared(("classes",), [[two]], [[two]]) == ""
+    assert "of one class" in segment.nothing_compared(("classes",), [[one]], [[one]])
+    assert (
+        segment.nothing_compared(("classes",), [[one]], [[two]])
+        == segment.nothing_compared(("classes",), [[two]], [[two]])
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,7 @@ def test_maps_of_classes() -> None:
 def test_outputs_that_do_not_vary(output: np.ndarray, still: bool) -> None:
     values = output.astype(np.float32)
     moving = np.random.default_rng(0).standard_normal((len(values), 3)).astype(np.float32)
-    found = nothing_compared(("moving", "logits"), [[moving, values]], [[moving, values]])
+    found = unvaried(("moving", "logits"), [[moving, values]], [[moving, values]])
     assert bool(found) == still
     if still and len(values) > 1:
         assert found.startswith("logits of 4 pictures are all the same")

@@ -13,10 +13,11 @@ from torch import Tensor
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import pictures, small
 from exporting.dense_files import busy, busy_masks
-from phonecv.dense.exporting import decoding_record, dense_module
+from phonecv.detect.exporting import record_fields
 from phonecv.detect.exporting_boxes import ROUNDS, survivors
 from phonecv.detect.exporting_checks import compare_objects
 from phonecv.errors import UserError
+from phonecv.exporting.deployable import deployable
 from segment.tiny import tiny
 
 
@@ -76,13 +77,13 @@ def test_final_boxes_are_the_networks(architecture: str) -> None:
     detector = busy(architecture)
     prepared = detector.prepare(torch.stack(pictures((64, 96), (64, 96), (64, 96))))
     size = (prepared.batch.shape[2], prepared.batch.shape[3])
-    module, names = dense_module(detector, decode=True, size=size)
+    module, names = deployable(detector, decode=True, size=size)
     assert names == ("boxes", "scores", "labels", "count")
     outputs = dict(zip(names, module(prepared.batch), strict=True))
     wanted = detector.postprocess(detector.network(prepared.batch), prepared)
     assert same_objects(outputs, wanted, prepared.scales) > 20
     assert outputs["labels"].dtype == outputs["count"].dtype == torch.int32
-    free = dense_module(detector, decode="final")[0](prepared.batch) if architecture == "retinanet_fpn" else ()
+    free = deployable(detector, decode="final")[0](prepared.batch) if architecture == "retinanet_fpn" else ()
     for one, other in zip(free, outputs.values(), strict=False):
         torch.testing.assert_close(one, other)
 
@@ -92,15 +93,15 @@ def test_final_boxes_are_the_networks(architecture: str) -> None:
 def test_raw_outputs_and_boxes_belong_together(architecture: str) -> None:
     detector = busy(architecture)
     batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    raw, names = dense_module(detector, decode=False)
+    raw, names = deployable(detector, decode=False)
     assert names == ("class_logits", "box_codes")
     logits, codes = raw(batch)
-    module, names = dense_module(detector, decode="boxes", size=(96, 96))
+    module, names = deployable(detector, decode="boxes", size=(96, 96))
     assert names == ("scores", "boxes")
     scores, boxes = module(batch)
     assert scores.shape == (2, codes.shape[1], 3)
     # By hand, one anchor after the other.
-    record = decoding_record(detector, 96, 96, "raw")
+    record = record_fields(detector, 96, 96, "raw")["decoding"]
     levels = detector.make_anchors([tuple(size) for size in record["maps"]])
     anchors = torch.cat(levels)
     assert len(anchors) == codes.shape[1]
@@ -119,7 +120,7 @@ def test_raw_outputs_and_boxes_belong_together(architecture: str) -> None:
 def test_masks_and_boxes_are_mask_rcnns() -> None:
     detector = busy_masks()
     prepared = detector.prepare(torch.stack([mask_rcnn.picture(seed=seed) for seed in range(3)]))
-    module, names = dense_module(detector, decode=True, size=(64, 96))
+    module, names = deployable(detector, decode=True, size=(64, 96))
     outputs = dict(zip(names, module(prepared.batch), strict=True))
     detector.paste = False
     wanted = detector.postprocess(detector.network(prepared.batch), prepared)
@@ -142,11 +143,11 @@ def test_masks_and_boxes_are_mask_rcnns() -> None:
 def test_classes_are_the_largest_resized_logits() -> None:
     model = tiny("segformer", "mobileone_s0")
     batch = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    raw, names = dense_module(model, decode=False)
+    raw, names = deployable(model, decode=False)
     assert names == ("logits",)
     (logits,) = raw(batch)
     assert logits.shape == (2, 5, 16, 24)
-    module, names = dense_module(model, decode=True)
+    module, names = deployable(model, decode=True)
     assert names == ("classes",)
     whole = torch.nn.functional.interpolate(logits, (64, 96), mode="bilinear")
     assert torch.equal(module(batch)[0], whole.argmax(1).int())
@@ -164,14 +165,14 @@ def test_classes_are_the_largest_resized_logits() -> None:
 )
 def test_what_a_detector_refuses(decode: str, size: tuple[int, int] | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        dense_module(small("ssdlite320", "mobileone_s0").eval(), decode=decode, size=size)
+        deployable(small("ssdlite320", "mobileone_s0").eval(), decode=decode, size=size)
 
 
 def test_what_mask_rcnn_and_segmenters_refuse() -> None:
     detector = mask_rcnn.make("mobileone_s0").eval()
     with pytest.raises(UserError, match="always holds the decoding"):
-        dense_module(detector, decode=False, size=(64, 96))
+        deployable(detector, decode=False, size=(64, 96))
     with pytest.raises(UserError, match="fixed number of proposals"):
-        dense_module(detector, decode=True)
+        deployable(detector, decode=True)
     with pytest.raises(UserError, match="it has no boxes"):
-        dense_module(tiny("segformer", "mobileone_s0"), decode="boxes")
+        deployable(tiny("segformer", "mobileone_s0"), decode="boxes")

@@ -17,7 +17,7 @@ from phonecv.detect.exporting_boxes import final
 from phonecv.detect.exporting_checks import Offer, compare_choice, compare_objects
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.checks import compare, expected_outputs
+from phonecv.exporting.checks import Limits, compare, expected_outputs
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job
 
@@ -125,7 +125,7 @@ def test_a_very_sure_mask_rcnn() -> None:
     detector.box_head.cls.weight *= 60
     module, names = deployable(detector, decode="final", size=(64, 96))
     batch = detector.prepare(torch.stack([mask_rcnn.picture(seed=seed) for seed in range(3)])).batch
-    job = Job(module, batch, names, "a")
+    job = Job(module, batch, names, "a", record={"task": "detect"})
     inner: Any = module.network
     boxes, scores, labels = inner.offered(batch, inner.candidates)
     assert (scores == 1).sum() > 30
@@ -149,12 +149,10 @@ def test_a_very_sure_mask_rcnn() -> None:
             job,
             expected,
             [outputs],
-            max_diff=1e-4,
-            min_agreement=0,
-            sizes=[(64, 96)],
+            limits=Limits(1e-4, 0),
             source="",
             file="a.onnx",
-            batches=[batch.numpy()] if batches else [],
+            batches=[batch.numpy() if batches else None],
         ).difference
 
     assert difference(expected[0]) == 0

@@ -9,11 +9,13 @@ import pytest
 
 from detect.detectors import pictures
 from exporting.dense_files import busy, found_by
+from phonecv.dense.exporting import MAX_DIFF_FP16
 from phonecv.detect.exporting_checks import compare_objects
 from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.checks import MAX_DIFF_DENSE_FP16, allowed
+from phonecv.exporting.checks import Limits
+from phonecv.task import TASKS
 from segment.tiny import tiny
 
 LONG = pytest.mark.long
@@ -93,7 +95,7 @@ def test_half_precision(
     result = export(network, path, decode=decode, size=size, precision="fp16")
     assert result.difference is not None
     # Rounded somewhere, and within what is allowed: 7e-4 to 1.4e-2, the most in OpenVINO.
-    assert 0 <= result.difference < MAX_DIFF_DENSE_FP16
+    assert 0 <= result.difference < MAX_DIFF_FP16
     assert decode == "final" or result.difference > 1e-6
     assert (result.agreement is not None) == (segmenter and decode == "raw")
     if result.agreement is not None:
@@ -101,6 +103,9 @@ def test_half_precision(
 
 
 def test_how_far_half_precision_may_go() -> None:
+    def allowed(precision: str, task: str) -> float | None:
+        return Limits.of(TASKS[task], precision).max_diff
+
     assert allowed("fp16", "classify") == 0.15
-    assert allowed("fp16", "detect") == allowed("fp16", "segment") == MAX_DIFF_DENSE_FP16
+    assert allowed("fp16", "detect") == allowed("fp16", "segment") == MAX_DIFF_FP16
     assert allowed("float32", "detect") == allowed("float32", "classify") == 1e-4

@@ -15,11 +15,13 @@ from conftest import mostly_long
 from detect.detectors import small
 from exporting.dense_files import busy, found_by
 from phonecv.dense import Prepared
-from phonecv.dense.exporting import dense_module, map_sizes, traceable
 from phonecv.detect.base import Detector
+from phonecv.detect.exporting import map_sizes, traceable
 from phonecv.detect.exporting_checks import compare_objects
 from phonecv.exporting import EXPORTERS, export
+from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
+from phonecv.segment import exporting as segment
 from phonecv.segment.architectures import list_segmenters
 from segment.tiny import tiny
 
@@ -38,7 +40,7 @@ def test_graphs_of_free_size_are_the_networks(architecture: str) -> None:
     """Against what the detector itself finds, without any module for files."""
     places = 30
     detector = busy(architecture, score_threshold=0.6, max_detections=places)
-    module, names = dense_module(detector, decode="final")
+    module, names = deployable(detector, decode="final")
     assert names == OBJECTS
     for size in SIZES:
         batch = noise(*size)
@@ -56,7 +58,7 @@ def test_graphs_are_traced_with_more_than_a_pixel_everywhere() -> None:
         assert network is detector
         assert min(min(size) for size in map_sizes(detector, (batch.shape[2], batch.shape[3]))) > 1
         assert traceable(detector, batch)[1] is batch
-    assert traceable(tiny("segformer", "mobileone_s0"), noise(1, 33, 33))[1].shape == (1, 3, 33, 33)
+    assert segment.traceable(tiny("segformer", "mobileone_s0"), noise(1, 33, 33))[1].shape == (1, 3, 33, 33)
 
 
 def same_everywhere(path: Path, detector: Detector, decode: str) -> None:
@@ -69,7 +71,7 @@ def same_everywhere(path: Path, detector: Detector, decode: str) -> None:
         batch = noise(*size)
         outputs = session(batch.numpy())
         with torch.no_grad():
-            fixed = [value.numpy() for value in dense_module(detector, decode=decode, size=size[1:])[0](batch)]
+            fixed = [value.numpy() for value in deployable(detector, decode=decode, size=size[1:])[0](batch)]
         if decode == "final":
             objects = (dict(zip(OBJECTS, values, strict=True)) for values in (fixed, outputs))
             assert compare_objects(*objects) < 1e-4
@@ -118,7 +120,7 @@ def test_segmenters(tmp_path: Path, architecture: str) -> None:
     for decode in ("raw", "final") if architecture == "segformer" else ("raw",):
         export(model, tmp_path / f"{decode}.onnx", decode=decode, dynamic_size=True)
         session = open_session(tmp_path / f"{decode}.onnx", threads=1)
-        module, _ = dense_module(model, decode=decode)
+        module, _ = deployable(model, decode=decode)
         for size in SIZES:
             batch = noise(*size)
             with torch.no_grad():

@@ -14,8 +14,9 @@ from PIL import Image
 from exporting.fake_formats import fake
 from exporting.small import tiny
 from phonecv.bundles import bundle
+from phonecv.classify.exporting import choose_example
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.example import choose_example, example_text
+from phonecv.exporting.example import example_text, first_example
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.run import as_input
 
@@ -69,7 +70,7 @@ def test_imagenets_folders_are_known() -> None:
 
 @pytest.mark.parametrize("outputs", [{"features": np.zeros((2, 4))}, {"logits": np.zeros((2, 3, 8, 8))}])
 def test_other_tasks_take_the_first(outputs: dict[str, np.ndarray]) -> None:
-    found = choose_example(pictures(["", ""]), outputs, None)
+    found = (choose_example if "features" in outputs else first_example)(pictures(["", ""]), outputs, None)
     assert (found.number, found.margin) == (0, None)
     assert example_text(found.to_dict()) == ""
 
@@ -83,7 +84,7 @@ def test_the_record_and_the_bundle_have_it(tmp_path: Path, monkeypatch: pytest.M
         blots = Image.fromarray(random.integers(0, 256, (3, 3, 3), np.uint8)).resize((64, 64))
         (tmp_path / "all").mkdir(exist_ok=True)
         blots.save(tmp_path / "all" / f"{number}.png")
-    batch = as_input(check_pictures(str(tmp_path / "all")), network, 64, 64, bake=False)
+    batch = as_input(check_pictures(str(tmp_path / "all")).images, network, 64, 64)
     with torch.no_grad():
         shares = network.eval()(batch).softmax(1)
     assert network.class_names is not None

@@ -19,7 +19,8 @@ from exporting.small import tiny
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, resolve
 from phonecv.exporting import run as flow
-from phonecv.exporting.checks import other_sizes, same_winner
+from phonecv.exporting.checks import other_sizes
+from phonecv.exporting.comparing import same_winner
 from phonecv.exporting.formats import PRECISIONS, Exporter
 from phonecv.exporting.job import Session
 from phonecv.exporting.targets import claimed

@@ -24,7 +24,7 @@ class DenseFile:
         run: normalised pictures -> outputs, by name.
         spec: how pictures are brought to it.
         size: the only height and width it takes, or None for any.
-        decoding: what its outputs mean, see `phonecv.dense.exporting.decoding_record`.
+        decoding: what its outputs mean, see "decoding" in `docs/deploy.md`.
         description: for people.
         classes: a name for every class.
         named: whether the names are the file's own.

@@ -1,8 +1,8 @@
-"""Comparing what decoded files give: sets of objects and maps of classes, which no difference of numbers tells."""
+"""Comparing what files with suppression give: sets of objects, which no difference of numbers tells apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,28 +17,6 @@ ODD = 0.02
 
 #: Overlaps this close to the limit of suppression may have been decided either way.
 _SLACK = 0.01
-
-#: Outputs that only a file with suppression has.
-OBJECTS = frozenset({"boxes", "scores", "labels", "count"})
-
-
-def compare_decoded(names: Sequence[str], wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float | None:
-    """How far decoded outputs are apart, on the scale of relative differences.
-
-    Args:
-        names: of the outputs.
-        wanted: PyTorch's, with the batch in front.
-        got: the file's, of the same shapes.
-
-    Returns:
-        For objects, see `compare_objects`; for a map of classes the share of pixels that are of another class; None
-        for other outputs, which are to be compared number by number.
-    """
-    if tuple(names) == ("classes",):
-        return float(np.mean(wanted[0] != got[0]))
-    if not set(names) >= OBJECTS:
-        return None
-    return compare_objects(dict(zip(names, wanted, strict=True)), dict(zip(names, got, strict=True)))
 
 
 def compare_objects(wanted: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> float:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 
-from phonecv.detect.exporting_checks import compare_choice, compare_decoded, offered
 from phonecv.errors import UserError
-from phonecv.exporting.comparing import nothing_compared
 from phonecv.exporting.job import Job
+from phonecv.exporting.room import exporting_of
 from phonecv.exporting.tracing import LEAST
+from phonecv.task import TASKS, Task
 
-#: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
-MAX_DIFF: dict[str, float | None] = {"float32": 1e-4, "fp16": 0.15, "int8": None, "int8-weights": None}
-#: The same for detectors and segmenters in half precision: of scores 0..1, of boxes as a share of the picture's longest
-#: side, of objects with suppression in the file, and as a share of pixels where it gives classes.
-MAX_DIFF_DENSE_FP16 = 0.02
-#: Pixels of a segmenter that may be of another class however many are asked to stay.
-MAX_DIFF_PIXELS = 1e-4
 #: Least share of pictures with the same best class.
 MIN_AGREEMENT = {"float32": 1.0, "fp16": 0.95, "int8": 0.0, "int8-weights": 0.0}
-#: Classes closer than this share of the largest output count as tied, whatever difference is allowed.
-TIE = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +25,7 @@ class Comparison:
 
     Attributes:
         difference: largest absolute difference of an output from PyTorch's, divided by max(1, largest output).
-        agreement: share of pictures, or of a segmenter's pixels, whose best class is PyTorch's (ties within the allowed
+        agreement: share of pictures, or of their pixels, whose best class is PyTorch's (ties within the allowed
             difference count); None where the file has no logits.
         pictures: how many, at the file's own size.
         sizes: heights and widths that were tried.
@@ -49,14 +41,37 @@ class Comparison:
     remark: str = ""
 
 
-def allowed(precision: str, task: str) -> float | None:
-    """The largest difference allowed where a person says nothing.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a file may be from PyTorch.
 
-    Args:
-        precision: of the file.
-        task: of the network.
+    Attributes:
+        max_diff: largest difference; None for any.
+        min_agreement: least share of best classes that are PyTorch's.
     """
-    return MAX_DIFF_DENSE_FP16 if precision == "fp16" and task != "classify" else MAX_DIFF[precision]
+
+    max_diff: float | None
+    min_agreement: float
+
+    @classmethod
+    def of(cls, task: Task, precision: str, max_diff: float | None = None, min_agreement: float | None = None) -> Self:
+        """The usual ones of a task and a precision where a person says nothing."""
+        return cls(
+            exporting_of(task).MAX_DIFF[precision] if max_diff is None else max_diff,
+            MIN_AGREEMENT[precision] if min_agreement is None else min_agreement,
+        )
+
+    @staticmethod
+    def check(max_diff: float | None, min_agreement: float | None) -> None:
+        """Check what a person says, before any work.
+
+        Raises:
+            UserError: it is out of range.
+        """
+        if max_diff is not None and not 0 < max_diff < 1:
+            raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
+        if min_agreement is not None and not 0 <= min_agreement <= 1:
+            raise UserError(f"min_agreement {min_agreement!r} is not a share between 0 and 1, such as 0.99")
 
 
 def check_inputs(job: Job, images: np.ndarray, *, dynamic_batch: bool, dynamic_size: bool) -> list[np.ndarray]:
@@ -111,12 +126,10 @@ def compare(
     expected: Sequence[Sequence[np.ndarray]],
     outputs: Sequence[Sequence[np.ndarray]],
     *,
-    max_diff: float | None,
-    min_agreement: float,
-    sizes: Sequence[tuple[int, int]],
+    limits: Limits,
     source: str,
     file: str,
-    batches: Sequence[np.ndarray] = (),
+    batches: Sequence[np.ndarray | None],
 ) -> Comparison:
     """Compare the outputs of all batches.
 
@@ -124,76 +137,39 @@ def compare(
         job: what was written.
         expected: of PyTorch, per batch.
         outputs: of the file, per batch.
-        max_diff: see `phonecv.exporting.export`.
-        min_agreement: likewise.
-        sizes: of the batches.
+        limits: how far they may be apart.
         source: of the pictures, for people.
         file: likewise.
-        batches: themselves; without them objects must be those that PyTorch chose among equally sure ones.
+        batches: themselves; without one, objects must be those that PyTorch chose among equally sure ones.
 
     Raises:
         UserError: they differ too much, naming figures and limits.
     """
-    worst, same, count, what = 0.0, 0, 0, ""
-    for number, (wanted, got) in enumerate(zip(expected, outputs, strict=True)):
+    room = exporting_of(TASKS[job.record["task"]])
+    worst, found = 0.0, []
+    for batch, wanted, got in zip(batches, expected, outputs, strict=True):
         if len(wanted) != len(got):
             raise UserError(f"{file} was not written: it gives {len(got)} outputs, PyTorch {len(wanted)}")
         for name, want, have in zip(job.outputs, wanted, got, strict=True):
             if want.shape != have.shape:
                 raise UserError(f"{file} was not written: {name} has shape {have.shape}, PyTorch's has {want.shape}")
-        decoded = compare_decoded(job.outputs, wanted, got)
-        if decoded is not None:
-            if max_diff is not None and not decoded <= max_diff and number < len(batches):
-                decoded = _or_another_choice(job, batches[number], got, decoded, max_diff)
-            worst = decoded if not decoded <= worst else worst
-            continue
-        for name, want, have in zip(job.outputs, wanted, got, strict=True):
-            scale = max(1.0, float(np.abs(want).max(initial=0)))
-            difference = float(np.abs(have.astype(np.float64) - want).max(initial=0)) / scale
-            worst = difference if not difference <= worst else worst  # NaN stays
-            if name == "logits" and number == 0:
-                tolerance = min(max_diff or 0.0, TIE) * scale
-                winners = same_winner(_rows(want), _rows(have), tolerance)
-                what = "pictures" if want.ndim == 2 else "pixels"
-                same, count = int(winners.sum()), len(winners)
-    agreement = same / count if count else None
-    if max_diff is not None and not worst <= max_diff:
+        found.append(room.compare(job.module, job.outputs, wanted, got, batch=batch, max_diff=limits.max_diff))
+        worst = found[-1].difference if not found[-1].difference <= worst else worst  # NaN stays
+    whole = found[0]
+    agreement = whole.same / whole.count if whole.count else None
+    if limits.max_diff is not None and not worst <= limits.max_diff:
         raise UserError(
             f"{file} was not written: its outputs differ from PyTorch's by {worst:.2e} of the largest, "
-            f"{max_diff:.0e} is allowed (max_diff)"
+            f"{limits.max_diff:.0e} is allowed (max_diff)"
         )
     if not np.isfinite(worst):
         raise UserError(f"{file} was not written: its outputs are not finite")
-    # Among so many pixels some are at the border of two classes, as in a map of classes.
-    least = min(min_agreement, 1 - MAX_DIFF_PIXELS) if what == "pixels" else min_agreement
+    least = min(limits.min_agreement, 1 - whole.tipping)
     if agreement is not None and agreement < least:
         raise UserError(
-            f"{file} was not written: its best class is PyTorch's for {same} of {count} {what}, "
+            f"{file} was not written: its best class is PyTorch's for {whole.same} of {whole.count} {whole.unit}, "
             f"{100 * least:g}% are asked for (min_agreement)"
         )
-    remark = nothing_compared(job.outputs, expected, outputs)
-    return Comparison(worst, agreement, len(expected[0][0]), tuple(sizes), source, remark)
-
-
-def _or_another_choice(
-    job: Job, batch: np.ndarray, got: Sequence[np.ndarray], difference: float, max_diff: float
-) -> float:
-    """The difference, or that from another choice among objects that are equally sure, if it is less."""
-    named = dict(zip(job.outputs, got, strict=True))
-    offer = offered(job.module, batch, named) if "count" in named else None
-    if offer is None:
-        return difference
-    # However much a person allows: with scores that far apart as equals, no choice would be wrong.
-    found = compare_choice(offer, named, min(max_diff, MAX_DIFF_DENSE_FP16))
-    return found if found < difference else difference
-
-
-def _rows(logits: np.ndarray) -> np.ndarray:
-    """One row of classes per picture, or per pixel of a segmenter's ``B classes h w``."""
-    return np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
-
-
-def same_winner(want: np.ndarray, got: np.ndarray, tolerance: float) -> np.ndarray:
-    """For each row, whether the best class is the same; classes that tie within rounding may swap."""
-    chosen = np.take_along_axis(want, got.argmax(1)[:, None], 1)[:, 0]
-    return want.max(1) - chosen <= 2 * tolerance
+    remark = room.nothing_compared(job.outputs, expected, outputs)
+    sizes = tuple((want.shape[2], want.shape[3]) for want in batches if want is not None)
+    return Comparison(worst, agreement, len(expected[0][0]), sizes, source, remark)

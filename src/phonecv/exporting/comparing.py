@@ -1,45 +1,97 @@
-"""Whether a comparison could have found a wrong file: agreement about nothing is no agreement."""
+"""How far the outputs of a file are from PyTorch's, and whether comparing them could have found a wrong file at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from phonecv.detect.exporting_checks import OBJECTS
-
+#: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
+MAX_DIFF: dict[str, float | None] = {"float32": 1e-4, "fp16": 0.15, "int8": None, "int8-weights": None}
+#: Classes closer than this share of the largest output count as tied, whatever difference is allowed.
+TIE = 5e-3
 #: Outputs that move by less from picture to picture, as a share of max(1, largest output), count as constant: a file
 #: that answers every picture alike would pass.
 LEAST_VARIATION = 1e-4
+#: What helps where nothing could be compared.
+HINT = "give pictures like the app's with --images (images=)"
 
-_HINT = "give pictures like the app's with --images (images=)"
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One batch of outputs against PyTorch's.
+
+    Attributes:
+        difference: the largest, on the scale of what is allowed; NaN where a file gives no numbers.
+        same: of `count`, how many have PyTorch's best class.
+        count: rows of classes that were looked at; 0 where nothing is chosen.
+        unit: what has a row: "pictures", or parts of them.
+        tipping: share of the rows that may be of another class, however many are asked to stay.
+    """
+
+    difference: float
+    same: int = 0
+    count: int = 0
+    unit: str = "pictures"
+    tipping: float = 0.0
 
 
-def nothing_compared(
-    names: Sequence[str], wanted: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]
-) -> str:
-    """Why a comparison says nothing of a file; empty if it does.
+def compare_numbers(
+    names: Sequence[str],
+    wanted: Sequence[np.ndarray],
+    got: Sequence[np.ndarray],
+    *,
+    max_diff: float | None,
+    unit: str = "pictures",
+    tipping: float = 0.0,
+) -> Compared:
+    """Number by number, and by the best class where one of the outputs is called "logits".
+
+    Args:
+        names: of the outputs.
+        wanted: PyTorch's, with the batch in front; classes are the second axis of logits.
+        got: the file's, of the same shapes.
+        max_diff: that is allowed; classes that are so close may swap.
+        unit: see `Compared`.
+        tipping: likewise.
+    """
+    worst, same, count = 0.0, 0, 0
+    for name, want, have in zip(names, wanted, got, strict=True):
+        scale = max(1.0, float(np.abs(want).max(initial=0)))
+        difference = float(np.abs(have.astype(np.float64) - want).max(initial=0)) / scale
+        worst = difference if not difference <= worst else worst  # NaN stays
+        if name == "logits":
+            winners = same_winner(_rows(want), _rows(have), min(max_diff or 0.0, TIE) * scale)
+            same, count = int(winners.sum()), len(winners)
+    return Compared(worst, same, count, unit, tipping)
+
+
+def _rows(logits: np.ndarray) -> np.ndarray:
+    """One row of classes per picture, or per place of a map ``B classes h w``."""
+    return np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
+
+
+def same_winner(want: np.ndarray, got: np.ndarray, tolerance: float) -> np.ndarray:
+    """For each row, whether the best class is the same; classes that tie within rounding may swap."""
+    chosen = np.take_along_axis(want, got.argmax(1)[:, None], 1)[:, 0]
+    return want.max(1) - chosen <= 2 * tolerance
+
+
+def unvaried(names: Sequence[str], wanted: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]) -> str:
+    """Why comparing number by number says nothing of a file: its outputs do not vary; empty if they do.
 
     Args:
         names: of the outputs.
         wanted: PyTorch's, per batch.
-        got: the file's, likewise.
+        got: the file's, likewise; PyTorch's tell enough.
     """
-    pictures = len(wanted[0][0])
-    if set(names) >= OBJECTS:
-        place = list(names).index("count")
-        if not any(int(side[place].sum()) for batches in (wanted, got) for side in batches):
-            return f"no object was found in any of {pictures} pictures, by PyTorch or by the file; {_HINT}"
-        return ""
-    if tuple(names) == ("classes",):
-        if len(np.unique(np.concatenate([side[0].ravel() for batches in (wanted, got) for side in batches]))) == 1:
-            return f"all pixels of {pictures} pictures are of one class; {_HINT}"
-        return ""
+    del got
     still = [name for name, output in zip(names, wanted[0], strict=True) if _variation(output) < LEAST_VARIATION]
     if still:
         return (
-            f"{' and '.join(still)} of {pictures} pictures are all the same, as an untrained network's can be; export "
-            f"trained weights, or {_HINT}"
+            f"{' and '.join(still)} of {len(wanted[0][0])} pictures are all the same, as an untrained network's can be;"
+            f" export trained weights, or {HINT}"
         )
     return ""
 

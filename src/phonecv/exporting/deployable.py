@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from phonecv.models import VisionModel
+from phonecv.errors import UserError, did_you_mean
+from phonecv.exporting.room import exporting_of
+from phonecv.task import done_by
 
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
+#: How much of the work after the network is in the file. "raw" holds what accelerators and int8 are made for, and
+#: leaves to the app what the record describes; "final" holds all; what is between is the task's, see the room
+#: "exporting" of each.
+DECODINGS = ("raw", "boxes", "final")
 
 
 class Deployable(nn.Module):
@@ -49,7 +53,7 @@ def _per_channel(values: Sequence[float]) -> Tensor:
 
 
 def deployable(
-    network: VisionModel | DenseModel,
+    network: Any,
     *,
     bake: bool = False,
     decode: bool | str = False,
@@ -58,18 +62,29 @@ def deployable(
     """The module for a file, and a name for each of its outputs.
 
     Args:
-        network: on the CPU, in evaluation mode; classifier, dense backbone, detector or segmenter.
+        network: of any task, on the CPU, in evaluation mode.
         bake: take pixel values 0..255 rather than normalised ones.
-        decode: for detectors: boxes, scores and labels rather than the heads' raw outputs; for segmenters: the class
-            of every pixel rather than logits. See `phonecv.dense.exporting.DECODINGS`.
-        size: input height and width of detectors, None where they are free.
+        decode: of `DECODINGS`; True for "final", False for "raw".
+        size: input height and width, None where they are free.
+
+    Raises:
+        UserError: a decoding or size that this network does not have.
     """
     spec = network.preprocessing
-    normalisation = (spec.mean, spec.std) if bake else (None, None)
-    if isinstance(network, VisionModel):
-        names = ("logits",) if network.out_indices is None else tuple(f"stage{stage}" for stage in network.out_indices)
-        return Deployable(network, *normalisation).eval(), names
-    from phonecv.dense.exporting import dense_module
+    module, names = exporting_of(done_by(network)).as_module(network, decode=decoding_of(decode), size=size)
+    return Deployable(module, *((spec.mean, spec.std) if bake else (None, None))).eval(), names
 
-    module, names = dense_module(network, decode=decode, size=size)
-    return Deployable(module, *normalisation).eval(), names
+
+def decoding_of(decode: bool | str) -> str:
+    """The decoding as one of `DECODINGS`.
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(decode, bool):
+        return "final" if decode else "raw"
+    if decode not in DECODINGS:
+        raise UserError(
+            f"decoding {decode!r} is not one of {', '.join(DECODINGS)}{did_you_mean(str(decode), DECODINGS)}"
+        )
+    return decode

@@ -34,8 +34,8 @@ class Exporter:
         dynamic_batch: one file serves every batch size.
         dynamic_size: one file serves every height and width.
         precisions: of `PRECISIONS`, those that can be written.
-        refused: family ("emo", "emov2", "mobileone"), task, architecture, or task and decoding as in "detect, final" ->
-            why it cannot be written.
+        refused: family ("emo", "emov2", "mobileone"), architecture, or what a file needs beyond a backbone's operators
+            ("suppression", see `phonecv.exporting.room`) -> why it cannot be written.
         isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
         checked_by: what runs the file here, for people.
     """
@@ -161,7 +161,7 @@ _ALL = (
         refused=MappingProxyType(
             {
                 **_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
-                "detect, final": "ncnn has no operators that sort, gather and compare, which suppression needs; decode"
+                "suppression": "ncnn has no operators that sort, gather and compare, which suppression needs; decode"
                 " 'boxes' (--decode boxes) and suppress in the app, or write another format",
             }
         ),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from phonecv.data.pictures.opening import find_images, open_image
+from phonecv.data.pictures.reading import eval_transform, to_tensor
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
 
@@ -75,6 +77,15 @@ def _to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
 
 
+def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
+    """Pictures for a network with a `Preprocessing`, ``N 3 height width``: square ones are cut as at evaluation."""
+    spec = replace(network.preprocessing, size=height)
+    transform = eval_transform(spec)
+    if height == width:
+        return torch.stack([transform(image) for image in images])
+    return torch.stack([transform.normalise(to_tensor(image.resize((width, height)))[None])[0] for image in images])
+
+
 def probe_images(height: int, width: int) -> Tensor:
     """Three normalised inputs: noise, smooth colours, and a step, as different in statistics as pictures are."""
     generator = torch.Generator().manual_seed(0)
@@ -85,4 +96,4 @@ def probe_images(height: int, width: int) -> Tensor:
     return torch.cat([noise, smooth, step])
 
 
-__all__ = ["COUNT", "Pictures", "check_pictures", "probe_images"]
+__all__ = ["COUNT", "Pictures", "check_pictures", "cropped_batch", "probe_images"]

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.exporting.fields import parse_record
 from phonecv.exporting.formats import exporter_for, resolve
-from phonecv.models import VisionModel
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
-
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
 
 #: Bytes of a record; one with the values of a million outputs takes a tenth.
 _LONGEST = 256 << 20
@@ -26,52 +21,12 @@ def record_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def describe(
-    network: VisionModel | DenseModel,
-    height: int,
-    width: int,
-    *,
-    outputs: tuple[str, ...],
-    bake: bool,
-    decode: bool | str,
-) -> dict[str, Any]:
-    """The record that travels with the file; see docs/deploy.md for its fields."""
-    from phonecv.dense.exporting import decoding_of, decoding_record
-
-    common = {
-        "version": __version__,
-        "task": getattr(network, "task", "classify"),
-        "model": network.name,
-        "form": network.form,
-        "num_classes": network.num_classes,
-        "classes": list(network.class_names) if network.class_names else None,
-        "input_size": [height, width],
-        "input_range": "pixels 0..255" if bake else "normalised",
-        "outputs": list(outputs),
-        "decoded": decoding_of(decode) != "raw",
-    }
-    if isinstance(network, VisionModel):
-        spec = at_size(network.preprocessing, height, width).to_dict()
-        prepared = {"quantization": network.quantization} if network.quantization else {}
-        return {**common, "overrides": network.overrides, "preprocessing": spec, **prepared}
-    return {
-        **common,
-        "architecture": network.architecture,
-        "options": network.options,
-        "backbone": network.backbone_name,
-        "overrides": network.backbone_overrides,
-        "preprocessing": network.preprocessing.to_dict(),
-        "decoding": decoding_record(network, height, width, decode),
-        **({"quantization": state} if (state := getattr(network, "quantization", None)) else {}),
-    }
-
-
 def at_size(preprocessing: Preprocessing, height: int, width: int) -> Preprocessing:
     """The preprocessing that makes this input: a square one changes its size, others keep the model's."""
     return preprocessing if height != width else replace(preprocessing, size=height)
 
 
-def check_size(size: int | tuple[int, int] | None, network: VisionModel | DenseModel) -> tuple[int, int]:
+def check_size(size: int | tuple[int, int] | None, network: Any) -> tuple[int, int]:
     """Input height and width as two numbers.
 
     Raises:

@@ -6,32 +6,31 @@ import copy
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import nn
 
-from phonecv.dense.exporting import decoding_of, traceable
+from phonecv._version import __version__
 from phonecv.errors import UserError
-from phonecv.exporting.checks import MIN_AGREEMENT, Comparison, allowed, check_inputs, compare, expected_outputs
-from phonecv.exporting.deployable import deployable
-from phonecv.exporting.example import choose_example
+from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
+from phonecv.exporting.deployable import decoding_of, deployable
+from phonecv.exporting.example import Example
 from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
-from phonecv.exporting.record import check_size, describe, record_path
+from phonecv.exporting.record import check_size, record_path
+from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
 from phonecv.options import Count, checked
-from phonecv.preprocessing import DensePreprocessing
-
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
-    from phonecv.models import VisionModel
+from phonecv.task import done_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class ExportResult:
         operators: nodes of the graph.
         difference: largest absolute difference of the outputs from PyTorch's, divided by max(1, largest
             output); None if it was not checked, or nothing could be compared.
-        agreement: share of pictures, or of a segmenter's pixels, with PyTorch's best class; None where nothing is
+        agreement: share of pictures, or of their pixels, with PyTorch's best class; None where nothing is
             chosen or checked.
         checked_by: the runtime that ran it; empty if none did.
         remark: why nothing could be compared: no objects on either side, outputs that do not vary. Empty otherwise.
@@ -84,7 +83,7 @@ class ExportResult:
 
 @checked
 def export(
-    model: VisionModel | DenseModel | Path | str,
+    model: nn.Module | Path | str,
     destination: Path | str,
     *,
     format: str | None = None,
@@ -114,7 +113,7 @@ def export(
         precision: of `phonecv.exporting.formats.PRECISIONS`; "int8" needs `calibration`, see `phonecv.quantize`.
         bake: the file takes pixel values 0..255 and normalises them itself (Core ML: a picture).
         decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel; "boxes"
-            stops before suppression. See `phonecv.dense.exporting.DECODINGS`.
+            stops before suppression. See `phonecv.exporting.deployable.DECODINGS`.
         images: pictures to compare on: a folder, a pattern or files; None for embedded photographs.
         verify: run the file and compare; False only writes it.
         max_diff: largest difference allowed, see `ExportResult.difference`; None for the precision's own limit.
@@ -136,11 +135,7 @@ def export(
     if form not in ("deploy", "training"):
         raise UserError(f"form {form!r} is not one of deploy, training")
     _check_precision(exporter, precision)
-    min_agreement = MIN_AGREEMENT[precision] if min_agreement is None else min_agreement
-    if max_diff is not None and not 0 < max_diff < 1:
-        raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
-    if not 0 <= min_agreement <= 1:
-        raise UserError(f"min_agreement {min_agreement!r} is not a share between 0 and 1, such as 0.99")
+    Limits.check(max_diff, min_agreement)
     if dynamic_size and not exporter.dynamic_size:
         raise UserError(f"{exporter.title} files have one input size; formats without: {_dynamic()}")
     exporter.require()
@@ -149,7 +144,8 @@ def export(
 
     start = time.perf_counter()
     network = prepared(load_network(model, dense=True), form)
-    max_diff = allowed(precision, getattr(network, "task", "classify")) if max_diff is None else max_diff
+    task = done_by(network)
+    room, limits = exporting_of(task), Limits.of(task, precision, max_diff, min_agreement)
     _check_refused(exporter, network, decode)
     refuse_floating_point(network, precision)
     height, width = check_size(size, network)
@@ -159,10 +155,10 @@ def export(
             f" {height} x {width}; give a larger size (--size 64), or leave dynamic_size (--any-size) out"
         )
     pictures = check_pictures(images)
-    tensor = as_input(pictures, network, height, width, bake=bake)
+    tensor = as_input(pictures.images, network, height, width, bake=bake)
     example = tensor[:2]
     if dynamic_size:
-        network, example = traceable(network, example)
+        network, example = room.traceable(network, example)
     module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
     job = Job(
         module=module,
@@ -192,13 +188,12 @@ def export(
                 job,
                 expected,
                 done.outputs,
-                max_diff=max_diff,
-                min_agreement=min_agreement,
-                sizes=[(batch.shape[2], batch.shape[3]) for batch in batches],
+                limits=limits,
                 source=pictures.source,
                 file=path.name,
                 batches=batches,
             )
+        tested = dict(zip(names, expected[0], strict=True))
         told = None if comparison is None or comparison.remark else comparison
         record = {
             **job.record,
@@ -213,8 +208,8 @@ def export(
             "test": write_test(
                 folder / f"{path.stem}.test.png",
                 pictures,
-                dict(zip(names, expected[0], strict=True)),
-                network.class_names,
+                tested,
+                room.choose_example(pictures, tested, network.class_names),
             ),
         }
         main = done.written.path
@@ -259,24 +254,36 @@ def prepared(network: Any, form: str) -> Any:
 
 
 @torch.no_grad()  # in inference mode it would make tensors that no tracer takes
-def as_input(pictures: Pictures, network: Any, height: int, width: int, *, bake: bool) -> torch.Tensor:
-    """Pictures as the file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
-    from phonecv.data.pictures.reading import eval_transform, planes
-    from phonecv.dense.inputs import prepare
-    from phonecv.models import VisionModel
-
+def as_input(
+    images: Sequence[Image.Image], network: Any, height: int, width: int, *, bake: bool = False
+) -> torch.Tensor:
+    """RGB pictures as a file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
+    batch = exporting_of(done_by(network)).input_batch(network, images, height, width)
     spec = network.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
-    if isinstance(spec, DensePreprocessing):
-        ready = [prepare([planes(image)], spec, canvas=(height, width)) for image in pictures.images]
-        batch = torch.cat([one.batch for one in ready])
-    elif isinstance(network, VisionModel) and height == width:
-        transform = eval_transform(replace(spec, size=height))
-        batch = torch.stack([transform(image) for image in pictures.images])
-    else:
-        resized = [image.resize((width, height)) for image in pictures.images]
-        batch = torch.stack([(planes(image).float() / 255 - mean) / std for image in resized])
     return ((batch * std + mean) * 255).clamp(0, 255) if bake else batch
+
+
+def describe(
+    network: Any, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: bool | str
+) -> dict[str, Any]:
+    """The record that travels with the file; see docs/deploy.md for its fields."""
+    task, kind = done_by(network), decoding_of(decode)
+    state = getattr(network, "quantization", None)
+    return {
+        "version": __version__,
+        "task": task.name,
+        "model": network.name,
+        "form": network.form,
+        "num_classes": network.num_classes,
+        "classes": list(network.class_names) if network.class_names else None,
+        "input_size": [height, width],
+        "input_range": "pixels 0..255" if bake else "normalised",
+        "outputs": list(outputs),
+        "decoded": kind != "raw",
+        **exporting_of(task).record_fields(network, height, width, kind),
+        **({"quantization": state} if state else {}),
+    }
 
 
 def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[np.ndarray], path: Path) -> Performed:
@@ -309,10 +316,9 @@ def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
 
 
 def write_test(
-    picture: Path, pictures: Pictures, expected: Mapping[str, np.ndarray], classes: Sequence[str] | None
+    picture: Path, pictures: Pictures, expected: Mapping[str, np.ndarray], example: Example
 ) -> dict[str, Any]:
     """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures."""
-    example = choose_example(pictures, expected, classes)
     pictures.images[example.number].save(picture)
     outputs = {}
     for name, batch in expected.items():
@@ -345,8 +351,8 @@ def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None
 
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
-    task = getattr(network, "task", "classify")
-    for key in (family, task, getattr(network, "architecture", ""), f"{task}, {decoding_of(decode)}"):
+    needs = exporting_of(done_by(network)).needs(network, decoding_of(decode))
+    for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
 

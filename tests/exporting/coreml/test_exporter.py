@@ -16,7 +16,7 @@ import phonecv
 from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.checks import same_winner
+from phonecv.exporting.comparing import same_winner
 from phonecv.exporting.coreml import exporter as coreml
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.package import open_package
@@ -130,12 +130,12 @@ def test_weights_of_eight_bits(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "segformer"))
 def test_segmenters(tmp_path: Path, architecture: str) -> None:
-    from phonecv.dense.exporting import dense_module
+    from phonecv.segment.exporting import as_module
 
     torch.manual_seed(0)
     model: Any = phonecv.create_segmenter(architecture, "mobileone_s0", num_classes=5, **TINY["mobileone_s0"])
     settle(model.backbone, size=64)
-    network, names = dense_module(fuse(model.eval()), decode="raw")
+    network, names = as_module(fuse(model.eval()), decode="raw", size=None)
     module = Deployable(network).eval()
     images = torch.nn.functional.interpolate(pictures(2), size=(72, 100))  # what no stride divides
     difference, (logits,) = compared(module, write(tmp_path, module, names, images), images)

@@ -1,0 +1,106 @@
+"""What the export asks of a task: the module ``exporting`` of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+from phonecv.exporting.comparing import Compared
+from phonecv.exporting.example import Example
+from phonecv.exporting.pictures import Pictures
+from phonecv.task import Task
+
+
+class ExportingRoom(Protocol):
+    """The hooks. Networks are on the CPU and in evaluation mode; they stay as they are unless a hook says otherwise.
+
+    Attributes:
+        MAX_DIFF: by precision, the largest difference allowed where a person says nothing; None leaves it to the share
+            of best classes. See `phonecv.exporting.comparing.MAX_DIFF`.
+    """
+
+    MAX_DIFF: Mapping[str, float | None]
+
+    def as_module(
+        self, network: Any, *, decode: str, size: tuple[int, int] | None
+    ) -> tuple[nn.Module, tuple[str, ...]]:
+        """A module that takes a normalised batch ``B 3 H W`` and gives a tensor or a tuple of them, and their names.
+
+        Args:
+            network: of this task.
+            decode: of `phonecv.exporting.deployable.DECODINGS`.
+            size: input height and width; None where they are free.
+
+        Raises:
+            UserError: a decoding or size that this network does not have.
+        """
+        ...
+
+    def needs(self, network: Any, decode: str) -> tuple[str, ...]:
+        """What a file has to hold beyond a backbone's operators, by the names that `Exporter.refused` knows."""
+        ...
+
+    def traceable(self, network: Any, batch: Tensor) -> tuple[Any, Tensor]:
+        """The network, perhaps changed in place, and pictures ``B 3 H W`` to trace it with when sizes are free."""
+        ...
+
+    def record_fields(self, network: Any, height: int, width: int, decode: str) -> dict[str, Any]:
+        """What a reader of the file has to know besides what all records have, as JSON values."""
+        ...
+
+    def input_batch(self, network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
+        """RGB pictures as the network takes them, ``N 3 height width``."""
+        ...
+
+    def compare(
+        self,
+        module: nn.Module,
+        names: Sequence[str],
+        wanted: Sequence[np.ndarray],
+        got: Sequence[np.ndarray],
+        *,
+        batch: np.ndarray | None,
+        max_diff: float | None,
+    ) -> Compared:
+        """One batch of a file's outputs against PyTorch's.
+
+        Args:
+            module: what was written, a `phonecv.exporting.deployable.Deployable`.
+            names: of the outputs.
+            wanted: PyTorch's.
+            got: the file's, of the same shapes.
+            batch: what both were given, where it is known.
+            max_diff: that is allowed; None for any.
+        """
+        ...
+
+    def nothing_compared(
+        self, names: Sequence[str], wanted: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]
+    ) -> str:
+        """Why comparing these outputs, per batch, says nothing of the file; empty if it does."""
+        ...
+
+    def choose_example(
+        self, pictures: Pictures, outputs: Mapping[str, np.ndarray], classes: Sequence[str] | None
+    ) -> Example:
+        """The picture that travels with the file for the app's own test.
+
+        Args:
+            pictures: candidates.
+            outputs: PyTorch's by name, for some of them from the first on.
+            classes: the network's own names, or None.
+        """
+        ...
+
+    def timed(self, network: Any) -> tuple[nn.Module, str]:
+        """What a benchmark times, ``B 3 H W`` in and tensors out, and in words what of the network that leaves out."""
+        ...
+
+
+def exporting_of(task: Task) -> ExportingRoom:
+    """The hooks of a task."""
+    return cast(ExportingRoom, task.room("exporting"))

@@ -1,0 +1,116 @@
+"""Segmenters as they go into a file.
+
+| decoding | outputs |
+|---|---|
+| raw | `logits` B C h w, at the head's own size |
+| final | `classes` B H W, at the input's size |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phonecv.dense import exporting as dense
+from phonecv.dense.model import RawOutputs
+from phonecv.errors import UserError
+from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
+from phonecv.exporting.example import first_example
+from phonecv.segment.base import Segmenter
+from phonecv.segment.parts import at_least_float32, resize
+
+MAX_DIFF = dense.MAX_DIFF
+#: Pixels that may be of another class however many are asked to stay: some are at the border of two classes.
+MAX_DIFF_PIXELS = 1e-4
+
+input_batch = dense.input_batch
+choose_example = first_example
+
+
+def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """Logits or classes.
+
+    Raises:
+        UserError: boxes are asked for.
+    """
+    del size
+    if decode == "boxes":
+        raise UserError(f"{network.name} labels pixels, it has no boxes; decode 'raw' or 'final'")
+    return (PixelLogits(network), ("logits",)) if decode == "raw" else (PixelClasses(network), ("classes",))
+
+
+def needs(network: Segmenter, decode: str) -> tuple[str, ...]:
+    """Nothing but a backbone's operators."""
+    del network, decode
+    return ()
+
+
+def traceable(network: Segmenter, batch: Tensor) -> tuple[Segmenter, Tensor]:
+    """Both as they are."""
+    return network, batch
+
+
+def record_fields(network: Segmenter, height: int, width: int, decode: str) -> dict[str, Any]:
+    """With the windows that large pictures are cut into."""
+    del height, width
+    windows = network.windows
+    sides = None if windows is None else [windows.crop, windows.stride]
+    return dense.record_fields(network, {"kind": decode, "windows": sides})
+
+
+def compare(
+    module: nn.Module,
+    names: Sequence[str],
+    wanted: Sequence[np.ndarray],
+    got: Sequence[np.ndarray],
+    *,
+    batch: np.ndarray | None,
+    max_diff: float | None,
+) -> Compared:
+    """Maps of classes by the share of pixels that are of another class, logits number by number."""
+    del module, batch
+    if tuple(names) == ("classes",):
+        return Compared(float(np.mean(wanted[0] != got[0])))
+    return compare_numbers(names, wanted, got, max_diff=max_diff, unit="pixels", tipping=MAX_DIFF_PIXELS)
+
+
+def nothing_compared(
+    names: Sequence[str], wanted: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]
+) -> str:
+    """Where all pixels are of one class, or logits do not vary."""
+    if tuple(names) != ("classes",):
+        return unvaried(names, wanted, got)
+    if len(np.unique(np.concatenate([side[0].ravel() for batches in (wanted, got) for side in batches]))) == 1:
+        return f"all pixels of {len(wanted[0][0])} pictures are of one class; {HINT}"
+    return ""
+
+
+def timed(network: Segmenter) -> tuple[nn.Module, str]:
+    """From normalised pictures to the heads' raw outputs."""
+    return RawOutputs(network), "backbone and heads are timed, not the resizing of their logits"
+
+
+class PixelLogits(nn.Module):
+    """A segmenter's logits at the size its head works at; whoever reads them makes them larger."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W`` -> ``B classes h w``."""
+        return (self.network.network(batch, auxiliary=False)[0],)
+
+
+class PixelClasses(PixelLogits):
+    """A segmenter's class of every pixel of its input."""
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W`` -> ``B H W``, int32."""
+        (logits,) = super().forward(batch)
+        whole = resize(at_least_float32(logits), (batch.shape[2], batch.shape[3]))
+        return (whole.argmax(1).to(torch.int32),)
