@@ -58,8 +58,8 @@ def create_model(
 @overload
 def load_network(model: VisionModel | Path | str, *, dense: Literal[False] = ..., **loading: Any) -> VisionModel: ...
 @overload
-def load_network(model: VisionModel | DenseModel | Path | str, *, dense: bool, **loading: Any) -> Any: ...
-def load_network(model: VisionModel | DenseModel | Path | str, *, dense: bool = False, **loading: Any) -> Any:
+def load_network(model: nn.Module | Path | str, *, dense: bool, **loading: Any) -> Any: ...
+def load_network(model: nn.Module | Path | str, *, dense: bool = False, **loading: Any) -> Any:
     """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
 
     Args:
