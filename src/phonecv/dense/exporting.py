@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phonecv.data.pictures.reading import to_tensor
+from phonecv.data.pictures.reading import planes
 from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
 from phonecv.exporting.comparing import MAX_DIFF as USUAL_MAX_DIFF
@@ -42,6 +42,6 @@ def record_fields(network: DenseModel, decoding: dict[str, Any]) -> dict[str, An
 
 def input_batch(network: DenseModel, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
     """RGB pictures, ``N 3 height width``: stretched, or made to fit where the preprocessing keeps their aspect."""
-    pictures = (to_tensor(image).contiguous() for image in images)
+    pictures = (planes(image) for image in images)
     spec, canvas = network.preprocessing, (height, width)
     return torch.cat([prepare([picture], spec, canvas=canvas).batch for picture in pictures])

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from phonecv.data.pictures.opening import find_images, open_image
-from phonecv.data.pictures.reading import eval_transform, to_tensor
+from phonecv.data.pictures.reading import eval_transform, planes
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
 
@@ -83,7 +83,7 @@ def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, widt
     transform = eval_transform(spec)
     if height == width:
         return torch.stack([transform(image) for image in images])
-    return torch.stack([transform.normalise(to_tensor(image.resize((width, height)))[None])[0] for image in images])
+    return torch.stack([transform.normalise(planes(image.resize((width, height)))[None])[0] for image in images])
 
 
 def probe_images(height: int, width: int) -> Tensor:
