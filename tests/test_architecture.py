@@ -103,7 +103,6 @@ REMAINING = {
     "cli/predict.py",
     "cli/tables.py",
     "cli/train.py",
-    "create.py",
     "data/audit.py",
     "data/coco/sizes.py",
     "data/coco/suspicions.py",
@@ -134,9 +133,6 @@ REMAINING = {
     "training/start.py",
     "training/task.py",
     "training/trial.py",
-    "weights/checkpoint.py",
-    "weights/dense.py",
-    "weights/record.py",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import Any, get_args, overload
 
 from torch import nn
 
@@ -12,10 +12,9 @@ from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form
 from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
+from phonecv.models.headed import HeadedModel, Network
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights import load_checkpoint, load_public_or_file
-
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
 
 
 def create_model(
@@ -56,29 +55,33 @@ def create_model(
 
 
 @overload
-def load_network(model: VisionModel | Path | str, *, dense: Literal[False] = ..., **loading: Any) -> VisionModel: ...
+def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel: ...
 @overload
-def load_network(model: nn.Module | Path | str, *, dense: bool, **loading: Any) -> Any: ...
-def load_network(model: nn.Module | Path | str, *, dense: bool = False, **loading: Any) -> Any:
+def load_network(model: nn.Module | Path | str, *, task: str | None, **loading: Any) -> Any: ...
+def load_network(model: nn.Module | Path | str, *, task: str | None = DEFAULT_TASK, **loading: Any) -> Any:
     """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
 
     Args:
         model: what names it.
-        dense: whether it may be a detector or segmenter.
+        task: that it has to be for; None for any.
         **loading: arguments of `load_checkpoint`; `name` for its first.
 
     Raises:
-        UserError: there is no such file or name, or it is a detector or segmenter and that is of no use here.
+        UserError: there is no such file or name, or it is for another task.
     """
+    if task not in (None, DEFAULT_TASK) and isinstance(model, Path | str) and not Path(model).exists():
+        raise UserError(f"{str(model)!r}: no such file; give the path of a {TASKS[task].title}'s checkpoint")
     network = model if isinstance(model, nn.Module) else _load_named(model, **loading)
-    if not dense and not isinstance(network, VisionModel):
-        kinds = {"detect": "a detector", "segment": "a segmenter"}
-        what = kinds.get(getattr(network, "task", ""), f"a {type(network).__name__}")
-        raise UserError(f"{getattr(network, 'name', 'the network')} is {what}; this needs a classifier of ours")
+    if task is not None and not (isinstance(network, VisionModel | HeadedModel) and network.task == task):
+        name = getattr(network, "name", "") or "the network"
+        known = isinstance(network, VisionModel | HeadedModel)
+        kind = TASKS[network.task].noun if known else f"a {type(network).__name__}"
+        wanted = f"; this needs {TASKS[task].noun} of ours" if task == DEFAULT_TASK else f", not {TASKS[task].noun}"
+        raise UserError(f"{name} is {kind}{wanted}")
     return network
 
 
-def _load_named(model: Path | str, **loading: Any) -> VisionModel | DenseModel:
+def _load_named(model: Path | str, **loading: Any) -> Network:
     path = Path(model)
     if path.exists():
         return load_checkpoint(loading.pop("name", None), path, **loading)

@@ -6,15 +6,16 @@ To add a task: one folder with the rooms of `ROOMS` that it needs, and one row i
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
 from phonecv.errors import UserError, nearest
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
 #: where it is used: `phonecv.training.setup` for "training", and so on.
@@ -39,11 +40,13 @@ class Task:
         name: as it stands in the records of files, in recipes and on the command line.
         noun: what a model of it is called, with its article.
         package: import path of its folder.
+        preprocessing: how pictures are brought to its networks.
     """
 
     name: str
     noun: str
     package: str
+    preprocessing: type[Preprocessing] | type[DensePreprocessing] = Preprocessing
 
     @property
     def title(self) -> str:
@@ -62,18 +65,17 @@ class Task:
         return import_module(f"{self.package}.{name}")
 
 
-#: Every task by name. The first is what a model does that says nothing of itself.
+#: What a model does that says nothing of itself. Its networks are those of the catalog, all others have heads on one.
+DEFAULT_TASK = "classify"
+
 TASKS = {
     task.name: task
     for task in (
-        Task("classify", "a classifier", "phonecv.classify"),
-        Task("detect", "a detector", "phonecv.detect"),
-        Task("segment", "a segmenter", "phonecv.segment"),
+        Task(DEFAULT_TASK, "a classifier", "phonecv.classify"),
+        Task("detect", "a detector", "phonecv.detect", DensePreprocessing),
+        Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
     )
 }
-
-#: What a model does that says nothing of itself.
-DEFAULT = next(iter(TASKS))
 
 _NOUNS = {task.name: task.noun for task in TASKS.values()} | {"results": "a file of COCO results"}
 
@@ -93,52 +95,9 @@ FUNCTIONS: dict[str, dict[str, str]] = {
 }
 
 
-def task_of(model: Any) -> str:
-    """The task of a network, of a runner, or of whatever a path or name stands for.
-
-    Only files of ours, checkpoints and exported ones, can hold detectors and segmenters, and they say so in their
-    record; everything else classifies. A file that cannot be read counts as a classifier too: loading it will say what
-    is wrong.
-    """
-    if not isinstance(model, Path | str):
-        return getattr(model, "task", "classify")
-    path = Path(model)
-    if not path.exists():
-        return "classify"
-    if path.suffix != ".safetensors":
-        return _exported_task(path)
-    from safetensors import SafetensorError, safe_open
-
-    from phonecv.weights.record import KEY
-
-    try:
-        with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get(KEY, "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
-        return "classify"
-    return _task_in(record)
-
-
-def _exported_task(path: Path) -> str:
-    from phonecv.exporting import exporter_for
-    from phonecv.exporting.record import find_record
-
-    if exporter_for(path) is None:
-        return "classify"
-    try:
-        return _task_in(find_record(path))
-    except UserError:
-        return "classify"
-
-
-def _task_in(record: object) -> str:
-    task = record.get("task", "classify") if isinstance(record, dict) else "classify"
-    return task if task in TASKS else "classify"
-
-
 def done_by(model: object) -> Task:
     """What a network or a runner does."""
-    return TASKS[getattr(model, "task", DEFAULT)]
+    return TASKS[getattr(model, "task", DEFAULT_TASK)]
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -158,12 +117,10 @@ def function_of(verb: str, task: str, model: Any, options: Mapping[str, Any]) ->
     Raises:
         UserError: naming the option and whose it is.
     """
-    from phonecv.exporting.formats import resolve
-
-    own = resolve(FUNCTIONS[verb][task])
+    own = resolve_name(FUNCTIONS[verb][task])
     unknown = options.keys() - inspect.signature(own).parameters.keys()
     if unknown:
-        known = {other: inspect.signature(resolve(path)).parameters for other, path in FUNCTIONS[verb].items()}
+        known = {other: inspect.signature(resolve_name(path)).parameters for other, path in FUNCTIONS[verb].items()}
         for name in unknown:
             near = nearest(name, {option: None for options in known.values() for option in options})
             owners = [other for other, options in known.items() if near in options]

@@ -20,11 +20,11 @@ from phonecv.bundles.expected import write_expected
 from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.data.pictures.reading import planes
 from phonecv.detect.bundling import preparation, reading
-from phonecv.detect.runner import open_detector
+from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.opening import open_session
-from phonecv.segment.runner import open_segmenter
+from phonecv.segment.opening import open_segmenter
 
 
 def photographs(folder: Path) -> Path:

@@ -23,11 +23,11 @@ from phonecv.bundles.readers import write_readers
 from phonecv.data.pictures.reading import planes
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
+from phonecv.detect.opening import open_detector
 from phonecv.detect.predict import find
-from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
-from phonecv.segment.runner import open_segmenter
+from phonecv.segment.opening import open_segmenter
 
 #: Width and height: of the files' shape, high, smaller than the input, and long.
 SIZES = ((192, 128), (75, 131), (40, 33), (300, 40))

@@ -17,7 +17,7 @@ from torchvision import datasets, transforms
 import phonecv
 from conftest import TINY
 from phonecv.classify.evaluate import evaluate, write_evaluation
-from phonecv.classify.runner import Runner, open_runner
+from phonecv.classify.opening import Runner, open_runner
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
 from phonecv.models import VisionModel

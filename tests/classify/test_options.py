@@ -14,13 +14,13 @@ from torch import Tensor
 
 import phonecv
 from conftest import TINY
+from phonecv.classify.opening import Runner, open_runner
 from phonecv.classify.predict import predict_all, predict_classifier
-from phonecv.classify.runner import Runner, open_runner
-from phonecv.detect.runner import DetectRunner
+from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.options import Count, Positive, check_options, checked
-from phonecv.segment.runner import SegmentRunner
+from phonecv.segment.opening import SegmentRunner
 from phonecv.weights import save_checkpoint
 
 

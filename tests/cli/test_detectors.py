@@ -13,7 +13,7 @@ import phonecv
 from cli.conftest import Run
 from conftest import TINY
 from detect.scenes import CLASSES, write_scenes
-from phonecv.task import task_of
+from phonecv.opening import task_of
 from settle import settle
 
 

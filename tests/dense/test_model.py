@@ -7,8 +7,8 @@ import torch
 import phonecv
 from conftest import TINY
 from detect.detectors import settled, small
-from phonecv.dense import RawOutputs
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference
+from phonecv.models.headed import RawOutputs
 
 
 def test_raw_outputs_are_those_of_the_network_in_a_row() -> None:

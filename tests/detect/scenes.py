@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from phonecv.detect.detections import Detections, encode_masks
-from phonecv.detect.runner import DetectRunner
+from phonecv.detect.opening import DetectRunner
 
 CLASSES = ("ball", "box", "cat")
 CATEGORY_IDS = (7, 3, 12)  # with gaps and not in order

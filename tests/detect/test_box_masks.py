@@ -13,7 +13,7 @@ from detect import test_mask_rcnn as mask_rcnn
 from detect.test_mask_rcnn_masks import random_boxes
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.detections import Detections, decode_masks, encode_masks
-from phonecv.detect.runner import open_detector
+from phonecv.detect.opening import open_detector
 
 
 def squares(count: int, seed: int = 0) -> Tensor:

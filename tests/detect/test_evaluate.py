@@ -21,7 +21,7 @@ from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.evaluate import DetectMeter, evaluate_detector, evaluate_results, match_outputs
-from phonecv.detect.runner import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.training.world import World
 

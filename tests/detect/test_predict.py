@@ -22,8 +22,8 @@ from detect.scenes import CLASSES, COLOURS, colour_runner
 from phonecv.classify.predict import predict_all
 from phonecv.detect import video
 from phonecv.detect.detections import decode_masks
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.predict import predict_detector, write_detections
-from phonecv.detect.runner import DetectRunner
 from phonecv.detect.sources import detect_all
 from phonecv.detect.video import is_video, predict_video
 from phonecv.errors import UserError

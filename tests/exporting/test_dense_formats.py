@@ -11,7 +11,7 @@ from detect.detectors import pictures
 from exporting.dense_files import busy, found_by
 from phonecv.dense.exporting import MAX_DIFF_FP16
 from phonecv.detect.exporting_checks import compare_objects
-from phonecv.detect.runner import open_detector
+from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.checks import Limits

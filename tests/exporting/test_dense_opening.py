@@ -22,14 +22,14 @@ from exporting.dense_files import busy, busy_masks, pretend
 from phonecv.cli import main
 from phonecv.detect.base import Detector
 from phonecv.detect.box_masks import BoxMasks
-from phonecv.detect.runner import open_detector
+from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.record import record_path
 from phonecv.inspection import describe
+from phonecv.opening import task_of
 from phonecv.segment.architectures import list_segmenters
-from phonecv.segment.runner import open_segmenter
-from phonecv.task import task_of
+from phonecv.segment.opening import open_segmenter
 from segment.tiny import tiny
 
 #: Odd sizes, wide and high.

@@ -25,8 +25,8 @@ from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.detections import encode_masks
 from phonecv.detect.exporting_rcnn import _pool
 from phonecv.detect.mask_rcnn import MaskRCNN
+from phonecv.detect.opening import open_detector
 from phonecv.detect.roi import pool, with_picture
-from phonecv.detect.runner import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.onnx import exporter as onnx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import mostly_long
-from phonecv.exporting.formats import EXPORTERS, resolve
+from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import captured
 from phonecv.exporting.record import find_record
@@ -55,7 +56,7 @@ def test_no_two_share_a_weight(tmp_path: Path, job: Job, format: str) -> None:
     exporter = EXPORTERS[format]
     if exporter.missing():
         pytest.skip(f"{format} is not installed")
-    write, open_session = (resolve(path) for path in (exporter.function, exporter.session))
+    write, open_session = (resolve_name(path) for path in (exporter.function, exporter.session))
     with captured():  # the toolkits warn and print
         made = write(job, tmp_path)
         (got,) = open_session(made.path, threads=1)(job.example.numpy())

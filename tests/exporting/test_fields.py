@@ -21,7 +21,7 @@ from phonecv.bundles.build import bundle
 from phonecv.errors import UserError
 from phonecv.exporting.fields import checked_fields, parse_record
 from phonecv.inspection import describe
-from phonecv.task import task_of
+from phonecv.opening import task_of
 
 #: What people, programs and attackers leave in the place of a value.
 JUNK: tuple[Any, ...] = (

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import phonecv
 from exporting.fake_formats import fake
 from exporting.small import tiny
 from phonecv.errors import UserError
-from phonecv.exporting import EXPORTERS, export, resolve
+from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting import run as flow
 from phonecv.exporting.checks import other_sizes
 from phonecv.exporting.comparing import same_winner
@@ -368,8 +369,8 @@ def test_the_table_points_at_functions() -> None:
         assert record.format == key
         assert set(record.precisions) <= set(PRECISIONS)
         if not record.missing():
-            assert callable(resolve(record.function))
-            assert callable(resolve(record.session))
+            assert callable(resolve_name(record.function))
+            assert callable(resolve_name(record.session))
     assert len({record.suffix for record in EXPORTERS.values()}) == len(EXPORTERS)
     parts = [part for record in EXPORTERS.values() for part in record.parts]
     assert len(set(parts)) == len(parts), "two formats in one folder would overwrite each other's files"

@@ -17,22 +17,22 @@ from cli.conftest import Outcome
 from detect.scenes import CLASSES
 from exporting.dense_files import busy
 from phonecv.cli import main
-from phonecv.dense import RawOutputs
 from phonecv.dense.quantizing import INT8_HEADS, DenseWorkshop, batch_at, canvas_tensor, usable
 from phonecv.dense.quantizing_data import all_pictures, split_pictures
 from phonecv.dense.quantizing_labels import has_labels
 from phonecv.dense.quantizing_scoring import score_objects, score_pixels
 from phonecv.detect.boxes import pairwise_iou
 from phonecv.detect.detections import Detections
-from phonecv.detect.runner import open_detector
+from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.run import prepared
+from phonecv.models.headed import RawOutputs
 from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
 from phonecv.quantization.methods import BIAS, RANGES_PERCENTILE, Method
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges
 from phonecv.quantization.state import state_of
-from phonecv.segment.runner import open_segmenter
+from phonecv.segment.opening import open_segmenter
 from segment.tiny import tiny
 
 

@@ -17,10 +17,10 @@ from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
 from phonecv.segment.evaluate import choose_reading, evaluate_segmenter
+from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import overlay, save_label_map
 from phonecv.segment.report import BARS, write_evaluation
 from phonecv.segment.result import SegmentResult
-from phonecv.segment.runner import open_segmenter
 from segment.scenes import LEVELS, ByColour, write_scenes
 from segment.tiny import tiny
 

@@ -175,7 +175,7 @@ def test_heads_are_trained_on_a_fused_backbone(architecture: str, scenes: Path, 
 
 
 def _raw(net: torch.nn.Module) -> torch.nn.Module:
-    from phonecv.dense import RawOutputs
+    from phonecv.models.headed import RawOutputs
 
     return RawOutputs(net)  # type: ignore[arg-type]
 

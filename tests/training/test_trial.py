@@ -9,7 +9,7 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.runner import torch_runner
+from phonecv.classify.opening import torch_runner
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
 from phonecv.training import train

@@ -79,7 +79,7 @@ def test_a_file_gives_the_same_network_back(kind: str, family: str, form: str, t
     if form == "deploy":
         model = fuse(model)
     path = save_checkpoint(model, tmp_path / "model.safetensors", training={"epoch": 3})
-    for loaded in (load_checkpoint(None, path), load_network(path, dense=True)):
+    for loaded in (load_checkpoint(None, path), load_network(path, task=None)):
         assert type(loaded) is type(model)
         assert not loaded.training
         for name in ("architecture", "backbone_name", "num_classes", "class_names", "preprocessing", "form", "options"):

@@ -48,7 +48,7 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
         notes.append(f"{source}: fresh weights (they do not change the time)")
     else:
         _check_exists(source, path)
-        network = load_network(source, dense=True).eval()
+        network = load_network(source, task=None).eval()
     network = network.cpu().float()
     if form == "deploy" and network.form == "training":
         network = fuse(network)

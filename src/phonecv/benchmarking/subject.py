@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from phonecv.benchmarking.count import count_cost
-from phonecv.dense import DenseModel, RawOutputs
 from phonecv.errors import UserError
 from phonecv.exporting import check_size
 from phonecv.models import VisionModel
+from phonecv.models.headed import HeadedModel, RawOutputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def network_subject(
     """
     if isinstance(network, VisionModel):
         height_width = check_size(size, network)
-    elif isinstance(network, DenseModel):
+    elif isinstance(network, HeadedModel):
         height_width = check_size(size, network)
         notes = (*notes, f"{name}: {_what_is_timed(network)}")
         network = RawOutputs(network)
@@ -69,7 +69,7 @@ def network_subject(
     return Subject(name=name, form=form, size=height_width, network=network.eval(), macs=macs, notes=notes)
 
 
-def _what_is_timed(network: DenseModel) -> str:
+def _what_is_timed(network: HeadedModel) -> str:
     if network.task == "segment":
         return "backbone and heads are timed, not the resizing of their logits"
     if getattr(network, "masks", False):

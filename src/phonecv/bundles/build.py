@@ -29,8 +29,7 @@ from phonecv.options import check_options
 from phonecv.task import TASKS
 
 if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
-    from phonecv.models import VisionModel
+    from phonecv.models.headed import Network
 
 #: What a bundle says of weights whose licence nobody named.
 UNKNOWN_LICENCE = "not stated; say it with --licence before you pass the bundle on"
@@ -58,7 +57,7 @@ class BundleResult:
 
 
 def bundle(
-    model: VisionModel | DenseModel | Path | str,
+    model: Network | Path | str,
     destination: Path | str,
     *,
     formats: Sequence[str] = ("onnx",),
@@ -107,7 +106,7 @@ def bundle(
         raise UserError(f"a bundle needs at least one model file: formats (known: {', '.join(EXPORTERS)}) or files")
     from phonecv.create import load_network
 
-    network = load_network(model, dense=True)
+    network = load_network(model, task=None)
     for file in taken:
         _check_same(file, network)
     stem = name or (Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phonecv.classify.metrics import Accuracy, label_rank
-from phonecv.classify.runner import Runner, open_runner
+from phonecv.classify.opening import Runner, open_runner
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.loading.loader import ClassificationDataset, eval_batches, eval_workers, make_loader
@@ -24,15 +24,16 @@ from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.models import VisionModel
+from phonecv.opening import task_of
 from phonecv.options import Count, Workers, checked
 from phonecv.tables import write_csv
-from phonecv.task import function_of, given, task_of
+from phonecv.task import function_of, given
 from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
-    from phonecv.detect.runner import DetectRunner
-    from phonecv.segment.runner import SegmentRunner
+    from phonecv.detect.opening import DetectRunner
+    from phonecv.segment.opening import SegmentRunner
 
 #: Pictures in the grid of the worst.
 WORST = 24

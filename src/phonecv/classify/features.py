@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.classify.runner import cpu_part
+from phonecv.classify.opening import cpu_part
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
 from phonecv.models import VisionModel
 from phonecv.training.config import TrainConfig

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from phonecv.classify.evaluate import at_depth, run_images
-from phonecv.classify.runner import Runner, open_runner
+from phonecv.classify.opening import Runner, open_runner
 from phonecv.data.folders.listing import Listing, Sample
 from phonecv.data.pictures.bit_depth import tell_depth
 from phonecv.data.pictures.opening import find_images, printable, reason_of, reopen
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.models import VisionModel
+from phonecv.opening import task_of
 from phonecv.options import Count, Workers, checked
 from phonecv.tables import write_csv
-from phonecv.task import belongs_elsewhere, function_of, given, task_of
+from phonecv.task import belongs_elsewhere, function_of, given
 from phonecv.text import printable_name
 
 if TYPE_CHECKING:
     from phonecv.dense import DenseModel
-    from phonecv.detect.runner import DetectRunner
-    from phonecv.segment.runner import SegmentRunner
+    from phonecv.detect.opening import DetectRunner
+    from phonecv.segment.opening import SegmentRunner
 
 #: Pictures in the grid; the tables hold all of them.
 GRID = 36

@@ -71,7 +71,7 @@ def bundle(
 
     chosen = loading(source, model, ema)
     result = run(
-        load(source, model, ema, dense=True) if chosen else source,
+        load(source, model, ema) if chosen else source,
         target,
         formats=listed(to),
         precision=precision,

@@ -35,7 +35,7 @@ def convert(
         to: Layout to write.
     """
     path = destination(target, force=force, source=source, suffix=".safetensors" if to == "phonecv" else "")
-    network = load(source, model, ema, dense=True)
+    network = load(source, model, ema)
     from phonecv.weights import save_checkpoint
 
     written = save_checkpoint(network, path, layout=to, **origin(source))

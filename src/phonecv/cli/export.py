@@ -99,7 +99,7 @@ def export(
     for exporter in exporters:
         exporter.require()
     chosen = loading(source, model, ema)
-    network = load(source, model, ema, dense=True) if chosen or len(exporters) > 1 else source
+    network = load(source, model, ema) if chosen or len(exporters) > 1 else source
     results, failures = [], []
     for exporter, file in zip(exporters, paths, strict=True):
         try:

@@ -26,14 +26,14 @@ def fuse(
         json: Print JSON.
     """
     path = destination(target, force=force, source=source, suffix=".safetensors")
-    network = load(source, model, ema, dense=True)
+    network = load(source, model, ema)
     import torch
 
     from phonecv.benchmarking import count_cost, count_parameters
-    from phonecv.dense import RawOutputs
     from phonecv.models import VisionModel
     from phonecv.models.fusing import FORM_TOLERANCE, form_difference
     from phonecv.models.fusing import fuse as run
+    from phonecv.models.headed import RawOutputs
     from phonecv.weights import save_checkpoint
 
     fused = run(network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -11,8 +11,7 @@ from phonecv.errors import UserError
 from phonecv.files import check_writable
 
 if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
-    from phonecv.models import VisionModel
+    from phonecv.models.headed import Network
 
 _NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
 Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}")]
@@ -97,23 +96,18 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
     return chosen
 
 
-@overload
-def load(source: str, model: str | None, ema: bool | None) -> VisionModel: ...
-@overload
-def load(source: str, model: str | None, ema: bool | None, *, dense: bool) -> VisionModel | DenseModel: ...
-def load(source: str, model: str | None, ema: bool | None, *, dense: bool = False) -> VisionModel | DenseModel:
+def load(source: str, model: str | None, ema: bool | None) -> Network:
     """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode.
 
     Args:
         source: what the person typed.
         model: the option of that name.
         ema: the option of that name.
-        dense: whether it may be a detector or segmenter.
     """
     chosen = loading(source, model, ema)
     from phonecv.create import load_network
 
-    return load_network(source, dense=dense, **chosen).eval()
+    return load_network(source, task=None, **chosen).eval()
 
 
 def origin(source: str) -> dict[str, Any]:

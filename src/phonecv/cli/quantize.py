@@ -85,7 +85,7 @@ def quantize(
         exporter.require()
     if fine_tune_steps < 1:
         raise UserError(f"--fine-tune-steps {fine_tune_steps} is not positive; --no-fine-tune leaves it out")
-    network = load(source, model, ema, dense=True)
+    network = load(source, model, ema)
     from phonecv.quantization.latency import against_float32
     from phonecv.quantization.search import quantize as run
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from phonecv.dense.backbone import backbone_for_heads, feature_channels, make_backbone, normalisation
 from phonecv.dense.inputs import Prepared, prepare
-from phonecv.dense.model import DenseModel, RawOutputs
+from phonecv.dense.model import DenseModel
 
 __all__ = [
     "DenseModel",
     "Prepared",
-    "RawOutputs",
     "backbone_for_heads",
     "feature_channels",
     "make_backbone",

@@ -17,21 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.data.pictures.ahead import read_pictures
-from phonecv.dense import DenseModel, RawOutputs, prepare
+from phonecv.dense import DenseModel, prepare
 from phonecv.dense.quantizing_data import DensePictures, canvas_tensor
 from phonecv.dense.quantizing_labels import has_labels, score_labelled
 from phonecv.dense.quantizing_scoring import SHOWN, DenseScore, check_confident, score_objects, score_pixels
 from phonecv.detect.detections import Detections
-from phonecv.detect.runner import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import check_size
+from phonecv.models.headed import RawOutputs
 from phonecv.quantization.scoring import Score
 from phonecv.quantization.sensitivity import outputs_decibels
 from phonecv.quantization.state import state_of
 from phonecv.quantization.trials import Workshop
-from phonecv.segment.runner import SegmentRunner, open_segmenter
+from phonecv.segment.opening import SegmentRunner, open_segmenter
 from phonecv.segment.segformer import SegFormerHead
 
 #: Before the names of layers in the module that remedies are applied to.

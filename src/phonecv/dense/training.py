@@ -16,7 +16,6 @@ from phonecv.training.config import TrainConfig
 from phonecv.training.optim import freeze
 from phonecv.training.start import starting_file
 from phonecv.weights import load_checkpoint, read_checkpoint
-from phonecv.weights.dense import fuse_backbone
 
 M = TypeVar("M", bound=DenseModel)
 
@@ -59,7 +58,7 @@ def make_dense(
     )
     if file is not None and found is not None:
         if found.backbone_form == "deploy" and not fused_heads:
-            fuse_backbone(net)
+            net.fuse_backbone()
         load_checkpoint(net, file, ema=wanted.ema_weights, head="auto")
     net.class_names = tuple(classes) if len(classes) == count else None
     net.preprocessing = dense_preprocessing(config, net.preprocessing)

@@ -27,8 +27,8 @@ from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.meter import DetectMeter, kinds, restricted
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.detect.result import DetectionResult
-from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.options import Count, Share, Workers, checked
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phonecv.classify.runner import CPU_PIXELS
+from phonecv.classify.opening import CPU_PIXELS
 from phonecv.dense.exported import DenseFile, open_dense_file
 from phonecv.dense.inputs import Prepared, prepare
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.base import BoxRule
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import decode
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.postprocess import best_pairs, suppressed
-from phonecv.detect.runner import DetectRunner
 from phonecv.errors import UserError
 from phonecv.exporting.fields import require
 

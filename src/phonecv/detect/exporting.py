@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense import exporting as dense
-from phonecv.dense.model import DenseModel, RawOutputs
+from phonecv.dense.model import DenseModel
 from phonecv.detect.exporting_boxes import DecodedBoxes, FinalBoxes, RawBoxes
 from phonecv.detect.exporting_checks import compare_choice, compare_objects, offered
 from phonecv.detect.exporting_rcnn import FinalMasks
@@ -31,6 +31,7 @@ from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
 from phonecv.exporting.example import first_example
+from phonecv.models.headed import RawOutputs
 
 MAX_DIFF = dense.MAX_DIFF
 #: Outputs that only a file with suppression has.

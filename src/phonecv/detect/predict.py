@@ -17,7 +17,7 @@ from phonecv.data.pictures.reading import planes
 from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.runner import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Share, Workers, checked

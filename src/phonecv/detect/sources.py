@@ -11,8 +11,8 @@ import torch
 from phonecv.data.pictures.opening import scan_images
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.detect.predict import PictureDetections, predict_detector
-from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.detect.video import VideoDetections, is_video, output_name, predict_video
 from phonecv.errors import UserError
 from phonecv.options import Count, Share, Workers, checked

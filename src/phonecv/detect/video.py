@@ -22,8 +22,8 @@ from torch import Tensor
 from phonecv.data.pictures.opening import MAX_PIXELS, printable
 from phonecv.dense.model import DenseModel
 from phonecv.detect.judging import THRESHOLD
+from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.detect.predict import find, plain_detections
-from phonecv.detect.runner import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
 from phonecv.options import Count, Share, checked

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from phonecv.errors import UserError, did_you_mean
 
@@ -202,9 +200,3 @@ def exporter_for(path: Path | str) -> Exporter | None:
     """The format whose suffix a path has, or None."""
     suffix = Path(path).suffix.lower()
     return next((record for record in EXPORTERS.values() if record.suffix == suffix), None)
-
-
-def resolve(import_path: str) -> Callable[..., Any]:
-    """The function behind "module:name", imported now."""
-    module, _, name = import_path.partition(":")
-    return getattr(importlib.import_module(module), name)

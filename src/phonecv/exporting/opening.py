@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor
 
-from phonecv.classify.runner import Runner
+from phonecv.classify.opening import Runner
 from phonecv.errors import UserError
 from phonecv.exporting.assumed import tell_assumed
-from phonecv.exporting.formats import EXPORTERS, exporter_for, resolve
+from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.exporting.job import Session
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
 from phonecv.preprocessing import Preprocessing
@@ -35,7 +36,7 @@ def open_session(path: Path | str, *, threads: int | None = None, precision: str
     if not path.exists():
         raise UserError(f"there is no file {path}")
     exporter.require()
-    return resolve(exporter.session)(path, threads=threads or torch.get_num_threads(), precision=precision)
+    return resolve_name(exporter.session)(path, threads=threads or torch.get_num_threads(), precision=precision)
 
 
 def open_exported(path: Path | str) -> Runner:

@@ -19,13 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import torch
 
 from phonecv.errors import UserError
-from phonecv.exporting.formats import Exporter, resolve
+from phonecv.exporting.formats import Exporter
 from phonecv.exporting.job import Job, Written
 from phonecv.files import write_json
 
@@ -87,11 +88,11 @@ def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndar
 def _perform(
     function: str, session_function: str, job: Job, folder: Path, inputs: Sequence[np.ndarray]
 ) -> tuple[Written, list[list[np.ndarray]], str]:
-    written: Written = resolve(function)(job, folder)
+    written: Written = resolve_name(function)(job, folder)
     if not inputs:
         return written, [], ""
     _note(folder, written)
-    session = resolve(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
+    session = resolve_name(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
     return written, [session(batch) for batch in inputs], session.runtime
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import parse_record
-from phonecv.exporting.formats import exporter_for, resolve
+from phonecv.exporting.formats import exporter_for
+from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.task import DEFAULT_TASK, TASKS
 
 #: Bytes of a record; one with the values of a million outputs takes a tenth.
 _LONGEST = 256 << 20
@@ -26,7 +29,7 @@ def at_size(preprocessing: Preprocessing, height: int, width: int) -> Preprocess
     return preprocessing if height != width else replace(preprocessing, size=height)
 
 
-def check_size(size: int | tuple[int, int] | None, network: Any) -> tuple[int, int]:
+def check_size(size: int | tuple[int, int] | None, network: Network) -> tuple[int, int]:
     """Input height and width as two numbers.
 
     Raises:
@@ -76,7 +79,7 @@ def find_record(path: Path) -> dict[str, Any]:
     if exporter is None or not exporter.within:
         return beside
     try:
-        within: dict[str, Any] = resolve(exporter.within)(path)
+        within: dict[str, Any] = resolve_name(exporter.within)(path)
     except ModuleNotFoundError:
         if not beside:
             exporter.require()
@@ -93,5 +96,4 @@ def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreproce
     values = record.get("preprocessing")
     if not isinstance(values, dict):
         return None
-    kind = Preprocessing if record.get("task", "classify") == "classify" else DensePreprocessing
-    return kind.from_dict(values)
+    return TASKS[record.get("task", DEFAULT_TASK)].preprocessing.from_dict(values)

@@ -143,7 +143,7 @@ def export(
     from phonecv.quantization.state import refuse_floating_point
 
     start = time.perf_counter()
-    network = prepared(load_network(model, dense=True), form)
+    network = prepared(load_network(model, task=None), form)
     task = done_by(network)
     room, limits = exporting_of(task), Limits.of(task, precision, max_diff, min_agreement)
     _check_refused(exporter, network, decode)

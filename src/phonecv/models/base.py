@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from phonecv.errors import UserError
 from phonecv.models.recompute import recomputed
 from phonecv.preprocessing import Preprocessing
+from phonecv.task import DEFAULT_TASK
 
 Form = Literal["training", "deploy"]
 
@@ -23,6 +24,7 @@ class VisionModel(nn.Module):
     feature maps of these stages instead, and the final norm and classifier are absent.
 
     Attributes:
+        task: key of `phonecv.task.TASKS`.
         name: catalog name, or an empty string for a hand-made network.
         overrides: constructor arguments that differ from the catalog's, JSON values; name and overrides
             together rebuild the network.
@@ -35,6 +37,7 @@ class VisionModel(nn.Module):
         feature_info: per stage a dict of `num_chs`, `reduction` (stride) and `module` (timm's convention).
     """
 
+    task: ClassVar[str] = DEFAULT_TASK
     #: Attribute that holds the Linear classifier.
     classifier_name = "head"
     stage0: nn.Module

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from phonecv.classify.evaluate import match_outputs
-from phonecv.classify.runner import torch_runner
+from phonecv.classify.opening import torch_runner
 from phonecv.data.folders.listing import SPLITS, find_list, read_split
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import find_images, open_image, printable

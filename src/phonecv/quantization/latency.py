@@ -17,15 +17,14 @@ from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import read_record
 
 if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
-    from phonecv.models import VisionModel
+    from phonecv.models.headed import Network
     from phonecv.quantization.result import QuantizeResult
 
 #: Rounds of turns; a round has a turn for each file.
 ROUNDS = 40
 
 
-def against_float32(network: VisionModel | DenseModel, result: QuantizeResult) -> dict[str, dict[str, float]]:
+def against_float32(network: Network, result: QuantizeResult) -> dict[str, dict[str, float]]:
     """Time every file that was written, by format; the float32 file takes pictures of the same size."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from phonecv.quantization.result import BUDGETS, CHANGED, LABELLED, OBJECTS, PIX
 from phonecv.quantization.trials import Trial, Workshop
 
 if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
+    from phonecv.models.headed import Network
 
 #: What this makes; float32 is `phonecv.export`.
 PRECISIONS = ("int8", "int8-weights", "fp16")
@@ -29,7 +29,7 @@ PRECISIONS = ("int8", "int8-weights", "fp16")
 
 @checked
 def quantize(
-    model: VisionModel | DenseModel | Path | str,
+    model: Network | Path | str,
     folder: Path | str,
     *,
     formats: Sequence[str],
@@ -82,7 +82,7 @@ def quantize(
     from phonecv.create import load_network
     from phonecv.quantization.state import state_of
 
-    network = prepared(load_network(model, dense=True), "deploy")
+    network = prepared(load_network(model, task=None), "deploy")
     if state_of(network):
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
     opened = _classifier if isinstance(network, VisionModel) else _dense
@@ -143,7 +143,7 @@ def _classifier(
 
 
 def _dense(
-    network: DenseModel,
+    network: Any,
     data: Path | str,
     evaluation: Path | str | None,
     size: Any,

@@ -125,7 +125,7 @@ class Workshop:
 
     def float_logits(self, pictures: Any) -> Any:
         """What the floating-point network says of pictures: logits."""
-        from phonecv.classify.runner import torch_runner
+        from phonecv.classify.opening import torch_runner
 
         return logits_of(torch_runner(self.network, device="cpu"), pictures)
 

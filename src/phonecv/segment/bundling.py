@@ -25,9 +25,9 @@ from phonecv.dense.bundling import (
     fitting,
     preparation,
 )
+from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.predict import write_legend
-from phonecv.segment.runner import open_segmenter
 
 __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation"]
 

@@ -25,9 +25,9 @@ from phonecv.errors import UserError
 from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
 from phonecv.segment.metrics import SegmentMeter, SegmentScores
+from phonecv.segment.opening import SegmentRunner, open_segmenter
 from phonecv.segment.report import write_evaluation
 from phonecv.segment.result import PictureScore, SegmentResult
-from phonecv.segment.runner import SegmentRunner, open_segmenter
 from phonecv.settings import Range
 
 #: A value of a label map.

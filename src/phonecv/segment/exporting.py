@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense import exporting as dense
-from phonecv.dense.model import RawOutputs
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
 from phonecv.exporting.example import first_example
+from phonecv.models.headed import RawOutputs
 from phonecv.segment.base import Segmenter
 from phonecv.segment.parts import at_least_float32, resize
 

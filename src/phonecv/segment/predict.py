@@ -19,8 +19,8 @@ from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.options import Count, Positive, Workers, checked
 from phonecv.segment.base import Segmenter
+from phonecv.segment.opening import SegmentRunner, open_segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
-from phonecv.segment.runner import SegmentRunner, open_segmenter
 from phonecv.text import printable_name
 
 #: Pictures in the grid, their longer side in pixels, and the room for one in inches.

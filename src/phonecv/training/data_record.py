@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.errors import UserError
+from phonecv.models.headed import Network
 from phonecv.text import some_names
-from phonecv.training.task import Network
 from phonecv.weights.record import KEY
 
 #: Files of a split whose size is looked at, evenly picked: asking for each takes minutes on a network disk.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from phonecv.models.headed import Network
 from phonecv.settings import to_plain
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
@@ -33,7 +34,7 @@ from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
 from phonecv.training.state import Progress, write_state
-from phonecv.training.task import Network, Task
+from phonecv.training.task import Task
 from phonecv.training.world import Agreement, World, share_buffers
 from phonecv.weights import save_checkpoint
 

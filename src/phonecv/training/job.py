@@ -17,6 +17,7 @@ from phonecv.data.loading.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.models import VisionModel
+from phonecv.models.headed import Network
 from phonecv.settings import flatten
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
@@ -35,7 +36,7 @@ from phonecv.training.schedule import Schedule, scaled_lr
 from phonecv.training.setup import Setup, open_setup
 from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
-from phonecv.training.task import Network, Task
+from phonecv.training.task import Task
 from phonecv.training.threads import Threads, choose_threads
 from phonecv.training.trial import check_first_batch
 from phonecv.training.world import World

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.optim import Optimizer
 
-from phonecv.dense import DenseModel
 from phonecv.errors import UserError
 from phonecv.models.base import VisionModel, no_weight_decay
+from phonecv.models.headed import HeadedModel
 from phonecv.training.config import OptimizerConfig
 
 #: Parts of a detector or segmenter that are not its heads.
@@ -30,7 +30,7 @@ def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
             normalisation layers are spared), "backbone_norm" (those of the backbone alone; a classifier is all
             backbone), "layer_norm" (those of LayerNorm alone) or "none" (nothing is spared).
     """
-    within = "backbone." if rule == "backbone_norm" and isinstance(model, DenseModel) else ""
+    within = "backbone." if rule == "backbone_norm" and isinstance(model, HeadedModel) else ""
     kinds = (nn.LayerNorm,) if rule == "layer_norm" else _NORMS
     norms = {
         f"{path}.{name}" if path else name

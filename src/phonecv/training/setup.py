@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from phonecv.models.headed import Network
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
-from phonecv.training.task import Network, Task
+from phonecv.training.task import Task
 from phonecv.training.world import World
 
 

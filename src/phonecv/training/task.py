@@ -16,15 +16,10 @@ from torch import Tensor, nn
 
 from phonecv.classify.metrics import FIVE, TopK, standard_error
 from phonecv.data.loading.loader import Batch
-from phonecv.dense import DenseModel
 from phonecv.errors import UserError
-from phonecv.models import VisionModel
 from phonecv.training.config import DistillConfig, LossConfig
 from phonecv.training.teacher import Teacher
 from phonecv.training.world import World
-
-#: What can be trained.
-Network = VisionModel | DenseModel
 
 
 class Meter(Protocol):

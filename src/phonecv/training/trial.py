@@ -11,11 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
+from phonecv.models.headed import Network
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
 from phonecv.training.optim import train_mode
-from phonecv.training.task import Network, Task
+from phonecv.training.task import Task
 from phonecv.training.world import World
 
 #: What BatchNorm says to a single value per channel.

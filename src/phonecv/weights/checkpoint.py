@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from safetensors.torch import save_file
@@ -17,11 +17,13 @@ from phonecv.models import VisionModel
 from phonecv.models.base import Form
 from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
+from phonecv.models.headed import HeadedModel, Network
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
 from phonecv.weights.compare import not_finite
-from phonecv.weights.dense import fill_dense, load_dense, tensors_of
 from phonecv.weights.download import fetch
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, Source, build, fill, not_finite_text, open_source
+from phonecv.weights.headed import fill_headed, load_headed, tensors_of
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, read_file
 from phonecv.weights.recognise import recognise
@@ -29,8 +31,7 @@ from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, from_phonecv
 from phonecv.weights.unwrap import choose_weights
 
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
+H = TypeVar("H", bound=HeadedModel)
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 
@@ -43,7 +44,7 @@ class CheckpointInfo:
         path: the file.
         container: "torch-zip", "torch-legacy", "safetensors" or "pickle" (Paddle).
         layout: whose parameter names it uses; "unknown" if nobody's.
-        family: "emo", "emov2", "mobileone" or None; of a detector or segmenter that of its backbone.
+        family: "emo", "emov2", "mobileone" or None; with heads that of the backbone.
         model: catalog name, likewise; None when the file leaves a choice (see `candidates`) or is unknown.
         candidates: catalog models of this shape.
         form: "training" or "deploy".
@@ -57,10 +58,10 @@ class CheckpointInfo:
         record: our own record, None in foreign files.
         notes: remarks.
         problems: what stands against using it.
-        task: "classify", "detect" or "segment".
-        architecture: name of a detector's or segmenter's heads, else empty.
+        task: key of `phonecv.task.TASKS`.
+        architecture: name of the heads; empty without any.
         classes: class names, from our record or from what a training program kept; None when there are none.
-        backbone_form: form of the backbone alone; of a classifier the same as `form`.
+        backbone_form: form of the backbone alone; without heads the same as `form`.
     """
 
     path: Path
@@ -80,7 +81,7 @@ class CheckpointInfo:
     record: dict[str, Any] | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
-    task: str = "classify"
+    task: str = DEFAULT_TASK
     architecture: str = ""
     classes: tuple[str, ...] | None = None
     backbone_form: str = "training"
@@ -100,14 +101,14 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     raw = read_file(path)
     name = str(path)
     record = Record.from_json(raw.metadata[KEY], name) if KEY in raw.metadata else None
-    dense = record is not None and record.dense
-    found = recognise(_backbone(raw) if dense else raw.content, source=name)
+    headed = record is not None and record.headed
+    found = recognise(_backbone(raw) if headed else raw.content, source=name)
     weights = choose_weights(raw.content, False if found.ema_available else None, name)
     problems = []
     if record is None and found.layout == "unknown":
         names = some_names(list(weights.state)[:3])
         problems.append(f"no known layout (names such as {names}; known layouts: {', '.join(LAYOUTS)})")
-    told = record and (record.backbone_form if dense else record.form)  # of a detector the backbone's tensors are found
+    told = record and (record.backbone_form if headed else record.form)  # of heads the backbone's tensors are found
     if (
         record is not None
         and found.family is not None
@@ -132,8 +133,8 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         family=found.family,
         model=model or None,
         candidates=(model,) if record and model else candidates,
-        form=record.form if record is not None and dense else found.form,
-        num_classes=record.num_classes if record is not None and dense else found.num_classes,
+        form=record.form if record is not None and headed else found.form,
+        num_classes=record.num_classes if record is not None and headed else found.num_classes,
         live=found.live,
         average=found.average,
         wrapper=found.wrapper,
@@ -143,15 +144,15 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         record=record.to_dict() if record else None,
         notes=found.notes + remarks,
         problems=tuple(problems),
-        task=record.task if record else "classify",
+        task=record.task if record else DEFAULT_TASK,
         architecture=record.architecture if record else "",
         classes=names,
-        backbone_form=record.backbone_form if record is not None and dense else found.form,
+        backbone_form=record.backbone_form if record is not None and headed else found.form,
     )
 
 
 def _backbone(raw: RawFile) -> Mapping[str, Any]:
-    """The backbone's part of a detector's or segmenter's file; the whole where there is none."""
+    """The backbone's part of a file with heads; the whole where there is none."""
     own = {name.removeprefix(BACKBONE): value for name, value in raw.content.items() if name.startswith(BACKBONE)}
     return own or raw.content
 
@@ -170,14 +171,14 @@ def load_checkpoint(
 ) -> VisionModel: ...
 @overload
 def load_checkpoint(
-    model_or_name: DenseModel,
+    model_or_name: H,
     path_or_state_dict: Source,
     *,
     ema: bool | None = ...,
     strict: bool = ...,
     head: Head = ...,
     form: Form | None = ...,
-) -> DenseModel: ...
+) -> H: ...
 @overload
 def load_checkpoint(
     model_or_name: None,
@@ -191,7 +192,7 @@ def load_checkpoint(
     **overrides: Any,
 ) -> Any: ...
 def load_checkpoint(
-    model_or_name: VisionModel | DenseModel | str | None,
+    model_or_name: Network | str | None,
     path_or_state_dict: Source,
     *,
     ema: bool | None = None,
@@ -200,13 +201,13 @@ def load_checkpoint(
     num_classes: int | None = None,
     form: Form | None = None,
     **overrides: Any,
-) -> VisionModel | DenseModel:
+) -> Network:
     """Read weights of any known layout into a network.
 
     Args:
         model_or_name: a network, which is filled in place; a catalog name; or None to take the name from the file,
-            which works if it is one of ours or fits a single catalog model. A detector or segmenter of ours comes back
-            as what it is. Classification weights go into the backbone of a detector or segmenter given.
+            which works if it is one of ours or fits a single catalog model. A backbone with heads comes back as
+            what it is. Classification weights go into the backbone of one given.
         path_or_state_dict: a file, or a mapping of names to tensors, wrapped as training programs do or bare.
         ema: where a file holds both, True for the moving average and False for the live weights.
         strict: False loads what agrees in name and shape, and logs the rest.
@@ -239,15 +240,14 @@ def load_checkpoint(
         source = raw = read_file(path_or_state_dict)
         record = Record.from_json(raw.metadata[KEY], str(raw.path)) if KEY in raw.metadata else None
     if isinstance(model_or_name, nn.Module) and not isinstance(model_or_name, VisionModel):
-        return _into_dense(model_or_name, source, record, ema, strict=strict, head=head)
-    if model_or_name is None and record is not None and record.dense and isinstance(source, RawFile):
+        return _into_headed(model_or_name, source, record, ema, strict=strict, head=head)
+    if model_or_name is None and record is not None and record.headed and isinstance(source, RawFile):
         if overrides or num_classes is not None:
-            what = "detector" if record.task == "detect" else "segmenter"
             raise UserError(
-                f"{source.path} holds a {what}, which is rebuilt as it was; build another one and pass it in the place"
-                " of None"
+                f"{source.path} holds {TASKS[record.task].noun}, which is rebuilt as it was; build another one and pass"
+                " it in the place of None"
             )
-        return load_dense(source, record, strict=strict, form=form)
+        return load_headed(source, record, strict=strict, form=form)
     loaded = open_source(source, ema)
     if isinstance(model_or_name, VisionModel):
         return fill(model_or_name, loaded, strict, head)
@@ -260,17 +260,23 @@ def load_checkpoint(
     return fuse(model) if form == "deploy" else model
 
 
-def _into_dense(
-    model: DenseModel, source: Source | RawFile, record: Record | None, ema: bool | None, *, strict: bool, head: Head
-) -> DenseModel:
-    """Fill a detector or segmenter with the tensors of one, or its backbone with those of a classifier."""
+def _into_headed(
+    model: HeadedModel,
+    source: Source | RawFile,
+    record: Record | None,
+    ema: bool | None,
+    *,
+    strict: bool,
+    head: Head,
+) -> HeadedModel:
+    """Fill a backbone with heads with the tensors of one, or the backbone alone with those of a classifier."""
     # Heads of the other form have nothing to give; their backbone may.
     alike = head == "keep" or record is None or record.form == model.form
-    if isinstance(source, RawFile) and record is not None and record.dense and alike:
-        return fill_dense(model, tensors_of(source), record, str(source.path), strict=strict, head=head)
+    if isinstance(source, RawFile) and record is not None and record.headed and alike:
+        return fill_headed(model, tensors_of(source), record, str(source.path), strict=strict, head=head)
     if isinstance(source, Mapping) and any(str(name).startswith(BACKBONE) for name in source):
         state = choose_weights(source, ema, "the mapping given").state
-        return fill_dense(model, state, None, "the mapping given", strict=strict, head=head)
+        return fill_headed(model, state, None, "the mapping given", strict=strict, head=head)
     if not isinstance(model.backbone, VisionModel):
         raise UserError(f"classification weights go into our own backbones, not into a {type(model.backbone).__name__}")
     fill(model.backbone, open_source(source, ema), strict, "auto")
@@ -326,7 +332,7 @@ def load_public_or_file(
 
 
 def save_checkpoint(
-    model: VisionModel | DenseModel,
+    model: Network,
     path: Path | str,
     *,
     training: Mapping[str, Any] | None = None,
@@ -339,10 +345,10 @@ def save_checkpoint(
     layout holds tensors alone, bare, for the program it belongs to (``.pth`` or ``.safetensors``).
 
     Args:
-        model: the network, a detector or segmenter included, in either form.
+        model: the network, with heads or without, in either form.
         path: where to; appears whole or not at all.
         training: how it was trained, JSON values, for the record.
-        layout: "phonecv", "emo", "emov2", "apple" or "timm"; detectors and segmenters have "phonecv" alone.
+        layout: "phonecv", "emo", "emov2", "apple" or "timm"; a network with heads has "phonecv" alone.
         source: where the weights came from, for the record.
 
     Raises:

@@ -31,7 +31,7 @@ from phonecv.weights.unwrap import Weights, choose_weights
 Source = Path | str | Mapping[str, Any]
 Head = Literal["keep", "drop", "auto"]
 
-#: Names of a backbone within a detector or segmenter begin so.
+#: Names of a backbone that has heads begin so.
 BACKBONE = "backbone."
 
 _log = logging.getLogger("phonecv")
@@ -63,7 +63,7 @@ class Loaded:
 
 
 def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
-    """Tensors under our names from a file or mapping, checked for NaN; of a detector or segmenter its backbone's."""
+    """Tensors under our names from a file or mapping, checked for NaN; where there are heads the backbone's."""
     record, metadata = None, {}
     if isinstance(source, Mapping):
         name = "the mapping given"
@@ -75,7 +75,7 @@ def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
         if KEY in raw.metadata:
             record = Record.from_json(raw.metadata[KEY], name)
     weights = choose_weights(content, ema, name)
-    if record is not None and record.dense:
+    if record is not None and record.headed:
         record, weights = None, _backbone_of(weights)
     given, layout = weights.state, "phonecv"
     if record is None and weights.wrapper != BACKBONE:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.models.base import Form, VisionModel
+from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import brief
-
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
 
 #: Key of the record in a safetensors header.
 KEY = "phonecv"
 
-#: What a record describes, and the format of the record: versions that know classifiers only refuse 2.
-FORMATS = {"classify": 1, "detect": 2, "segment": 2}
+#: Formats of the record: of a network of the catalog, and of heads on one. Versions that know no heads refuse 2.
+PLAIN, HEADED = 1, 2
 
 #: Largest value a record may ask for, so that a damaged or hostile one cannot make a network that fills the memory.
 _LIMITS = {"branches": 16, "exp_ratios": 64, "kernels": 63, "in_chans": 1024, "depths": 64, "depth": 64}
@@ -43,7 +42,7 @@ class Record:
     """What our file says of itself.
 
     Attributes:
-        model: catalog name; of a detector or segmenter that of its backbone, or what else `make_backbone` takes.
+        model: catalog name; with heads that of the backbone, or what else `make_backbone` takes.
         overrides: constructor arguments that differ from the catalog's.
         num_classes: rows of the classifier; without background.
         form: "training" or "deploy".
@@ -52,11 +51,11 @@ class Record:
         training: how it was trained, free.
         source: where the weights came from, free text or None.
         phonecv_version: version that wrote the file.
-        task: "classify", "detect" or "segment".
-        architecture: name of the heads; empty for a classifier.
+        task: key of `phonecv.task.TASKS`.
+        architecture: name of the heads; empty without any.
         options: arguments of the heads that differ from the architecture's.
         quantization: what was done to it for int8, see `phonecv.quantization.state`; empty for an ordinary network.
-        backbone_form: of a detector or segmenter in training form: "deploy" where its heads stand on a fused backbone.
+        backbone_form: of heads in training form: "deploy" where its heads stand on a fused backbone.
     """
 
     model: str
@@ -68,19 +67,19 @@ class Record:
     training: dict[str, Any] = field(default_factory=dict)
     source: str | None = None
     phonecv_version: str = __version__
-    task: str = "classify"
+    task: str = DEFAULT_TASK
     architecture: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     backbone_form: Form = "training"
 
     @property
-    def dense(self) -> bool:
-        """Whether it describes a detector or segmenter."""
-        return self.task != "classify"
+    def headed(self) -> bool:
+        """Whether it describes a backbone with heads."""
+        return self.task != DEFAULT_TASK
 
     @classmethod
-    def of(cls, model: VisionModel | DenseModel, training: Mapping[str, Any] | None, source: str | None) -> Record:
+    def of(cls, model: Network, training: Mapping[str, Any] | None, source: str | None) -> Record:
         """The record of a network."""
         more: dict[str, Any] = {}
         if isinstance(model, VisionModel):
@@ -109,8 +108,8 @@ class Record:
         if self.backbone_form != self.form:
             more["backbone_form"] = self.backbone_form
         return {
-            "format": FORMATS[self.task],
-            **(more if self.dense else {}),
+            "format": HEADED if self.headed else PLAIN,
+            **(more if self.headed else {}),
             "model": self.model,
             "overrides": _listed(self.overrides),
             "num_classes": self.num_classes,
@@ -154,16 +153,17 @@ class Record:
     def _from_values(cls, given: Any, source: str) -> Record:
         if not isinstance(given, dict):
             raise UserError(f"{source}: its record is not a mapping")
-        values: dict[str, Any] = {"task": "classify", "architecture": "", "options": {}, "quantization": {}, **given}
+        values: dict[str, Any] = {"task": DEFAULT_TASK, "architecture": "", "options": {}, "quantization": {}, **given}
         task, format_ = values["task"], values.get("format")
-        wanted = FORMATS.get(task) if isinstance(task, str) else None
-        if format_ != wanted and (wanted is not None or format_ not in FORMATS.values()):
+        known = isinstance(task, str) and task in TASKS
+        wanted = PLAIN if task == DEFAULT_TASK else HEADED
+        if format_ != wanted and (known or format_ != PLAIN):
             raise UserError(
-                f"{source}: its record has format {format_!r}, this version reads {wanted or max(FORMATS.values())}; "
+                f"{source}: its record has format {format_!r}, this version reads {wanted}; "
                 f"it was written by phonecv {values.get('phonecv_version', '?')}, this is {__version__}"
             )
-        if wanted is None:
-            raise UserError(f"{source}: task {task!r:.80} in its record is not one of {', '.join(FORMATS)}")
+        if not known:
+            raise UserError(f"{source}: task {task!r:.80} in its record is not one of {', '.join(TASKS)}")
         expected: dict[str, type | tuple[type, ...]] = {
             "model": str,
             "overrides": dict,
@@ -199,9 +199,8 @@ class Record:
             raise UserError(
                 f"{source}: backbone_form {backbone_form!r:.80} in its record does not go with form {form!r}"
             )
-        kind = Preprocessing if task == "classify" else DensePreprocessing
         try:
-            preprocessing = kind.from_dict(values["preprocessing"])
+            preprocessing = TASKS[task].preprocessing.from_dict(values["preprocessing"])
         except (TypeError, ValueError, UserError) as error:
             raise UserError(f"{source}: preprocessing in its record is damaged ({error})") from error
         return cls(

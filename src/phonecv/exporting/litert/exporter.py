@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import parse_record
-from phonecv.exporting.formats import resolve
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
@@ -68,7 +68,7 @@ def write(job: Job, folder: Path) -> Written:
     settings: dict[str, Any] = {}
     if job.precision != "float32":
         source = path.rename(folder / f"{job.stem}.float.tflite")
-        settings = resolve(_QUANTIZERS[job.precision])(job, source, path)
+        settings = resolve_name(_QUANTIZERS[job.precision])(job, source, path)
         source.unlink()
         model = flatbuffer_utils.read_model(str(path))
     _add_record(model, job.record)

@@ -11,13 +11,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from phonecv.classify.runner import check_opening, pick_device
-from phonecv.dense.opening import open_dense
+from phonecv.classify.opening import check_opening, pick_device
+from phonecv.create import load_network
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
 from phonecv.segment.base import Segmenter
+from phonecv.segment.create import create_segmenter
 from phonecv.segment.inference import Windows, predict_labels
+
+#: How weights make the network of a file, see `phonecv.weights.headed.Building`.
+create = create_segmenter
 
 #: Logits of the pictures that go through a network together, in numbers: a quarter of a gigabyte on a CPU.
 CPU_LOGITS, ACCELERATOR_LOGITS = 2**26, 2**29
@@ -88,7 +92,7 @@ def open_segmenter(
             from phonecv.segment.exported import exported_segmenter
 
             return exported_segmenter(model, slide=slide, scales=scales, flip=flip)
-    network = open_dense(model, "segment", **loading)
+    network = load_network(model, task="segment", **loading)
     check_takes_rgb(network.backbone, network.name)
     place = pick_device(device)
     low = low_precision(amp, place)

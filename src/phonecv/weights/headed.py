@@ -1,16 +1,18 @@
-"""Detectors and segmenters in our own files: rebuilt from the record in the file, and filled with its tensors."""
+"""Backbones with heads in our own files: rebuilt from the record in the file, and filled with its tensors."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
 from phonecv.errors import UserError
 from phonecv.models.base import Form
 from phonecv.models.fusing import fuse
+from phonecv.models.headed import HeadedModel
+from phonecv.task import TASKS
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
 from phonecv.weights.reader import RawFile
@@ -18,10 +20,36 @@ from phonecv.weights.record import Record
 from phonecv.weights.sizing import parameters_within, values_in
 from phonecv.weights.unwrap import choose_weights
 
-if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
-
 _log = logging.getLogger("phonecv")
+
+
+class Building(Protocol):
+    """What weights ask of a task's room "opening", if its networks are backbones with heads."""
+
+    def create(
+        self,
+        architecture: str,
+        backbone: str,
+        *,
+        num_classes: int,
+        form: Form | None = None,
+        options: Mapping[str, Any],
+        **overrides: Any,
+    ) -> HeadedModel:
+        """The network with fresh values.
+
+        Args:
+            architecture: name of the heads.
+            backbone: catalog name, or what else the task's backbones may be called.
+            num_classes: without background.
+            form: "deploy" for the fused network.
+            options: of the heads, where they differ from the architecture's.
+            **overrides: constructor arguments of the backbone.
+
+        Raises:
+            UserError: an unknown name or option, or a value out of range.
+        """
+        ...
 
 
 def tensors_of(raw: RawFile) -> dict[str, Tensor]:
@@ -37,8 +65,8 @@ def tensors_of(raw: RawFile) -> dict[str, Tensor]:
     return state
 
 
-def build_dense(record: Record, source: str, *, tensors: int, values: int, form: Form | None = None) -> DenseModel:
-    """The detector or segmenter that a record describes, with fresh values.
+def build_headed(record: Record, source: str, *, tensors: int, values: int, form: Form | None = None) -> HeadedModel:
+    """The backbone with heads that a record describes, with fresh values.
 
     Args:
         record: from a file, so it may lie.
@@ -50,19 +78,16 @@ def build_dense(record: Record, source: str, *, tensors: int, values: int, form:
     Raises:
         UserError: no network can be built from the record, or it is larger than the file can fill.
     """
-    from phonecv.detect.create import create_detector
-    from phonecv.segment.create import create_segmenter
-
     if not record.model:
         raise UserError(
             f"{source}: its backbone was a module of the person's own, which a file cannot rebuild; build the same"
             " network and pass it in the place of None"
         )
-    create: Any = create_detector if record.task == "detect" else create_segmenter
-    arguments = {"num_classes": record.num_classes, "options": record.options, **record.overrides}
+    task = cast("Building", TASKS[record.task].room("opening"))
+    arguments: dict[str, Any] = {"num_classes": record.num_classes, "options": record.options, **record.overrides}
 
-    def made(**more: Any) -> DenseModel:
-        return create(record.architecture, record.model, **arguments, **more)
+    def made(**more: Any) -> HeadedModel:
+        return task.create(record.architecture, record.model, **arguments, **more)
 
     what = f"{record.architecture!r:.80} on {record.model!r:.80}"
     try:
@@ -71,18 +96,12 @@ def build_dense(record: Record, source: str, *, tensors: int, values: int, form:
         raise UserError(f"{source}: {error}") from error
     model = made(form=form or record.form)
     if record.backbone_form == "deploy":
-        fuse_backbone(model)
+        model.fuse_backbone()
     return model
 
 
-def fuse_backbone(model: DenseModel) -> DenseModel:
-    """Bring the backbone alone into deploy form, in place: fused weights go into it, and heads are trained on it."""
-    model.backbone = fuse(model.backbone.eval()).train(model.training)
-    return model
-
-
-def load_dense(raw: RawFile, record: Record, *, strict: bool = True, form: Form | None = None) -> DenseModel:
-    """The detector or segmenter in a file, in evaluation mode.
+def load_headed(raw: RawFile, record: Record, *, strict: bool = True, form: Form | None = None) -> HeadedModel:
+    """The backbone with heads in a file, in evaluation mode.
 
     Raises:
         UserError: the record cannot be believed, or does not fit the tensors.
@@ -90,15 +109,21 @@ def load_dense(raw: RawFile, record: Record, *, strict: bool = True, form: Form 
     source, state = str(raw.path), tensors_of(raw)
     if form == "training" and record.form == "deploy":
         raise UserError(f"{source} {NO_WAY_BACK}")
-    model = build_dense(record, source, tensors=len(state), values=values_in(state))
-    fill_dense(model.eval(), state, record, source, strict=strict, head="keep")
+    model = build_headed(record, source, tensors=len(state), values=values_in(state))
+    fill_headed(model.eval(), state, record, source, strict=strict, head="keep")
     return fuse(model) if form == "deploy" and record.form == "training" else model
 
 
-def fill_dense(
-    model: DenseModel, state: Mapping[str, Tensor], record: Record | None, source: str, *, strict: bool, head: Head
-) -> DenseModel:
-    """Put tensors into a detector or segmenter of their own kind.
+def fill_headed(
+    model: HeadedModel,
+    state: Mapping[str, Tensor],
+    record: Record | None,
+    source: str,
+    *,
+    strict: bool,
+    head: Head,
+) -> HeadedModel:
+    """Put tensors into a backbone with heads of their own kind.
 
     Args:
         model: in the form of the tensors.
@@ -148,7 +173,7 @@ def fill_dense(
     return model
 
 
-def _forms(of: Record | DenseModel) -> str:
+def _forms(of: Record | HeadedModel) -> str:
     return f"in {of.form} form" + (" on a fused backbone" if of.backbone_form != of.form else "")
 
 

@@ -11,11 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from phonecv.classify.runner import CPU_PIXELS, check_opening, pick_device
+from phonecv.classify.opening import CPU_PIXELS, check_opening, pick_device
+from phonecv.create import load_network
 from phonecv.dense.model import DenseModel
-from phonecv.dense.opening import open_dense
+from phonecv.detect.create import create_detector
 from phonecv.models.channels import check_takes_rgb
 from phonecv.precision import low_precision
+
+#: How weights make the network of a file, see `phonecv.weights.headed.Building`.
+create = create_detector
 
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
@@ -81,7 +85,7 @@ def open_detector(
             from phonecv.detect.exported import exported_detector
 
             return exported_detector(model, threshold=threshold)
-    network = open_dense(model, "detect", **loading)
+    network = load_network(model, task="detect", **loading)
     return torch_detector(network, device=device, amp=amp, threshold=threshold)
 
 
