@@ -27,13 +27,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phonecv.benchmarking.against_float32 import ROUNDS, compare
 from phonecv.benchmarking.machine import describe_machine, disturbances
 from phonecv.create import load_network
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.run import prepared
 from phonecv.files import write_json
 from phonecv.quantization.data import SCORE, Pictures, find, refuse_shared, split_data
-from phonecv.quantization.latency import ROUNDS, compare
 from phonecv.quantization.methods import RANGES_MINMAX, Method, methods_for
 from phonecv.quantization.scoring import Score, score
 from phonecv.quantization.trials import Workshop, attempt_elsewhere

@@ -27,11 +27,11 @@ from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.run import prepared
 from phonecv.models.headed import RawOutputs
+from phonecv.models.quantized import state_of
 from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
 from phonecv.quantization.methods import BIAS, RANGES_PERCENTILE, Method
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges
-from phonecv.quantization.state import state_of
 from phonecv.segment.opening import open_segmenter
 from segment.tiny import tiny
 

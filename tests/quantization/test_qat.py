@@ -11,9 +11,9 @@ from torch import nn
 from phonecv.errors import UserError
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models import VisionModel
+from phonecv.models.quantized import state_of
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import input_ranges, simulate
-from phonecv.quantization.state import state_of
 from phonecv.quantization.student import distillation_loss, outputs_of
 from quantization.networks import images, small
 

@@ -12,8 +12,9 @@ from phonecv.errors import UserError
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models import VisionModel
 from phonecv.models.mobileone import DeployedMobileOneBlock
+from phonecv.models.quantized import layers_of
 from phonecv.quantization import correct_biases, equalize, input_ranges, rescale_to_relu6, simulate
-from phonecv.quantization.layers import input_reach, layer, layers_of, links_of
+from phonecv.quantization.layers import input_reach, layer, links_of
 from phonecv.quantization.remedies import allowed, apply
 from phonecv.quantization.simulation import USUAL
 from quantization.networks import images, relative, small

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from phonecv.exporting import export, open_exported
 from phonecv.exporting.ranges import Int8Settings
+from phonecv.models.quantized import layers_of
 from phonecv.quantization import input_ranges, layer_noise, simulate
-from phonecv.quantization.layers import layers_of
 from phonecv.quantization.sensitivity import most_sensitive, signal_to_noise
 from phonecv.quantization.simulation import USUAL, rounded_activation, rounded_weight
 from quantization.networks import images, small

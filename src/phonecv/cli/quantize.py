@@ -86,7 +86,7 @@ def quantize(
     if fine_tune_steps < 1:
         raise UserError(f"--fine-tune-steps {fine_tune_steps} is not positive; --no-fine-tune leaves it out")
     network = load(source, model, ema)
-    from phonecv.quantization.latency import against_float32
+    from phonecv.benchmarking.against_float32 import against_float32
     from phonecv.quantization.search import quantize as run
 
     def tell(trial: Trial) -> None:
@@ -101,7 +101,7 @@ def quantize(
         max_drop=max_drop, precision=precision, size=pixels(size), calibrate=calibrate, choose=choose,
         fine_tune=fine_tune, steps=fine_tune_steps, stem=stem, on_trial=tell, say=tell_meanwhile,
     )  # fmt: skip
-    times = against_float32(network, result) if latency else {}
+    times = against_float32(network, result.files) if latency else {}
     if json:
         say_json(result.to_dict() | {"latency": times})
     else:

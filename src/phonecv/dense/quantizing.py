@@ -28,9 +28,9 @@ from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import check_size
 from phonecv.models.headed import RawOutputs
+from phonecv.models.quantized import state_of
 from phonecv.quantization.scoring import Score
 from phonecv.quantization.sensitivity import outputs_decibels
-from phonecv.quantization.state import state_of
 from phonecv.quantization.trials import Workshop
 from phonecv.segment.opening import SegmentRunner, open_segmenter
 from phonecv.segment.segformer import SegFormerHead

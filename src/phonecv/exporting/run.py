@@ -29,6 +29,7 @@ from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
+from phonecv.models.quantized import refuse_floating_point
 from phonecv.options import Count, checked
 from phonecv.task import done_by
 
@@ -140,7 +141,6 @@ def export(
         raise UserError(f"{exporter.title} files have one input size; formats without: {_dynamic()}")
     exporter.require()
     from phonecv.create import load_network
-    from phonecv.quantization.state import refuse_floating_point
 
     start = time.perf_counter()
     network = prepared(load_network(model, task=None), form)

@@ -29,7 +29,7 @@ class VisionModel(nn.Module):
         overrides: constructor arguments that differ from the catalog's, JSON values; name and overrides
             together rebuild the network.
         form: "training", or "deploy" after `phonecv.fuse`.
-        quantization: what was done to it for int8, see `phonecv.quantization.state`; empty for an ordinary network.
+        quantization: what was done to it for int8, see `phonecv.models.quantized`; empty for an ordinary network.
         preprocessing: how a picture becomes the input at evaluation.
         class_names: one per class, or None when unknown.
         checkpoint_activations: in training keep only what goes into each block, and compute the rest again in the

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.exporting.ranges import Int8Settings
-from phonecv.quantization.layers import batches, chosen_layers, layers_of
+from phonecv.models.quantized import give_biases, layers_of
+from phonecv.quantization.layers import batches, chosen_layers
 from phonecv.quantization.simulation import USUAL, input_ranges, simulate
 
 #: Pixels of all pictures together that are looked at: they pass through the network side by side, and a map of them
@@ -73,16 +74,6 @@ def correct_biases(
         correct(name)
     simulated(images)  # one pass: a hook corrects its layer before the next one reads it
     return corrected
-
-
-def give_biases(network: nn.Module, names: Sequence[str]) -> list[str]:
-    """Give layers without a bias one of zeros, in place; returns their names."""
-    layers = layers_of(network)
-    without = [name for name in names if layers[name].bias is None]
-    for name in without:
-        weight = layers[name].weight
-        layers[name].bias = nn.Parameter(weight.new_zeros(weight.shape[0]), requires_grad=weight.requires_grad)
-    return without
 
 
 def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

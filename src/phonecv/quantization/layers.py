@@ -11,11 +11,7 @@ from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.models.blocks import SqueezeExcite
 from phonecv.models.mobileone import DeployedMobileOneBlock
-
-
-def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Convolutions and linear layers by name, in the order in which our networks run them."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+from phonecv.models.quantized import layers_of
 
 
 def chosen_layers(network: nn.Module, left_out: Sequence[str] = ()) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.exporting.ranges import Int8Settings
-from phonecv.quantization.bias import give_biases
+from phonecv.models.quantized import give_biases, mark, state_of
 from phonecv.quantization.layers import chosen_layers
 from phonecv.quantization.simulation import USUAL
-from phonecv.quantization.state import mark, state_of
 from phonecv.quantization.student import Student, distillation_loss, outputs_of
 
 M = TypeVar("M", bound=nn.Module)

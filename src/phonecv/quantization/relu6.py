@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.exporting.ranges import Int8Settings
-from phonecv.models.mobileone import DeployedMobileOneBlock
+from phonecv.models.quantized import put_relu6
 from phonecv.quantization.equalization import NO_LINKS
 from phonecv.quantization.layers import links_of, scale_link
 from phonecv.quantization.simulation import value_ranges
@@ -47,11 +47,3 @@ def rescale_to_relu6(network: M, images: Tensor, percentile: float = 99.99) -> M
             scale_link(rescaled, link, torch.tensor(high / 6, dtype=torch.float64))
     put_relu6(rescaled)
     return rescaled.to(dtype)
-
-
-def put_relu6(network: nn.Module) -> None:
-    """Replace the ReLU of every layer by ReLU6, in place; gates keep theirs."""
-    for block in network.modules():
-        if isinstance(block, DeployedMobileOneBlock):
-            act: nn.Module = nn.ReLU6(inplace=block.act.inplace).train(block.act.training)
-            block.register_module("act", act)

@@ -85,6 +85,11 @@ class QuantizeResult:
         """Formats for which no method met the budget."""
         return [found for found in self.formats.values() if found.path is None]
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """What was written, by format."""
+        return {name: found.path for name, found in self.formats.items() if found.path is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plain = ("model", "precision", "max_drop", "measure", "parameters_bytes", "calibration", "choosing", "final")

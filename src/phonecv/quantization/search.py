@@ -13,6 +13,7 @@ from phonecv.exporting import EXPORTERS, get_exporter
 from phonecv.exporting.run import prepared
 from phonecv.files import check_writable, scratch_folder, write_json
 from phonecv.models import VisionModel
+from phonecv.models.quantized import state_of
 from phonecv.options import Count, checked
 from phonecv.quantization.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
 from phonecv.quantization.methods import Method, methods_for
@@ -80,7 +81,6 @@ def quantize(
     _check(exporters, precision, max_drop)
     check_writable(Path(folder) / "file")
     from phonecv.create import load_network
-    from phonecv.quantization.state import state_of
 
     network = prepared(load_network(model, task=None), "deploy")
     if state_of(network):

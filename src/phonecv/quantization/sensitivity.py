@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.exporting.ranges import Int8Settings
-from phonecv.quantization.layers import batches, layers_of
+from phonecv.models.quantized import layers_of
+from phonecv.quantization.layers import batches
 from phonecv.quantization.simulation import USUAL, input_ranges, rounded_activation, rounded_weight, simulate
 
 #: Pixels of the pictures that go through the network at once to see what one layer does to the outputs.

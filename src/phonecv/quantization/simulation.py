@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.exporting.ranges import Int8Settings, Tails
-from phonecv.quantization.layers import batches, chosen_layers, layers_of
+from phonecv.models.quantized import layers_of
+from phonecv.quantization.layers import batches, chosen_layers
 
 Range = tuple[float, float]
 M = TypeVar("M", bound=nn.Module)

@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models import VisionModel
-from phonecv.quantization.layers import batches, chosen_layers, layer, layers_of
+from phonecv.models.quantized import layers_of
+from phonecv.quantization.layers import batches, chosen_layers, layer
 from phonecv.quantization.simulation import Range, input_ranges, rounded_activation, rounded_weight
 
 

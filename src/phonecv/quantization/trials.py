@@ -16,12 +16,12 @@ from phonecv.errors import UserError
 from phonecv.exporting import export, open_exported
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.exporting.run import ExportResult
+from phonecv.models.quantized import state_of
 from phonecv.quantization.methods import Method
 from phonecv.quantization.qat import FineTuning
 from phonecv.quantization.remedies import apply
 from phonecv.quantization.scoring import Score, logits_of, score
 from phonecv.quantization.sensitivity import LayerNoise, layer_noise, most_sensitive
-from phonecv.quantization.state import state_of
 
 #: Pictures on which layers are told apart, at most.
 _FEW = 16

@@ -17,6 +17,7 @@ from phonecv.models.base import Form
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
+from phonecv.models.quantized import restore
 from phonecv.preprocessing import Preprocessing
 from phonecv.text import printable_name, some_names
 from phonecv.weights.compare import compare, describe, not_finite
@@ -204,8 +205,6 @@ def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:
     """The parts that remedies for int8 added to the network in the file."""
     state = loaded.record.quantization if loaded.record is not None else {}
     if state or model.quantization:
-        from phonecv.quantization.state import restore
-
         restore(model, state, loaded.source)
     if not state.get("float", True):
         done = ", ".join(state.get("remedies", []))

@@ -54,7 +54,7 @@ class Record:
         task: key of `phonecv.task.TASKS`.
         architecture: name of the heads; empty without any.
         options: arguments of the heads that differ from the architecture's.
-        quantization: what was done to it for int8, see `phonecv.quantization.state`; empty for an ordinary network.
+        quantization: what was done to it for int8, see `phonecv.models.quantized`; empty for an ordinary network.
         backbone_form: of heads in training form: "deploy" where its heads stand on a fused backbone.
     """
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,25 +15,21 @@ from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import read_record
-
-if TYPE_CHECKING:
-    from phonecv.models.headed import Network
-    from phonecv.quantization.result import QuantizeResult
+from phonecv.models.headed import Network
 
 #: Rounds of turns; a round has a turn for each file.
 ROUNDS = 40
 
 
-def against_float32(network: Network, result: QuantizeResult) -> dict[str, dict[str, float]]:
-    """Time every file that was written, by format; the float32 file takes pictures of the same size."""
+def against_float32(network: Network, files: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+    """Time quantized files of a network, by format; the float32 file takes pictures of the same size."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, written in result.formats.items():
-            if written.path is not None:
-                plain = Path(folder) / f"float32{EXPORTERS[name].suffix}"
-                height, width = read_record(written.path)["input_size"]
-                export(network, plain, format=name, size=(height, width), verify=False)
-                found[name] = compare({"float32": plain, "quantized": written.path})
+        for name, path in files.items():
+            plain = Path(folder) / f"float32{EXPORTERS[name].suffix}"
+            height, width = read_record(path)["input_size"]
+            export(network, plain, format=name, size=(height, width), verify=False)
+            found[name] = compare({"float32": plain, "quantized": path})
     return found
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from phonecv.errors import UserError
-from phonecv.quantization.bias import give_biases
-from phonecv.quantization.layers import layers_of
-from phonecv.quantization.relu6 import put_relu6
+from phonecv.models.mobileone import DeployedMobileOneBlock
 
 
 def state_of(network: nn.Module) -> dict[str, Any]:
@@ -66,4 +64,24 @@ def refuse_floating_point(network: nn.Module, precision: str) -> None:
         )
 
 
-__all__ = ["mark", "refuse_floating_point", "restore", "state_of"]
+def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Convolutions and linear layers by name, in the order in which our networks run them."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+
+def give_biases(network: nn.Module, names: Sequence[str]) -> list[str]:
+    """Give layers without a bias one of zeros, in place; returns their names."""
+    layers = layers_of(network)
+    without = [name for name in names if layers[name].bias is None]
+    for name in without:
+        weight = layers[name].weight
+        layers[name].bias = nn.Parameter(weight.new_zeros(weight.shape[0]), requires_grad=weight.requires_grad)
+    return without
+
+
+def put_relu6(network: nn.Module) -> None:
+    """Replace the ReLU of every layer by ReLU6, in place; gates keep theirs."""
+    for block in network.modules():
+        if isinstance(block, DeployedMobileOneBlock):
+            act: nn.Module = nn.ReLU6(inplace=block.act.inplace).train(block.act.training)
+            block.register_module("act", act)
