@@ -14,13 +14,14 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
-from phonecv.errors import UserError, nearest
+from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
 #: where it is used: `phonecv.training.setup` for "training", and so on.
 ROOMS = (
     "config",
+    "layouts",
     "training",
     "opening",
     "predict",
@@ -76,6 +77,18 @@ TASKS = {
         Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
     )
 }
+
+
+def find_task(name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        UserError: there is none, naming the nearest.
+    """
+    if name not in TASKS:
+        raise UserError(f"unknown task {name!r}{did_you_mean(name, TASKS)} (known: {', '.join(TASKS)})")
+    return TASKS[name]
+
 
 _NOUNS = {task.name: task.noun for task in TASKS.values()} | {"results": "a file of COCO results"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from phonecv.cli.output import progress, say, say_json
 
@@ -12,7 +11,7 @@ def audit(
     data: Path,
     /,
     *,
-    task: Literal["classify", "detect", "segment"] | None = None,
+    task: str | None = None,
     quick: bool = False,
     json: bool = False,
 ) -> int:
@@ -33,7 +32,7 @@ def audit(
         data: Folder with `train/<class>/<picture>` and `val/<class>/<picture>` or list files (classification), or with
             annotations/instances_train.json and the like (COCO), or images/ and masks/ (label maps); or one COCO
             annotation file.
-        task: Of a folder that holds data of several tasks only what this one is trained on.
+        task: Of a folder that holds data of several tasks only what this one is trained on, as `segment`.
         quick: Only what training checks before it starts: lists, folders and annotations, not every picture.
         json: Print JSON.
     """

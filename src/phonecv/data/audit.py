@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonecv.data.coco.audit import audit_coco_file
+from phonecv.data.coco.fixes import COCO_FIXES
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
 from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign import foreign_layout
-from phonecv.data.labelmaps.folders import paired_folders
-from phonecv.data.layouts import FOLDERS, LAYOUTS, Layout, Task, find_layouts
+from phonecv.data.layouts import Layout, find_layouts, fixes_of, known_layouts
 from phonecv.errors import UserError
+from phonecv.task import find_task
 from phonecv.text import printable, printable_name
 
 #: Folders of a folder that are looked into where it is no data set itself.
@@ -29,7 +30,7 @@ __all__ = ["FIXES", "SEVERITIES", "AuditReport", "Finding", "audit"]
 def audit(
     root: Path | str,
     *,
-    task: Task | None = None,
+    task: str | None = None,
     quick: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -38,21 +39,23 @@ def audit(
 
     Args:
         root: data folder, or one COCO annotation file.
-        task: look at the data of this task alone, as its training does; None looks at all that the folder holds.
+        task: look at the data of the task of this name alone, as its training does; None looks at all that is there.
         quick: do not decode all pictures and do not look for duplicates.
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
 
     Raises:
-        UserError: there is no data set at `root`.
+        UserError: there is no data set at `root`, or no task of this name.
     """
+    if task is not None:
+        find_task(task)
     started = time.perf_counter()
     root, look = Path(root), Look(quick, workers, progress)
     if root.is_file() and root.suffix.lower() != ".json":
         raise UserError(f"{printable(root)}: not a folder, nor a COCO annotation file (.json)")
     if not root.exists():
         raise UserError(f"{printable(root)}: no such folder; name a data set folder")
-    notes = Notes(root.parent if root.is_file() else root)
+    notes = Notes(root.parent, COCO_FIXES) if root.is_file() else Notes(root, fixes_of(known_layouts()))
     if root.is_file():
         splits, checked = audit_coco_file(notes, root, look)
         layouts: Sequence[Layout] = ()
@@ -74,7 +77,7 @@ def audit(
     )
 
 
-def _layouts(notes: Notes, root: Path, task: Task | None) -> Sequence[Layout]:
+def _layouts(notes: Notes, root: Path, task: str | None) -> Sequence[Layout]:
     """What is looked at: what the folder holds, or what `task` reads; what is not read is told."""
     found = find_layouts(root)
     wanted = [layout for layout in found if task in (None, layout.task)]
@@ -89,37 +92,26 @@ def _layouts(notes: Notes, root: Path, task: Task | None) -> Sequence[Layout]:
         notes.add("foreign", "error", foreign.evidence, foreign.message(root))
         return []
     if task is None:
-        other = _inner(root) or _paired(root)
+        other = _inner(root) or next(filter(None, (layout.nearly(root) for layout in known_layouts())), "")
         if other:
             notes.add("structure", "error", root, other)
             return []
-    if task in (None, "classify"):
-        return [FOLDERS]
+    assumed = [layout for layout in known_layouts() if layout.assumed and task in (None, layout.task)]
+    if assumed:
+        return assumed
     others = ", ".join(layout.name for layout in found) or "nothing that is read"
-    name = next(layout.name for layout in LAYOUTS if layout.task == task)
-    notes.add("structure", "error", root, f"no {name} here, but {others}")
+    names = " or ".join(layout.name for layout in known_layouts() if layout.task == task)
+    notes.add("structure", "error", root, f"no {names or 'data of this task'} here, but {others}")
     return []
 
 
 def _inner(root: Path) -> str:
-    """Folders in `root` that are data sets for detectors or segmenters themselves, for people."""
+    """Folders in `root` that are data sets themselves, and no classes, for people."""
+    doubtful = {layout.task for layout in known_layouts() if layout.assumed}
     found = [
         f"{printable_name(name)}/ ({layout.name})"
         for name in class_folders(root)[:_LOOKED_INTO]
         for layout in find_layouts(root / name)
-        if layout.task != "classify"
+        if layout.task not in doubtful
     ]
     return f"no data set here, but in {', '.join(found[:6])}; audit such a folder by itself" if found else ""
-
-
-def _paired(root: Path) -> str:
-    """Folders of pictures and label maps under other names than those that are known, for people."""
-    pair = paired_folders(root)
-    if pair is None:
-        return ""
-    images, labels = (printable_name(folder.name) for folder in pair)
-    return (
-        f"{images}/ and {labels}/ seem to be pictures and their label maps: call them images/ and masks/, each with"
-        f" train/ and val/, or name them in training (segment.train_images={images} segment.train_labels={labels} and"
-        " so on)"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from phonecv.data.pictures.opening import printable
 
 SEVERITIES = ("error", "warning", "note")
 
-#: Kind of finding -> what to do about it.
+#: Kind of finding -> what to do about it, of the kinds that several layouts have.
 FIXES = {
     "structure": "mend what is named; `phonecv audit --help` shows the layouts that are read",
     "list": "mend or remove the line",
@@ -35,49 +35,9 @@ FIXES = {
     "left-out": "move or convert the files; as it is, nothing is learnt from them",
     "helper": "nothing; they may be removed",
     "spelling": "nothing, if that is meant; other programs may not see them as the same",
-    # Of COCO files
-    "record": "mend the record; as it is, the file can't be used",
-    "missing-file": "add the picture, remove it from the annotations, or name the right folder",
-    "box-layout": "choose the layout that is named, or write boxes as left, top, width, height in pixels",
-    "category-shift": "give annotations and categories the same ids; as it is, classes are mistaken",
-    "repeated-object": "keep one of them; as it is, no detector can find both",
-    "crowd": "nothing, if they are crowds; else write iscrowd 0",
-    "area": "nothing; or leave area out, it is made from the mask or box",
-    "respelled": "nothing; what can be read in one way only is read",
-    "picture-name": "nothing, if it is meant; else write the names of the files",
-    "placeholder": "nothing, if it is no class; else annotate some of it",
-    "orientation": "nothing, if boxes were drawn on the pictures as shown; else detect.stored=true",
-    "unsplit": "hold some of it out for validation, or make two files",
-    "fitted": "nothing, if that is meant",
-    "orphan": "list its picture, or remove the annotation; it is left out",
-    "category": "list its category, or remove the annotation; it is left out",
-    "bad-box": "mend or remove the annotation; it is left out",
-    "empty-box": "mend or remove the annotation; it is left out",
-    "outside-box": "mend or remove the annotation; it is left out",
-    "clipped-box": "nothing, if the object goes on beyond the border; the part inside is used",
-    "bad-mask": "mend or remove the mask; its object is left out where masks are trained",
-    "no-mask": "add a mask, or train boxes only; its object is left out where masks are trained",
-    "annotation-id": "give every annotation an id of its own",
-    "category-name": "give every category a name of its own",
-    "picture-size": "write the size of the picture as it is shown, and check its boxes",
-    "repeated-file": "list the picture once, unless it shall count twice",
-    "background": "nothing, if they are meant as background",
-    "partner": "add the missing file, or remove the one that is left over",
-    "label-format": "save label maps as gray or palette PNG of class numbers, or name their colours in classes.csv",
-    "label-colour": "name the colour in the class file, or draw the label map anew without smoothing, as PNG",
-    "palette": "give all label maps one palette, or name the colours in classes.csv (name,r,g,b)",
     "nothing": "label something in it (crowds are none), check the values of the label maps, or use other pictures",
-    "reading": "nothing, if that is meant",
-    "turned": "nothing, if that is meant; else segment.stored=true, or remove the EXIF note from the pictures",
     "layout": "nothing, if that is meant; --task looks at one of them alone",
     "foreign": "convert it as the message says",
-    "label-size": "make the label map anew at the size of its picture (nearest neighbour)",
-    "label-value": "mend the label map, or name all classes in the class file",
-    "anti-aliased": "draw and resize label maps without smoothing (nearest neighbour), and save them as PNG",
-    "off-by-one": "choose reduce_zero_label accordingly, or renumber the label maps",
-    "zero-label": "choose reduce_zero_label accordingly",
-    "unlabelled": "nothing, if that is meant; such pictures teach nothing",
-    "unseen-class": "add pictures with these classes, or leave them out of the class file",
 }
 
 
@@ -86,7 +46,7 @@ class Finding:
     """One thing that is wrong or worth knowing.
 
     Attributes:
-        kind: a key of `FIXES`.
+        kind: what it is, in a word: a key of `FIXES`, or of those of the layout.
         severity: "error" (results would be wrong), "warning" or "note".
         path: the file or folder, relative to the data folder, printable.
         line: line of a list file, or 0.
@@ -216,7 +176,8 @@ class AuditReport:
             else:
                 lines.append(f"  {group.first.severity:7} {kind:14} {group}")
         lines += [f"  ... and {count} more of kind {kind}" for kind, count in rest.items()]
-        lines += [f"  {kind}: {FIXES[kind]}" for kind in shown]
+        fixes = {finding.kind: finding.fix for finding in self.findings}
+        lines += [f"  {kind}: {fixes[kind]}" for kind in shown]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -250,11 +211,13 @@ class Notes:
 
     Attributes:
         root: the data folder.
+        fixes: kind of finding -> what to do about it.
         findings: so far.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fixes: Mapping[str, str] = FIXES) -> None:
         self.root = root
+        self.fixes = dict(fixes)
         self.findings: list[Finding] = []
 
     def name(self, path: Path) -> str:
@@ -262,5 +225,5 @@ class Notes:
         return printable(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
     def add(self, kind: str, severity: str, path: Path, message: str, line: int = 0) -> None:
-        """Take up a finding; `kind` is a key of `FIXES`."""
-        self.findings.append(Finding(kind, severity, self.name(path), line, message, FIXES[kind]))
+        """Take up a finding; `kind` is a key of `fixes`."""
+        self.findings.append(Finding(kind, severity, self.name(path), line, message, self.fixes[kind]))

@@ -7,7 +7,7 @@ class Problem(str):
     """A line for people.
 
     Attributes:
-        kind: a key of `phonecv.data.findings.FIXES`.
+        kind: a key of the layout's table of fixes.
         severity: "error" (a training refuses it), "warning", or "note".
     """
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from phonecv.classify.training import finding_lines
 from phonecv.data.coco.audit import audit_splits
+from phonecv.data.coco.fixes import COCO_FIXES
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit
 from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
@@ -64,7 +65,7 @@ class Detection:
 
     def findings(self) -> list[str]:
         """What the quick audit finds in the splits as they were read, notes left out."""
-        notes = Notes(self.root)
+        notes = Notes(self.root, COCO_FIXES)
         audit_splits(notes, {"train": self.whole, "val": self.val}, Look(quick=True))
         return finding_lines(notes.findings)
 

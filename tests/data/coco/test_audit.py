@@ -14,7 +14,8 @@ from data.coco_files import changed, content, write_coco
 from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
 from phonecv.cli.audit import audit as command
-from phonecv.data.audit import FIXES, AuditReport, audit
+from phonecv.data.audit import AuditReport, audit
+from phonecv.data.coco.fixes import COCO_FIXES
 from phonecv.data.coco.loading import DetectionDataset, make_detection_loader
 from phonecv.data.coco.reader import CocoPaths, read_coco, read_results
 from phonecv.data.loading.loader import eval_batches
@@ -121,7 +122,7 @@ def test_findings(coco_dir: Path, case: str) -> None:
     report = audit(coco_dir)
     found = [finding for finding in report.findings if (finding.kind, finding.severity) == (kind, severity)]
     assert found, report.table()
-    assert (found[0].path, found[0].fix) == (path, FIXES[kind])
+    assert (found[0].path, found[0].fix) == (path, COCO_FIXES[kind])
     assert message in found[0].message
     assert json.loads(json.dumps(report.to_json()))["counts"] == report.counts
     fast = {(finding.kind, finding.severity) for finding in audit(coco_dir, quick=True).findings}

@@ -13,7 +13,8 @@ from PIL import Image
 
 from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
-from phonecv.data.audit import FIXES, Finding, audit
+from phonecv.data.audit import Finding, audit
+from phonecv.data.labelmaps.fixes import MAP_FIXES
 from phonecv.data.labelmaps.suspicions import smoothed
 
 TRAIN, VAL = "annotations/train", "annotations/val"
@@ -119,7 +120,7 @@ def test_findings(root: Path, case: str) -> None:
     report = audit(root)
     found = [finding for finding in report.findings if finding.kind == kind and words in finding.message]
     assert len(found) == 1, report.table()
-    assert (found[0].severity, found[0].path, found[0].fix) == (severity, path, FIXES[kind])
+    assert (found[0].severity, found[0].path, found[0].fix) == (severity, path, MAP_FIXES[kind])
     assert json.loads(json.dumps(report.to_json()))["counts"] == report.counts
     assert named(root, kind, quick=True)
 

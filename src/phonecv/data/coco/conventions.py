@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 from phonecv.errors import UserError
 
+#: The group of a recipe that has the settings of COCO data: that of detection.
+GROUP = "detect"
+
 #: COCO's own (left, top, width, height); two corners; centre and size. "shares" are those of the picture's sides.
 BoxLayout = Literal["xywh", "xyxy", "cxcywh", "xywh_shares", "xyxy_shares", "cxcywh_shares"]
 
@@ -45,3 +48,13 @@ class CocoReading:
 
 #: As COCO is written.
 PLAIN = CocoReading()
+
+
+def setting(name: str, value: str = "true") -> str:
+    """How a person sets something of the data in a recipe."""
+    return f"{GROUP}.{name}={value}"
+
+
+def setting_and_flag(name: str, value: str = "true") -> str:
+    """The same, with what the evaluation on the command line calls it."""
+    return f"{setting(name, value)} (eval: --{name}{'' if value == 'true' else f' {value}'})"

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from phonecv.data.coco.conventions import GROUP, setting
 from phonecv.data.coco.picture_names import ALIASES, called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.pictures.opening import printable
@@ -134,8 +135,8 @@ def unsplit_files(root: Path) -> list[Path]:
 def hold_out_hint(file: Path) -> str:
     """What to do with a file that holds all pictures."""
     return (
-        f"{printable(file.name)} holds all pictures without a split: detect.hold_out=0.2 trains on it and holds a fifth"
-        f" of them out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
+        f"{printable(file.name)} holds all pictures without a split: {setting('hold_out', '0.2')} trains on it and"
+        f" holds a fifth of them out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
     )
 
 
@@ -151,7 +152,7 @@ def _no_annotations(root: Path, split: str) -> UserError:
     listed = ", ".join(printable(file.relative_to(root)) for file in files[:6]) + (", ..." if len(files) > 6 else "")
     return UserError(
         f"{printable(root)}: no annotations of {split!r} here, but {listed}; name the files of the splits by"
-        " detect.train_annotations and detect.val_annotations (eval: --annotations)"
+        f" {GROUP}.train_annotations and {GROUP}.val_annotations (eval: --annotations)"
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from phonecv.data.coco.conventions import setting, setting_and_flag
 from phonecv.data.coco.fitting import stored_size, upright
 from phonecv.data.coco.split import CocoSplit
 from phonecv.data.pictures.opening import ImageError, printable
@@ -17,14 +18,16 @@ _ROUNDING = 1.5
 #: What seems to be behind wrong sizes, and what to do.
 _BEHIND = {
     "stored": "They are turned by their EXIF orientation and have the sizes of the pictures as stored: if boxes are for"
-    " those too, choose detect.stored=true (eval: --stored); if they are for the pictures as shown,"
-    " detect.sizes=pictures (eval: --sizes pictures)",
-    "exchanged": "Width and height seem to be exchanged in the file: detect.sizes=pictures (eval: --sizes pictures)"
+    f" those too, choose {setting_and_flag('stored')}; if they are for the pictures as shown,"
+    f" {setting_and_flag('sizes', 'pictures')}",
+    "exchanged": "Width and height seem to be exchanged in the file:"
+    f" {setting_and_flag('sizes', 'pictures')}"
     " takes the sizes of the pictures",
-    "resized": "The pictures seem to have been resized after labelling: detect.sizes=scaled (eval: --sizes scaled)"
-    " resizes boxes with them",
-    "other": "If boxes are pixels of the pictures as they are, choose detect.sizes=pictures (eval: --sizes pictures);"
-    " if the pictures were resized after labelling, detect.sizes=scaled",
+    "resized": "The pictures seem to have been resized after labelling:"
+    f" {setting_and_flag('sizes', 'scaled')} resizes boxes with them",
+    "other": "If boxes are pixels of the pictures as they are, choose"
+    f" {setting_and_flag('sizes', 'pictures')}; if the pictures were resized after labelling,"
+    f" {setting('sizes', 'scaled')}",
 }
 
 
@@ -93,7 +96,7 @@ class SizeCheck:
         return (
             f"{len(self.turned)} of {self.looked} pictures are turned by their EXIF orientation and have the same sides"
             " either way: boxes are taken as drawn on the pictures as shown; if they were drawn on the pictures as"
-            " stored, choose detect.stored=true (eval: --stored)"
+            f" stored, choose {setting_and_flag('stored')}"
         )
 
     def _message(self, kind: str, places: list[int]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from phonecv.data.coco.boxes import suspected_layout
+from phonecv.data.coco.conventions import setting_and_flag
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.folders.class_names import same_name
 from phonecv.data.json_file import shown, whole
@@ -68,7 +69,7 @@ def _layout(tables: CocoTables, seen: Suspect) -> None:
     if layout:
         message = (
             f"bbox seems to be written as {layout}, not {seen.layout}: of {len(seen.boxes)} boxes {why};"
-            f" detect.boxes={layout} (eval: --boxes {layout}) reads them so"
+            f" {setting_and_flag('boxes', layout)} reads them so"
         )
         _replace(tables, _BY_LAYOUT, "box-layout", message)
 

@@ -16,6 +16,7 @@ from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.labelmaps.classes import LabelClasses, find_class_file, read_label_classes, unlike_class_files
 from phonecv.data.labelmaps.content import EFFECTS
 from phonecv.data.labelmaps.files import IGNORE, LabelFormatError, LabelSizeError, read_pair
+from phonecv.data.labelmaps.fixes import STORED
 from phonecv.data.labelmaps.folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.labelmaps.suspicions import smoothed, suspicions
@@ -36,7 +37,7 @@ class _Pair:
     """A picture and its label map, as looked at in a worker.
 
     Attributes:
-        kind: what is wrong with it, a key of `phonecv.data.findings.FIXES`, or "".
+        kind: what is wrong with it, a key of `MAP_FIXES`, or "".
         path: the file at fault.
         message: what is wrong.
         format: of the picture.
@@ -258,7 +259,7 @@ def _report_turned(notes: Notes, turned: Sequence[tuple[Path, str]]) -> None:
     first = next(path for path, how in turned if how)
     if counts["alike"]:
         stored = counts["stored"] > counts["upright"]
-        advice = "that speaks for segment.stored=true" if stored else "segment.stored=true says otherwise"
+        advice = f"that speaks for {STORED}" if stored else f"{STORED} says otherwise"
         notes.add(
             "turned",
             "warning" if stored else "note",

@@ -1,0 +1,42 @@
+"""The layouts of classification data: list files, and a folder for each class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phonecv.data.findings import FIXES
+from phonecv.data.folders.audit import audit_folders
+from phonecv.data.folders.list_file import names_classes
+from phonecv.data.folders.listing import find_list
+from phonecv.data.folders.splits import class_folders, find_split
+from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
+from phonecv.data.layouts import Layout
+from phonecv.data.pictures.opening import scan_images
+from phonecv.data.split_names import known_splits
+
+
+def has_lists(root: Path) -> bool:
+    """Whether list files give pictures and their classes; those of paths alone belong to other layouts (YOLO)."""
+    lists = [path for split in known_splits() if (path := find_list(root, split)) is not None]
+    return any(map(names_classes, lists))
+
+
+def has_class_folders(root: Path) -> bool:
+    """Whether the folders of the splits hold a folder of pictures for each class."""
+    splits = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
+    folders = [folder / name for folder in splits for name in _classes(folder)]
+    return any(next(scan_images(folder), None) is not None for folder in folders)
+
+
+def _classes(split: Path) -> list[str]:
+    """Folders of a split that may be classes: not ``train/images`` with ``train/labels``, nor those of COCO exports."""
+    names = class_folders(split)
+    other = set(names) <= {*IMAGE_FOLDERS, *LABEL_FOLDERS} or (split / "_annotations.coco.json").is_file()
+    return [] if other else names
+
+
+LAYOUTS = (
+    Layout("list files", "classify", has_lists, audit_folders, FIXES),
+    # Assumed as well: a folder that is itself a split, with a folder for each class.
+    Layout("class folders", "classify", has_class_folders, audit_folders, FIXES, assumed=True),
+)
