@@ -99,7 +99,7 @@ REMAINING = {
     "cli/predict.py",
     "cli/tables.py",
     "cli/train.py",
-    "demo.py",
+    "demonstration.py",
     "exporting/assumed.py",
     "exporting/checks.py",
     "exporting/comparing.py",

@@ -14,35 +14,52 @@ from phonecv.late import late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
+    from phonecv.benchmarking import bench
     from phonecv.bundles import bundle
     from phonecv.classify.evaluate import evaluate
     from phonecv.classify.predict import predict
+    from phonecv.converting import convert
     from phonecv.create import create_model
+    from phonecv.data.audit import audit
+    from phonecv.data.samples import samples
+    from phonecv.demonstration import demo
     from phonecv.detect.architectures import list_detectors
     from phonecv.detect.create import create_detector
     from phonecv.exporting import export
+    from phonecv.inspection import info
+    from phonecv.installation import doctor
     from phonecv.models.catalog import list_models
     from phonecv.models.fusing import fuse
+    from phonecv.quantization import quantize
     from phonecv.segment.architectures import list_segmenters
     from phonecv.segment.create import create_segmenter
-    from phonecv.training import train
+    from phonecv.training import distill, train
     from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
 
 #: Public name -> module that defines it.
 _LAZY = {
+    "audit": "phonecv.data.audit",
+    "bench": "phonecv.benchmarking",
     "bundle": "phonecv.bundles",
+    "convert": "phonecv.converting",
     "create_detector": "phonecv.detect.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
+    "demo": "phonecv.demonstration",
+    "distill": "phonecv.training",
+    "doctor": "phonecv.installation",
     "evaluate": "phonecv.classify.evaluate",
     "export": "phonecv.exporting",
     "fuse": "phonecv.models.fusing",
+    "info": "phonecv.inspection",
     "list_detectors": "phonecv.detect.architectures",
     "list_models": "phonecv.models.catalog",
     "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",
     "predict": "phonecv.classify.predict",
+    "quantize": "phonecv.quantization",
     "read_checkpoint": "phonecv.weights",
+    "samples": "phonecv.data.samples",
     "save_checkpoint": "phonecv.weights",
     "train": "phonecv.training",
 }
@@ -50,19 +67,28 @@ _LAZY = {
 __all__ = [
     "UserError",
     "__version__",
+    "audit",
+    "bench",
     "bundle",
+    "convert",
     "create_detector",
     "create_model",
     "create_segmenter",
+    "demo",
+    "distill",
+    "doctor",
     "evaluate",
     "export",
     "fuse",
+    "info",
     "list_detectors",
     "list_models",
     "list_segmenters",
     "load_checkpoint",
     "predict",
+    "quantize",
     "read_checkpoint",
+    "samples",
     "save_checkpoint",
     "train",
 ]

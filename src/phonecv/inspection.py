@@ -100,7 +100,7 @@ class Description:
         }
 
 
-def describe(text: str, *, form: str | None = None, size: int | None = None) -> Description:
+def info(text: str, *, form: str | None = None, size: int | None = None) -> Description:
     """Everything known about a catalog name, a checkpoint or an exported file. A name wins; ./name is the file.
 
     Raises:

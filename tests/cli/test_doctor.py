@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
-from phonecv import doctor
+from phonecv import installation
 from phonecv.exporting import EXPORTERS
 from phonecv.exporting.formats import Exporter
 
@@ -54,7 +54,7 @@ def test_an_extra_is_listed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     out = run("doctor").out
     assert out.count("pip install 'phonecv[ncnn]'") == 1
     assert out.count("ncnn-none missing") == 1
-    found = [item for item in doctor.examine() if item.section == "extras"]
+    found = [item for item in installation.doctor() if item.section == "extras"]
     assert [item.name for item in found] == ["ncnn"]
 
 
@@ -68,17 +68,17 @@ def test_an_old_requirement_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_part_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> list[doctor.Finding]:
+    def fail() -> list[installation.Finding]:
         raise OSError("libcuda is broken")
 
-    monkeypatch.setattr(doctor, "_machine", fail)
-    found = doctor.examine()
+    monkeypatch.setattr(installation, "_machine", fail)
+    found = installation.doctor()
     assert [item.value for item in found if item.section == "machine"] == ["OSError: libcuda is broken"]
     assert {"software", "extras", "cache"} <= {item.section for item in found}
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PHONECV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
-    finding = doctor._cache()[0]
+    monkeypatch.setattr(installation.os, "access", lambda *_: False)
+    finding = installation._cache()[0]
     assert (finding.state, "PHONECV_CACHE" in finding.fix) == ("missing", True)

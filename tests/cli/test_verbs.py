@@ -254,7 +254,7 @@ def test_train_lists_and_shows_recipes(run: Run) -> None:
 def test_demo_hands_on_its_options_and_fails_when_a_promise_is_missed(
     passed: bool, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import phonecv.demo
+    import phonecv.demonstration
 
     seen = {}
 
@@ -262,6 +262,6 @@ def test_demo_hands_on_its_options_and_fails_when_a_promise_is_missed(
         seen.update(options, out=out)
         return SimpleNamespace(passed=passed)
 
-    monkeypatch.setattr(phonecv.demo, "run_demo", pretend)
+    monkeypatch.setattr(phonecv.demonstration, "demo", pretend)
     assert run("demo", "--out", "somewhere", "--seed", "3", "--epochs", "1").status == int(not passed)
     assert seen == {"out": Path("somewhere"), "seed": 3, "epochs": 1}

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from phonecv import demo
+from phonecv import demonstration
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS
 from phonecv.training.config import TrainConfig
 
 
 def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:
-    config = demo.demo_config(tmp_path / "data", tmp_path, 3)
+    config = demonstration.demo_config(tmp_path / "data", tmp_path, 3)
     (tmp_path / "c.yaml").write_text(config.to_yaml())
     assert TrainConfig.from_yaml(tmp_path / "c.yaml") == config
     assert config.run.seed == 3
@@ -28,14 +28,14 @@ def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:
 def test_what_is_missing_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXPORTERS, "onnx", dataclasses.replace(EXPORTERS["onnx"], packages=("no_such_package",)))
     with pytest.raises(UserError, match=r"pip install"):
-        demo.run_demo(tmp_path / "run")
+        demonstration.demo(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = demo.run_demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
+    result = demonstration.demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
     for name in (
         "config.yaml", "metrics.csv", "curves.png", "best.safetensors", "training.safetensors", "deploy.safetensors",
         "deploy.onnx", "forms.json", "export.json", "evaluation/confusion.png", "evaluation/summary.json",
@@ -56,7 +56,7 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
     assert page.count("<img") == 4
     assert json.loads((tmp_path / "run" / "export.json").read_text())["agreement"]["same"] == 40
     # The same call again finds the finished run and ends with the same figures.
-    again = demo.run_demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
+    again = demonstration.demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
     assert again.evaluation.top1 == result.evaluation.top1
 
 
@@ -65,7 +65,7 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [int(seed) for seed in os.environ.get("PHONECV_DEMO_SEEDS", "0").split(",")])
 def test_the_demo_keeps_its_promises(tmp_path: Path, seed: int) -> None:
-    result = demo.run_demo(tmp_path / "run", seed=seed)
+    result = demonstration.demo(tmp_path / "run", seed=seed)
     assert result.failures == ()
     assert result.evaluation.top1_percent >= 95.0
     assert result.same == result.evaluation.count == 1000

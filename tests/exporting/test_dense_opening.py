@@ -26,7 +26,7 @@ from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.record import record_path
-from phonecv.inspection import describe
+from phonecv.inspection import info
 from phonecv.opening import task_of
 from phonecv.segment.architectures import list_segmenters
 from phonecv.segment.opening import open_segmenter
@@ -274,7 +274,7 @@ def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert main(["info", str(path)]) == 0
     assert "ssdlite320 on mobileone_s0" in capsys.readouterr().out
-    facts = dict(describe(str(path)).facts())
+    facts = dict(info(str(path)).facts())
     assert facts["outputs"] == "boxes, scores, labels, count"
 
 

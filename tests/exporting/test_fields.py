@@ -20,7 +20,7 @@ from phonecv.benchmarking.page_models import open_models
 from phonecv.bundles.build import bundle
 from phonecv.errors import UserError
 from phonecv.exporting.fields import checked_fields, parse_record
-from phonecv.inspection import describe
+from phonecv.inspection import info
 from phonecv.opening import task_of
 
 #: What people, programs and attackers leave in the place of a value.
@@ -30,7 +30,7 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 
 USES: dict[str, Callable[[Path], Any]] = {
-    "info": lambda path: describe(str(path)).facts(),
+    "info": lambda path: info(str(path)).facts(),
     "predict": lambda path: [str(one) for one in phonecv.predict(path, path.parent / "photo.png", workers=0)],
     "page": lambda path: json.dumps([model.to_page(0) for model in open_models([path])]),
 }

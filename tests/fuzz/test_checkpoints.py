@@ -23,7 +23,7 @@ from torch import Tensor
 
 import phonecv
 from fuzz.mutations import CASES, ODD, damaged, damaged_pickle, mutated, survive
-from phonecv.inspection import describe
+from phonecv.inspection import info
 from phonecv.models import VisionModel
 from phonecv.weights import from_phonecv
 from phonecv.weights.fill import open_source
@@ -234,7 +234,7 @@ def test_records_of_our_own_files(task: str, tmp_path: Path) -> None:
         target.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
         phonecv.read_checkpoint(target)
         if rng.random() < 0.1:  # these build networks
-            assert describe(str(target)).facts()
+            assert info(str(target)).facts()
             phonecv.load_checkpoint(None, target)
 
     assert survive(f"record of {task}", case, CASES // 3) > 0

@@ -10,7 +10,7 @@ from typing import Any
 from fuzz.mutations import CASES, damaged, mutated, survive
 from phonecv.bundles.manifest import check_manifest
 from phonecv.exporting.record import find_record, preprocessing_of
-from phonecv.inspection import describe
+from phonecv.inspection import info
 
 
 def written(rng: random.Random, value: Any) -> bytes:
@@ -35,7 +35,7 @@ def test_records_of_exported_files(tmp_path: Path) -> None:
 
     def case(rng: random.Random) -> None:
         beside.write_bytes(written(rng, mutated(rng, RECORD)))
-        described = describe(str(path))
+        described = info(str(path))
         assert [f"{name} {value}" for name, value in described.facts()]
         preprocessing_of(find_record(path))
 

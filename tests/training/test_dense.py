@@ -29,7 +29,7 @@ from phonecv.data.audit import audit
 from phonecv.detect.training import Detection, DetectTask, train_transform
 from phonecv.detect.training_data import held_out
 from phonecv.errors import UserError
-from phonecv.inspection import describe
+from phonecv.inspection import info
 from phonecv.segment.training import Segmentation
 from phonecv.training import TrainConfig, load_config, recipe_names, train
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
@@ -74,7 +74,7 @@ def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -
     record = read_checkpoint(result.last).record
     assert record is not None
     assert record["training"]["weights"] == "net"
-    facts = dict(describe(str(result.last)).facts())
+    facts = dict(info(str(result.last)).facts())
     assert facts["task"] == f"{'segmenter' if task == 'segment' else 'detector'}, {architecture}"
     assert facts["backbone"] == "emov2_1m"
 

@@ -15,7 +15,7 @@ from phonecv.classify.predict import predict
 from phonecv.cli.app import main
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
-from phonecv.inspection import describe
+from phonecv.inspection import info as describe
 from phonecv.models import VisionModel, catalog
 from phonecv.training import TrainConfig, engine, load_config, train
 from phonecv.training.interrupt import Interrupted

@@ -24,7 +24,7 @@ from phonecv import (
 from phonecv.create import load_network
 from phonecv.dense import DenseModel
 from phonecv.errors import UserError
-from phonecv.inspection import describe
+from phonecv.inspection import info as describe
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.weights.record import KEY
 

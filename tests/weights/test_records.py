@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import phonecv
 from phonecv.errors import UserError
-from phonecv.inspection import describe
+from phonecv.inspection import info
 from weights.helpers import TINY
 
 
@@ -119,7 +119,7 @@ def test_what_no_file_can_hold_is_refused_in_no_time(
         phonecv.load_checkpoint(None, path)
     assert len(str(error.value)) < 1200
     with suppress(UserError):
-        assert describe(str(path)).file is not None
+        assert info(str(path)).file is not None
     assert time.process_time() - start < 2.5
 
 

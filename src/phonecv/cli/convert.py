@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from phonecv.cli.options import Ema, Force, Model, Source, destination, load, origin
+from phonecv.cli.options import Ema, Force, Model, Source, destination, loading
 from phonecv.cli.output import say
 
 
@@ -35,9 +35,9 @@ def convert(
         to: Layout to write.
     """
     path = destination(target, force=force, source=source, suffix=".safetensors" if to == "phonecv" else "")
-    network = load(source, model, ema)
-    from phonecv.weights import save_checkpoint
+    chosen = loading(source, model, ema)
+    from phonecv.converting import convert as run
 
-    written = save_checkpoint(network, path, layout=to, **origin(source))
-    say(f"{source}: {network.name}, {network.form} form, {network.num_classes} classes")
-    say(f"wrote {written} ({to} layout)")
+    written = run(source, path, to=to, **chosen)
+    say(f"{source}: {written.model}, {written.form} form, {written.num_classes} classes")
+    say(f"wrote {written.path} ({to} layout)")

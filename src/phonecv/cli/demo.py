@@ -32,8 +32,8 @@ def demo(
         train_images: Another number of pictures to train on.
         val_images: Another number of held-out pictures.
     """
-    from phonecv.demo import run_demo
+    from phonecv.demonstration import demo as run
 
     sizes = {"epochs": epochs, "train_images": train_images, "val_images": val_images}
-    result = run_demo(out, seed=seed, say=say, **{key: value for key, value in sizes.items() if value is not None})
+    result = run(out, seed=seed, say=say, **{key: value for key, value in sizes.items() if value is not None})
     return int(not result.passed)

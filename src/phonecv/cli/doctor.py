@@ -39,9 +39,9 @@ def doctor(
         else:
             say((markdown_table if markdown else text_table)(header, rows, right=right))
         return 0
-    from phonecv.doctor import examine
+    from phonecv.installation import doctor as run
 
-    findings = examine()
+    findings = run()
     if json:
         say_json([asdict(finding) for finding in findings])
     else:

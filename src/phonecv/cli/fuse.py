@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phonecv.cli.options import Ema, Force, Model, Source, destination, load, origin
+from phonecv.cli.options import Ema, Force, Model, Source, destination, load
 from phonecv.cli.output import millions, say, say_json, text_table
 from phonecv.errors import UserError
 
@@ -30,6 +30,7 @@ def fuse(
     import torch
 
     from phonecv.benchmarking import count_cost, count_parameters
+    from phonecv.converting import origin
     from phonecv.models import VisionModel
     from phonecv.models.fusing import FORM_TOLERANCE, form_difference
     from phonecv.models.fusing import fuse as run

@@ -34,9 +34,9 @@ def info(
         size: Count at this input side in pixels; by default the network's own.
         json: Print JSON.
     """
-    from phonecv.inspection import describe
+    from phonecv.inspection import info as run
 
-    found = describe(name_or_file, form=form, size=size)
+    found = run(name_or_file, form=form, size=size)
     if json:
         say_json(found.to_dict())
         return

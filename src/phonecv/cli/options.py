@@ -110,16 +110,6 @@ def load(source: str, model: str | None, ema: bool | None) -> Network:
     return load_network(source, task=None, **chosen).eval()
 
 
-def origin(source: str) -> dict[str, Any]:
-    """Arguments for `save_checkpoint` that pass on how the source was trained and where it came from."""
-    if not Path(source).is_file():
-        return {"source": source}
-    from phonecv.weights import read_checkpoint
-
-    record = read_checkpoint(source).record or {}
-    return {"training": record.get("training"), "source": record.get("source") or Path(source).name}
-
-
 def destination(path: Path, *, force: bool, source: str, suffix: str = "", into: bool | None = None) -> Path:
     """The file to write, checked before any heavy work; a folder gets a file named after the source.
 

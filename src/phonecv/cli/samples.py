@@ -38,13 +38,9 @@ def samples(
         crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
         seed: Decides everything.
     """
-    from phonecv.data.samples import write_classification, write_scenes
-
-    counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
-    if kind == "scenes":
-        write_scenes(folder, seed=seed, crowd=crowd, **counts)
-    elif crowd is not None:
+    if crowd is not None and kind != "scenes":
         raise UserError(f"--crowd {crowd}: pictures of one digit have no crowd; it belongs to `phonecv samples scenes`")
-    else:
-        write_classification(folder, seed=seed, **counts)
+    from phonecv.data.samples import samples as run
+
+    run(kind, folder, train=train, val=val, crowd=crowd, seed=seed)
     say(f"{kind} are in {folder}")

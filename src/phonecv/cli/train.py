@@ -9,7 +9,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from phonecv.cli.output import markdown_table, say, text_table
-from phonecv.errors import UserError
 
 Recipe = Annotated[str | None, Parameter(help="Name or YAML file; without one the shipped recipes are listed.")]
 Overrides = Annotated[
@@ -109,13 +108,12 @@ def run_recipe(
 ) -> int:
     """Train, or print the configuration; returns the exit status."""
     from phonecv.training.config import TrainConfig
+    from phonecv.training.run import check_teacher
 
     paths = ([] if data is None else [f"data.path={data}"]) + ([] if out is None else [f"run.out={out}"])
     config = TrainConfig.from_yaml(recipe, [*overrides, *paths])
-    if distill and config.distill.teacher is None:
-        raise UserError(
-            f"recipe {recipe!r} names no teacher; pass --teacher timm:NAME, a network's name or a checkpoint"
-        )
+    if distill:
+        check_teacher(config, f"recipe {recipe!r}", "--teacher ")
     if show:
         say(config.to_yaml().rstrip())
         return 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -61,6 +61,39 @@ SOFTEN = 0.6
 _SPLIT_NUMBER = {"train": 0, "val": 1}
 _RECORD = "samples.json"
 _VERSION = 1
+
+
+def samples(
+    kind: Literal["digits", "scenes"],
+    root: Path | str,
+    *,
+    train: int | None = None,
+    val: int | None = None,
+    crowd: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write pictures of one digit each (`write_classification`) or scenes of several (`write_scenes`).
+
+    Args:
+        kind: "digits" or "scenes".
+        root: folder to make.
+        train: training pictures; None for the kind's own number, as for the next.
+        val: validation pictures.
+        crowd: most digits of a training scene.
+        seed: decides everything.
+
+    Returns:
+        `root`.
+
+    Raises:
+        UserError: another kind, or as the two functions say.
+    """
+    counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
+    if kind == "scenes":
+        return write_scenes(root, seed=seed, crowd=crowd, **counts)
+    _check(kind == "digits", f"kind {kind!r} is not one of digits, scenes")
+    _check(crowd is None, f"crowd {crowd}: pictures of one digit have no crowd; it belongs to scenes")
+    return write_classification(root, seed=seed, **counts)
 
 
 def write_classification(

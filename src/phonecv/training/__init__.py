@@ -12,11 +12,12 @@ from phonecv.training.threads import wait_quietly
 
 if TYPE_CHECKING:
     from phonecv.training.config import TrainConfig, load_config, recipe_names
-    from phonecv.training.run import RunResult, train
+    from phonecv.training.run import RunResult, distill, train
 
 _LAZY = {
     "RunResult": "phonecv.training.run",
     "TrainConfig": "phonecv.training.config",
+    "distill": "phonecv.training.run",
     "load_config": "phonecv.training.config",
     "recipe_names": "phonecv.training.config",
     "train": "phonecv.training.run",
@@ -24,7 +25,7 @@ _LAZY = {
 
 wait_quietly()
 
-__all__ = ["RunResult", "TrainConfig", "load_config", "recipe_names", "train"]
+__all__ = ["RunResult", "TrainConfig", "distill", "load_config", "recipe_names", "train"]
 
 
 if not TYPE_CHECKING:

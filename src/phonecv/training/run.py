@@ -1,4 +1,4 @@
-"""`train`: from a configuration to a finished run folder.
+"""`train` and `distill`: from a configuration to a finished run folder.
 
 Imports little: mistakes in the configuration show before the heavy libraries are loaded, and with several
 devices only the processes that train load them.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from phonecv.errors import UserError
 from phonecv.training.config import TrainConfig
 
 SUMMARY = "summary.json"
@@ -63,6 +64,31 @@ def train(config: TrainConfig, *, devices: int = 1) -> RunResult:
 
     launch("phonecv.training.job:work", config, devices)
     return read_result(Path(config.run.out))
+
+
+def distill(config: TrainConfig, *, devices: int = 1) -> RunResult:
+    """Train with a teacher beside the labels: `train`, of a configuration that names one (`distill.teacher`).
+
+    Raises:
+        UserError: it names none, or as `train` says.
+    """
+    check_teacher(config)
+    return train(config, devices=devices)
+
+
+def check_teacher(config: TrainConfig, named: str = "the configuration", by: str = "distill.teacher=") -> None:
+    """Refuse a configuration without a teacher.
+
+    Args:
+        config: the configuration.
+        named: what it is, for the message.
+        by: what to write before the teacher, likewise.
+
+    Raises:
+        UserError: it names none.
+    """
+    if config.distill.teacher is None:
+        raise UserError(f"{named} names no teacher; pass {by}timm:NAME, a network's name or a checkpoint")
 
 
 def read_result(folder: Path) -> RunResult:

@@ -100,7 +100,7 @@ def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) ->
     )
 
 
-def run_demo(
+def demo(
     out: Path | str,
     *,
     seed: int = 0,

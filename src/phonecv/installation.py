@@ -40,7 +40,7 @@ class Finding:
     fix: str = ""
 
 
-def examine() -> list[Finding]:
+def doctor() -> list[Finding]:
     """Look at everything; a part that fails becomes a finding, so the report is always whole."""
     findings: list[Finding] = []
     for section, look in (
