@@ -17,9 +17,17 @@ from phonecv.errors import UserError
 from phonecv.files import atomic_path
 from phonecv.text import printable
 
+#: Header, rows, and the numbers of the columns that hold figures.
+Table = tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]
+
 #: What spreadsheets take for the beginning of a formula, the wide forms of East Asian keyboards included.
 _FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-inf")
+
+
+def figure(value: float | None, digits: int) -> str:
+    """A number with so many decimals; nothing for None."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def inert(cell: Any) -> Any:

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -18,7 +19,7 @@ from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
-#: where it is used: `phonecv.training.setup` for "training", and so on.
+#: where it is used: `phonecv.training.setup` for "training", and so on. The last is for tasks with heads to list.
 ROOMS = (
     "config",
     "layouts",
@@ -30,6 +31,7 @@ ROOMS = (
     "quantizing",
     "bundling",
     "report",
+    "published",
 )
 
 
@@ -64,6 +66,10 @@ class Task:
         if name not in ROOMS:
             raise KeyError(name)
         return import_module(f"{self.package}.{name}")
+
+    def has(self, room: str) -> bool:
+        """Whether its folder has such a module."""
+        return find_spec(f"{self.package}.{room}") is not None
 
 
 #: What a model does that says nothing of itself. Its networks are those of the catalog, all others have heads on one.

@@ -103,7 +103,7 @@ def test_a_zip_of_files_made_before(tmp_path: Path) -> None:
 
 
 def test_licence_from_the_catalog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("phonecv.create.load_network", lambda *_, **__: tiny())
+    monkeypatch.setattr("phonecv.bundles.build.load_network", lambda *_, **__: tiny())
     result = bundle("mobileone_s0", tmp_path / "app", formats=["pt2"], size=64)
     assert "Apple sample code licence" in result.licence
 

@@ -17,9 +17,9 @@ import torch
 from bundles.dense_cases import CASES, NAMES, Made, made, record_of
 from bundles.drivers import THRESHOLD, driver
 from bundles.test_readers import picture
-from phonecv.bundles.hooks import bundling_of
 from phonecv.bundles.languages import LANGUAGES
 from phonecv.bundles.readers import write_readers
+from phonecv.bundles.room import bundling_of
 from phonecv.data.pictures.reading import planes
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks

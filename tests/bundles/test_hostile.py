@@ -8,9 +8,9 @@ from typing import Any
 
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import Expected
-from phonecv.bundles.hooks import Found
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readme import bundle_readme
+from phonecv.bundles.room import Found
 
 EVIL = "</script><script>alert('x')</script>\"&\u202e"
 

@@ -7,16 +7,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phonecv.bundles.contents import LABELS, LICENCE, PAGE, README, Contents
 from phonecv.bundles.expected import write_expected
-from phonecv.bundles.hooks import bundling_of
 from phonecv.bundles.manifest import write_manifest
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
 from phonecv.bundles.records import task_of
+from phonecv.bundles.room import bundling_of
+from phonecv.create import load_network
 from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
@@ -25,11 +26,9 @@ from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
+from phonecv.models.headed import Network
 from phonecv.options import check_options
-from phonecv.task import TASKS
-
-if TYPE_CHECKING:
-    from phonecv.models.headed import Network
+from phonecv.task import done_by
 
 #: What a bundle says of weights whose licence nobody named.
 UNKNOWN_LICENCE = "not stated; say it with --licence before you pass the bundle on"
@@ -104,8 +103,6 @@ def bundle(
     taken = [_checked(Path(file)) for file in include]
     if not exporters and not taken:
         raise UserError(f"a bundle needs at least one model file: formats (known: {', '.join(EXPORTERS)}) or files")
-    from phonecv.create import load_network
-
     network = load_network(model, task=None)
     for file in taken:
         _check_same(file, network)
@@ -161,7 +158,7 @@ def _check_same(file: Path, network: Any) -> None:
         UserError: it has.
     """
     record = read_record(file)
-    own = (TASKS[getattr(network, "task", next(iter(TASKS)))], network.num_classes, network.class_names)
+    own = (done_by(network), network.num_classes, network.class_names)
     names = record.get("classes")
     found = (task_of(record), record.get("num_classes"), tuple(names) if names else None)
     if own != found:

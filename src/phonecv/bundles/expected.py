@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from phonecv.bundles.hooks import Found, bundling_of
 from phonecv.bundles.records import Record
+from phonecv.bundles.room import Found, bundling_of
 from phonecv.exporting.formats import exporter_for
 from phonecv.files import write_json
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Readers
-from phonecv.bundles.hooks import bundling_of
 from phonecv.bundles.languages import LANGUAGES, Language, comment
 from phonecv.bundles.records import Record
+from phonecv.bundles.room import bundling_of
 from phonecv.bundles.templating import filled
 from phonecv.files import write_text
 

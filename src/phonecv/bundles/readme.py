@@ -7,8 +7,8 @@ from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
-from phonecv.bundles.hooks import bundling_of
 from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
+from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.formats import EXPORTERS

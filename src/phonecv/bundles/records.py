@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phonecv.task import TASKS, Task
+from phonecv.task import DEFAULT_TASK, TASKS, Task
 
 Record = Mapping[str, Any]
 
 
 def task_of(record: Record) -> Task:
     """The task of the network in a file."""
-    return TASKS[record.get("task") or next(iter(TASKS))]
+    return TASKS[record.get("task", DEFAULT_TASK)]
 
 
 def remark_of(record: Record) -> str:

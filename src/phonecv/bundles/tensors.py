@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonecv.bundles.hooks import OutputMeaning, bundling_of
 from phonecv.bundles.records import Record, input_of, is_baked, output_shape
+from phonecv.bundles.room import OutputMeaning, bundling_of
 
 _FEATURES = OutputMeaning("a feature map")
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from phonecv.bundles.hooks import Found, OutputMeaning
 from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import Record, channels_first, is_baked, values_step
+from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.classify.predict import predict
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
@@ -56,7 +56,7 @@ def why_no_readers(record: Record) -> str:
 
 
 def reader_files(record: Record, name: str) -> dict[str, str]:
-    """File name -> source text, see `phonecv.bundles.hooks`."""
+    """File name -> source text, see `phonecv.bundles.room`."""
     return classifier_reader_files(
         Preprocessing.from_dict(record["preprocessing"]),
         name=name,

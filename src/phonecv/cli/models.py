@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ def models(
     pattern: str = "*",
     *,
     weights: bool = False,
-    heads: Literal["detect", "segment"] | None = None,
+    heads: str | None = None,
     json: bool = False,
     markdown: Annotated[bool, Parameter(show=False)] = False,
     brief: Annotated[bool, Parameter(show=False)] = False,
@@ -34,15 +34,15 @@ def models(
     Args:
         pattern: Shell-style pattern, or part of a name.
         weights: One row per public weight file instead of one per network.
-        heads: Detectors or segmenters with their published rows, instead of networks.
+        heads: Of a task, the heads with their published rows, instead of networks: of `detect` or `segment`.
         json: Everything the catalog knows, as JSON.
         markdown: A Markdown table, as in docs/models.md.
         brief: Only networks with public weights, and only numbers, as in the README.
     """
-    from phonecv.cli.tables import detector_rows, model_rows, segmenter_rows, select, weight_rows
+    from phonecv.cli.tables import heads_rows, model_rows, select, weight_rows
 
     if heads is not None:
-        header, rows, right = {"detect": detector_rows, "segment": segmenter_rows}[heads]()
+        header, rows, right = heads_rows(heads)
         if json:
             say_json([dict(zip(header, row, strict=True)) for row in rows])
         else:

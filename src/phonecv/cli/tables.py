@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, cast
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.catalog import MODELS, ModelRecord, get_record, list_models
-
-#: Header, rows, and the numbers of the columns that hold figures.
-Table = tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]
+from phonecv.tables import Table
+from phonecv.task import TASKS, find_task
 
 
 def select(pattern: str) -> list[ModelRecord]:
@@ -67,27 +66,24 @@ def weight_rows(records: Sequence[ModelRecord]) -> Table:
     return ("name", "weights", "form", "layout", "top-1 %", "top-5 %", "licence", "source"), rows, (4, 5)
 
 
-def detector_rows() -> Table:
-    """One row per published detector, then those without published figures."""
-    from phonecv.detect.architectures import ARCHITECTURES
-    from phonecv.detect.published import PUBLISHED
+class PublishedRoom(Protocol):
+    """What the list of heads asks of a task: the module ``published`` of its folder, if it has one."""
 
-    rows: list[tuple[Any, ...]] = [
-        (
-            row.architecture,
-            row.backbone,
-            f"{row.parameters / 1e6:.2f}",
-            f"{row.giga_exact:.2f}",
-            f"{row.input_size[0]} x {row.input_size[1]}",
-            f"{row.box.all:.1f}",
-            f"{row.box.at50:.1f}",
-            _shown(row.mask, 1),
-        )
-        for row in PUBLISHED
-    ]
-    there = {row[0] for row in rows}
-    rows += [(name, "any", *[""] * 6) for name in ARCHITECTURES if name not in there]
-    return ("heads", "backbone", "params M", "GFLOPs", "at", "AP", "AP50", "mask AP"), rows, range(2, 8)
+    def heads_rows(self) -> Table:
+        """One row per published pair of heads and backbone, then the heads without published figures."""
+        ...
+
+
+def heads_rows(task: str) -> Table:
+    """The heads of a task.
+
+    Raises:
+        UserError: there is no such task, or it has no heads of its own.
+    """
+    if not find_task(task).has("published"):
+        having = ", ".join(name for name, other in TASKS.items() if other.has("published"))
+        raise UserError(f"the networks of {task!r} have no heads of their own to list (choose from: {having})")
+    return cast(PublishedRoom, TASKS[task].room("published")).heads_rows()
 
 
 def format_rows() -> Table:
@@ -112,27 +108,6 @@ def format_rows() -> Table:
     return header, rows, ()
 
 
-def segmenter_rows() -> Table:
-    """One row per published segmenter, then those without published figures."""
-    from phonecv.segment.architectures import SEGMENTERS
-    from phonecv.segment.published import PUBLISHED
-
-    rows: list[tuple[Any, ...]] = [
-        (
-            row.architecture,
-            row.backbone,
-            f"{row.parameters / 1e6:.2f}",
-            _shown(row.hook_gflops if row.flops is None else row.flops / 1e9, 2),
-            _shown(row.miou, 1),
-            _shown(row.pixel_accuracy, 1),
-        )
-        for row in PUBLISHED.values()
-    ]
-    there = {row[0] for row in rows}
-    rows += [(name, "any", *[""] * 4) for name in SEGMENTERS if name not in there]
-    return ("heads", "backbone", "params M", "GFLOPs", "mIoU %", "pixel accuracy %"), rows, range(2, 6)
-
-
 def recipe_rows() -> Table:
     """One row per shipped recipe: its task, what it trains, and the score and time it promises."""
     from phonecv.training.config import find_recipe, load_config, recipe_names
@@ -144,7 +119,3 @@ def recipe_rows() -> Table:
         promise = read_promise(find_recipe(name))
         rows.append((name, tasks[name], promise.title, promise.fields.get("score", ""), promise.fields.get("time", "")))
     return ("recipe", "task", "what", "score", "time"), rows, ()
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -38,8 +38,8 @@ class Layout:
     assumed: bool = False
 
 
-class Layouts(Protocol):
-    """The room "layouts" of a task.
+class LayoutsRoom(Protocol):
+    """What an audit asks of a task: the module ``layouts`` of its folder.
 
     Attributes:
         LAYOUTS: that it reads; the first that a folder has counts.
@@ -51,7 +51,7 @@ class Layouts(Protocol):
 def known_layouts() -> list[Layout]:
     """The layouts of all tasks; those of the first task last, as nearly any folder may be one of class folders."""
     first, *others = TASKS.values()
-    return [layout for task in (*others, first) for layout in cast(Layouts, task.room("layouts")).LAYOUTS]
+    return [layout for task in (*others, first) for layout in cast(LayoutsRoom, task.room("layouts")).LAYOUTS]
 
 
 def find_layouts(root: Path) -> list[Layout]:

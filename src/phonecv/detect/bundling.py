@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.bundles.expected import save_drawing
-from phonecv.bundles.hooks import Found, OutputMeaning
 from phonecv.bundles.languages import Language
 from phonecv.bundles.records import Record, decoding_kind, output_shape
+from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.pictures.opening import open_image
 from phonecv.data.pictures.reading import to_tensor
 from phonecv.dense.bundling import (
@@ -88,7 +88,7 @@ def output_meanings(record: Record) -> dict[str, OutputMeaning]:
 
 
 def reader_files(record: Record, name: str) -> dict[str, str]:
-    """File name -> source text, see `phonecv.bundles.hooks`."""
+    """File name -> source text, see `phonecv.bundles.room`."""
     options, masks = record["decoding"], "masks" in record["outputs"]
     conditions = {"masks"} if masks else set()
     if decoding_kind(record) != "final":

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from phonecv.detect.architectures import ARCHITECTURES
+from phonecv.tables import Table, figure
+
 Counting = Literal["modules", "operators", "operators, mean over 100 pictures"]
 
 
@@ -153,3 +156,23 @@ PUBLISHED: tuple[PublishedDetector, ...] = (
     _row("mask_rcnn_fpn", "emov2_20m", (44.2, 66.2, 48.7, 27.4, 47.6, 58.7), 39_896_336, 244, _MEAN, _FULL, 274.843,
          274_843_151_872, 40.6),
 )  # fmt: skip
+
+
+def heads_rows() -> Table:
+    """One row per published detector, then those without published figures."""
+    rows: list[tuple[Any, ...]] = [
+        (
+            row.architecture,
+            row.backbone,
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.giga_exact:.2f}",
+            f"{row.input_size[0]} x {row.input_size[1]}",
+            f"{row.box.all:.1f}",
+            f"{row.box.at50:.1f}",
+            figure(row.mask, 1),
+        )
+        for row in PUBLISHED
+    ]
+    there = {row[0] for row in rows}
+    rows += [(name, "any", *[""] * 6) for name in ARCHITECTURES if name not in there]
+    return ("heads", "backbone", "params M", "GFLOPs", "at", "AP", "AP50", "mask AP"), rows, range(2, 8)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
-from phonecv.bundles.hooks import Found, OutputMeaning
 from phonecv.bundles.records import Record, decoding_kind, output_shape
+from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.class_mapping import display_names
 from phonecv.data.labelmaps.classes import palette_for
 from phonecv.data.pictures.opening import open_image
@@ -64,7 +64,7 @@ def why_no_readers(record: Record) -> str:
 
 
 def reader_files(record: Record, name: str) -> dict[str, str]:
-    """File name -> source text, see `phonecv.bundles.hooks`."""
+    """File name -> source text, see `phonecv.bundles.room`."""
     colours = palette_for(display_names(record.get("classes"), record["num_classes"]))
     shape = output_shape(record, "logits")
     return dense_reader_files(

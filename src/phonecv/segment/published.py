@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from phonecv.errors import UserError, did_you_mean
+from phonecv.segment.architectures import SEGMENTERS
+from phonecv.tables import Table, figure
 
 if TYPE_CHECKING:
     from phonecv.segment.base import Segmenter
@@ -183,3 +185,21 @@ def create_published(name: str, **changes: Any) -> Segmenter:
     row = PUBLISHED[name]
     arguments: dict[str, Any] = {"num_classes": row.num_classes, **row.overrides} | changes
     return create_segmenter(row.architecture, row.backbone, **arguments)
+
+
+def heads_rows() -> Table:
+    """One row per published segmenter, then those without published figures."""
+    rows: list[tuple[Any, ...]] = [
+        (
+            row.architecture,
+            row.backbone,
+            f"{row.parameters / 1e6:.2f}",
+            figure(row.hook_gflops if row.flops is None else row.flops / 1e9, 2),
+            figure(row.miou, 1),
+            figure(row.pixel_accuracy, 1),
+        )
+        for row in PUBLISHED.values()
+    ]
+    there = {row[0] for row in rows}
+    rows += [(name, "any", *[""] * 4) for name in SEGMENTERS if name not in there]
+    return ("heads", "backbone", "params M", "GFLOPs", "mIoU %", "pixel accuracy %"), rows, range(2, 6)

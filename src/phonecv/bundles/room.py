@@ -1,4 +1,4 @@
-"""What a bundle asks of a task: how files of its networks are fed and read, and what they give for a picture."""
+"""What a bundle asks of a task: the module ``bundling`` of its folder."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Found:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-class Bundling(Protocol):
-    """The room "bundling" of a task. Records are those of exported files of its networks.
+class BundlingRoom(Protocol):
+    """How files of its networks are fed and read, and what they give for a picture. Records are those of such files.
 
     Attributes:
         NEEDED_FIELDS: of a record, beside those that every file needs.
@@ -103,6 +103,6 @@ class Bundling(Protocol):
         ...
 
 
-def bundling_of(record: Record) -> Bundling:
-    """The room "bundling" of the task of a file."""
-    return cast(Bundling, task_of(record).room("bundling"))
+def bundling_of(record: Record) -> BundlingRoom:
+    """The hooks of the task of a file."""
+    return cast(BundlingRoom, task_of(record).room("bundling"))
