@@ -29,14 +29,16 @@ from typing import Any
 
 from phonecv.benchmarking.against_float32 import ROUNDS, compare
 from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.classify.quantizing import ClassifyWorkshop, score
+from phonecv.classify.quantizing_data import SCORE, Pictures, find, split_data
 from phonecv.create import load_network
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.run import prepared
 from phonecv.files import write_json
-from phonecv.quantization.data import SCORE, Pictures, find, refuse_shared, split_data
+from phonecv.quantization.data import refuse_shared
 from phonecv.quantization.methods import RANGES_MINMAX, Method, methods_for
-from phonecv.quantization.scoring import Score, score
-from phonecv.quantization.trials import Workshop, attempt_elsewhere
+from phonecv.quantization.scoring import Score
+from phonecv.quantization.workshop import attempt_elsewhere
 
 RESULTS = Path(__file__).parent / "results" / "quantization.json"
 FORMATS = ("onnx", "openvino", "executorch", "litert")
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file")
     chosen = parser.parse_args()
     network = prepared(load_network(chosen.weights), "deploy")
-    workshop = Workshop(network, *split_data(chosen.calibration, network))
+    workshop = ClassifyWorkshop(network, *split_data(chosen.calibration, network))
     results = opened(chosen.out, workshop, network.name)
     for format in chosen.formats.split(","):
         entry = results["formats"].setdefault(format, {"trials": []})
@@ -74,13 +76,13 @@ def main() -> None:
         write_json(chosen.out, results)
 
 
-def methods(workshop: Workshop, format: str) -> list[Method]:
+def methods(workshop: ClassifyWorkshop, format: str) -> list[Method]:
     """Plain extremes, which no one should use, and all that `phonecv quantize` tries."""
     settings = {**RANGES_MINMAX.settings, **({"bias": "none"} if format == "openvino" else {})}
     return [replace(RANGES_MINMAX, settings=settings), *methods_for(format, "int8", workshop.network)]
 
 
-def opened(path: Path, workshop: Workshop, name: str) -> dict[str, Any]:
+def opened(path: Path, workshop: ClassifyWorkshop, name: str) -> dict[str, Any]:
     """The results so far."""
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
@@ -102,14 +104,14 @@ def opened(path: Path, workshop: Workshop, name: str) -> dict[str, Any]:
     }
 
 
-def attempt(entry: dict[str, Any], workshop: Workshop, format: str, method: Method) -> None:
+def attempt(entry: dict[str, Any], workshop: ClassifyWorkshop, format: str, method: Method) -> None:
     trial = attempt_elsewhere(workshop, method, format, EXPORTERS[format].suffix)
     entry["trials"] = [other for other in entry["trials"] if other["method"] != method.name] + [trial.to_dict()]
     decibels = f"{trial.score.decibels:.1f} dB" if trial.score is not None else ""
     print(f"{format}: {method.name}: {trial.error or trial.score} {decibels} [{trial.seconds:.0f} s]", flush=True)
 
 
-def choice(entry: dict[str, Any], workshop: Workshop, format: str) -> Method:
+def choice(entry: dict[str, Any], workshop: ClassifyWorkshop, format: str) -> Method:
     """The method with the cleanest logits among those whose top-1 is as good as the best, as far as can be told.
 
     Layers in floating point have to be worth `WORTH` decibels: they make a file slower, most of all in ONNX Runtime.
@@ -130,7 +132,7 @@ def choice(entry: dict[str, Any], workshop: Workshop, format: str) -> Method:
     return known[max(good, key=cleanness)["method"]]
 
 
-def finish(entry: dict[str, Any], workshop: Workshop, format: str, tests: list[Path], again: str) -> None:
+def finish(entry: dict[str, Any], workshop: ClassifyWorkshop, format: str, tests: list[Path], again: str) -> None:
     if "final" in entry and not again:
         raise SystemExit(f"{format} was scored on the test pictures already; a second look would be a choice")
     method = choice(entry, workshop, format)
@@ -149,7 +151,7 @@ def finish(entry: dict[str, Any], workshop: Workshop, format: str, tests: list[P
         file = Path(folder) / f"int8{EXPORTERS[format].suffix}"
         result = workshop.write(method, format, file)
         found: dict[str, Score] = {
-            name: workshop.judge(file, pictures, workshop.float_logits(pictures)) for name, pictures in sets
+            name: workshop.judge(file, pictures, workshop.float_outputs(pictures)) for name, pictures in sets
         }
     entry["chosen"] = method.name
     entry["bytes"] = result.bytes
@@ -159,7 +161,7 @@ def finish(entry: dict[str, Any], workshop: Workshop, format: str, tests: list[P
         print(f"{format}: {method.name}, {result.bytes / 1e6:.2f} MB, on {name}: {value}", flush=True)
 
 
-def time_chosen(entry: dict[str, Any], workshop: Workshop, format: str) -> None:
+def time_chosen(entry: dict[str, Any], workshop: ClassifyWorkshop, format: str) -> None:
     suffix = EXPORTERS[format].suffix
     with tempfile.TemporaryDirectory() as folder:
         files = {"float32": Path(folder) / f"float32{suffix}", "quantized": Path(folder) / f"int8{suffix}"}

@@ -34,12 +34,13 @@ def test_a_file_is_written_and_its_cost_is_told(run: Run, checkpoints: Path, pic
 def test_no_file_and_status_1_where_the_budget_cannot_be_met(
     run: Run, checkpoints: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from phonecv.classify.quantizing import AnswersScore, ClassifyWorkshop
     from phonecv.quantization import search
     from phonecv.quantization.methods import RANGES_MINMAX
-    from phonecv.quantization.scoring import Score
 
     monkeypatch.setattr(search, "methods_for", lambda *given, **more: [RANGES_MINMAX])
-    monkeypatch.setattr(search.Workshop, "judge", lambda *given: Score(12, 3, 9, 4, 50.0, 14.4, 3.0))
+    poor = AnswersScore(count=12, right=3, float_right=9, same=4, drop=50.0, standard_error=14.4, decibels=3.0)
+    monkeypatch.setattr(ClassifyWorkshop, "judge", lambda *given: poor)
     source = checkpoints / "mobileone_s0.safetensors"
     found = run("quantize", source, tmp_path, "--to", "onnx", "--data", pictures)
     assert found.status == 1

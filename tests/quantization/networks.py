@@ -43,7 +43,7 @@ def coloured(root: Path, count: int, seed: int) -> Path:
 
 def told_apart(data: Path) -> VisionModel:
     """A network that tells these colours apart: its classifier is solved for, the rest is random."""
-    from phonecv.quantization.data import find
+    from phonecv.classify.quantizing_data import find
 
     made = small()
     made.reset_classifier(3)

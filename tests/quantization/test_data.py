@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 import phonecv
+from phonecv.classify.quantizing_data import find, split_data
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.quantization import calibration
-from phonecv.quantization.data import find, refuse_shared, split_data
+from phonecv.quantization.data import refuse_shared
 from quantization.networks import SIZE, small
 
 CLASSES = ("red", "green", "blue")

@@ -17,10 +17,9 @@ from cli.conftest import Outcome
 from detect.scenes import CLASSES
 from exporting.dense_files import busy
 from phonecv.cli import main
-from phonecv.dense.quantizing import INT8_HEADS, DenseWorkshop, batch_at, canvas_tensor, usable
-from phonecv.dense.quantizing_data import all_pictures, split_pictures
-from phonecv.dense.quantizing_labels import has_labels
-from phonecv.dense.quantizing_scoring import score_objects, score_pixels
+from phonecv.dense.quantizing import batch_at
+from phonecv.dense.quantizing_data import all_pictures, canvas_tensor, split_pictures
+from phonecv.detect import quantizing as detect
 from phonecv.detect.boxes import pairwise_iou
 from phonecv.detect.detections import Detections
 from phonecv.detect.opening import open_detector
@@ -32,6 +31,8 @@ from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
 from phonecv.quantization.methods import BIAS, RANGES_PERCENTILE, Method
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges
+from phonecv.segment import quantizing as segment
+from phonecv.segment.base import Segmenter
 from phonecv.segment.opening import open_segmenter
 from segment.tiny import tiny
 
@@ -153,7 +154,7 @@ IN_SHORT = (("onnx", "ssdlite320"), ("onnx", "segformer"), ("openvino", "segform
         pytest.param(format, kind, marks=[] if (format, kind) in IN_SHORT else [pytest.mark.long])
         for format in ("onnx", "openvino", "executorch", "litert")
         for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
-        if kind.startswith(INT8_HEADS.get(format, ""))
+        if kind.startswith((*segment.INT8_HEADS.get(format, ("",)), *detect.INT8_HEADS.get(format, ("",))))
     ],
 )
 def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) -> None:
@@ -189,7 +190,8 @@ def test_half_precision_needs_no_remedies(pictures: Path, tmp_path: Path) -> Non
 
 
 def raw(model: Any) -> RawOutputs:
-    network, _ = usable(prepared(model, "deploy"), (64, 96))
+    room = segment if isinstance(model, Segmenter) else detect
+    network, _ = room.usable(prepared(model, "deploy"), (64, 96))
     return RawOutputs(network).eval()
 
 
@@ -252,7 +254,7 @@ def test_pixels_are_counted() -> None:
     wanted = [torch.zeros(4, 5, dtype=torch.uint8), torch.zeros(10, 8, dtype=torch.uint8)]
     got = [wanted[0].clone(), wanted[1].clone()]
     got[0][0, :] = 1
-    found = score_pixels(wanted, got, 20.0)
+    found = segment.score_pixels(wanted, got, 20.0)
     assert (found.total, found.same, found.drop) == (100, 95, 5.0)
     assert found.standard_error == pytest.approx(100 * np.hypot(5 - 0.05 * 20, 0 - 0.05 * 80) / 100)
     assert str(found) == f"5.00 ± {found.standard_error:.2f} % of the pixels changed class, 20.0 dB"
@@ -297,14 +299,14 @@ def test_detections_are_paired_as_by_a_loop() -> None:
     shift = np.random.default_rng(1).normal(0, 3, wanted.boxes.shape).astype(np.float32)
     scores = np.clip(wanted.scores + np.random.default_rng(2).normal(0, 0.15, len(wanted)), 0.3, 1).astype(np.float32)
     got = Detections(wanted.pictures, wanted.boxes + shift, scores, wanted.labels)
-    found = score_objects(wanted, got, 6, 10.0)
+    found = detect.score_objects(wanted, got, 6, 10.0)
     assert found.lost == partners(wanted, got) > 0
     assert found.added == partners(got, wanted) > 0
     assert found.total == int((wanted.scores >= 0.5).sum() + (scores >= 0.5).sum())
     assert found.drop == pytest.approx(100 * (found.lost + found.added) / found.total)
-    same = score_objects(wanted, wanted, 6, 10.0)
+    same = detect.score_objects(wanted, wanted, 6, 10.0)
     assert (same.drop, same.lost, same.added) == (0, 0, 0)
-    nothing = score_objects(wanted, Detections.none(), 6, 10.0)
+    nothing = detect.score_objects(wanted, Detections.none(), 6, 10.0)
     assert nothing.drop == 100
 
 
@@ -341,14 +343,14 @@ def test_other_folders_are_split_by_turns(pictures: Path) -> None:
 
 def test_windows_show_the_middle(pictures: Path) -> None:
     model = tiny("segformer", "mobileone_s0")
-    network, size = usable(prepared(model, "deploy"), None)
+    network, size = segment.usable(prepared(model, "deploy"), None)
     assert size[0] == 64
     plain = canvas_tensor(sorted(pictures.glob("*.png"))[:2], network, (64, 96))
     from phonecv.segment.inference import Windows
 
     windowed: Any = prepared(model, "deploy")
     windowed.windows = Windows(48, 32)
-    network, size = usable(windowed, None)
+    network, size = segment.usable(windowed, None)
     assert size == (48, 48)
     cut = canvas_tensor(sorted(pictures.glob("*.png"))[:2], network, size)
     torch.testing.assert_close(cut, plain[:, :, 8:56, 24:72])
@@ -377,14 +379,14 @@ def test_mistakes_are_named_before_any_work(pictures: Path, tmp_path: Path) -> N
             tiny("segformer"), tmp_path, formats=["onnx"], data=pictures, evaluation=tmp_path / "same", size=(64, 96)
         )
     assert [path.name for path in tmp_path.iterdir()] == ["same"]
-    assert not has_labels(pictures, "segment")
-    assert not has_labels(pictures, "detect")
+    assert not segment.has_labels(pictures)
+    assert not detect.has_labels(pictures)
     assert (batch_at((64, 96)), batch_at((800, 1344))) == (16, 2)
 
 
 def test_a_workshop_shares_what_methods_have_in_common(pictures: Path) -> None:
-    network, size = usable(prepared(tiny("segformer", "mobileone_s0"), "deploy"), (64, 96))
-    workshop = DenseWorkshop(network, *split_pictures(pictures, size), size=size)
+    network, size = segment.usable(prepared(tiny("segformer", "mobileone_s0"), "deploy"), (64, 96))
+    workshop = segment.SegmentWorkshop(network, *split_pictures(pictures, size), size=size)
     first, settings = workshop.prepared(BIAS)
     assert workshop.prepared(BIAS)[0] is first
     assert first.quantization["remedies"] == ["bias"]

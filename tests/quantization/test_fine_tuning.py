@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from phonecv.classify.quantizing import AnswersScore, ClassifyWorkshop, score
+from phonecv.classify.quantizing_data import split_data
 from phonecv.errors import UserError
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models import VisionModel
-from phonecv.quantization import correct_biases, quantize, remedies, trials
-from phonecv.quantization.data import split_data
+from phonecv.quantization import correct_biases, quantize, remedies
 from phonecv.quantization.layers import layer, links_of, scale_link
 from phonecv.quantization.methods import (
     BIAS,
@@ -28,9 +29,8 @@ from phonecv.quantization.methods import (
 )
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.remedies import apply
-from phonecv.quantization.scoring import Score, score
+from phonecv.quantization.scoring import Score
 from phonecv.quantization.simulation import input_ranges, simulate
-from phonecv.quantization.trials import Workshop
 from quantization.networks import coloured, images, small, told_apart
 
 #: The same with ranges that span everything, where one channel ruins all others.
@@ -86,9 +86,11 @@ def test_it_runs_where_the_others_miss_the_budget(
 
     def judge(self: Any, path: Path, pictures: Any, reference: Any) -> Score:
         count = right.pop(0)
-        return Score(100, count, 90, count, 90.0 - count, 1.0, 20.0)
+        return AnswersScore(
+            count=100, right=count, float_right=90, same=count, drop=90.0 - count, standard_error=1.0, decibels=20.0
+        )
 
-    monkeypatch.setattr(trials.Workshop, "judge", judge)
+    monkeypatch.setattr(ClassifyWorkshop, "judge", judge)
     said: list[str] = []
     result = quantize(
         coarse, tmp_path, formats=["onnx"], data=data, stem="x", methods=COARSE, steps=10, say=said.append
@@ -137,7 +139,7 @@ def test_it_sees_the_calibration_pictures_alone(
         return done
 
     monkeypatch.setattr(remedies, "fine_tune", fine_tune)
-    workshop = Workshop(coarse, calibration, choosing)
+    workshop = ClassifyWorkshop(coarse, calibration, choosing)
     for method in (TUNED, replace(TUNED, name="in another format"), RELU6_TUNED):
         workshop.prepared(method)
     assert len(seen) == 2  # formats with the same settings share one network
@@ -168,7 +170,7 @@ def test_a_training_that_gains_nothing_is_said_so_once(
         return done
 
     monkeypatch.setattr(remedies, "fine_tune", fine_tune)
-    workshop = Workshop(coarse, *split_data(data, coarse))
+    workshop = ClassifyWorkshop(coarse, *split_data(data, coarse))
     for format in ("onnx", "openvino"):
         trial = workshop.attempt(TUNED, format, tmp_path / "x")
         assert trial.score is None
@@ -193,4 +195,5 @@ def test_mistakes_are_explained() -> None:
         apply(small(), ["qat"], images(), precision="int8-weights")
     with pytest.raises(UserError, match="steps 0"):
         FineTuning(steps=0)
-    assert trials.Workshop(small(), None, None).few == 16
+    nothing: Any = None
+    assert ClassifyWorkshop(small(), nothing, nothing).few == 16

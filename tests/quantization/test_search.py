@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from phonecv.classify.quantizing import AnswersScore, ClassifyWorkshop, score
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
-from phonecv.quantization import methods, quantize, trials
+from phonecv.quantization import methods, quantize
 from phonecv.quantization.methods import Method, methods_for
-from phonecv.quantization.scoring import Score, score
+from phonecv.quantization.scoring import Score
 from quantization.networks import coloured, small, told_apart
 
 
@@ -36,9 +37,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def judge(self: Any, path: Path, pictures: Any, reference: Any) -> Score:
         assert path.is_file()
         right, float_right = scores.pop(0)
-        return Score(100, right, float_right, 90, float(float_right - right), 1.0, 20.0)
+        return AnswersScore(
+            count=100, right=right, float_right=float_right, same=90, drop=float(float_right - right),
+            standard_error=1.0, decibels=20.0,
+        )  # fmt: skip
 
-    monkeypatch.setattr(trials.Workshop, "judge", judge)
+    monkeypatch.setattr(ClassifyWorkshop, "judge", judge)
     return scores
 
 
@@ -84,13 +88,13 @@ def test_the_pictures_of_the_last_word_are_scored_once_and_choose_nothing(
 ) -> None:
     test = coloured(tmp_path / "test", 3, 9)
     seen: list[str] = []
-    real = trials.Workshop.judge
+    real = ClassifyWorkshop.judge
 
-    def judge(self: trials.Workshop, path: Path, pictures: Any, reference: Any) -> Score:
+    def judge(self: ClassifyWorkshop, path: Path, pictures: Any, reference: Any) -> Score:
         seen.append("test" if str(test) in str(pictures.paths[0]) else "choose")
         return real(self, path, pictures, reference)
 
-    monkeypatch.setattr(trials.Workshop, "judge", judge)
+    monkeypatch.setattr(ClassifyWorkshop, "judge", judge)
     result = quantize(
         network, tmp_path / "out", formats=["onnx"], data=data, evaluation=test, max_drop=50, methods=THREE
     )
@@ -98,6 +102,7 @@ def test_the_pictures_of_the_last_word_are_scored_once_and_choose_nothing(
     found = result.formats["onnx"]
     assert found.final is not None
     assert found.final.count == 9
+    assert isinstance(found.final, AnswersScore)
     assert found.final.float_right is not None
     assert found.final.float_right >= 6  # colours are easy
     with pytest.raises(UserError, match="were used to calibrate or to choose"):

@@ -14,7 +14,7 @@ from phonecv.errors import UserError
 
 if TYPE_CHECKING:
     from phonecv.quantization.result import QuantizeResult
-    from phonecv.quantization.trials import Trial
+    from phonecv.quantization.workshop import Trial
 
 #: Layers in the printed table.
 _WORST = 8
@@ -136,7 +136,7 @@ def _report(result: QuantizeResult) -> None:
             if found.final is not None:
                 say(f"  last word, {result.final}: {found.final}")
         elif chosen is not None:
-            say(f"{found.format}: no file. At most {result.max_drop:g} {result.measure} are allowed; the best was "
+            say(f"{found.format}: no file. At most {result.max_drop:g} {result.measure.name} are allowed; the best was "
                 f"{chosen.method!r}: {chosen.score}")  # fmt: skip
             say("  what can help: pictures closer to the app's (--data), a larger --max-drop,")
             trained = any(trial.fine_tuning for trial in found.trials)

@@ -1,42 +1,31 @@
-"""Detectors and segmenters in 8 bits: the network alone, with the outputs of its heads as they are.
+"""What detectors and segmenters share in 8 bits: the network alone, with the outputs of its heads as they are.
 
-Boxes are decoded from the file's outputs in floating point, by whoever reads it: an exponential or an overlap in 256
-steps would be none.
+What is decoded from a file's outputs is decoded in floating point, by whoever reads it: an exponential or an overlap in
+256 steps would be none.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phonecv.data.pictures.ahead import read_pictures
-from phonecv.dense import DenseModel, prepare
-from phonecv.dense.quantizing_data import DensePictures, canvas_tensor
-from phonecv.dense.quantizing_labels import has_labels, score_labelled
-from phonecv.dense.quantizing_scoring import SHOWN, DenseScore, check_confident, score_objects, score_pixels
-from phonecv.detect.detections import Detections
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.dense.model import DenseModel
+from phonecv.dense.quantizing_data import CHOOSE, DensePictures, all_pictures, canvas_tensor, split_pictures
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
-from phonecv.exporting.record import check_size
-from phonecv.models.headed import RawOutputs
-from phonecv.models.quantized import state_of
-from phonecv.quantization.scoring import Score
+from phonecv.quantization.qat import FineTuning
+from phonecv.quantization.room import WorkshopOptions
+from phonecv.quantization.scoring import LabelledScore, Score
 from phonecv.quantization.sensitivity import outputs_decibels
-from phonecv.quantization.trials import Workshop
-from phonecv.segment.opening import SegmentRunner, open_segmenter
-from phonecv.segment.segformer import SegFormerHead
-
-#: Before the names of layers in the module that remedies are applied to.
-_PREFIX = "model."
+from phonecv.quantization.workshop import Workshop
 
 #: Pixels of the pictures on which layers are told apart, and pictures whose raw outputs are compared.
 _FEW_PIXELS, _PROBE = 12 * 224 * 224, 8
@@ -45,19 +34,21 @@ _FEW_PIXELS, _PROBE = 12 * 224 * 224, 8
 _BATCH_PIXELS = 16 * 224 * 224
 
 #: Pictures that are read together.
-_TOGETHER = 4
+TOGETHER = 4
+
+#: Part of a data set with the last word.
+SPLIT = "val"
 
 
 @dataclass
-class DenseWorkshop(Workshop):
-    """The same for a detector or segmenter, at one size of input.
+class DenseWorkshop(Workshop[DensePictures]):
+    """A detector or segmenter with its pictures, at one size of input.
 
     Attributes:
         size: height and width of the file's input.
     """
 
     size: tuple[int, int] = (0, 0)
-    _body: RawOutputs | None = None
 
     @property
     def file_size(self) -> tuple[int, int]:
@@ -65,126 +56,59 @@ class DenseWorkshop(Workshop):
         return self.size
 
     @property
-    def body(self) -> nn.Module:
-        """The network with the raw outputs of its heads."""
-        if self._body is None:
-            self._body = RawOutputs(self.network).eval()
-        return self._body
-
-    def network_of(self, body: Any) -> Any:
-        """The network within, which carries what was done to it."""
-        network = body.model
-        network.quantization = state_of(body)
-        return network
-
-    def outside(self, layer: str) -> str:
-        """A layer's name in the network."""
-        return layer.removeprefix(_PREFIX)
-
-    @property
-    def images(self) -> Tensor:
-        """The calibration pictures as the file gets them."""
-        if self._images is None:
-            self._images = canvas_tensor(self.calibration.paths, self.network, self.size)
-        assert self._images is not None
-        return self._images
-
-    @property
     def few(self) -> int:
         """Pictures on which layers are told apart."""
         return max(2, min(super().few, _FEW_PIXELS // (self.size[0] * self.size[1])))
 
-    def float_logits(self, pictures: Any) -> Any:
-        """What the floating-point network says of pictures, brought to the file's size: label maps or detections."""
-        if self.network.task == "segment":
-            return label_maps(self._float_segmenter(), pictures)
-        found = detections(float_detector(self.network, self.size, SHOWN), pictures)
-        check_confident(found, pictures.source)
-        return found
+    def input_of(self, pictures: DensePictures) -> Tensor:
+        """At the file's size."""
+        return canvas_tensor(pictures.paths, self.network, self.size)
 
-    def _float_segmenter(self) -> SegmentRunner:
-        network = copy.deepcopy(self.network)
-        network.canvas = None if network.windows is not None else self.size
-        return open_segmenter(network, device="cpu")
+    def last_pictures(self, source: Path | str) -> DensePictures:
+        """Those of a folder, a data set or a pattern."""
+        return all_pictures(source)
 
-    def judge(self, path: Path, pictures: Any, reference: Any) -> DenseScore:
-        """A file's score."""
-        decibels = self._decibels(path, pictures)
-        if self.network.task == "segment":
-            return score_pixels(reference, label_maps(open_segmenter(path), pictures), decibels)
-        found = detections(open_detector(path, threshold=SHOWN), pictures)
-        return score_objects(reference, found, len(pictures), decibels)
+    def notes(self, last: DensePictures | None) -> tuple[str, ...]:
+        """How few pictures calibrate, and which remedies are none."""
+        del last
+        left_out = "equalisation and ReLU6 rescaling need a plain chain of layers, as MobileOne classifiers are"
+        return (*([self.calibration.note] if self.calibration.note else []), left_out)
 
-    def final(self, path: Path, pictures: Any) -> Score:
-        """A chosen file's score on the pictures of the last word: with labels in mIoU or AP, without as all others."""
-        task = self.network.task
-        if not has_labels(pictures.folder, task):
-            return super().final(path, pictures)
-        if task == "segment":
-            return score_labelled(self._float_segmenter(), open_segmenter(path), pictures.folder, task)
-        return score_labelled(float_detector(self.network, self.size), open_detector(path), pictures.folder, task)
+    def final(self, path: Path, pictures: DensePictures) -> Score:
+        """With labels their figure, without as all others."""
+        labelled = self.labelled(path, pictures.folder)
+        return super().final(path, pictures) if labelled is None else labelled
+
+    @abstractmethod
+    def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
+        """A file's figure on a data set against the floating-point network's; None for a folder without labels.
+
+        Raises:
+            UserError: classes that do not fit, or no figure.
+        """
 
     @torch.inference_mode()
-    def _decibels(self, path: Path, pictures: DensePictures) -> float:
+    def decibels(self, path: Path, pictures: DensePictures) -> float:
         """Signal-to-noise ratio of the raw outputs on some of the pictures."""
         module, _ = deployable(self.network, size=self.size)
         session = open_session(path)
-        chosen = pictures.paths[:: -(-len(pictures) // _PROBE)]
         wanted, got = [], []
-        for path_of_picture in chosen:
-            batch = canvas_tensor([path_of_picture], self.network, self.size)
+        for picture in pictures.paths[:: -(-len(pictures) // _PROBE)]:
+            batch = canvas_tensor([picture], self.network, self.size)
             wanted.append(module(batch))
             got.append([torch.from_numpy(np.asarray(output)) for output in session(batch.numpy())])
         return outputs_decibels(wanted, got)
 
 
-def usable(network: DenseModel, size: int | tuple[int, int] | None) -> tuple[DenseModel, tuple[int, int]]:
-    """The network as it goes into a file, without what only training needs, and the height and width of its input.
-
-    Args:
-        network: in deploy form; a copy that may be changed.
-        size: what was asked for; None for its own.
+def prepared_for(options: WorkshopOptions, size: tuple[int, int]) -> tuple[DensePictures, DensePictures, FineTuning]:
+    """The pictures to calibrate on, those to choose by, and how to train at this size.
 
     Raises:
-        UserError: a Mask R-CNN, whose second stage is no network of convolutions, or a size that does not suit it.
+        UserError: there are too few pictures.
     """
-    if not hasattr(network, "box_rule") and network.task == "detect":
-        raise UserError(
-            f"{network.name} cannot be quantized: its second stage reads features where its first stage has found "
-            "boxes, so its file always holds decoding, suppression and RoIAlign, which 8 bits would ruin; quantize an "
-            "SSDLite or RetinaNet, or write this one with `phonecv export --decode final`"
-        )
-    changed: Any = network
-    if network.task == "segment":
-        changed.aux_head = None
-        for module in network.modules():
-            if isinstance(module, SegFormerHead):
-                module.whole = True  # as in the file, whose ranges these will be
-        if size is None and changed.windows is not None:
-            size = changed.windows.crop
-    shape = check_size(size, network)
-    deployable(network, size=shape)  # refuses what the anchors were not made for
-    return network, shape
-
-
-#: Format -> beginnings of the architectures whose int8 files were made and judged there, where not all were:
-#: RetinaNet's did not run in ExecuTorch.
-INT8_HEADS = {"executorch": ("segformer", "unet", "ssdlite")}
-
-
-def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
-    """These formats hold networks of this kind in 8 bits.
-
-    Raises:
-        UserError: one is known not to, or was never tried.
-    """
-    for format in formats:
-        good = INT8_HEADS.get(format)
-        if good is not None and not network.architecture.startswith(good):
-            raise UserError(
-                f"{format} files of {network.architecture} are not written in int8: what the toolkit makes of it is no "
-                f"good or untried (there: {', '.join(good)}); take onnx, openvino or litert, or precision fp16"
-            )
+    choose = CHOOSE if options.choose is None else options.choose
+    tuning = FineTuning(batch=batch_at(size))
+    return (*split_pictures(options.data, size, calibrate=options.calibrate, choose=choose), tuning)
 
 
 def batch_at(size: tuple[int, int]) -> int:
@@ -192,44 +116,33 @@ def batch_at(size: tuple[int, int]) -> int:
     return max(2, min(16, _BATCH_PIXELS // (size[0] * size[1])))
 
 
-def label_maps(runner: SegmentRunner, pictures: DensePictures) -> list[Tensor]:
-    """The classes of every pixel of every picture."""
-    return [labels.cpu() for _, tensors in _read(pictures, _TOGETHER) for labels in runner(tensors)]
+def check_heads(network: DenseModel, formats: Sequence[str], tried: Mapping[str, tuple[str, ...]]) -> None:
+    """These formats hold networks of this architecture in 8 bits.
+
+    Args:
+        network: any.
+        formats: keys of `phonecv.exporting.EXPORTERS`.
+        tried: format -> beginnings of the architectures whose int8 files were made and judged there, where not all
+            were.
+
+    Raises:
+        UserError: one is known not to, or was never tried.
+    """
+    for format in formats:
+        good = tried.get(format)
+        if good is not None and not network.architecture.startswith(good):
+            raise UserError(
+                f"{format} files of {network.architecture} are not written in int8: what the toolkit makes of it is no "
+                f"good or untried (there: {', '.join(good)}); take onnx, openvino or litert, or precision fp16"
+            )
 
 
-def detections(runner: DetectRunner, pictures: DensePictures) -> Detections:
-    """All that a detector would show."""
-    parts = []
-    for places, tensors in _read(pictures, runner.batch):
-        shown = [
-            {name: column[found["scores"] >= SHOWN] for name, column in found.items()} for found in runner(tensors)
-        ]
-        parts.append(Detections.of(shown, places))
-    every = Detections.joined(parts)
-    return every[every.finite()]
+def read(pictures: DensePictures, together: int) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
+    """The pictures in parts, with their places.
 
-
-def float_detector(network: Any, size: tuple[int, int], threshold: float = 0.0) -> DetectRunner:
-    """The floating-point network as a runner that brings pictures to the file's size, as the file's own will."""
-    network = copy.deepcopy(network).eval()
-    network.score_threshold = max(network.score_threshold, threshold - 1e-6)
-    names = network.class_names
-
-    @torch.inference_mode()
-    def run(pictures: Sequence[Tensor]) -> Any:
-        prepared = prepare(pictures, network.preprocessing, canvas=size)
-        return network.postprocess(network.network(prepared.batch), prepared)
-
-    return DetectRunner(
-        description=network.name,
-        run=run,
-        classes=tuple(names or map(str, range(network.num_classes))),
-        named=names is not None,
-        batch=_TOGETHER,
-    )
-
-
-def _read(pictures: DensePictures, together: int) -> Any:
+    Raises:
+        UserError: one cannot be read.
+    """
     for part in read_pictures(pictures.paths, together):
         for place, error in zip(part.indices.tolist(), part.errors, strict=True):
             if error:

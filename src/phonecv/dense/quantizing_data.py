@@ -15,8 +15,7 @@ from phonecv.data.labelmaps.folders import IMAGE_FOLDERS
 from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.data.pictures.reading import planes
 from phonecv.dense import DenseModel, prepare
-from phonecv.errors import UserError
-from phonecv.quantization.data import CALIBRATE, LEAST, check_enough
+from phonecv.quantization.data import CALIBRATE, LEAST, check_counts, check_enough, evenly, picked_text
 
 #: Pictures to choose by and to score at the end, at most: each of them is a forward pass of a large picture.
 CHOOSE, SCORE = 100, 1000
@@ -62,8 +61,7 @@ def split_pictures(
     Raises:
         UserError: there are too few.
     """
-    if calibrate < LEAST or choose < LEAST:
-        raise UserError(f"{min(calibrate, choose)} pictures are too few; take at least {LEAST}, better 100 to 300")
+    check_counts(calibrate, choose)
     name = printable(source)
     train, val = (_split_folder(Path(source), split) for split in ("train", "val"))
     if train is not None and val is not None:
@@ -111,10 +109,8 @@ def _middle(batch: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _picked(paths: Sequence[Path], most: int, source: Path | str, note: str = "") -> DensePictures:
-    count, name = min(most, len(paths)), printable(source)
-    chosen = tuple(paths[number * len(paths) // count] for number in range(count))
-    where = f"{count} of {len(paths)} pictures of {name}" if count < len(paths) else name
-    return DensePictures(chosen, where, Path(source), note)
+    chosen = tuple(evenly(paths, most))
+    return DensePictures(chosen, picked_text(len(chosen), len(paths), printable(source)), Path(source), note)
 
 
 def _split_folder(root: Path, split: str) -> Path | None:

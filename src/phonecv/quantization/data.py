@@ -7,101 +7,53 @@ score that was used to choose is no measurement any more.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from phonecv.classify.evaluate import match_outputs
-from phonecv.classify.opening import torch_runner
-from phonecv.data.folders.listing import SPLITS, find_list, read_split
-from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import find_images, open_image, printable
-from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
-from phonecv.models import VisionModel
-from phonecv.preprocessing import Preprocessing
+from phonecv.exporting.record import check_size
+from phonecv.exporting.run import as_input
 
-#: Pictures to calibrate on, to choose by, and to score at the end, at most.
-CALIBRATE, CHOOSE, SCORE = 128, 1000, 5000
+#: Pictures to calibrate on, at most.
+CALIBRATE = 128
 
 #: Fewer pictures than this say little about what values occur.
 LEAST = 8
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Pictures as the network takes them, in memory as bytes.
+
+class PictureSet(Protocol):
+    """Pictures of any kind.
 
     Attributes:
         paths: the files.
-        pixels: ``N 3 H W`` bytes, cut as at evaluation.
-        labels: the network's output that is right for each, or None where nobody said.
-        preprocessing: turns the bytes into input.
-        source: for people.
-        note: why there are no labels, where that needs saying.
+        source: what to call them all.
+        note: what a person should know of the choice, or nothing.
     """
 
-    paths: tuple[Path, ...]
-    pixels: Tensor
-    labels: Tensor | None
-    preprocessing: Preprocessing
-    source: str
-    note: str = ""
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See above, as the others."""
+        ...
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @property
+    def source(self) -> str:
+        """A text."""
+        ...
 
-    def batches(self, size: int = 32) -> Iterator[Tensor]:
-        """Float input in parts, ``B 3 H W``."""
-        normalise = eval_transform(self.preprocessing).normalise
-        for part in self.pixels.split(size):
-            yield normalise(part)
-
-    def tensor(self) -> Tensor:
-        """All of them as input, ``N 3 H W`` float32."""
-        return torch.cat(list(self.batches())).contiguous()
-
-    def array(self) -> np.ndarray:
-        """The same as an array."""
-        return self.tensor().numpy()
+    @property
+    def note(self) -> str:
+        """A text."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Pictures that were found and not read yet."""
-
-    paths: Sequence[Path]
-    labels: Sequence[int] | None
-    source: str
-    note: str = ""
-
-    def every(self, start: int, step: int) -> Found:
-        """Every `step`-th picture."""
-        labels = None if self.labels is None else self.labels[start::step]
-        return Found(self.paths[start::step], labels, self.source, self.note)
-
-    def read(self, network: VisionModel, most: int) -> Pictures:
-        """The pictures themselves, at most so many, evenly picked.
-
-        Raises:
-            UserError: one of them cannot be read.
-        """
-        count = min(most, len(self.paths))
-        chosen = [number * len(self.paths) // count for number in range(count)]
-        paths = tuple(self.paths[number] for number in chosen)
-        transform = eval_transform(network.preprocessing)
-        pixels = torch.stack([transform.pixels(open_image(path, bits=network.preprocessing.bits)) for path in paths])
-        labels = None if self.labels is None else torch.tensor([self.labels[number] for number in chosen])
-        where = f"{count} of {len(self.paths)} pictures of {self.source}" if count < len(self.paths) else self.source
-        return Pictures(paths, pixels, labels, network.preprocessing, where, self.note)
-
-
-def calibration(source: Path | str, network: VisionModel, count: int = CALIBRATE, *, bake: bool = False) -> np.ndarray:
+def calibration(source: Path | str, network: Any, count: int = CALIBRATE, *, bake: bool = False) -> np.ndarray:
     """Pictures of any folder (or a file, or a pattern) as the network takes them, evenly picked.
 
     Args:
@@ -116,53 +68,34 @@ def calibration(source: Path | str, network: VisionModel, count: int = CALIBRATE
     Raises:
         UserError: too few pictures, or one that cannot be read.
     """
-    if count < LEAST:
-        raise UserError(f"{count} pictures are too few to calibrate on; take at least {LEAST}, better 100 to 300")
-    found = Found(find_images(source), None, printable(source))
-    check_enough(len(found.paths), found.source, "calibrate on")
-    pictures = found.read(network, count)
-    return pictures.pixels.float().numpy() if bake else pictures.array()
+    check_counts(count, purpose=" to calibrate on")
+    paths = find_images(source)
+    check_enough(len(paths), printable(source), "calibrate on")
+    size, bits = check_size(None, network), network.preprocessing.bits
+    # One after the other: pictures in full would fill the memory.
+    parts = [as_input([open_image(path, bits=bits)], network, *size, bake=bake) for path in evenly(paths, count)]
+    return torch.cat(parts).numpy()
 
 
-def find(source: Path | str, network: VisionModel, split: str = "val") -> Found:
-    """The pictures of a folder, with labels where its class folders are the network's classes.
-
-    Raises:
-        UserError: there are none.
-    """
-    folder, name = Path(source), printable(source)
-    try:
-        listing = read_split(folder, split)
-        outputs = match_outputs(torch_runner(network, device="cpu"), listing, trust_labels=False)
-    except UserError as error:
-        within = folder / split
-        return Found(find_images(within if within.is_dir() else source), None, name, str(error).splitlines()[0])
-    labels = [outputs[label] for label in listing.labels.tolist()]
-    return Found([sample.path for sample in listing.samples], labels, f"{name} ({split})")
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, evenly picked."""
+    count = min(most, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
-def split_data(
-    source: Path | str, network: VisionModel, *, calibrate: int = CALIBRATE, choose: int = CHOOSE
-) -> tuple[Pictures, Pictures]:
-    """Pictures to calibrate on, and others to choose by.
+def picked_text(count: int, of: int, name: str) -> str:
+    """What to call pictures that were picked from many."""
+    return f"{count} of {of} pictures of {name}" if count < of else name
 
-    A data folder with training and validation pictures gives one of each; of any other folder every second picture
-    goes to either.
+
+def check_counts(*counts: int, purpose: str = "") -> None:
+    """Check how many pictures are asked for.
 
     Raises:
-        UserError: there are too few, or one cannot be read.
+        UserError: too few.
     """
-    if calibrate < LEAST or choose < LEAST:
-        raise UserError(f"{min(calibrate, choose)} pictures are too few; take at least {LEAST}, better 100 to 300")
-    root = Path(source)
-    if root.is_dir() and all(find_split(root, split) or find_list(root, split) for split in SPLITS):
-        first, second = find(root, network, "train"), find(root, network, "val")
-    else:
-        every = find(source, network)
-        first, second = every.every(0, 2), every.every(1, 2)
-    check_enough(len(first.paths), first.source, "calibrate on")
-    check_enough(len(second.paths), second.source, "choose by")
-    return first.read(network, calibrate), second.read(network, choose)
+    if min(counts) < LEAST:
+        raise UserError(f"{min(counts)} pictures are too few{purpose}; take at least {LEAST}, better 100 to 300")
 
 
 def check_enough(count: int, source: str, purpose: str) -> None:
@@ -178,17 +111,7 @@ def check_enough(count: int, source: str, purpose: str) -> None:
         )
 
 
-class Named(Protocol):
-    """Pictures of any kind: where they are, and what to call them all."""
-
-    @property
-    def paths(self) -> tuple[Path, ...]: ...
-
-    @property
-    def source(self) -> str: ...
-
-
-def refuse_shared(test: Named, *others: Named) -> None:
+def refuse_shared(test: PictureSet, *others: PictureSet) -> None:
     """Check that no picture of the test is among the others, under whatever name.
 
     Raises:
@@ -205,7 +128,3 @@ def refuse_shared(test: Named, *others: Named) -> None:
 
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-__all__ = ["CALIBRATE", "CHOOSE", "LEAST", "SCORE", "Found", "Pictures", "calibration", "check_enough", "find",
-           "refuse_shared", "split_data"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What came of quantizing a network, and what its budget counts."""
+"""What came of quantizing a network."""
 
 from __future__ import annotations
 
@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonecv.quantization.scoring import Score
+from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import LayerNoise
-from phonecv.quantization.trials import Trial
-
-#: Budgets by what is measured. An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones
-#: right.
-BUDGETS = {
-    "points of top-1 lost": 1.0,
-    "% of answers changed": 5.0,
-    "% of pixels changed": 2.0,
-    "% of confident detections that differ": 5.0,
-}
-LABELLED, CHANGED, PIXELS, OBJECTS = BUDGETS
+from phonecv.quantization.workshop import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +48,7 @@ class QuantizeResult:
         model: its name.
         precision: of the files.
         max_drop: the budget.
-        measure: what it is a number of, of `BUDGETS`.
+        measure: what it is a number of.
         parameters_bytes: of the network in float32.
         calibration: the pictures that ranges were found on.
         choosing: the pictures that methods were chosen by.
@@ -71,7 +61,7 @@ class QuantizeResult:
     model: str
     precision: str
     max_drop: float
-    measure: str
+    measure: Measure
     parameters_bytes: int
     calibration: str
     choosing: str
@@ -92,10 +82,11 @@ class QuantizeResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        plain = ("model", "precision", "max_drop", "measure", "parameters_bytes", "calibration", "choosing", "final")
+        plain = ("model", "precision", "max_drop", "parameters_bytes", "calibration", "choosing", "final")
         return {
             **{name: getattr(self, name) for name in plain},
-            "labelled": self.measure == LABELLED,
+            "measure": self.measure.name,
+            "labelled": self.measure.labelled,
             "notes": list(self.notes),
             "layers": [noise.to_dict() for noise in self.layers],
             "formats": {name: found.to_dict() for name, found in self.formats.items()},

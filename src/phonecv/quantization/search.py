@@ -12,14 +12,14 @@ from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, get_exporter
 from phonecv.exporting.run import prepared
 from phonecv.files import check_writable, scratch_folder, write_json
-from phonecv.models import VisionModel
 from phonecv.models.quantized import state_of
 from phonecv.options import Count, checked
-from phonecv.quantization.data import CALIBRATE, CHOOSE, SCORE, find, refuse_shared, split_data
+from phonecv.quantization.data import CALIBRATE, refuse_shared
 from phonecv.quantization.methods import Method, methods_for
-from phonecv.quantization.qat import FineTuning
-from phonecv.quantization.result import BUDGETS, CHANGED, LABELLED, OBJECTS, PIXELS, FormatResult, QuantizeResult
-from phonecv.quantization.trials import Trial, Workshop
+from phonecv.quantization.result import FormatResult, QuantizeResult
+from phonecv.quantization.room import WorkshopOptions, quantizing_of
+from phonecv.quantization.workshop import Trial, Workshop
+from phonecv.task import done_by
 
 if TYPE_CHECKING:
     from phonecv.models.headed import Network
@@ -48,7 +48,7 @@ def quantize(
     on_trial: Callable[[Trial], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> QuantizeResult:
-    """Write a classifier, detector or segmenter with 8-bit numbers, losing no more than `max_drop`.
+    """Write a network with 8-bit numbers, losing no more than `max_drop`.
 
     For every format, methods are tried in a fixed order (`phonecv.quantization.methods`), each judged by running
     its file, and the first within the budget is kept. No file appears for a format without one.
@@ -61,8 +61,9 @@ def quantize(
             ``train`` and ``val`` gives training pictures to the former and validation pictures to the latter. Labels
             are used where the class folders are a classifier's classes; detectors and segmenters need none.
         evaluation: other pictures, on which the chosen files are scored, once.
-        max_drop: what may be lost, see `BUDGETS`: points of top-1 (1.0); without labels percent of pictures whose best
-            class may change (5.0), of pixels that may (2.0), or of confident detections that may come or go (5.0).
+        max_drop: what may be lost; None for what is usual: points of top-1 (1.0); without labels percent of pictures
+            whose best class may change (5.0), of pixels that may (2.0), or of confident detections that may come or go
+            (5.0).
         precision: of `PRECISIONS`.
         size: input height and width of a detector or segmenter; None for its own.
         calibrate: pictures to find ranges on, and to fine-tune on, at most.
@@ -85,17 +86,20 @@ def quantize(
     network = prepared(load_network(model, task=None), "deploy")
     if state_of(network):
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
-    opened = _classifier if isinstance(network, VisionModel) else _dense
-    if precision == "int8" and not isinstance(network, VisionModel):
-        from phonecv.dense.quantizing import check_int8
-
-        check_int8(network, [exporter.format for exporter in exporters])
-    workshop, last, measure = opened(network, data, evaluation, size, calibrate, choose)
-    network, calibration, choosing = workshop.network, workshop.calibration, workshop.choosing
+    room = quantizing_of(done_by(network))
+    if precision == "int8":
+        room.check_int8(network, [exporter.format for exporter in exporters])
+    workshop = room.open_workshop(network, WorkshopOptions(data, calibrate, choose, size))
+    last = None
+    if evaluation is not None:
+        last = workshop.last_pictures(evaluation)
+        refuse_shared(last, workshop.calibration, workshop.choosing)
+    _ = workshop.reference  # what is unreadable, or shows nothing, is told now
     workshop.precision, workshop.say = precision, say
     if steps is not None:
-        workshop.tuning = replace(workshop.tuning or FineTuning(), steps=steps)
-    budget = BUDGETS[measure] if max_drop is None else max_drop
+        workshop.tuning = replace(workshop.tuning, steps=steps)
+    network, measure = workshop.network, workshop.measure
+    budget = measure.budget if max_drop is None else max_drop
     name = stem or (Path(model).stem if isinstance(model, Path | str) else network.name.replace(" ", "_") or "model")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -110,65 +114,19 @@ def quantize(
         max_drop=budget,
         measure=measure,
         parameters_bytes=sum(value.numel() * value.element_size() for value in network.state_dict().values()),
-        calibration=calibration.source,
-        choosing=choosing.source,
+        calibration=workshop.calibration.source,
+        choosing=workshop.choosing.source,
         final="" if last is None else last.source,
         layers=tuple(workshop.layers()) if precision == "int8" else (),
         formats=found,
-        notes=_notes(network, calibration, choosing, last),
+        notes=workshop.notes(last),
     )
     write_json(place / f"{name}-{precision}.quantize.json", result.to_dict())
     return result
 
 
-def _classifier(
-    network: VisionModel,
-    data: Path | str,
-    evaluation: Path | str | None,
-    size: Any,
-    calibrate: int,
-    choose: int | None,
-) -> tuple[Workshop, Any, str]:
-    """Its workshop, the pictures of the last word, and what the budget counts."""
-    if not network.num_classes:
-        raise UserError(f"{network.name} gives feature maps; a classifier, detector or segmenter can be judged")
-    if size is not None:
-        raise UserError("size is for detectors and segmenters; classifiers keep the size of their preprocessing")
-    calibration, choosing = split_data(data, network, calibrate=calibrate, choose=CHOOSE if choose is None else choose)
-    last = None
-    if evaluation is not None:
-        last = find(evaluation, network).read(network, SCORE)
-        refuse_shared(last, calibration, choosing)
-    return Workshop(network, calibration, choosing), last, CHANGED if choosing.labels is None else LABELLED
-
-
-def _dense(
-    network: Any,
-    data: Path | str,
-    evaluation: Path | str | None,
-    size: Any,
-    calibrate: int,
-    choose: int | None,
-) -> tuple[Workshop, Any, str]:
-    """The same for a detector or segmenter."""
-    from phonecv.dense import quantizing as dense
-    from phonecv.dense import quantizing_data as dense_data
-
-    network, shape = dense.usable(network, size)
-    choose = dense_data.CHOOSE if choose is None else choose
-    calibration, choosing = dense_data.split_pictures(data, shape, calibrate=calibrate, choose=choose)
-    last = None
-    if evaluation is not None:
-        last = dense_data.all_pictures(evaluation)
-        refuse_shared(last, calibration, choosing)
-    workshop = dense.DenseWorkshop(network, calibration, choosing, size=shape)
-    workshop.tuning = FineTuning(batch=dense.batch_at(shape))
-    _ = workshop.reference  # what is unreadable, or shows nothing, is told now
-    return workshop, last, PIXELS if network.task == "segment" else OBJECTS
-
-
 def _search(
-    workshop: Workshop,
+    workshop: Workshop[Any],
     format: str,
     methods: Sequence[Method],
     target: Path,
@@ -226,20 +184,4 @@ def _check(exporters: Sequence[Any], precision: str, max_drop: float | None) -> 
         exporter.require()
 
 
-def _notes(network: Any, calibration: Any, choosing: Any, last: Any) -> tuple[str, ...]:
-    if not isinstance(network, VisionModel):
-        left_out = "equalisation and ReLU6 rescaling need a plain chain of layers, as MobileOne classifiers are"
-        return (*([calibration.note] if calibration.note else []), left_out)
-    notes = []
-    for pictures in (choosing, last):
-        if pictures is not None and pictures.labels is None:
-            notes.append(f"{pictures.source} is used without labels: {pictures.note}")
-    if len(choosing) < 300:
-        one = 100 / len(choosing)
-        notes.append(
-            f"{len(choosing)} pictures choose the method, and one of them is {one:.1f} points: give more if you can"
-        )
-    return tuple(notes)
-
-
-__all__ = ["BUDGETS", "PRECISIONS", "FormatResult", "QuantizeResult", "quantize"]
+__all__ = ["PRECISIONS", "FormatResult", "QuantizeResult", "quantize"]

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.exporting.run import ExportResult
+from phonecv.models.headed import HeadedModel, RawOutputs
 from phonecv.models.quantized import state_of
+from phonecv.quantization.data import PictureSet
 from phonecv.quantization.methods import Method
 from phonecv.quantization.qat import FineTuning
 from phonecv.quantization.remedies import apply
-from phonecv.quantization.scoring import Score, logits_of, score
+from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import LayerNoise, layer_noise, most_sensitive
 
 #: Pictures on which layers are told apart, at most.
@@ -28,6 +32,8 @@ _FEW = 16
 
 #: Of the log of a toolkit that failed.
 _LOG_LINES = 3
+
+P = TypeVar("P", bound=PictureSet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Trial:
 
 
 @dataclass
-class Workshop:
+class Workshop(ABC, Generic[P]):
     """A network with its pictures, and what was made of it so far: methods share what they have in common.
 
     Attributes:
@@ -75,20 +81,53 @@ class Workshop:
         calibration: pictures to find ranges on.
         choosing: pictures to choose by.
         precision: of the files.
-        tuning: how methods that train do it; None for the usual way.
+        tuning: how methods that train do it.
         say: called with what they have to say meanwhile.
     """
 
     network: Any
-    calibration: Any
-    choosing: Any
+    calibration: P
+    choosing: P
     precision: str = "int8"
-    tuning: FineTuning | None = None
+    tuning: FineTuning = field(default_factory=FineTuning)
     say: Callable[[str], None] | None = None
-    _images: Tensor | None = None
     _made: dict[Any, Any] = field(default_factory=dict)
-    _reference: Any = None
     _noise: dict[tuple[str, ...], list[LayerNoise]] = field(default_factory=dict)
+
+    @property
+    @abstractmethod
+    def measure(self) -> Measure:
+        """What a budget counts."""
+
+    @abstractmethod
+    def input_of(self, pictures: P) -> Tensor:
+        """Pictures as a file gets them, ``N 3 H W``."""
+
+    @abstractmethod
+    def float_outputs(self, pictures: P) -> Any:
+        """What the floating-point network says of pictures, for `judge`."""
+
+    @abstractmethod
+    def judge(self, path: Path, pictures: P, reference: Any) -> Score:
+        """A file's score.
+
+        Args:
+            path: the file.
+            pictures: to judge it on.
+            reference: from `float_outputs`.
+        """
+
+    @abstractmethod
+    def last_pictures(self, source: Path | str) -> P:
+        """The pictures of the last word."""
+
+    @abstractmethod
+    def notes(self, last: P | None) -> tuple[str, ...]:
+        """What a person should know, of the pictures above all."""
+
+    def final(self, path: Path, pictures: P) -> Score:
+        """A chosen file's score on the pictures of the last word."""
+        return self.judge(path, pictures, self.float_outputs(pictures))
 
     @property
     def file_size(self) -> tuple[int, int] | None:
@@ -96,38 +135,24 @@ class Workshop:
         return None
 
     @property
+    def few(self) -> int:
+        """Pictures on which layers are told apart."""
+        return _FEW
+
+    @cached_property
     def body(self) -> nn.Module:
         """What remedies are applied to: a module that takes a batch of pictures and gives tensors."""
-        return self.network
+        return RawOutputs(self.network).eval() if isinstance(self.network, HeadedModel) else self.network
 
-    def network_of(self, body: Any) -> Any:
-        """The network to export, of a body that remedies have changed."""
-        return body
-
-    def outside(self, layer: str) -> str:
-        """A layer's name in the network, of its name in the body."""
-        return layer
-
-    @property
+    @cached_property
     def images(self) -> Tensor:
         """The calibration pictures as input."""
-        if self._images is None:
-            self._images = self.calibration.tensor()
-        assert self._images is not None
-        return self._images
+        return self.input_of(self.calibration)
 
-    @property
+    @cached_property
     def reference(self) -> Any:
         """What the floating-point network says of the pictures to choose by."""
-        if self._reference is None:
-            self._reference = self.float_logits(self.choosing)
-        return self._reference
-
-    def float_logits(self, pictures: Any) -> Any:
-        """What the floating-point network says of pictures: logits."""
-        from phonecv.classify.opening import torch_runner
-
-        return logits_of(torch_runner(self.network, device="cpu"), pictures)
+        return self.float_outputs(self.choosing)
 
     def noise(self, remedies: Sequence[str] = ()) -> list[LayerNoise]:
         """The noise of every layer, measured once for the network with these remedies; biases play no part in it."""
@@ -137,14 +162,9 @@ class Workshop:
             self._noise[key] = layer_noise(apply(self.body, key, self.images), few, alone=True)
         return self._noise[key]
 
-    @property
-    def few(self) -> int:
-        """Pictures on which layers are told apart."""
-        return _FEW
-
     def layers(self) -> list[LayerNoise]:
         """The noise of every layer before any remedy, under its name in the network."""
-        return [replace(noise, name=self.outside(noise.name)) for noise in self.noise()]
+        return [replace(noise, name=_outside(noise.name)) for noise in self.noise()]
 
     def prepared(self, method: Method) -> tuple[Any, dict[str, Any]]:
         """The network after a method's remedies, and the settings for the toolkit.
@@ -156,7 +176,7 @@ class Workshop:
         left_out: list[str] = []
         if method.float_layers:
             left_out = most_sensitive(self.noise(method.remedies), method.float_layers)
-            settings["float_layers"] = [self.outside(name) for name in left_out]
+            settings["float_layers"] = [_outside(name) for name in left_out]
         ranges = settings.get("range", "percentile")
         spans = Int8Settings(range="percentile" if ranges == "own" else ranges)
         key = (method.remedies, spans, tuple(left_out))
@@ -165,7 +185,7 @@ class Workshop:
                 self.body, method.remedies, self.images, settings=spans, left_out=left_out, precision=self.precision,
                 tuning=self.tuning, say=self.say,
             )  # fmt: skip
-            self._made[key] = self.network_of(body)
+            self._made[key] = _within(body)
         network = self._made[key]
         figures = state_of(network).get("qat", {})
         if figures and not figures["kept"]:
@@ -189,14 +209,6 @@ class Workshop:
             calibration=self.images.numpy() if full else None,
             settings=settings if full else None,
         )
-
-    def judge(self, path: Path, pictures: Any, reference: Any) -> Score:
-        """A file's score."""
-        return score(reference, logits_of(open_exported(path), pictures), pictures.labels)
-
-    def final(self, path: Path, pictures: Any) -> Score:
-        """A chosen file's score on the pictures of the last word."""
-        return self.judge(path, pictures, self.float_logits(pictures))
 
     def attempt(self, method: Method, format: str, path: Path) -> Trial:
         """Write the file and judge it on the pictures to choose by; a toolkit's failure is a result, too."""
@@ -224,6 +236,20 @@ class Workshop:
         )
 
 
+def _within(body: Any) -> Any:
+    """The network to export, of a body that remedies have changed; it carries what was done to it."""
+    if not isinstance(body, RawOutputs):
+        return body
+    network: Any = body.model
+    network.quantization = state_of(body)
+    return network
+
+
+def _outside(layer: str) -> str:
+    """A layer's name in the network, of its name in the body."""
+    return layer.removeprefix("model.")
+
+
 def _with_log(message: str, path: Path) -> str:
     """A failure's message with the last words of the toolkit's log, which goes away with the trial's folder."""
     log = path.with_name(path.name + ".log")
@@ -233,7 +259,7 @@ def _with_log(message: str, path: Path) -> str:
     return f"{message.partition('; whole log:')[0]}; its log ends: {' | '.join(lines[-_LOG_LINES:])}"
 
 
-def attempt_elsewhere(workshop: Workshop, method: Method, format: str, suffix: str) -> Trial:
+def attempt_elsewhere(workshop: Workshop[Any], method: Method, format: str, suffix: str) -> Trial:
     """A trial whose file is not kept."""
     with tempfile.TemporaryDirectory() as folder:
         return workshop.attempt(method, format, Path(folder) / f"trial{suffix}")
