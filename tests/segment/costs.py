@@ -15,7 +15,7 @@ from phonecv.benchmarking.count import count_cost
 from phonecv.models.blocks import SqueezeExcite, WindowGrid
 from phonecv.models.emo import IRMB
 from phonecv.segment.base import Segmenter
-from phonecv.segment.parts import PixelClassifier
+from phonecv.segment.layers import PixelClassifier
 
 
 class Raw(nn.Module):

@@ -10,7 +10,7 @@ import torch
 
 from phonecv.models.fusing import fuse
 from phonecv.segment.inference import slide, whole
-from phonecv.segment.parts import resize
+from phonecv.segment.layers import resize
 from phonecv.segment.published import create_published
 from segment.golden import (
     FILES,

@@ -21,8 +21,8 @@ from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.inference import Windows
+from phonecv.segment.layers import resize
 from phonecv.segment.losses import pixel_cross_entropy
-from phonecv.segment.parts import resize
 from phonecv.segment.psp import grid_means
 from phonecv.segment.segformer import SegFormerHead
 from segment.tiny import OPTIONS, SMALL, Both, tiny

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from phonecv.cli.options import pixels
+from phonecv.cli.options import listed, pixels
 from phonecv.cli.output import say, say_json, text_table
 from phonecv.errors import UserError
 
@@ -87,8 +87,8 @@ def bench(
         models,
         batches=batches,
         threads=counts,
-        precisions=None if precision is None else words(precision),
-        runtimes=None if runtime is None else words(runtime),
+        precisions=None if precision is None else listed(precision),
+        runtimes=None if runtime is None else listed(runtime),
         device=device,
         size=pixels(size),
         form=form,
@@ -124,18 +124,13 @@ def offer(models: tuple[str, ...], *, out: Path | None, port: int | None, **choi
     serve(models, out=out or Path("runs/phones"), port=PORT if port is None else port, say=announce, **choices)
 
 
-def words(text: str) -> list[str]:
-    """``"a,b"`` -> ``["a", "b"]``."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def numbers(option: str, text: str) -> list[int]:
     """``"1,16"`` -> ``[1, 16]``.
 
     Raises:
         UserError: not whole numbers.
     """
-    found = words(text)
+    found = listed(text)
     if not found or not all(word.isdecimal() for word in found):
         raise UserError(f"{option} {text!r} is not a whole number, or several with commas such as 1,16")
     return [int(word) for word in found]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from phonecv.segment.parts import PixelClassifier, check_batch_of_one, conv_bn_relu, resize
+from phonecv.segment.layers import PixelClassifier, check_batch_of_one, conv_bn_relu, resize
 
 
 class ASPPHead(nn.Module):

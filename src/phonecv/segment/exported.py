@@ -18,8 +18,8 @@ from phonecv.dense.inputs import prepare
 from phonecv.errors import UserError
 from phonecv.segment.base import Segmenter
 from phonecv.segment.inference import Windows, predict_labels
+from phonecv.segment.layers import resize
 from phonecv.segment.opening import SegmentRunner, in_parts
-from phonecv.segment.parts import resize
 
 #: Pictures that a file of classes takes at once.
 _TOGETHER = 4

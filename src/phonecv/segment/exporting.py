@@ -21,7 +21,7 @@ from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvarie
 from phonecv.exporting.example import first_example
 from phonecv.models.headed import RawOutputs
 from phonecv.segment.base import Segmenter
-from phonecv.segment.parts import at_least_float32, resize
+from phonecv.segment.layers import at_least_float32, resize
 
 MAX_DIFF = dense.MAX_DIFF
 #: Pixels that may be of another class however many are asked to stay: some are at the border of two classes.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from phonecv.segment.parts import PixelClassifier, conv_bn_relu
+from phonecv.segment.layers import PixelClassifier, conv_bn_relu
 
 
 class FCNHead(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from phonecv.dense import prepare
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
-from phonecv.segment.parts import at_least_float32, resize
+from phonecv.segment.layers import at_least_float32, resize
 
 if TYPE_CHECKING:
     from phonecv.segment.base import Segmenter

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from phonecv.errors import UserError
 from phonecv.models.kernels.conv_relu import plain_backward
-from phonecv.segment.parts import at_least_float32, resize
+from phonecv.segment.layers import at_least_float32, resize
 
 #: Label of pixels that count for nothing.
 IGNORE = 255

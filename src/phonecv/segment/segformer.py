@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from phonecv.segment.parts import PixelClassifier, conv_bn_relu, resize
+from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
 class SegFormerHead(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from phonecv.segment.parts import PixelClassifier, conv_bn_relu, resize
+from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
 class SemanticFPNHead(nn.Module):

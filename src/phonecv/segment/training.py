@@ -21,9 +21,9 @@ from phonecv.dense.training import backbone_family, data_root, frozen_note, make
 from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
+from phonecv.segment.layers import PixelClassifier
 from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
-from phonecv.segment.parts import PixelClassifier
 from phonecv.training.config import TrainConfig
 from phonecv.training.listings import read_label_data
 from phonecv.training.loaders import SplitData

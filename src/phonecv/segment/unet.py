@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.segment.parts import PixelClassifier, conv_bn_relu, resize
+from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
 class UNetHead(nn.Module):

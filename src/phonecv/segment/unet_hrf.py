@@ -17,7 +17,7 @@ from phonecv.errors import UserError
 from phonecv.models.base import init_emo_weights
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.emov2 import I2RMB
-from phonecv.segment.parts import conv_bn_relu, resize
+from phonecv.segment.layers import conv_bn_relu, resize
 
 #: Narrower inputs than this get plain convolutions; that is the first stage, which sees the picture.
 NARROW = 64

@@ -70,7 +70,7 @@ class Item(NamedTuple):
     erasures: tuple[Erasure, ...] = ()
 
 
-class Finish(NamedTuple):
+class Normalising(NamedTuple):
     """What a batch of bytes still needs."""
 
     normalise: Normalise
@@ -80,8 +80,8 @@ class Finish(NamedTuple):
 class Batch:
     """Samples of one step.
 
-    Pictures may come as bytes together with how to finish them; that happens when `images` is first asked for, on the
-    device the batch was brought to.
+    Pictures may come as bytes together with how to normalise them; that happens when `images` is first asked for, on
+    the device the batch was brought to.
 
     Attributes:
         labels: B, int64.
@@ -89,7 +89,7 @@ class Batch:
         errors: one text per sample, empty where all is well.
     """
 
-    __slots__ = ("_finish", "_pixels", "_ticket", "errors", "indices", "labels")
+    __slots__ = ("_normalising", "_pixels", "_ticket", "errors", "indices", "labels")
 
     def __init__(
         self,
@@ -98,10 +98,10 @@ class Batch:
         indices: Tensor,
         errors: list[str],
         *,
-        finish: Finish | None = None,
+        normalising: Normalising | None = None,
         ticket: Ticket | None = None,
     ) -> None:
-        self._pixels, self._finish, self._ticket = images, finish, ticket
+        self._pixels, self._normalising, self._ticket = images, normalising, ticket
         self.labels, self.indices, self.errors = labels, indices, errors
 
     def __len__(self) -> int:
@@ -110,13 +110,13 @@ class Batch:
     @property
     def images(self) -> Tensor:
         """B 3 H W, normalised."""
-        if self._finish is not None:
-            self.images = self._finish.normalise(self._pixels, self._finish.erasures)
+        if self._normalising is not None:
+            self.images = self._normalising.normalise(self._pixels, self._normalising.erasures)
         return self._pixels
 
     @images.setter
     def images(self, images: Tensor) -> None:
-        self._pixels, self._finish, self._ticket = images, None, None
+        self._pixels, self._normalising, self._ticket = images, None, None
 
     @property
     def good(self) -> Tensor:
@@ -126,14 +126,18 @@ class Batch:
     def pin_memory(self) -> Batch:
         """For the loader, which calls it when asked for pinned memory."""
         return Batch(
-            self._pixels.pin_memory(), self.labels.pin_memory(), self.indices, self.errors, finish=self._finish
+            self._pixels.pin_memory(),
+            self.labels.pin_memory(),
+            self.indices,
+            self.errors,
+            normalising=self._normalising,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Batch:
         """Images and labels on `device`; the rest stays where it is."""
         pixels = self._pixels.to(device, non_blocking=non_blocking)
         labels = self.labels.to(device, non_blocking=non_blocking)
-        return Batch(pixels, labels, self.indices, self.errors, finish=self._finish, ticket=self._ticket)
+        return Batch(pixels, labels, self.indices, self.errors, normalising=self._normalising, ticket=self._ticket)
 
 
 class _Parcel:
@@ -144,10 +148,10 @@ class _Parcel:
     """
 
     def __init__(self, pixels: Tensor | Place, *rest: Any) -> None:
-        self._parts = (pixels, *rest)
+        self._contents = (pixels, *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, self._parts
+        return _unpack, self._contents
 
 
 def _unpack(
@@ -156,14 +160,14 @@ def _unpack(
     labels: list[int],
     indices: list[int],
     errors: list[str],
-    finish: Finish | None,
+    normalising: Normalising | None,
 ) -> Batch:
     ticket = None
     if isinstance(pixels, Place):
         pixels, ticket = find(pixels)
     if channels_last:
         pixels = pixels.permute(0, 3, 1, 2)
-    return Batch(pixels, torch.tensor(labels), torch.tensor(indices), errors, finish=finish, ticket=ticket)
+    return Batch(pixels, torch.tensor(labels), torch.tensor(indices), errors, normalising=normalising, ticket=ticket)
 
 
 class ClassificationDataset(Dataset[Item]):
@@ -284,12 +288,12 @@ def collate(
     errors, erasures = [item.error for item in given], tuple(item.erasures for item in given)
     images = [item.image.permute(1, 2, 0) if channels_last else item.image for item in given]
     raw = images[0].dtype == torch.uint8
-    finish = Finish(normalise, erasures if any(erasures) else ()) if raw and normalise is not None else None
-    pixels = slots.fill(images) if slots is not None and finish is not None else None
+    normalising = Normalising(normalise, erasures if any(erasures) else ()) if raw and normalise is not None else None
+    pixels = slots.fill(images) if slots is not None and normalising is not None else None
     if pixels is None:
         pixels = default_collate(images)
-    parts = pixels, channels_last, labels, indices, errors, finish
-    return _unpack(*parts) if get_worker_info() is None else _Parcel(*parts)
+    packed = pixels, channels_last, labels, indices, errors, normalising
+    return _unpack(*packed) if get_worker_info() is None else _Parcel(*packed)
 
 
 class Batches(Protocol):
