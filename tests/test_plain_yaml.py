@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from phonecv.errors import UserError
-from phonecv.plain_yaml import MAX_BYTES, Plain, number, read_yaml, read_yaml_file, scalar
+from phonecv.plain_scalars import Plain, number, scalar
+from phonecv.plain_yaml import MAX_BYTES, read_yaml, read_yaml_file
 from phonecv.training import load_config
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.classify.predict import Prediction
+from phonecv.classify.predict import PictureClasses
 from phonecv.cli.output import fields, markdown_table, text_table
 from phonecv.text import LONGEST_NAME, printable, printable_name, quoted, some_names
 
@@ -25,7 +25,7 @@ ODD = {
 def test_odd_names_stay_on_their_line(name: str) -> None:
     assert printable(name) == printable_name(name) == ODD[name]
     assert quoted(f" {name}") == f"' {ODD[name]}'"
-    line = str(Prediction(Path("a.jpg"), (name,), (0.5,), (0,)))
+    line = str(PictureClasses(Path("a.jpg"), (name,), (0.5,), (0,)))
     assert line == f"a.jpg: {ODD[name]} 50.0%"
     for text in (text_table(("name",), [(name,)]), markdown_table(("name",), [(name,)]), fields([("name", name)])):
         text.encode()
@@ -40,7 +40,7 @@ def test_long_names_are_cut() -> None:
     assert shown.startswith("aaa")
     assert shown.endswith("aaz (5001 characters)")
     assert max(map(len, text_table(("name",), [(name,)]).split("\n"))) < 300
-    assert len(str(Prediction(Path("a.jpg"), (name,) * 5, (0.2,) * 5, tuple(range(5))))) < 700
+    assert len(str(PictureClasses(Path("a.jpg"), (name,) * 5, (0.2,) * 5, tuple(range(5))))) < 700
 
 
 def test_some_names() -> None:

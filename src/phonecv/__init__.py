@@ -14,10 +14,9 @@ from phonecv.late import late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
+    from phonecv.api import evaluate, predict
     from phonecv.benchmarking import bench
     from phonecv.bundles import bundle
-    from phonecv.classify.evaluate import evaluate
-    from phonecv.classify.predict import predict
     from phonecv.converting import convert
     from phonecv.create import create_model
     from phonecv.data.audit import audit
@@ -48,7 +47,7 @@ _LAZY = {
     "demo": "phonecv.demonstration",
     "distill": "phonecv.training",
     "doctor": "phonecv.installation",
-    "evaluate": "phonecv.classify.evaluate",
+    "evaluate": "phonecv.api",
     "export": "phonecv.exporting",
     "fuse": "phonecv.models.fusing",
     "info": "phonecv.inspection",
@@ -56,7 +55,7 @@ _LAZY = {
     "list_models": "phonecv.models.catalog",
     "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",
-    "predict": "phonecv.classify.predict",
+    "predict": "phonecv.api",
     "quantize": "phonecv.quantization",
     "read_checkpoint": "phonecv.weights",
     "samples": "phonecv.data.samples",

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from phonecv.api import evaluate, predict
 from phonecv.benchmarking.count import count_cost, count_parameters
-from phonecv.classify.evaluate import EvalResult, evaluate
-from phonecv.classify.predict import predict, write_predictions
+from phonecv.classify.predict import write_predictions
+from phonecv.classify.result import ClassificationResult
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.folders.transforms import AugmentConfig, eval_transform
 from phonecv.data.pictures.opening import open_image
@@ -60,7 +61,7 @@ class DemoResult:
 
     folder: Path
     report: Path
-    evaluation: EvalResult
+    evaluation: ClassificationResult
     forms: dict[str, Any]
     exported: ExportResult
     same: int
@@ -212,13 +213,13 @@ def form_lines(forms: dict[str, Any]) -> list[str]:
     return [*lines, f"largest relative difference of their outputs: {forms['difference']:.1e}"]
 
 
-def agreement(first: EvalResult, second: EvalResult) -> int:
+def agreement(first: ClassificationResult, second: ClassificationResult) -> int:
     """For how many pictures two evaluations choose the same class."""
     chosen = {image.path: image.predicted for image in first.images}
     return sum(chosen.get(image.path) == image.predicted for image in second.images)
 
 
-def missed(evaluation: EvalResult, forms: dict[str, Any], same: int, count: int) -> tuple[str, ...]:
+def missed(evaluation: ClassificationResult, forms: dict[str, Any], same: int, count: int) -> tuple[str, ...]:
     """The promises that were not kept, as texts."""
     failures = []
     if evaluation.top1_percent < TOP1_PROMISE:

@@ -7,15 +7,28 @@ A function's signature says all there is to say: ``topk: Count = 5`` is a whole 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import numbers
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.settings import Range, coerce
+from phonecv.task import TASKS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +37,39 @@ Count = Annotated[int, Range(low=1)]
 Workers = Annotated[int, Range(low=0)]
 Share = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(above=0)]
+
+
+class Checked:
+    """Frozen dataclasses whose fields are what their annotations say, however they are made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            if get_origin(hint) is not ClassVar:
+                object.__setattr__(self, name, taken(getattr(self, name), hint, name))
+
+
+class VerbsRoom(Protocol):
+    """The room "verbs" of a task. It is read for the help page too, so it imports nothing heavy.
+
+    Attributes:
+        OPTIONS: verb -> the frozen dataclass of its options. Each has a default, and its docstring is the help.
+        RESULTS: suffix of files with results that `evaluate` takes in the place of a model -> what such a file is.
+    """
+
+    OPTIONS: Mapping[str, type[Checked]]
+    RESULTS: Mapping[str, str]
+
+
+def verbs_room(task: str) -> VerbsRoom:
+    """What a task's verbs take."""
+    return cast(VerbsRoom, TASKS[task].room("verbs"))
+
+
+def options_of(task: str, verb: str) -> type[Checked]:
+    """The dataclass of what a verb takes for a task, beside what it takes for every model."""
+    return verbs_room(task).OPTIONS[verb]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -42,7 +88,7 @@ def check_options(
     """The options given, as the signature of `function` wants them.
 
     Annotations of paths, arrays and callables are left to the function; numbers, texts, choices and lists of them are
-    checked. A function that takes ``**loading`` takes the options of `load_checkpoint` too.
+    checked.
 
     Args:
         function: one of a verb's.
@@ -53,14 +99,13 @@ def check_options(
         UserError: an option that does not exist, with the nearest one; a wrong type, or a value out of range.
     """
     parameters = inspect.signature(function).parameters
-    own = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    loads = "loading" in parameters
     for name in chosen:
-        if name not in own and not (loads and name in _loading(constructors=True)):
-            known = [*own, *also, *(_loading() if loads else ())]
-            options = [key for key in known if key not in own or parameters[key].default is not inspect.Parameter.empty]
+        if name not in parameters:
+            known = [*parameters, *also]
+            required = {key for key, one in parameters.items() if one.default is inspect.Parameter.empty}
+            options = [key for key in known if key not in required]
             raise UserError(f"there is no option {name!r}{did_you_mean(name, known)} (options: {', '.join(options)})")
-    return {name: _taken(value, _hint(function, name), name) for name, value in chosen.items()}
+    return {name: taken(value, _hint(function, name), name) for name, value in chosen.items()}
 
 
 def _hint(function: Callable[..., Any], name: str) -> Any:
@@ -72,7 +117,12 @@ def _hint(function: Callable[..., Any], name: str) -> Any:
         return Any
 
 
-def _taken(value: Any, hint: Any, name: str) -> Any:
+def taken(value: Any, hint: Any, name: str) -> Any:
+    """A value as its annotation wants it, see `check_options`.
+
+    Raises:
+        UserError: a wrong type, or a value out of range.
+    """
     if not _plain(hint):
         return value
     if isinstance(value, numbers.Number) and hasattr(value, "item"):
@@ -96,17 +146,3 @@ def _listed(hint: Any) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         return functools.reduce(lambda one, other: one | other, [_listed(item) for item in get_args(hint)])
     return hint
-
-
-def _loading(*, constructors: bool = False) -> list[str]:
-    """Options of `load_checkpoint`; with those of the networks' constructors, which it passes on."""
-    from phonecv.weights import load_checkpoint
-
-    names = ["name", *(n for n, p in inspect.signature(load_checkpoint).parameters.items() if p.kind is p.KEYWORD_ONLY)]
-    if constructors:
-        from phonecv.models.catalog import MODELS
-
-        for builder in {record.builder for record in MODELS.values()}:
-            module, _, kind = builder.partition(":")
-            names += inspect.signature(getattr(importlib.import_module(module), kind)).parameters
-    return names

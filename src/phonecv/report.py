@@ -10,32 +10,42 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from phonecv._version import __version__
 from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError
 from phonecv.files import write_text
-from phonecv.rules import COUNT, NUMBER, TEXT, check_table, list_of, number, optional, whole
+from phonecv.rules import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    TEXT,
+    Rule,
+    brief,
+    check_table,
+    list_of,
+    number,
+    optional,
+    table_of,
+    whole,
+)
 from phonecv.tables import read_csv
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import printable
 
-#: Pictures of a run folder in the order of the page: file, heading, explanation.
-PICTURES = (
-    ("curves.png", "Training", "Losses are means over the logged steps; net is the live network, ema its average."),
-    ("evaluation/confusion.png", "Confusion matrix", "True classes in rows, predicted ones in columns."),
-    ("predictions/predictions.png", "Predictions", "The three most probable classes of each picture."),
-    ("evaluation/worst.png", "Hardest pictures", "Those whose true class got the least probability."),
-)
-
-_PER_CLASS = ("class", "count", "top1", "top5", "top1_percent")
+#: A picture of a training: file, heading, explanation.
+CURVES = ("curves.png", "Training", "Losses are means over the logged steps; net is the live network, ema its average.")
 
 #: What has to stand in the files that figures are taken from.
 _FORM = {"parameters": COUNT, "bytes": COUNT, "macs": COUNT, "layers": COUNT}
-_EVALUATION = {
-    "model": TEXT, "data": TEXT, "count": COUNT, "top1": COUNT, "top5": COUNT, "top1_percent": NUMBER,
-    "top5_percent": NUMBER,
+_EVALUATION = {"model": TEXT, "data": TEXT, "count": COUNT}
+_TRAINING = {
+    "finished": FLAG, "epoch": COUNT, "score": TEXT, "images": COUNT, "seconds": NUMBER,
+    "last_scores": (table_of(number()), "a table of numbers"),
+    "best_score": NUMBER, "best_epoch": COUNT, "best_net": TEXT,
 }  # fmt: skip
 _FORMS = {"size": COUNT, "difference": NUMBER, "forms": {"training": _FORM, "deploy": _FORM}}
 _EXPORTED = {
@@ -49,11 +59,11 @@ _EXPORTED = {
     "agreement": {"runtime": TEXT, "same": COUNT, "count": COUNT, "top1": COUNT, "reference_top1": COUNT},
 }
 
-#: An evaluation of detectors and segmenters has other figures.
-_FIGURES = ("top1", "top5", "top1_percent", "top5_percent")
-
 #: Files that make a folder worth a report.
-_SIGNS = ("config.yaml", "metrics.csv", "evaluation/summary.json", "forms.json", "export.json")
+_SIGNS = ("config.yaml", "metrics.csv", "summary.json", "evaluation/summary.json", "forms.json", "export.json")
+
+#: Classes and unreadable pictures that the page lists.
+_CLASSES, _BAD = 50, 100
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #5b6675; --line: #d9dee5; --card: #f4f6f9; --page: #fff;
@@ -83,12 +93,53 @@ pre { background: var(--card); padding: 1rem; border-radius: .5rem; overflow-x: 
 """
 
 
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """How the page shows the table of classes.
+
+    Attributes:
+        columns: of per_class.csv, and their heads; those that the file lacks are left out.
+        by: column that the hardest class has the least of, in numbers.
+    """
+
+    columns: Mapping[str, str]
+    by: str
+
+
+class ReportRoom(Protocol):
+    """The room "report" of a task: the folder of an evaluation, and how the page shows it.
+
+    Attributes:
+        FIGURES: what summary.json has to hold for the task's `tiles`, as rules of `phonecv.rules.check_table`; a figure
+            that is not defined is null or missing.
+        CLASSES: the table of classes.
+        PICTURES: files of an evaluation in the order of the page, with heading and explanation.
+    """
+
+    FIGURES: Mapping[str, Rule]
+    CLASSES: ClassTable
+    PICTURES: Sequence[tuple[str, str, str]]
+
+    def tiles(self, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The most important figures, each with what it is."""
+        ...
+
+    def write_files(self, result: Any, out: Path) -> None:
+        """Write the task's tables and pictures of a result, and remove those of an earlier one."""
+        ...
+
+
+def report_room(task: str) -> ReportRoom:
+    """What a task brings to reports."""
+    return cast(ReportRoom, TASKS[task].room("report"))
+
+
 def write_report(run_dir: Path | str, *, title: str | None = None, destination: Path | str | None = None) -> Path:
     """Write ``report.html`` from the files of a run folder.
 
     Args:
-        run_dir: holds any of config.yaml, metrics.csv, curves.png, evaluation/, predictions/, forms.json,
-            export.json, bad_images.csv.
+        run_dir: of a training, an evaluation, or both: holds any of config.yaml, metrics.csv, curves.png, summary.json,
+            evaluation/, predictions/, forms.json, export.json, bad_images.csv.
         title: heading; None takes the folder's name.
         destination: the page; None puts it into the folder.
 
@@ -100,19 +151,25 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
         raise UserError(f"{run} holds no run to report on (none of {', '.join(_SIGNS)})")
     title = title or printable(run.resolve().name)
     damaged: list[str] = []
-    evaluation = _facts(run, "evaluation/summary.json", _EVALUATION, damaged, _FIGURES)
+    training: dict[str, Any] = {}
+    if (run / "metrics.csv").is_file():
+        training = _facts(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net"))
+    # An evaluation may have a folder of its own.
+    place = "" if not (run / "metrics.csv").is_file() and (run / "summary.json").is_file() else "evaluation/"
+    evaluation, task = _evaluation(run, f"{place}summary.json", damaged)
+    room = report_room(task)
     forms = _facts(run, "forms.json", _FORMS, damaged)
     exported = _facts(run, "export.json", _EXPORTED, damaged, ("difference", "agreement"))
     parts = [f"<h1>{text(title)}</h1>"]
     if evaluation:
         parts.append(f'<p class="soft">{text(evaluation["model"])}, evaluated on {text(evaluation["data"])}</p>')
-    parts.append(_tiles(evaluation, forms, exported))
-    parts.append(_forms(forms))
-    parts.append(_export(exported))
-    for name, heading, explanation in PICTURES:
-        parts.append(picture(run / name, heading, explanation))
-    parts.append(_per_class(_rows(run, "evaluation/per_class.csv", damaged)))
-    skipped = [_rows(run, name, damaged)[1:] for name in ("evaluation/skipped.csv", "bad_images.csv")]
+    shown = room.tiles(evaluation) if evaluation else _scores(training)
+    parts.append(tiles([*shown, *_tiles(forms, exported)]))
+    parts += [_forms(forms), _export(exported), picture(run / CURVES[0], *CURVES[1:])]
+    parts += [picture(run / f"{place}{name}", *words) for name, *words in room.PICTURES]
+    parts.append(picture(run / "predictions/predictions.png", "Predictions", "What the model says about each picture."))
+    parts.append(_per_class(_rows(run, f"{place}per_class.csv", damaged, room.CLASSES), room.CLASSES))
+    skipped = [_rows(run, name, damaged)[1:] for name in (f"{place}skipped.csv", "bad_images.csv")]
     parts.append(_skipped([row for rows in skipped for row in rows]))
     parts.append(_configuration(run / "config.yaml"))
     parts += [f'<p class="bad">left out because it is damaged: {text(line)}</p>' for line in damaged]
@@ -133,13 +190,33 @@ def page(title: str, parts: Iterable[str]) -> str:
     )
 
 
-def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str, Any]) -> str:
+def _evaluation(run: Path, name: str, damaged: list[str]) -> tuple[dict[str, Any], str]:
+    """The summary of an evaluation, and its task."""
+    summary = _facts(run, name, _EVALUATION, damaged)
+    task = summary.get("task", DEFAULT_TASK)
+    if not (isinstance(task, str) and task in TASKS):
+        damaged.append(f"{name}: task {brief(task)} is not one of {', '.join(TASKS)}")
+        return {}, DEFAULT_TASK
+    if not summary:
+        return {}, task
+    figures = report_room(task).FIGURES
+    return _facts(run, name, _EVALUATION | dict(figures), damaged, tuple(figures)), task
+
+
+def _scores(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a training reached on the pictures it was measured on."""
+    if not training:
+        return []
+    name, on = training["score"], f"{training['images']} pictures"
+    shown = [(f"{value:.2f}", f"last {name} ({net}), {on}") for net, value in training["last_scores"].items()]
+    if training.get("best_score") is not None:
+        chosen = f"{training.get('best_net', 'net')}, epoch {training.get('best_epoch', '?')}"
+        shown.append((f"{training['best_score']:.2f}", f"best {name} ({chosen})"))
+    return [*shown, (f"{training['seconds']:.0f} s", f"training, {training['epoch']} epochs")]
+
+
+def _tiles(forms: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:
     shown: list[tuple[str, str]] = []
-    if evaluation and all(name in evaluation for name in _FIGURES):
-        count = evaluation["count"]
-        shown.append((f"{evaluation['top1_percent']:.2f} %", f"top-1, {evaluation['top1']} of {count}"))
-        if "top5" in evaluation:  # it says nothing among five classes
-            shown.append((f"{evaluation['top5_percent']:.2f} %", f"top-5, {evaluation['top5']} of {count}"))
     if forms:
         deploy = forms["forms"]["deploy"]
         shown.append((f"{deploy['parameters'] / 1e6:.2f} M", "parameters, deploy form"))
@@ -149,7 +226,7 @@ def _tiles(evaluation: dict[str, Any], forms: dict[str, Any], exported: dict[str
         if exported.get("agreement"):
             same, count = exported["agreement"]["same"], exported["agreement"]["count"]
             shown.append((f"{100 * same / max(count, 1):.2f} %", f"same top-1 as PyTorch, {same} of {count}"))
-    return tiles(shown)
+    return shown
 
 
 def tiles(shown: Sequence[tuple[str, str]]) -> str:
@@ -212,20 +289,24 @@ def picture(path: Path, heading: str, explanation: str) -> str:
     )
 
 
-def _per_class(rows: Sequence[Sequence[str]]) -> str:
-    if len(rows) < 2 or tuple(rows[0]) != _PER_CLASS:
+def _per_class(rows: Sequence[Sequence[str]], shown: ClassTable) -> str:
+    if len(rows) < 2 or shown.by not in rows[0]:
         return ""
-    lowest = sorted(rows[1:], key=lambda row: float(row[4]))
-    more = f" (the 50 lowest of {len(lowest)})" if len(lowest) > 50 else ""
-    header = ("class", "pictures", "top-1", "top-5", "top-1 %")
-    return f"<h2>Classes, the hardest first{more}</h2>" + table(header, lowest[:50], right=(1, 2, 3, 4))
+    header = list(rows[0])
+    places = [header.index(name) for name in shown.columns if name in header]
+    by = header.index(shown.by)
+    lowest = sorted(rows[1:], key=lambda row: float(row[by] or "inf"))
+    more = f" (the {_CLASSES} lowest of {len(lowest)})" if len(lowest) > _CLASSES else ""
+    cells = [[row[place] for place in places] for row in lowest[:_CLASSES]]
+    heads = [shown.columns[header[place]] for place in places]
+    return f"<h2>Classes, the hardest first{more}</h2>" + table(heads, cells, right=range(1, len(heads)))
 
 
 def _skipped(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    more = f" (100 of {len(rows)})" if len(rows) > 100 else ""
-    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + table((), rows[:100])
+    more = f" ({_BAD} of {len(rows)})" if len(rows) > _BAD else ""
+    return f'<h2 class="bad">Unreadable pictures{more}</h2>' + table((), rows[:_BAD])
 
 
 def _configuration(path: Path) -> str:
@@ -269,8 +350,8 @@ def _facts(
     return values
 
 
-def _rows(run: Path, name: str, damaged: list[str]) -> list[list[str]]:
-    """The rows of a table of the folder, all as long as its header; those of `_PER_CLASS` end in numbers."""
+def _rows(run: Path, name: str, damaged: list[str], classes: ClassTable | None = None) -> list[list[str]]:
+    """The rows of a table of the folder, all as long as its header; those of the classes end in numbers."""
     if not (run / name).is_file():
         return []
     try:
@@ -279,12 +360,15 @@ def _rows(run: Path, name: str, damaged: list[str]) -> list[list[str]]:
         damaged.append(str(error))
         return []
     good = [
-        row for row in rows if len(row) == len(rows[0]) and (tuple(rows[0]) != _PER_CLASS or _counted(row, rows[0]))
+        row
+        for row in rows
+        if len(row) == len(rows[0]) and (row == rows[0] or not (classes and classes.by in rows[0]) or _counted(row))
     ]
     if len(good) < len(rows):
         damaged.append(f"{name}: {len(rows) - len(good)} of its {len(rows)} rows")
     return good
 
 
-def _counted(row: Sequence[str], header: Sequence[str]) -> bool:
-    return row == header or all(re.fullmatch(r"\d{1,18}(\.\d{1,18})?", cell) for cell in row[1:])
+def _counted(row: Sequence[str]) -> bool:
+    """Whether all cells but the first are numbers, or empty."""
+    return all(re.fullmatch(r"(\d{1,18}(\.\d{1,18})?)?", cell) for cell in row[1:])

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from phonecv.errors import UserError, did_you_mean
-from phonecv.plain_yaml import MAX_DEPTH, Plain, number, read_yaml, scalar
+from phonecv.plain_scalars import MAX_DEPTH, Plain, number, scalar
 
 T = TypeVar("T")
 
@@ -274,6 +274,8 @@ def _takes_text(hint: Any) -> bool:
 
 def _parse(text: str, where: str) -> Any:
     """The value that a text typed on the command line, or an unquoted one of a file, stands for."""
+    from phonecv.plain_yaml import read_yaml  # not before a value is read: the help page needs no PyYAML
+
     try:
         value = read_yaml(text, "the value")
         return scalar(value) if isinstance(value, Plain) else value

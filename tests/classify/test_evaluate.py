@@ -16,10 +16,11 @@ from torchvision import datasets, transforms
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.evaluate import evaluate, write_evaluation
+from phonecv.api import evaluate
 from phonecv.classify.opening import Runner, open_runner
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
+from phonecv.evaluating import write_evaluation
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 

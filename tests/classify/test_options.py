@@ -15,7 +15,6 @@ from torch import Tensor
 import phonecv
 from conftest import TINY
 from phonecv.classify.opening import Runner, open_runner
-from phonecv.classify.predict import predict_all, predict_classifier
 from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
@@ -112,11 +111,11 @@ def test_values_in_range_reach_the_model(model: VisionModel, photo: Path) -> Non
     assert seen == [2, 1]
 
 
-def test_the_functions_of_a_task_are_as_strict(model: VisionModel, photo: Path) -> None:
+def test_options_of_one_task_are_as_strict(model: VisionModel, photo: Path) -> None:
     with pytest.raises(UserError, match="no option 'topK'; did you mean 'topk'"):
-        predict_classifier(model, photo, topK=1)
+        phonecv.predict(model, photo, topK=1)
     with pytest.raises(UserError, match=r"camera is for a detector; 'absent.safetensors' is a classifier"):
-        predict_all("absent.safetensors", [], camera="0")
+        phonecv.predict("absent.safetensors", [], camera="0")
 
 
 def test_a_file_of_results_takes_what_it_can_use(tmp_path: Path) -> None:

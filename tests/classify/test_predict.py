@@ -13,7 +13,8 @@ from PIL import Image
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.predict import predict, write_predictions
+from phonecv.api import predict
+from phonecv.classify.predict import write_predictions
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing

@@ -17,10 +17,11 @@ from torch import Tensor
 
 import phonecv
 from detect.scenes import CATEGORY_IDS, CLASSES, colour_runner, jittered, to_detections, write_scenes
+from phonecv.api import evaluate
 from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.detect.average_precision import average_precision
-from phonecv.detect.evaluate import DetectMeter, evaluate_detector, evaluate_results, match_outputs
+from phonecv.detect.evaluate import DetectMeter, match_outputs
 from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.errors import UserError
 from phonecv.training.world import World
@@ -150,7 +151,7 @@ def test_the_meter_of_pictures_without_objects(scenes: Path) -> None:
 
 @pytest.mark.parametrize("masks", [False, True])
 def test_a_detector_that_sees_colours(scenes: Path, masks: bool) -> None:
-    result = evaluate_detector(colour_runner(masks=masks), scenes, workers=1)
+    result = evaluate(colour_runner(masks=masks), scenes, workers=1)
     assert result.count == 6
     assert result.classes == tuple(name for _, name in sorted(zip(CATEGORY_IDS, CLASSES, strict=True)))
     assert result.figures["ap50"] > 20
@@ -167,7 +168,7 @@ def test_a_detector_that_sees_colours(scenes: Path, masks: bool) -> None:
 
 def test_batches_and_threads_change_nothing(scenes: Path) -> None:
     results = [
-        evaluate_detector(colour_runner(), scenes, batch_size=size, workers=workers)
+        evaluate(colour_runner(), scenes, batch_size=size, workers=workers)
         for size, workers in ((1, 0), (4, 0), (4, 3))
     ]
     assert len({json.dumps({**r.summary(), "seconds": 0}) for r in results}) == 1
@@ -179,16 +180,16 @@ def test_a_limit_counts_only_what_was_seen(scenes: Path) -> None:
     def note(done: int, total: int) -> None:
         progress.append((done, total))
 
-    limited = evaluate_detector(colour_runner(), scenes, limit=3, batch_size=2, on_progress=note)
+    limited = evaluate(colour_runner(), scenes, limit=3, batch_size=2, on_progress=note)
     assert progress == [(2, 3), (3, 3)]
     assert limited.count == len(limited.pictures) == 3
     split = split_of(scenes).select(range(3))
-    assert evaluate_detector(colour_runner(), split).figures == pytest.approx(limited.figures, nan_ok=True)
+    assert evaluate(colour_runner(), split).figures == pytest.approx(limited.figures, nan_ok=True)
     assert limited.judged.classes.objects.sum() == split.object_counts.sum() - split.crowds
 
 
 def test_the_threshold_is_found_or_taken(scenes: Path) -> None:
-    free, fixed = (evaluate_detector(colour_runner(), scenes, threshold=value) for value in (None, 0.6))
+    free, fixed = (evaluate(colour_runner(), scenes, threshold=value) for value in (None, 0.6))
     assert fixed.threshold == 0.6
     assert 0 < free.threshold < 0.9
     assert free.figures == pytest.approx(fixed.figures, nan_ok=True)
@@ -197,35 +198,35 @@ def test_the_threshold_is_found_or_taken(scenes: Path) -> None:
 
 def test_unreadable_pictures_are_listed_and_count_nowhere(scenes: Path) -> None:
     (scenes / "images" / "val" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
-    result = evaluate_detector(colour_runner(), scenes)
+    result = evaluate(colour_runner(), scenes)
     assert result.count == 5
     ((path, reason),) = result.skipped
     assert path.name == "002.png"
     assert "damaged" in reason
     assert "002.png" in str(result)
     kept = split_of(scenes).select([0, 1, 3, 4, 5])
-    assert result.figures == pytest.approx(evaluate_detector(colour_runner(), kept).figures, nan_ok=True)
+    assert result.figures == pytest.approx(evaluate(colour_runner(), kept).figures, nan_ok=True)
 
 
 def test_no_readable_picture_is_an_error(scenes: Path) -> None:
     for path in (scenes / "images" / "val").iterdir():
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"none of the 6 images could be read.*000\.png: empty file"):
-        evaluate_detector(colour_runner(), scenes)
+        evaluate(colour_runner(), scenes)
 
 
 def test_a_picture_of_another_size_is_noted(scenes: Path) -> None:
     path = scenes / "images" / "val" / "000.png"
     with Image.open(path) as image:
         image.resize((50, 50)).save(path)
-    assert any("another size" in note for note in evaluate_detector(colour_runner(), scenes).notes)
+    assert any("another size" in note for note in evaluate(colour_runner(), scenes).notes)
 
 
 def test_a_data_set_without_any_object(scenes: Path) -> None:
     file = scenes / "annotations" / "instances_val.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"annotations": []}))
-    result = evaluate_detector(colour_runner(), scenes)
+    result = evaluate(colour_runner(), scenes)
     assert math.isnan(result.figures["ap"])
     assert "AP -" in str(result)
     assert result.summary()["ap"] is None
@@ -237,7 +238,7 @@ def test_boxes_alone_are_evaluated_where_there_are_no_masks(scenes: Path) -> Non
     for entry in content["annotations"]:
         del entry["segmentation"]
     file.write_text(json.dumps(content))
-    result = evaluate_detector(colour_runner(masks=True), scenes)
+    result = evaluate(colour_runner(masks=True), scenes)
     assert "mask_ap" not in result.figures
     assert any("only boxes" in note for note in result.notes)
     assert result.figures["ap50"] > 20
@@ -247,13 +248,13 @@ def test_boxes_alone_are_evaluated_where_there_are_no_masks(scenes: Path) -> Non
 
 
 def test_classes_are_matched_by_name(scenes: Path) -> None:
-    expected = evaluate_detector(colour_runner(), scenes).figures
+    expected = evaluate(colour_runner(), scenes).figures
     swapped = DetectRunner(
         "swapped",
         lambda pictures: [{**one, "labels": 3 - one["labels"]} for one in colour_runner().run(pictures)],
         ("dog", "Cat", "box", "BALL"),
     )
-    result = evaluate_detector(swapped, scenes)
+    result = evaluate(swapped, scenes)
     assert result.figures == pytest.approx(expected, nan_ok=True)
     assert any("1 of the model's 4 classes" in note for note in result.notes)
 
@@ -268,9 +269,7 @@ def test_what_the_data_does_not_have_is_left_out(scenes: Path) -> None:
         ],
         (*CLASSES, "x", "y", "z"),
     )
-    assert evaluate_detector(also, scenes).figures == pytest.approx(
-        evaluate_detector(colour_runner(), scenes).figures, nan_ok=True
-    )
+    assert evaluate(also, scenes).figures == pytest.approx(evaluate(colour_runner(), scenes).figures, nan_ok=True)
 
 
 def test_a_model_without_names_goes_by_order(scenes: Path) -> None:
@@ -286,7 +285,7 @@ def test_a_model_without_names_goes_by_order(scenes: Path) -> None:
 
 def test_unknown_classes_are_named(scenes: Path) -> None:
     with pytest.raises(UserError, match=r"cat.*not among the model's.*trained on"):
-        evaluate_detector(colour_runner(classes=("ball", "box", "dog")), scenes)
+        evaluate(colour_runner(classes=("ball", "box", "dog")), scenes)
 
 
 # ------------------------------------------------------------------------------------------ mistakes
@@ -298,7 +297,7 @@ def test_a_data_folder_of_classifiers_is_recognised(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / "val" / name / "1.png")
     for root in (tmp_path, tmp_path / "val"):
         with pytest.raises(UserError, match="folder of pictures for each class"):
-            evaluate_detector(colour_runner(), root)
+            evaluate(colour_runner(), root)
 
 
 def test_other_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
@@ -314,7 +313,7 @@ def test_other_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
     )
     for arguments, message in cases:
         with pytest.raises(UserError, match=message):
-            evaluate_detector(colour_runner(), **arguments)
+            evaluate(colour_runner(), **arguments)
 
 
 def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
@@ -326,15 +325,15 @@ def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         open_detector(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="amp 'fp8'"):
-        evaluate_detector(tmp_path / "a.safetensors", scenes, amp="fp8")
+        evaluate(tmp_path / "a.safetensors", scenes, amp="fp8")
 
 
 # -------------------------------------------------------------------------------------------- results
 
 
 def test_written_detections_give_the_same_figures(scenes: Path, tmp_path: Path) -> None:
-    result = evaluate_detector(colour_runner(masks=True), scenes, out=tmp_path / "out")
-    again = evaluate_results(scenes, tmp_path / "out" / "detections.json")
+    result = evaluate(colour_runner(masks=True), scenes, out=tmp_path / "out")
+    again = evaluate(tmp_path / "out" / "detections.json", scenes)
     assert again.figures == result.figures  # to the last bit
     np.testing.assert_array_equal(again.confusion, result.confusion)
     assert again.found.masks == result.found.masks
@@ -345,8 +344,8 @@ def test_results_without_pictures(scenes: Path, tmp_path: Path) -> None:
     file.write_bytes((scenes / "annotations" / "instances_val.json").read_bytes())
     results = tmp_path / "results.json"
     results.write_text(json.dumps(jittered(json.loads(file.read_text()), 1)))
-    result = evaluate_results(file, results, out=tmp_path / "out")
-    assert result.figures == pytest.approx(evaluate_results(scenes, results).figures, nan_ok=True)
+    result = evaluate(results, file, out=tmp_path / "out")
+    assert result.figures == pytest.approx(evaluate(results, scenes).figures, nan_ok=True)
     assert (tmp_path / "out" / "precision_recall.png").is_file()
     assert not (tmp_path / "out" / "best.png").exists()
 
@@ -374,14 +373,14 @@ def test_the_public_function_goes_by_the_model(scenes: Path, tmp_path: Path) -> 
 def test_hostile_results(shared_dir: Path, name: str, message: str) -> None:
     folder = shared_dir / "data" / "hostile" / "coco"
     with pytest.raises(UserError, match=message):
-        evaluate_results(folder / "good.json", folder / f"{name}.json")
+        evaluate(folder / f"{name}.json", folder / "good.json")
 
 
 def test_hostile_but_usable(shared_dir: Path) -> None:
     folder = shared_dir / "data" / "hostile" / "coco"
-    assert math.isfinite(evaluate_results(folder / "good.json", folder / "results_good.json").figures["ap"])
-    assert evaluate_results(folder / "good.json", folder / "results_empty.json").figures["ap"] == 0
-    empty = evaluate_results(folder / "no_annotations.json", folder / "results_good.json")
+    assert math.isfinite(evaluate(folder / "results_good.json", folder / "good.json").figures["ap"])
+    assert evaluate(folder / "results_empty.json", folder / "good.json").figures["ap"] == 0
+    empty = evaluate(folder / "results_good.json", folder / "no_annotations.json")
     assert math.isnan(empty.figures["ap"])
 
 
@@ -417,14 +416,14 @@ def perfect(root: Path) -> Path:
 
 def test_impossible_areas_do_not_hide_objects(scenes: Path) -> None:
     results, file = perfect(scenes), scenes / "annotations" / "instances_val.json"
-    plain = evaluate_results(scenes, results).figures
+    plain = evaluate(results, scenes).figures
     assert plain["ap"] == 100
     for area in (0, 1e12):
         content = json.loads(file.read_text())
         for record in content["annotations"]:
             record["area"] = area
         file.write_text(json.dumps(content))
-        result = evaluate_results(scenes, results)
+        result = evaluate(results, scenes)
         assert result.figures["ap"] == 100
         assert any(" area" in note for note in result.notes)
 
@@ -433,7 +432,7 @@ def test_a_file_without_objects_says_so(scenes: Path) -> None:
     results, file = perfect(scenes), scenes / "annotations" / "instances_val.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"annotations": []}))
-    assert any("nothing to find, and no average precision" in note for note in evaluate_results(scenes, results).notes)
+    assert any("nothing to find, and no average precision" in note for note in evaluate(results, scenes).notes)
 
 
 def test_boxes_of_another_layout_by_an_option(scenes: Path) -> None:
@@ -443,6 +442,6 @@ def test_boxes_of_another_layout_by_an_option(scenes: Path) -> None:
         left, top, width, height = record["bbox"]
         record["bbox"] = [left, top, left + width, top + height]
     file.write_text(json.dumps(content))
-    assert evaluate_results(scenes, results, boxes="xyxy").figures["ap"] == 100
+    assert evaluate(results, scenes, boxes="xyxy").figures["ap"] == 100
     with pytest.raises(UserError, match="xyxy"):
-        evaluate_results(scenes, results, boxes="corners")  # type: ignore[arg-type]
+        evaluate(results, scenes, boxes="corners")  # type: ignore[arg-type]

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from detect.scenes import CATEGORY_IDS, jittered, random_truth, to_detections, write_scenes
+from phonecv.api import evaluate
 from phonecv.data.coco.reader import find_coco, read_coco
 from phonecv.detect.average_precision import average_precision, plain, shown
 from phonecv.detect.detections import Detections, Kind, decode_masks, encode_masks, with_boxes
-from phonecv.detect.evaluate import evaluate_results
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
@@ -177,7 +177,7 @@ def test_a_file_of_results(tmp_path: Path, prefix: str) -> None:
     results = jittered(truth, 7)
     file = tmp_path / "results.json"
     file.write_text(json.dumps(results))
-    result = evaluate_results(root / "annotations" / "instances_val.json", file)
+    result = evaluate(file, root / "annotations" / "instances_val.json")
     kind: Kind = "segm" if prefix else "bbox"
     name = "segmentation" if prefix else "bbox"
     other = [{key: r[key] for key in ("image_id", "category_id", "score", name)} for r in results]

@@ -19,12 +19,12 @@ from torch import Tensor
 import phonecv
 from conftest import TINY
 from detect.scenes import CLASSES, COLOURS, colour_runner
-from phonecv.classify.predict import predict_all
+from phonecv.api import predict
+from phonecv.data.pictures.ahead import read_pictures
 from phonecv.detect import video
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.opening import DetectRunner
-from phonecv.detect.predict import predict_detector, write_detections
-from phonecv.detect.sources import detect_all
+from phonecv.detect.predict import write_predictions
 from phonecv.detect.video import is_video, predict_video
 from phonecv.errors import UserError
 from settle import settle
@@ -45,7 +45,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_objects_are_found_and_a_broken_picture_costs_no_other(photos: Path) -> None:
-    predictions = predict_detector(colour_runner(masks=True), photos)
+    predictions = predict(colour_runner(masks=True), photos)
     assert [prediction.path.name for prediction in predictions] == ["one.png", "broken.png", "one.png", "two.jpg"]
     first, broken = predictions[0], predictions[1]
     assert first.size == (120, 80)
@@ -63,11 +63,11 @@ def test_objects_are_found_and_a_broken_picture_costs_no_other(photos: Path) -> 
 def test_the_threshold(photos: Path) -> None:
     path = photos / "a" / "one.png"
     for threshold, count in ((None, 2), (0.5, 2), (0.6, 1), (0.95, 0)):
-        (prediction,) = predict_detector(colour_runner(), path, threshold=threshold)
+        (prediction,) = predict(colour_runner(), path, threshold=threshold)
         assert len(prediction) == count
     assert str(prediction).endswith("nothing")
     with pytest.raises(UserError, match="threshold=-1"):
-        predict_detector(colour_runner(), path, threshold=-1)
+        predict(colour_runner(), path, threshold=-1)
 
 
 @pytest.mark.parametrize("architecture", ["ssdlite320", "mask_rcnn_fpn"])
@@ -84,9 +84,9 @@ def test_the_threshold_inside_a_network_changes_nothing_above(architecture: str,
             if not name.startswith("backbone"):  # fresh heads give nearly equal scores, whose order is anyone's guess
                 values += 0.03 * torch.randn_like(values)
     path = photos / "a" / "one.png"
-    (everything,) = predict_detector(model, path, threshold=0.0)
+    (everything,) = predict(model, path, threshold=0.0)
     limit = float(np.median(everything.found.scores))
-    (strong,) = predict_detector(model, path, threshold=limit)
+    (strong,) = predict(model, path, threshold=limit)
     rows = everything.found.scores >= limit
     assert 3 < rows.sum() < len(rows)
     np.testing.assert_allclose(strong.found.boxes, everything.found.boxes[rows], atol=1e-4)
@@ -102,13 +102,13 @@ def test_scores_that_are_no_numbers_are_left_out(photos: Path) -> None:
             one["boxes"][0, 0] = torch.nan
         return found
 
-    (prediction,) = predict_detector(DetectRunner("broken", run, CLASSES), photos / "a" / "one.png")
+    (prediction,) = predict(DetectRunner("broken", run, CLASSES), photos / "a" / "one.png")
     assert [prediction.names[label] for label in prediction.found.labels] == ["cat"]
 
 
 def test_the_files(photos: Path, tmp_path: Path) -> None:
-    predictions = predict_detector(colour_runner(masks=True), [photos])
-    out = write_detections(predictions, tmp_path / "out")
+    predictions = predict(colour_runner(masks=True), [photos])
+    out = write_predictions(predictions, tmp_path / "out")
     assert sorted(path.name for path in out.iterdir()) == [
         "one-2.jpg", "one.jpg", "predictions.csv", "predictions.json", "two.jpg",
     ]  # fmt: skip
@@ -131,13 +131,13 @@ def test_the_files(photos: Path, tmp_path: Path) -> None:
     assert difference[10, 25:55].any()  # the edge of the first box
     assert not difference[:, 75:].any()
     with pytest.raises(UserError, match="no predictions"):
-        write_detections([], tmp_path)
+        write_predictions([], tmp_path)
 
 
 def test_names_are_told_apart_also_where_case_does_not_count(tmp_path: Path) -> None:
     for name in ("A.png", "a.bmp", "a-2.gif"):
         Image.new("RGB", (20, 20)).save(tmp_path / name)
-    out = write_detections(predict_detector(colour_runner(), tmp_path), tmp_path / "out")
+    out = write_predictions(predict(colour_runner(), tmp_path), tmp_path / "out")
     drawn = [entry["drawn"] for entry in json.loads((out / "predictions.json").read_text())["images"]]
     assert len({name.casefold() for name in drawn}) == 3
 
@@ -154,7 +154,7 @@ def test_the_public_function_goes_by_the_model(photos: Path, tmp_path: Path) -> 
 
 def test_a_camera_is_for_detectors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="camera is for a detector"):
-        predict_all(tmp_path / "classifier.safetensors", [], camera="0")
+        predict(tmp_path / "classifier.safetensors", [], camera="0")
 
 
 # -------------------------------------------------------------------------------------------- videos
@@ -211,7 +211,9 @@ def read_film(path: Path) -> list[tuple[float, np.ndarray]]:
 
 def test_every_frame_is_searched_written_and_drawn(film: Path, tmp_path: Path) -> None:
     told: list[int] = []
-    result = predict_video(dark_runner(), film, out=tmp_path / "out", on_frame=lambda n, t, d: told.append(n))
+    result = predict_video(
+        dark_runner(), film, out=tmp_path / "out", on_frame=lambda frame: told.append(frame["frame"])
+    )
     assert result.frames == FRAMES
     assert result.objects == {"ball": FRAMES}
     assert not result.error
@@ -267,8 +269,8 @@ def test_a_cut_file_keeps_what_can_be_read(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_written(film: Path, tmp_path: Path) -> None:
-    def stop(number: int, moment: float, entries: list[dict[str, Any]]) -> None:
-        if number == 3:
+    def stop(frame: dict[str, Any]) -> None:
+        if frame["frame"] == 3:
             raise KeyboardInterrupt
 
     result = predict_video(dark_runner(), film, out=tmp_path / "out", on_frame=stop)
@@ -324,7 +326,7 @@ def test_turned_films_stand_upright(tmp_path: Path) -> None:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     boxes: list[list[float]] = []
-    predict_video(dark_runner(), path, on_frame=lambda n, t, found: boxes.append(found[0]["bbox"]))
+    predict_video(dark_runner(), path, on_frame=lambda frame: boxes.append(frame["detections"][0]["bbox"]))
     # Turned by a quarter against the clock: the upper left corner comes to the lower left, and lying to standing.
     assert boxes[0] == pytest.approx([5, 71, 10, 20], abs=2)
 
@@ -380,7 +382,7 @@ def test_what_is_wrong_with_a_video_is_said(tmp_path: Path, film: Path) -> None:
         "folder.mp4": "a folder, not a video",
     }
     for name, message in cases.items():
-        for run in (predict_video, lambda runner, source, out: detect_all(runner, [source], out=out)):
+        for run in (predict_video, lambda runner, source, out: predict(runner, [source], out=out)):
             with pytest.raises(UserError, match=rf"{name}: .*{message}"):
                 run(dark_runner(), tmp_path / name, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -402,7 +404,7 @@ def test_videos_of_one_name_and_a_folder_of_videos(film: Path, tmp_path: Path) -
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "film.mp4").write_bytes(film.read_bytes())
-    done = detect_all(dark_runner(), [tmp_path / "one/film.mp4", tmp_path / "two"], out=tmp_path / "out")
+    done = predict(dark_runner(), [tmp_path / "one/film.mp4", tmp_path / "two"], out=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "film-detections.mp4", "film-detections.jsonl", "film-detections-2.mp4", "film-detections-2.jsonl",
     }  # fmt: skip
@@ -410,18 +412,18 @@ def test_videos_of_one_name_and_a_folder_of_videos(film: Path, tmp_path: Path) -
 
 
 def test_a_video_is_no_picture(film: Path) -> None:
-    (one,) = predict_detector(dark_runner(), film)
-    assert one.error.startswith("a video, which `phonecv predict` reads with a detector")
+    (batch,) = read_pictures([film], 1)
+    assert batch.errors[0].startswith("a video, which `phonecv predict` reads with a detector")
 
 
 def test_pictures_and_videos_together(photos: Path, film: Path, tmp_path: Path) -> None:
-    done = detect_all(dark_runner(), [photos / "a", film], out=tmp_path / "out")
+    done = predict(dark_runner(), [photos / "a", film], out=tmp_path / "out")
     assert [type(one).__name__ for one in done] == ["PictureDetections", "VideoDetections"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "one.jpg", "predictions.csv", "predictions.json", "film-detections.mp4", "film-detections.jsonl",
     }  # fmt: skip
     with pytest.raises(UserError, match=r"absent\.mp4"):
-        detect_all(dark_runner(), [photos, tmp_path / "absent.mp4"])
+        predict(dark_runner(), [photos, tmp_path / "absent.mp4"])
 
 
 def test_a_camera_is_opened_by_its_number(film: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -434,7 +436,7 @@ def test_a_camera_is_opened_by_its_number(film: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(video, "_open", open_)
     frames: list[dict[str, Any]] = []
-    (result,) = detect_all(dark_runner(), [], camera="0", out=tmp_path / "out", on_frame=frames.append)
+    (result,) = predict(dark_runner(), [], camera="0", out=tmp_path / "out", on_frame=frames.append)
     assert opened == [("0", {"camera": True})]
     assert len(frames) == FRAMES
     assert (tmp_path / "out" / "camera-0-detections.mp4").is_file()

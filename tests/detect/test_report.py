@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from detect.scenes import CLASSES, colour_runner, write_scenes
+from phonecv.api import evaluate
 from phonecv.detect.detections import Detections, encode_masks
 from phonecv.detect.draw import Drawn, class_colour, draw, draw_detections
-from phonecv.detect.evaluate import evaluate_detector
 from phonecv.detect.plates import letter_size
 from phonecv.detect.result import DetectionResult
 from phonecv.plots import save_precision_recall
@@ -26,7 +26,7 @@ PICTURES = ("precision_recall.png", "confusion.png", "best.png", "worst.png")
 def evaluated(tmp_path: Path, *, masks: bool = True, pictures: int = 6) -> tuple[DetectionResult, Path]:
     root = write_scenes(tmp_path / "scenes", pictures)
     out = tmp_path / "out"
-    return evaluate_detector(colour_runner(masks=masks), root, out=out), out
+    return evaluate(colour_runner(masks=masks), root, out=out), out
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_folder_holds_tables_and_pictures(tmp_path: Path, masks: bool) -> None:
     result, out = evaluated(tmp_path, masks=masks)
-    tables = {"summary.json", "per_class.csv", "per_image.csv", "detections.json"}
+    tables = {"summary.json", "per_class.csv", "per_image.csv", "detections.json", "report.html"}
     assert {path.name for path in out.iterdir()} == {*tables, *PICTURES}
     summary = json.loads((out / "summary.json").read_text())
     assert summary["ap"] == pytest.approx(result.figures["ap"], abs=1e-5)
@@ -75,7 +75,7 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     content = json.loads(file.read_text())
     content["images"] = [image for image in content["images"] if image["file_name"] == "001.png"]
     file.write_text(json.dumps(content | {"annotations": []}))
-    empty = evaluate_detector(colour_runner(), root, out=out)
+    empty = evaluate(colour_runner(), root, out=out)
     assert empty.count == 1
     assert not any((out / name).exists() for name in PICTURES)
     assert read_table(out / "per_class.csv") == []
@@ -87,10 +87,10 @@ def test_unreadable_pictures_get_a_table(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "scenes", 5)
     (root / "images" / "val" / "003.png").write_bytes(b"")
     out = tmp_path / "out"
-    evaluate_detector(colour_runner(), root, out=out)
+    evaluate(colour_runner(), root, out=out)
     assert [Path(row["path"]).name for row in read_table(out / "skipped.csv")] == ["003.png"]
     write_scenes(root, 5)
-    evaluate_detector(colour_runner(), root, out=out)
+    evaluate(colour_runner(), root, out=out)
     assert not (out / "skipped.csv").exists()
 
 

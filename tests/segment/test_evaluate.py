@@ -13,14 +13,16 @@ import torch
 from PIL import Image
 
 from data.label_folders import save_map, squares
+from phonecv.api import evaluate
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
-from phonecv.segment.evaluate import choose_reading, evaluate_segmenter
+from phonecv.evaluating import write_evaluation
+from phonecv.segment.evaluate import choose_reading
 from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import overlay, save_label_map
-from phonecv.segment.report import BARS, write_evaluation
-from phonecv.segment.result import SegmentResult
+from phonecv.segment.report import BARS
+from phonecv.segment.result import SegmentationResult
 from segment.scenes import LEVELS, ByColour, write_scenes
 from segment.tiny import tiny
 
@@ -42,13 +44,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_perfect_and_a_spoilt_picture(root: Path) -> None:
-    result = evaluate_segmenter(ByColour(), root)
+    result = evaluate(ByColour(), root)
     assert (result.scores.miou, result.scores.aacc, result.count) == (1.0, 1.0, 5)
     spoil(root, 2)
     seen: list[tuple[int, int]] = []
-    result = evaluate_segmenter(
-        ByColour(), root, batch_size=2, on_progress=lambda done, total: seen.append((done, total))
-    )
+    result = evaluate(ByColour(), root, batch_size=2, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
     # By hand: every pixel of picture 2 is found as class 2.
     split = read_label_split(root, "val")
@@ -69,9 +69,7 @@ def test_batch_size_and_workers_change_nothing(root: Path) -> None:
     save_map(squares(5, size=(30, 20)), root / "annotations/val/3.png")
     Image.new("RGB", (20, 30), (130,) * 3).save(root / "images/val/3.jpg", "PNG")
     model = tiny("segformer", num_classes=3)
-    results = [
-        evaluate_segmenter(model, root, batch_size=size, workers=workers) for size, workers in ((1, 0), (5, 0), (2, 1))
-    ]
+    results = [evaluate(model, root, batch_size=size, workers=workers) for size, workers in ((1, 0), (5, 0), (2, 1))]
     for other in results[1:]:
         np.testing.assert_array_equal(other.matrix, results[0].matrix)
         assert [one.miou for one in other.pictures] == [one.miou for one in results[0].pictures]
@@ -82,15 +80,15 @@ def test_maps_in_colours_and_on_stored_pictures(root: Path, tmp_path: Path) -> N
     colours = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0)], dtype=np.uint8)
     for path in (root / "annotations").rglob("*.png"):
         Image.fromarray(colours[np.asarray(Image.open(path))]).save(path)
-    result = evaluate_segmenter(ByColour(), root, out=tmp_path / "out")
+    result = evaluate(ByColour(), root, out=tmp_path / "out")
     assert (result.scores.miou, result.count) == (1.0, 5)
     assert "read by it ((0, 0, 0) is 0, (0, 128, 0) is 2" in str(result)
     upside_down = Image.Exif()
     upside_down[0x0112] = 3
     for path in (root / "images/val").iterdir():
         Image.open(path).save(path, "PNG", exif=upside_down)
-    assert evaluate_segmenter(ByColour(), root).scores.miou < 0.9
-    assert evaluate_segmenter(ByColour(), root, stored=True, out=tmp_path / "stored").scores.miou == 1.0
+    assert evaluate(ByColour(), root).scores.miou < 0.9
+    assert evaluate(ByColour(), root, stored=True, out=tmp_path / "stored").scores.miou == 1.0
 
 
 def test_files(root: Path, tmp_path: Path) -> None:
@@ -98,7 +96,7 @@ def test_files(root: Path, tmp_path: Path) -> None:
     (root / "annotations/val/1.png").write_bytes(b"")
     (root / "annotations/val/4.png").unlink()
     out = tmp_path / "out"
-    result = evaluate_segmenter(ByColour(), root, out=out)
+    result = evaluate(ByColour(), root, out=out)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["miou"] == round(100 * result.scores.miou, 4)
     assert (summary["task"], summary["count"], summary["skipped"]) == ("segment", 3, 2)
@@ -117,15 +115,15 @@ def test_files(root: Path, tmp_path: Path) -> None:
     (root / "annotations/val/1.png").unlink()
     for index in (1, 4):
         (root / f"images/val/{index}.jpg").unlink()
-    evaluate_segmenter(ByColour(), root, out=out)
+    evaluate(ByColour(), root, out=out)
     assert not (out / "skipped.csv").exists()
 
 
 def test_many_classes_are_drawn(root: Path, tmp_path: Path) -> None:
-    small = evaluate_segmenter(ByColour(), root)
+    small = evaluate(ByColour(), root)
     random = np.random.default_rng(0)
     matrix = np.hstack([random.integers(0, 10**6, (150, 150)), np.zeros((150, 1), dtype=int)])
-    result = SegmentResult(
+    result = SegmentationResult(
         scores=type(small.scores).of(matrix),
         classes=ade20k.CLASSES,
         palette=ade20k.PALETTE,
@@ -150,21 +148,21 @@ def test_ignored_pixels_and_pictures_count_nothing(root: Path) -> None:
     labels[:5] = 255
     save_map(labels, root / "annotations/val/0.png")
     save_map(np.full_like(labels, 255), root / "annotations/val/1.png")
-    result = evaluate_segmenter(ByColour(), root)
+    result = evaluate(ByColour(), root)
     assert int(result.scores.labelled.sum()) == 5 * 768 - 5 * 32 - 768
     assert [one.pixels for one in result.pictures[:2]] == [768 - 160, 0]
     assert result.scores.miou == 1.0
     for index in range(5):
         save_map(np.full_like(labels, 255), root / f"annotations/val/{index}.png")
     with pytest.raises(UserError, match="no pixel of the 5 images is labelled"):
-        evaluate_segmenter(ByColour(), root)
+        evaluate(ByColour(), root)
 
 
 def test_no_usable_picture(root: Path) -> None:
     for index in range(5):
         (root / f"annotations/val/{index}.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"none of the 5 images .*empty file"):
-        evaluate_segmenter(ByColour(), root)
+        evaluate(ByColour(), root)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +194,7 @@ def test_zero_as_nothing(root: Path) -> None:
     (root / "classes.txt").write_text("1 box\n2 ball\n")
     model = ByColour(("box", "ball"))
     model.levels.data = torch.tensor(LEVELS[1:]) / 255
-    result = evaluate_segmenter(model, root)
+    result = evaluate(model, root)
     assert result.split.reduce_zero_label
     assert result.scores.miou == 1.0
     split = read_label_split(root, "val", reduce_zero_label=True)
@@ -211,7 +209,7 @@ def test_black_and_white_masks(root: Path) -> None:
     (root / "classes.txt").unlink()
     model = ByColour(("rest", "box"))
     model.levels.data = torch.tensor(LEVELS[:2]) / 255
-    result = evaluate_segmenter(model, root, threshold=128.0)
+    result = evaluate(model, root, threshold=128.0)
     assert result.notes == ()
     assert result.scores.accuracy[1] == 1.0
     assert result.scores.labelled.sum() == 5 * 24 * 32
@@ -221,37 +219,37 @@ def test_classes_are_matched_by_name(root: Path) -> None:
     """A model that knows more classes, in another order."""
     model = ByColour(("ball", "bird", "floor", "box"))
     model.levels = torch.nn.Parameter(torch.tensor([LEVELS[2], 1000, LEVELS[0], LEVELS[1]]) / 255)
-    result = evaluate_segmenter(model, root)
+    result = evaluate(model, root)
     assert result.scores.miou == 1.0
     assert result.scores.labelled[1] == 0
     assert np.isnan(result.scores.iou[1])
     (root / "classes.txt").write_text("0 floor\n1 box\n2 whale\n")
     with pytest.raises(UserError, match="whale"):
-        evaluate_segmenter(model, root)
+        evaluate(model, root)
 
 
 def test_strange_models_and_numbers(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a segmenter"):
-        evaluate_segmenter(torch.nn.Identity(), root)  # type: ignore
+        open_segmenter(torch.nn.Identity())  # type: ignore
     with pytest.raises(UserError, match="no such file"):
-        evaluate_segmenter(tmp_path / "absent.safetensors", root)
+        evaluate(tmp_path / "absent.safetensors", root)
     with pytest.raises(UserError, match="batch_size=0"):
-        evaluate_segmenter(ByColour(), root, batch_size=0)
+        evaluate(ByColour(), root, batch_size=0)
     with pytest.raises(UserError, match="scales"):
-        evaluate_segmenter(ByColour(), root, scales=(0,))
+        evaluate(ByColour(), root, scales=(0,))
     broken = ByColour()
     broken.levels.data[1] = float("nan")
     with pytest.raises(UserError, match="not numbers, first: levels"):
-        evaluate_segmenter(broken, root)
-    assert evaluate_segmenter(ByColour(), root, limit=2).count == 2
+        evaluate(broken, root)
+    assert evaluate(ByColour(), root, limit=2).count == 2
 
 
 def test_windows_scales_and_flips_reach_the_network(root: Path) -> None:
     model = ByColour()
-    plain = evaluate_segmenter(model, root)
+    plain = evaluate(model, root)
     ways: list[dict[str, Any]] = [{"slide": (16, 8)}, {"flip": True}, {"scales": (1.0, 2.0)}]
     for way in ways:
-        result = evaluate_segmenter(model, root, **way)
+        result = evaluate(model, root, **way)
         assert result.scores.aacc > 0.9
         assert result.details != plain.details
     assert model.windows is None

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phonecv.api import predict
 from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.data.pictures.opening import file_names
 from phonecv.errors import UserError
-from phonecv.segment.predict import predict_segmenter
 from segment.scenes import ByColour, write_scenes
 
 
@@ -26,7 +26,7 @@ def test_pictures_are_labelled_and_saved(root: Path, tmp_path: Path) -> None:
     pictures, out = root / "images/val", tmp_path / "out"
     (pictures / "0.jpg").write_bytes(b"")
     seen: list[tuple[int, int]] = []
-    found = predict_segmenter(ByColour(), pictures, out=out, on_progress=lambda done, total: seen.append((done, total)))
+    found = predict(ByColour(), pictures, out=out, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(4, 6), (6, 6)]
     split = read_label_split(root, "val")
     assert [entry.path for entry in found] == list(split.images)
@@ -55,7 +55,7 @@ def test_pictures_are_labelled_and_saved(root: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_written_without_a_folder(root: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    (found,) = predict_segmenter(ByColour(), root / "images/val/1.jpg")
+    (found,) = predict(ByColour(), root / "images/val/1.jpg")
     assert found.labels is found.overlay is None
     assert "floor" in str(found)
     assert sorted(tmp_path.rglob("*")) == before
@@ -65,13 +65,13 @@ def test_pictures_called_alike_do_not_meet(root: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         shutil.copy(root / "images/val/1.jpg", tmp_path / folder / "x.jpg")
-    found = predict_segmenter(ByColour(), [tmp_path / "a", tmp_path / "b"], out=tmp_path / "out")
+    found = predict(ByColour(), [tmp_path / "a", tmp_path / "b"], out=tmp_path / "out")
     assert [entry.labels and entry.labels.name for entry in found] == ["x.png", "x-2.png"]
     assert file_names([Path("a/X.jpg"), Path("b/x.png"), Path("x-2.gif")]) == ["X", "x-2", "x-2-2"]
 
 
 def test_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pictures were named"):
-        predict_segmenter(ByColour(), [])
+        predict(ByColour(), [])
     with pytest.raises(UserError, match="no such file"):
-        predict_segmenter(ByColour(), tmp_path / "absent.jpg")
+        predict(ByColour(), tmp_path / "absent.jpg")

@@ -10,7 +10,7 @@ import torch
 import phonecv
 from conftest import TINY
 from phonecv import load_checkpoint, save_checkpoint
-from phonecv.classify.evaluate import evaluate
+from phonecv.api import evaluate
 from phonecv.classify.features import MOST_BYTES, kept_views
 from phonecv.models import VisionModel
 from phonecv.training import TrainConfig, load_config, train

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.classify.evaluate import evaluate
+from phonecv.api import evaluate
 from phonecv.segment.training import SegmentTask
 from phonecv.training import train
 from phonecv.training.config import LossConfig

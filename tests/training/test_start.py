@@ -11,7 +11,7 @@ import torch
 import phonecv
 from conftest import TINY
 from phonecv import load_checkpoint, read_checkpoint, save_checkpoint
-from phonecv.classify.predict import predict
+from phonecv.api import predict
 from phonecv.cli.app import main
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError

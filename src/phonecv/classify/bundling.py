@@ -13,9 +13,12 @@ from pathlib import Path
 from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import Record, channels_first, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
-from phonecv.classify.predict import predict
+from phonecv.classify.opening import open_runner
+from phonecv.classify.predict import predictions
+from phonecv.classify.verbs import PredictOptions
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
+from phonecv.verbs import Steps
 
 NEEDED_FIELDS = ()
 READERS_TESTED = "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
@@ -111,7 +114,8 @@ def find(file: Path, picture: Path, record: Record, folder: Path) -> Found | Non
     """The five best classes; None for feature maps, and for a shape that evaluation does not use."""
     if why_no_readers(record):
         return None
-    (prediction,) = predict(file, picture, topk=5, workers=0)
+    steps = predictions(open_runner(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=5), None)
+    (prediction,) = next(steps)
     best = list(zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True))
     return Found(
         {"best": [{"label": index, "name": name, "probability": round(share, 6)} for index, name, share in best]},

@@ -35,15 +35,6 @@ Ema = Annotated[
     ),
 ]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one.")]
-Slide = Annotated[
-    tuple[int, int] | None,
-    Parameter(help="Side and stride of sliding windows, such as `--slide 512 341` (segmenters)."),
-]
-Scales = Annotated[
-    list[float] | None,
-    Parameter(help="Average over the input scaled by these factors, such as `--scales 0.75 --scales 1` (segmenters)."),
-]
-Flip = Annotated[bool | None, Parameter(help="Average over mirrored pictures too (segmenters).")]
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 # Of the verbs that write files for other runtimes.

@@ -25,8 +25,8 @@ from phonecv.dense.bundling import (
 )
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.draw import draw_detections, to_image
+from phonecv.detect.finding import find as find_objects
 from phonecv.detect.opening import open_detector
-from phonecv.detect.predict import find as find_objects
 from phonecv.errors import UserError
 
 __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation", "why_no_readers"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from phonecv.data.class_mapping import map_classes
-from phonecv.data.coco.conventions import BoxLayout, Sizes
 from phonecv.data.coco.paths import ALIASES
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco.sizes import SizeCheck
@@ -22,123 +21,83 @@ from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.bit_depth import bits_for
 from phonecv.data.pictures.opening import is_image_name, printable
-from phonecv.dense.model import DenseModel
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.meter import DetectMeter, kinds, restricted
 from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.detect.result import DetectionResult
+from phonecv.detect.verbs import EvaluateOptions
 from phonecv.errors import UserError
-from phonecv.options import Count, Share, Workers, checked
+from phonecv.evaluating import Skipped
+from phonecv.verbs import Opening, Steps
 
-__all__ = ["DetectMeter", "DetectionResult", "evaluate_detector", "evaluate_results"]
+
+@dataclass
+class DetectorEvaluation:
+    """A detector and a split with its classes; see `phonecv.evaluating.Evaluation`."""
+
+    runner: DetectRunner
+    part: CocoSplit
+    meter: DetectMeter
+    threshold: float | None
+    notes: list[str]
+
+    @property
+    def data(self) -> str:
+        """Folder and split."""
+        return self.part.description
+
+    @property
+    def count(self) -> int:
+        """Pictures of the split."""
+        return len(self.part)
+
+    def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
+        """Find the objects of every picture."""
+        runner, part = self.runner, self.part
+        resized = 0
+        paths = [image.path for image in part.images]
+        bits, depth = bits_for(runner.details, paths)
+        self.notes += [depth] if depth else []
+        for batch in read_pictures(paths, steps.batch_size or runner.batch, steps.workers, bits=bits):
+            rows = list(zip(batch.indices.tolist(), batch.errors, strict=True))
+            good = [place for place, error in rows if not error]
+            if good:
+                sizes = zip(batch.tensors, (part.images[place] for place in good), strict=True)
+                resized += sum(tuple(tensor.shape[1:]) != (told.height, told.width) for tensor, told in sizes)
+                self.meter.update(runner(batch.tensors), Pictures(torch.tensor(good), [""] * len(good), batch.tensors))
+            yield len(rows), [(part.path(place), error) for place, error in rows if error]
+        if resized:
+            self.notes.append(f"{resized} images have another size than the annotations say; their boxes may not fit")
+        if self.meter.broken:
+            broken = f"{self.meter.broken} detections were not numbers and were left out"
+            self.notes.append(f"{broken}; the weights may be broken")
+
+    def result(self) -> DetectionResult:
+        """Figures of what was found."""
+        return judged(*restricted(self.part, *self.meter.collected()), self.threshold, masks=self.meter.masks)
 
 
-@checked
-def evaluate_detector(
-    model: DenseModel | DetectRunner | Path | str,
-    data: CocoSplit | Path | str,
-    *,
-    split: str = "val",
-    annotations: Path | str | None = None,
-    images: Path | str | None = None,
-    out: Path | str | None = None,
-    batch_size: Count | None = None,
-    workers: Workers | None = None,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    limit: Count | None = None,
-    threshold: Share | None = None,
-    boxes: BoxLayout = "xywh",
-    sizes: Sizes = "told",
-    stored: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    **loading: Any,
-) -> DetectionResult:
-    """Average precision over a data set in COCO's format.
+def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> DetectRunner:
+    """See `phonecv.evaluating.EvaluateRoom`."""
+    return open_detector(model, device=opening.device, amp=opening.amp, **opening.loading)
 
-    Args:
-        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
-        data: the data folder, or a split that was read already.
-        split: of a data folder.
-        annotations: this file instead of the one found in the folder.
-        images: folder of the pictures instead of the one found.
-        out: folder for tables and pictures, see `phonecv.detect.report.write_evaluation`.
-        batch_size: pictures per step, None chooses.
-        workers: threads that decode pictures; None chooses.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
-        limit: only the first pictures.
-        threshold: least score for the confusion matrix, the pictures, precision and recall; None takes the one with
-            the best F1. AP needs none.
-        boxes: how the annotation file writes boxes, see `phonecv.data.coco.conventions`.
-        sizes: what holds where a picture has another size than the file says, see there.
-        stored: annotations are for pictures as they are stored, before their EXIF orientation turns them.
-        on_progress: called with (done, all) after every batch.
-        **loading: arguments of `load_checkpoint`.
 
-    Raises:
-        UserError: unusable model or data, classes that do not fit, or no readable picture.
-    """
-    start = time.perf_counter()
-    runner = open_detector(model, device=device, amp=amp, **loading)
+def evaluation(
+    runner: DetectRunner, data: CocoSplit | Path | str, split: str, limit: int | None, options: EvaluateOptions
+) -> DetectorEvaluation:
+    """See `phonecv.evaluating.EvaluateRoom`."""
     notes: list[str] = []
-    if not isinstance(data, CocoSplit):
-        reading = CocoReading(boxes, sizes, stored)
-        data = _read(data, split, annotations, images, reading, masks=runner.masks, notes=notes)
+    data = _read(data, split, options, masks=runner.masks, notes=notes)
     outputs = match_outputs(runner, data, notes)
     part = data if limit is None else data.select(range(min(limit, len(data))))
     meter = DetectMeter(part, masks=runner.masks and part.masks, outputs=outputs)
-    skipped: list[tuple[Path, str]] = []
-    resized = done = 0
-    paths = [image.path for image in part.images]
-    bits, depth = bits_for(runner.details, paths)
-    notes += [depth] if depth else []
-    for batch in read_pictures(paths, batch_size or runner.batch, workers, bits=bits):
-        rows = list(zip(batch.indices.tolist(), batch.errors, strict=True))
-        skipped += [(part.path(place), error) for place, error in rows if error]
-        good = [place for place, error in rows if not error]
-        if good:
-            told = [(part.images[place].height, part.images[place].width) for place in good]
-            resized += sum(tuple(tensor.shape[1:]) != size for tensor, size in zip(batch.tensors, told, strict=True))
-            meter.update(runner(batch.tensors), Pictures(torch.tensor(good), [""] * len(good), batch.tensors))
-        done += len(rows)
-        if on_progress is not None:
-            on_progress(done, len(part))
-    seen, found = meter.collected()
-    if not seen:
-        raise UserError(f"none of the {len(part)} images could be read; the first: {skipped[0][0]}: {skipped[0][1]}")
-    if resized:
-        notes.append(f"{resized} images have another size than the annotations say; their boxes may not fit")
-    if meter.broken:
-        notes.append(f"{meter.broken} detections were not numbers and were left out; the weights may be broken")
-    return _judged(
-        *restricted(part, seen, found),
-        threshold,
-        out,
-        masks=meter.masks,
-        skipped=tuple(skipped),
-        start=start,
-        model=runner.description,
-        notes=tuple(notes),
-        details=runner.details,
-    )
+    return DetectorEvaluation(runner, part, meter, options.threshold, [*part.notes, *notes])
 
 
-@checked
 def evaluate_results(
-    truth: CocoSplit | Path | str,
-    results: Path | str,
-    *,
-    split: str = "val",
-    annotations: Path | str | None = None,
-    images: Path | str | None = None,
-    out: Path | str | None = None,
-    threshold: Share | None = None,
-    boxes: BoxLayout = "xywh",
-    sizes: Sizes = "told",
-    stored: bool = False,
+    truth: CocoSplit | Path | str, results: Path | str, split: str, options: EvaluateOptions
 ) -> DetectionResult:
     """Average precision of detections that stand in a file of COCO results, whoever wrote it.
 
@@ -148,36 +107,17 @@ def evaluate_results(
         truth: the annotation file, the data folder, or a split that was read already (with masks, if results have any).
         results: list of {image_id, category_id, score, bbox and/or segmentation}.
         split: of a data folder.
-        annotations: of a data folder, as for `evaluate_detector`.
-        images: folder of the pictures that are drawn into `out`; they may be missing.
-        out: folder for tables and pictures.
-        threshold: as for `evaluate_detector`.
-        boxes: as for `evaluate_detector`, and so are the next two.
-        sizes: where pictures have other sizes.
-        stored: whether annotations are for pictures as they are stored.
+        options: the pictures may be missing, they are for drawing alone.
 
     Raises:
         UserError: a file that cannot be read, or results for other pictures or classes.
     """
-    start = time.perf_counter()
     notes: list[str] = []
-    if not isinstance(truth, CocoSplit):
-        reading = CocoReading(boxes, sizes, stored)
-        truth = _read(truth, split, annotations, images, reading, masks=True, notes=notes, pictures=False)
-    read = read_results(results, truth)
-    found = with_boxes(Detections(*read))
-    return _judged(
-        truth,
-        found,
-        threshold,
-        out,
-        masks=truth.masks and found.masks is not None,
-        skipped=(),
-        start=start,
-        model=printable(results),
-        notes=tuple(notes),
-        details={},
-    )
+    truth = _read(truth, split, options, masks=True, notes=notes, pictures=False)
+    found = with_boxes(Detections(*read_results(results, truth)))
+    result = judged(truth, found, options.threshold, masks=truth.masks and found.masks is not None)
+    notes = [*truth.notes, *notes, *result.notes]
+    return replace(result, model=printable(results), data=truth.description, notes=tuple(notes))
 
 
 def match_outputs(runner: DetectRunner, split: CocoSplit, notes: list[str]) -> np.ndarray:
@@ -210,17 +150,19 @@ def match_outputs(runner: DetectRunner, split: CocoSplit, notes: list[str]) -> n
 
 
 def _read(
-    data: Path | str,
+    data: CocoSplit | Path | str,
     split: str,
-    annotations: Path | str | None,
-    images: Path | str | None,
-    reading: CocoReading,
+    options: EvaluateOptions,
     *,
     masks: bool,
     notes: list[str],
     pictures: bool = True,
 ) -> CocoSplit:
     """A split of a data folder or an annotation file; with masks if they are wanted and there."""
+    if isinstance(data, CocoSplit):
+        return data
+    annotations, images = options.annotations, options.images
+    reading = CocoReading(options.boxes, options.sizes, options.stored)
     file = Path(data) if annotations is None and Path(data).is_file() else None
     try:
         if file is None:
@@ -269,29 +211,25 @@ def looks_sorted(root: Path, split: str) -> bool:
     return False
 
 
-def _judged(
-    split: CocoSplit,
-    found: Detections,
-    threshold: float | None,
-    out: Path | str | None,
-    *,
-    masks: bool,
-    skipped: tuple[tuple[Path, str], ...],
-    start: float,
-    model: str,
-    notes: tuple[str, ...],
-    details: dict[str, Any],
-) -> DetectionResult:
-    """Figures of detections, and the folder for them if one is wanted."""
+def judged(split: CocoSplit, found: Detections, threshold: float | None, *, masks: bool) -> DetectionResult:
+    """Figures of detections, and what is right and wrong at one threshold.
+
+    Args:
+        split: the pictures that count, and what is on them.
+        found: `pictures` are places in `split`.
+        threshold: least score of what is counted at one threshold; None takes the one with the best F1.
+        masks: whether masks count too.
+    """
     truth = split.to_ground_truth()
+    notes: tuple[str, ...] = ()
     if not split.learnable:
         why = f"all of its {split.crowds} objects are crowds" if split.crowds else "no picture has an object"
-        notes = (*notes, f"{split.description}: {why}: there is nothing to find, and no average precision")
+        notes = (f"{split.description}: {why}: there is nothing to find, and no average precision",)
     curves = {
         prefix: average_precision(truth, found, split.category_ids, kind) for prefix, kind in kinds(masks=masks).items()
     }
     objects = objects_of(truth, split.category_ids)
-    result = DetectionResult(
+    return DetectionResult(
         figures={name: value for prefix, part in curves.items() for name, value in part.figures(prefix).items()},
         classes=split.classes,
         curves=curves,
@@ -299,15 +237,5 @@ def _judged(
         split=split,
         found=found,
         objects=objects,
-        skipped=skipped,
-        seconds=time.perf_counter() - start,
-        model=model,
-        data=split.description,
-        notes=(*split.notes, *notes),
-        details=details,
+        notes=notes,
     )
-    if out is not None:
-        from phonecv.detect.report import write_evaluation
-
-        write_evaluation(result, out)
-    return result

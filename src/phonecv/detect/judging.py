@@ -11,9 +11,7 @@ import numpy as np
 
 from phonecv.detect.detections import Detections
 from phonecv.detect.matching import Matching, Objects, match
-
-#: Least score of what is shown and counted where the data gives no better one.
-THRESHOLD = 0.3
+from phonecv.detect.verbs import THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)

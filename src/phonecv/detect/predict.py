@@ -1,50 +1,49 @@
-"""Objects in pictures: found, listed, drawn."""
+"""Objects in pictures and videos: found, listed, drawn."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, ClassVar
 
 from phonecv.data.pictures.ahead import read_pictures
 from phonecv.data.pictures.bit_depth import bits_for, tell_depth
-from phonecv.data.pictures.opening import file_names, find_images, printable, reopen
+from phonecv.data.pictures.opening import file_names, printable, reopen, scan_images
 from phonecv.data.pictures.reading import planes
-from phonecv.dense.model import DenseModel
 from phonecv.detect.detections import Detections
-from phonecv.detect.judging import THRESHOLD
+from phonecv.detect.finding import find, plain_detections
 from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.verbs import PredictOptions
+from phonecv.detect.video import is_video, output_name, predict_video
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
-from phonecv.options import Count, Share, Workers, checked
+from phonecv.predicting import Prediction, Stream
 from phonecv.tables import write_csv
-from phonecv.text import printable_name
+from phonecv.text import printable_name, unique_names
+from phonecv.verbs import Opening, Steps
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.
 _QUALITY = 92
 
 
 @dataclass(frozen=True, slots=True)
-class PictureDetections:
+class PictureDetections(Prediction):
     """What a detector found in one picture.
 
     Attributes:
-        path: the file.
         found: from the threshold on, best first.
         names: of all classes, by label.
         size: width and height of the picture, pixels; zeros if it could not be read.
-        error: why the picture could not be used, or an empty text.
     """
 
-    path: Path
+    columns: ClassVar[tuple[str, ...]] = ("picture", "objects", "best", "what")
+
     found: Detections
     names: tuple[str, ...]
     size: tuple[int, int] = (0, 0)
-    error: str = ""
 
     def __len__(self) -> int:
         return len(self.found)
@@ -54,119 +53,73 @@ class PictureDetections:
         """How many of which class, the most frequent first."""
         return Counter(self.names[label] for label in self.found.labels.tolist()).most_common()
 
-    def __str__(self) -> str:
-        if self.error:
-            return f"{printable(self.path)}: {self.error}"
-        return f"{printable(self.path)}: {self._counted() or 'nothing'}"
+    def said(self) -> str:
+        """See `Prediction`."""
+        return ", ".join(f"{count} {printable_name(name)}" for name, count in self.counts) or "nothing"
 
-    def _counted(self) -> str:
-        return ", ".join(f"{count} {printable_name(name)}" for name, count in self.counts)
-
-    def row(self) -> tuple[str, int | str, str, str]:
-        """Picture, number of objects, best score and what they are, for a table."""
+    def row(self) -> tuple[object, ...]:
+        """Picture, number of objects, best score and what they are."""
         if self.error:
             return printable(self.path), "", "", self.error
         best = f"{self.found.scores.max():.2f}" if len(self) else ""
-        return printable(self.path), len(self), best, self._counted()
+        return printable(self.path), len(self), best, self.said() if len(self) else ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the picture, and its detections like those of COCO results."""
+    def values(self) -> dict[str, Any]:
+        """See `Prediction`; detections like those of COCO results."""
         width, height = self.size
-        return {
-            "path": printable(self.path),
-            "width": width,
-            "height": height,
-            "detections": plain_detections(self.found, self.names),
-            "error": self.error,
-        }
+        return {"width": width, "height": height, "detections": plain_detections(self.found, self.names)}
 
 
-def plain_detections(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Detections of one picture for JSON: bbox as left, top, width, height; masks as COCO's run lengths."""
-    boxes = found.boxes_xywh().round(2).tolist()
-    rows = zip(found.labels.tolist(), boxes, found.scores.astype(float).round(5).tolist(), strict=True)
-    entries: list[dict[str, Any]] = [
-        {"label": label, "category": names[label], "bbox": box, "score": score} for label, box, score in rows
+def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> DetectRunner:
+    """See `phonecv.predicting.PredictRoom`."""
+    return open_detector(model, device=opening.device, amp=opening.amp, threshold=options.threshold, **opening.loading)
+
+
+def streams(sources: Sequence[Path | str], options: PredictOptions) -> tuple[list[Path | str], list[Stream]]:
+    """Videos, also those of folders without pictures, and the camera; see `phonecv.predicting.PredictRoom`."""
+    sources = [inner for source in sources for inner in _videos_of(Path(source)) or [source]]
+    videos = [source for source in sources if is_video(source)]
+    missing = next((source for source in videos if not Path(source).is_file()), None)
+    if missing is not None:
+        what = "a folder, not a video" if Path(missing).is_dir() else "no such file"
+        raise UserError(f"{printable(missing)}: {what}")
+    found: list[tuple[Path | str, bool]] = [(source, False) for source in videos]
+    if options.camera is not None:
+        found.append((options.camera, True))
+    names = unique_names([output_name(source, camera=camera) for source, camera in found])
+    return [source for source in sources if not is_video(source)], [
+        partial(predict_video, source=source, camera=camera, threshold=options.threshold, file_name=name)
+        for (source, camera), name in zip(found, names, strict=True)
     ]
-    for entry, mask in zip(entries, found.masks or (), strict=False):
-        entry["segmentation"] = mask
-    return entries
 
 
-@checked
-def predict_detector(
-    model: DenseModel | DetectRunner | Path | str,
-    images: Path | str | Sequence[Path | str],
-    *,
-    threshold: Share | None = None,
-    out: Path | str | None = None,
-    batch_size: Count | None = None,
-    workers: Workers | None = None,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    **loading: Any,
-) -> list[PictureDetections]:
-    """Find objects in pictures; one that cannot be read gets an error and the others go on.
+def _videos_of(folder: Path) -> list[Path]:
+    """The videos of a folder that holds no pictures."""
+    if not folder.is_dir() or next(scan_images(folder), None) is not None:
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_video(path))
 
-    Args:
-        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
-        images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them.
-        threshold: least score, 0.3 if None.
-        out: folder for tables and drawn pictures, see `write_detections`.
-        batch_size: pictures per step; None chooses.
-        workers: threads that decode pictures; None chooses.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
-        **loading: arguments of `load_checkpoint`.
 
-    Returns:
-        One entry per picture, in the order found.
-
-    Raises:
-        UserError: unusable model, no pictures, a number out of range.
-    """
-    sources = [images] if isinstance(images, Path | str) else list(images)
-    paths = [path for source in sources for path in find_images(source)]
-    if not paths:
-        raise UserError("no pictures were named; give a file, a folder or a pattern such as 'photos/*.jpg'")
-    least = THRESHOLD if threshold is None else threshold
-    runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
-    predictions: list[PictureDetections] = []
+def predictions(
+    runner: DetectRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
+) -> Iterator[list[PictureDetections]]:
+    """See `phonecv.predicting.PredictRoom`."""
     bits, depth = bits_for(runner.details, paths)
     tell_depth(depth)
-    for batch in read_pictures(paths, batch_size or runner.batch, workers, bits=bits):
-        results = iter(zip(batch.tensors, find(runner, batch.tensors, least), strict=True))
+    for batch in read_pictures(paths, steps.batch_size or runner.batch, steps.workers, bits=bits):
+        results = iter(zip(batch.tensors, find(runner, batch.tensors, options.threshold), strict=True))
+        said = []
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
             if error:
-                predictions.append(PictureDetections(paths[index], Detections.none(), runner.classes, error=error))
+                said.append(PictureDetections(paths[index], Detections.none(), runner.classes, error=error))
                 continue
             picture, found = next(results)
             height, width = picture.shape[1:]
-            predictions.append(PictureDetections(paths[index], found, runner.classes, (width, height)))
-    if out is not None:
-        write_detections(predictions, out)
-    return predictions
+            said.append(PictureDetections(paths[index], found, runner.classes, (width, height)))
+        yield said
 
 
-def find(runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float) -> Iterator[Detections]:
-    """What is in each of the pictures (``3 H W`` bytes), from the threshold on."""
-    if not pictures:
-        return
-    strong = []
-    for found in runner(pictures):
-        # What is dropped here needs no mask to be encoded.
-        enough = found["scores"] >= threshold
-        strong.append({name: column[enough] for name, column in found.items()})
-    every = Detections.of(strong, range(len(strong)))
-    every = every[every.finite()]
-    for place in range(len(strong)):
-        yield every.of_picture(place)
-
-
-# -------------------------------------------------------------------------------------------- files
-
-
-def write_detections(predictions: Sequence[PictureDetections], out: Path | str) -> Path:
+def write_predictions(predictions: Sequence[PictureDetections], out: Path | str) -> Path:
     """Write predictions.json, predictions.csv (a line for each object), and every picture with its objects drawn.
 
     Raises:

@@ -23,6 +23,7 @@ from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.matching import Objects, match
 from phonecv.detect.opening import DetectRunner, open_detector
 from phonecv.errors import UserError
+from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.record import check_size
 from phonecv.quantization.room import WorkshopOptions
@@ -80,12 +81,10 @@ class DetectWorkshop(DenseWorkshop):
 
     def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
         """By AP."""
-        from phonecv.detect.evaluate import evaluate_detector
-
         if not has_labels(folder):
             return None
         runners = (float_detector(self.network, self.size), open_detector(path))
-        results = [evaluate_detector(runner, folder, split=SPLIT) for runner in runners]
+        results = [evaluate_runner(runner, folder, split=SPLIT) for runner in runners]
         wanted, got = (result.figures["ap"] for result in results)
         return labelled_score("AP", results[0].count, wanted, got, folder)
 

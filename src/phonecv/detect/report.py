@@ -1,4 +1,4 @@
-"""The folder of an evaluation: tables for programs, pictures for people."""
+"""The folder of a detector's evaluation: tables for programs, pictures for people, and how the page shows them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from phonecv.detect.average_precision import IOUS, shown
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.draw import Drawn, draw, to_image
 from phonecv.detect.result import DetectionResult
-from phonecv.files import write_json, write_text
+from phonecv.files import write_text
 from phonecv.plots import COLOURS, save_confusion, save_image_grid, save_precision_recall
+from phonecv.report import ClassTable
+from phonecv.rules import NUMBER
 from phonecv.tables import write_csv
 
 #: Pictures in each of the two grids, and their longer side in pixels when they are drawn on.
@@ -40,13 +42,40 @@ _MOST_NAMES = 40
 _BACKGROUND = "background"
 
 
-def write_evaluation(result: DetectionResult, out: Path | str) -> Path:
-    """Write summary.json, per_class.csv, per_image.csv, detections.json, precision_recall.png, confusion.png, best.png
-    and worst.png; skipped.csv if any picture was unreadable. What cannot be drawn (no true object, no picture) is left
-    out, and the file of an earlier evaluation goes.
+FIGURES = dict.fromkeys(("ap", "ap50", "ap75", "mask_ap", "mask_ap50"), NUMBER)
+CLASSES = ClassTable(
+    {
+        "class": "class",
+        "objects": "objects",
+        "ap": "AP",
+        "ap50": "AP50",
+        "mask_ap": "mask AP",
+        "mask_ap50": "mask AP50",
+        "precision": "precision %",
+        "recall": "recall %",
+    },
+    "ap",
+)
+PICTURES = (
+    ("precision_recall.png", "Precision over recall", "A line for each overlap (IoU) that counts as right."),
+    ("confusion.png", "Confusion matrix", "True classes in rows, found ones in columns; the last are the background."),
+    ("worst.png", "Worst pictures", "Truth left, found right; blue: right, orange: missed or wrong, grey: crowd."),
+    ("best.png", "Best pictures", "The same for those where most was right."),
+)
+
+
+def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Average precision of boxes, and of masks."""
+    names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
+    shown = [(f"{summary[name]:.1f}", label) for name, label in names.items() if name in summary]
+    return [*shown, (str(summary["count"]), "pictures")]
+
+
+def write_files(result: DetectionResult, out: Path) -> None:
+    """Write per_class.csv, per_image.csv, detections.json, precision_recall.png, confusion.png, best.png and worst.png.
+
+    What cannot be drawn (no true object, no picture) is left out.
     """
-    out = Path(out)
-    write_json(out / "summary.json", result.summary())
     write_csv(out / "per_class.csv", *_per_class(result))
     write_csv(
         out / "per_image.csv",
@@ -54,13 +83,10 @@ def write_evaluation(result: DetectionResult, out: Path | str) -> Path:
         ((row.path, row.objects, row.found, row.right, _cell(row.quality, 4)) for row in result.pictures),
     )
     write_results(result, out / "detections.json")
-    for name in ("skipped.csv", "precision_recall.png", "confusion.png", "best.png", "worst.png"):
+    for name in ("precision_recall.png", "confusion.png", "best.png", "worst.png"):
         (out / name).unlink(missing_ok=True)
-    if result.skipped:
-        write_csv(out / "skipped.csv", ("path", "reason"), result.skipped)
     _plot(result, out)
     save_grids(result, out)
-    return out
 
 
 def write_results(result: DetectionResult, path: Path) -> None:

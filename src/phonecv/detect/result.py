@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from phonecv.data.coco.reader import CocoSplit
-from phonecv.data.pictures.opening import printable
 from phonecv.detect.average_precision import RANGES, AveragePrecision, plain, shown
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import Judged
 from phonecv.detect.matching import Objects
+from phonecv.evaluating import EvaluationResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class PictureFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectionResult:
+class DetectionResult(EvaluationResult):
     """What an evaluation found.
 
     Attributes:
@@ -73,13 +73,9 @@ class DetectionResult:
         split: the pictures that count, and what is on them.
         found: all detections; `pictures` are places in `split`.
         objects: all true objects, the same.
-        skipped: pictures that could not be read, with the reason; they count nowhere.
-        seconds: reading, running and evaluating.
-        model: what was evaluated, for people.
-        data: folder and split, for people.
-        notes: what a person should know.
-        details: form, runtime, preprocessing and so on.
     """
+
+    task: ClassVar[str] = "detect"
 
     figures: dict[str, float]
     classes: tuple[str, ...]
@@ -88,12 +84,6 @@ class DetectionResult:
     split: CocoSplit
     found: Detections
     objects: Objects
-    skipped: tuple[tuple[Path, str], ...]
-    seconds: float
-    model: str
-    data: str
-    notes: tuple[str, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -132,34 +122,17 @@ class DetectionResult:
         rows = zip(paths, *(column.tolist() for column in columns), strict=True)
         return [PictureFigures(*row) for row in rows]
 
-    def summary(self) -> dict[str, Any]:
-        """The figures as plain values for JSON; None where one is not defined."""
-        return {
-            "task": "detect",
-            "model": self.model,
-            "data": self.data,
-            "count": self.count,
-            "objects": int(self.judged.classes.objects.sum()),
-            "detections": len(self.found),
-            **plain(self.figures),
-            "threshold": self.threshold,
-            "skipped": len(self.skipped),
-            "seconds": round(self.seconds, 3),
-            "notes": list(self.notes),
-            **self.details,
-        }
+    def measures(self) -> dict[str, Any]:
+        """See `EvaluationResult`."""
+        counted = {"objects": int(self.judged.classes.objects.sum()), "detections": len(self.found)}
+        return {**counted, **plain(self.figures), "threshold": self.threshold}
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """See `EvaluationResult`."""
         lines = [f"{self.model} on {self.data}, {self.count} images"]
         for prefix in self.curves:
             values = {name: shown(self.figures[prefix + name]) for name in ("ap", "ap50", "ap75")}
             sizes = ", ".join(f"{name[1:]} {shown(self.figures[f'{prefix}ap{name}'])}" for name in RANGES[1:])
             kind = "masks" if prefix else "boxes"
             lines.append(f"{kind}: AP {values['ap']}, AP50 {values['ap50']}, AP75 {values['ap75']} ({sizes})")
-        lines += [f"note: {note}" for note in self.notes]
-        if self.skipped:
-            lines.append(f"{len(self.skipped)} unreadable images were skipped and count nowhere:")
-            lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:20]]
-            if len(self.skipped) > 20:
-                lines.append(f"  ... and {len(self.skipped) - 20} more (all are in skipped.csv of the output folder)")
-        return "\n".join(lines)
+        return lines

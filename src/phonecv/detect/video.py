@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from phonecv.data.pictures.opening import MAX_PIXELS, printable
-from phonecv.dense.model import DenseModel
-from phonecv.detect.judging import THRESHOLD
-from phonecv.detect.opening import DetectRunner, open_detector
-from phonecv.detect.predict import find, plain_detections
+from phonecv.detect.finding import find, plain_detections
+from phonecv.detect.opening import DetectRunner
+from phonecv.detect.verbs import THRESHOLD
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
 from phonecv.options import Count, Share, checked
+from phonecv.predicting import OnFrame, Prediction
 
 #: Extensions taken for videos, in lower case.
 VIDEO_SUFFIXES = (
@@ -54,11 +54,11 @@ _MOST_DAMAGED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class VideoDetections:
+class VideoDetections(Prediction):
     """What became of a video.
 
     Attributes:
-        source: file or camera.
+        path: file or camera.
         video: the annotated video, or None if no folder was given.
         lines: the file with a JSON line for each frame, or None.
         frames: how many were read.
@@ -67,30 +67,34 @@ class VideoDetections:
         error: why it ended before its end, or an empty text.
     """
 
-    source: str
     video: Path | None
     lines: Path | None
     frames: int
     objects: dict[str, int]
     seconds: float
-    error: str = ""
 
-    def __str__(self) -> str:
+    def said(self) -> str:
+        """See `Prediction`."""
         counted = ", ".join(f"{count} {name}" for name, count in self.objects.items()) or "nothing"
         speed = self.frames / self.seconds if self.seconds > 0 else 0.0
-        text = f"{printable(self.source)}: {self.frames} frames ({speed:.1f} per second), {counted}"
+        return f"{self.frames} frames ({speed:.1f} per second), {counted}"
+
+    def __str__(self) -> str:
+        text = f"{printable(self.path)}: {self.said()}"
         return f"{text}; {self.error}" if self.error else text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; `source` stands in the place of `path`."""
+        return {"source": printable(self.path), **self.values(), "error": self.error}
+
+    def values(self) -> dict[str, Any]:
+        """See `Prediction`."""
         return {
-            "source": printable(self.source),
             "video": None if self.video is None else str(self.video),
             "lines": None if self.lines is None else str(self.lines),
             "frames": self.frames,
             "objects": self.objects,
             "seconds": round(self.seconds, 3),
-            "error": self.error,
         }
 
 
@@ -105,47 +109,39 @@ def is_video(source: Path | str) -> bool:
 
 @checked
 def predict_video(
-    model: DenseModel | DetectRunner | Path | str,
+    runner: DetectRunner,
     source: Path | str,
     *,
     camera: bool = False,
     out: Path | str | None = None,
-    threshold: Share | None = None,
-    device: str | torch.device | None = None,
-    amp: str = "none",
+    threshold: Share = THRESHOLD,
     limit: Count | None = None,
     file_name: str | None = None,
-    on_frame: Callable[[int, float, list[dict[str, Any]]], None] | None = None,
-    **loading: Any,
+    on_frame: OnFrame | None = None,
 ) -> VideoDetections:
     """Find objects in every frame of a video or a camera, one after the other.
 
     Ctrl-C ends a stream, and what was written until then is kept; so does an error in the middle of a file.
 
     Args:
-        model: a detector, the path of a checkpoint or exported file of one, or a `DetectRunner`.
+        runner: a detector that is open.
         source: a video file; or with `camera` its number, such as "0", or its device.
         camera: `source` is a camera.
         out: folder for ``NAME.mp4`` with the objects drawn (without sound) and ``NAME.jsonl`` with a line per frame:
             {"frame", "time" in seconds, "detections"}.
-        threshold: least score, 0.3 if None.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
+        threshold: least score.
         limit: only the first frames.
         file_name: of the files in `out`, without extension; None takes that of the source.
-        on_frame: called with number, time and detections of every frame.
-        **loading: arguments of `load_checkpoint`.
+        on_frame: called with {"frame", "time" in seconds, "detections"} of every frame.
 
     Raises:
         UserError: no decoder is installed, the source cannot be opened, or a number is out of range.
     """
     av = _decoder()
     container = _open(av, str(source), camera=camera)
-    least = THRESHOLD if threshold is None else threshold
     counted: Counter[str] = Counter()
     frames, error = 0, ""
     with container:
-        runner = open_detector(model, device=device, amp=amp, threshold=least, **loading)
         start = time.perf_counter()
         name = file_name or output_name(source, camera=camera)
         last = 0.0
@@ -154,13 +150,13 @@ def predict_video(
                 for number, (moment, picture) in enumerate(_frames(av, container)):
                     if limit is not None and number >= limit:
                         break
-                    (found,) = find(runner, [picture], least)
+                    (found,) = find(runner, [picture], threshold)
                     entries = plain_detections(found, runner.classes)
                     counted.update(entry["category"] for entry in entries)
                     write(number, moment, picture, found, runner.classes, entries)
                     frames, last = frames + 1, moment
                     if on_frame is not None:
-                        on_frame(number, moment, entries)
+                        on_frame(frame_record(number, moment, entries))
             except KeyboardInterrupt:
                 error = "" if camera else "stopped by Ctrl-C"
             except _Unreadable as problem:
@@ -173,14 +169,19 @@ def predict_video(
                 raise UserError(f"{printable(str(source))}: {error}")
     folder = None if out is None else Path(out)
     return VideoDetections(
-        str(source),
+        Path(source),
         folder and folder / f"{name}.mp4",
         folder and folder / f"{name}.jsonl",
         frames,
         dict(counted.most_common()),
         time.perf_counter() - start,
-        error,
+        error=error,
     )
+
+
+def frame_record(number: int, moment: float, detections: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of a frame, as a line of a file and as it comes."""
+    return {"frame": number, "time": round(moment, 4), "detections": detections}
 
 
 def output_name(source: Path | str, *, camera: bool = False) -> str:
@@ -336,7 +337,7 @@ def _writer(av: ModuleType, out: Path | str | None, name: str) -> Iterator[Calla
             number: int, moment: float, picture: Tensor, found: Any, classes: tuple[str, ...], entries: list[Any]
         ) -> None:
             nonlocal stream, last
-            lines.write(json.dumps({"frame": number, "time": round(moment, 4), "detections": entries}) + "\n")
+            lines.write(json.dumps(frame_record(number, moment, entries)) + "\n")
             drawn = draw_detections(picture, found, classes).permute(1, 2, 0).contiguous().numpy()
             # The encoders want even sides: a missing line is filled by its neighbour.
             drawn = np.pad(drawn, ((0, drawn.shape[0] % 2), (0, drawn.shape[1] % 2), (0, 0)), mode="edge")

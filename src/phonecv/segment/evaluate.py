@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from bisect import insort
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,133 +21,123 @@ from phonecv.data.loading.loader import eval_batches, eval_workers
 from phonecv.data.pictures.bit_depth import bits_for
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.errors import UserError
-from phonecv.options import Count, Positive, Workers, checked
-from phonecv.segment.base import Segmenter
+from phonecv.evaluating import Skipped
 from phonecv.segment.metrics import SegmentMeter, SegmentScores
-from phonecv.segment.opening import SegmentRunner, open_segmenter
-from phonecv.segment.report import write_evaluation
-from phonecv.segment.result import PictureScore, SegmentResult
-from phonecv.settings import Range
+from phonecv.segment.opening import SegmentRunner
+from phonecv.segment.predict import open_for_prediction
+from phonecv.segment.result import PictureScore, SegmentationResult
+from phonecv.segment.verbs import EvaluateOptions
+from phonecv.verbs import Opening, Steps
 
-#: A value of a label map.
-Level = Annotated[float, Range(0, 255)]
+#: Pictures per step.
+BATCH = 8
 
 #: Pictures that are drawn of the best, and as many of the worst.
 SHOWN = 6
 
 
-@checked
-def evaluate_segmenter(
-    model: Segmenter | SegmentRunner | Path | str,
-    data: LabelSplit | Path | str,
-    *,
-    split: str = "val",
-    reduce_zero_label: bool | None = None,
-    threshold: Level | None = None,
-    stored: bool = False,
-    out: Path | str | None = None,
-    batch_size: Count = 8,
-    workers: Workers | None = None,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    limit: Count | None = None,
-    slide: tuple[Count, Count] | None = None,
-    scales: Sequence[Positive] = (1.0,),
-    flip: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    **loading: Any,
-) -> SegmentResult:
-    """mIoU, pixel accuracy and mean class accuracy over a data set, at the label maps' own sizes.
+@dataclass
+class SegmenterEvaluation:
+    """A segmenter and a split whose labels are its classes; see `phonecv.evaluating.Evaluation`."""
 
-    Args:
-        model: a segmenter, the path of a checkpoint or exported file of one, or a `SegmentRunner` (which has its device
-            and way of inference already).
-        data: the data folder (see `phonecv.data.labelmaps.listing.find_labels`), or a split that was read already.
-        split: of a data folder.
-        reduce_zero_label: the value 0 means nothing and 1 is class 0 (ADE20K). None takes whichever makes the data's
-            classes the model's, else False.
-        threshold: values from this one on are class 1, all others class 0 (black and white masks).
-        stored: label maps are drawn on the pictures as stored, see `phonecv.data.labelmaps.listing.read_label_split`.
-        out: folder for tables and pictures, see `phonecv.segment.report.write_evaluation`.
-        batch_size: pictures per step; no result depends on it.
-        workers: loader processes; None chooses.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
-        limit: only the first pictures.
-        slide: see `open_segmenter`, as the next two.
-        scales: sizes of the input to average over.
-        flip: average over mirrored pictures too.
-        on_progress: called with (done, all) after every batch.
-        **loading: arguments of `load_checkpoint`.
+    runner: SegmentRunner
+    split: LabelSplit
+    part: LabelSplit
+    outputs: np.ndarray
+    data: str
+    notes: list[str]
 
-    Raises:
-        UserError: unusable model or data, classes that do not fit, or no picture that could be used.
-    """
-    start = time.perf_counter()
-    runner = open_segmenter(model, device=device, amp=amp, slide=slide, scales=scales, flip=flip, **loading)
+    def __post_init__(self) -> None:
+        self._meter = SegmentMeter(len(self.runner.classes), self.runner.device)
+        self._pictures: list[PictureScore] = []
+        self._extremes = _Extremes(SHOWN)
+
+    @property
+    def count(self) -> int:
+        """Pictures that are looked at."""
+        return len(self.part)
+
+    def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
+        """Count every picture's pixels."""
+        runner, part = self.runner, self.part
+        bits, depth = bits_for(runner.details, part.images)
+        self.notes += [depth] if depth else []
+        dataset = SegmentationDataset(part, None, substitute=False, bits=bits)
+        table = torch.from_numpy(self.outputs).to(runner.device)
+        batches = eval_batches(len(part), steps.batch_size or BATCH)
+        for loaded in make_segmentation_loader(dataset, batches, eval_workers(len(part), steps.workers)):
+            batch = loaded.to(runner.device)
+            images, labels = list(batch.images), list(batch.labels)
+            good = [place for place, error in enumerate(batch.errors) if not error]
+            found = iter(runner([images[place] for place in good]))
+            skipped = []
+            for place, index in enumerate(batch.indices.tolist()):
+                path, error = part.images[index], batch.errors[place]
+                if error:
+                    skipped.append((path, reason_of(error, path)))
+                    continue
+                classes = next(found)
+                counts = self._meter.add(classes, table[labels[place]])
+                self._pictures.append(_picture_score(path, part.labels[index], counts))
+                self._extremes.add(self._pictures[-1], classes)
+            yield len(batch), skipped
+
+    def result(self) -> SegmentationResult:
+        """What was found.
+
+        Raises:
+            UserError: no pixel is labelled.
+        """
+        scores, runner, split = self._meter.scores, self.runner, self.split
+        if not scores.labelled.any():
+            raise UserError(
+                f"no pixel of the {len(self._pictures)} images is labelled, so there is nothing to score;"
+                " `phonecv audit` tells what the label maps hold"
+            )
+        return SegmentationResult(
+            scores=scores,
+            classes=runner.classes,
+            palette=split.palette if runner.classes == split.classes else palette_for(runner.classes),
+            matrix=self._meter.matrix.cpu().numpy(),
+            pictures=tuple(self._pictures),
+            best=self._extremes.best,
+            worst=self._extremes.worst,
+            split=split,
+            outputs=self.outputs,
+            skipped=tuple(split.left_out),
+        )
+
+
+def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> SegmentRunner:
+    """See `phonecv.evaluating.EvaluateRoom`."""
+    return open_for_prediction(model, options, opening)
+
+
+def evaluation(
+    runner: SegmentRunner, data: LabelSplit | Path | str, split: str, limit: int | None, options: EvaluateOptions
+) -> SegmenterEvaluation:
+    """See `phonecv.evaluating.EvaluateRoom`."""
     notes: list[str] = []
     if not isinstance(data, LabelSplit):
-        if reduce_zero_label is None and threshold is None:
-            reduce_zero_label, note = choose_reading(Path(data), runner)
+        reduce = options.reduce_zero_label
+        if reduce is None and options.threshold is None:
+            reduce, note = choose_reading(Path(data), runner)
             notes.append(note)
         # Without a class file the model's classes are all there is to go by.
         classes = None if find_class_file(Path(data)) is not None else runner.classes
         data = read_label_split(
-            data, split, reduce_zero_label=bool(reduce_zero_label), threshold=threshold, classes=classes, stored=stored
+            data,
+            split,
+            reduce_zero_label=bool(reduce),
+            threshold=options.threshold,
+            classes=classes,
+            stored=options.stored,
         )
         if data.reading.note:
             notes.append(data.reading.note)
-    outputs = match_outputs(runner, data)
     part = data if limit is None else data.first(limit)
-    meter = SegmentMeter(len(runner.classes), runner.device)
-    pictures: list[PictureScore] = []
-    kept = _Extremes(SHOWN)
-    skipped: list[tuple[Path, str]] = []
-    done = 0
-    bits, depth = bits_for(runner.details, part.images)
-    notes += [depth] if depth else []
-    dataset = SegmentationDataset(part, None, substitute=False, bits=bits)
-    table = torch.from_numpy(outputs).to(runner.device)
-    loader = make_segmentation_loader(dataset, eval_batches(len(part), batch_size), eval_workers(len(part), workers))
-    for loaded in loader:
-        batch = loaded.to(runner.device)
-        images, labels = list(batch.images), list(batch.labels)
-        good = [place for place, error in enumerate(batch.errors) if not error]
-        found = iter(runner([images[place] for place in good]))
-        for place, index in enumerate(batch.indices.tolist()):
-            path, label_path, error = part.images[index], part.labels[index], batch.errors[place]
-            if error:
-                skipped.append((path, reason_of(error, path)))
-                continue
-            classes_found = next(found)
-            counts = meter.add(classes_found, table[labels[place]])
-            pictures.append(_picture_score(path, label_path, counts))
-            kept.add(pictures[-1], classes_found)
-        done += len(batch)
-        if on_progress is not None:
-            on_progress(done, len(part))
-    scores = meter.scores
-    _check_counted(scores, pictures, skipped)
-    result = SegmentResult(
-        scores=scores,
-        classes=runner.classes,
-        palette=data.palette if runner.classes == data.classes else palette_for(runner.classes),
-        matrix=meter.matrix.cpu().numpy(),
-        pictures=tuple(pictures),
-        best=kept.best,
-        worst=kept.worst,
-        skipped=(*skipped, *data.left_out),
-        split=data,
-        outputs=outputs,
-        seconds=time.perf_counter() - start,
-        model=runner.description,
-        data=f"{printable(data.root)} ({data.split})",
-        notes=tuple(notes),
-        details=runner.details,
-    )
-    if out is not None:
-        write_evaluation(result, out)
-    return result
+    where = f"{printable(data.root)} ({data.split})"
+    return SegmenterEvaluation(runner, data, part, match_outputs(runner, data), where, notes)
 
 
 def choose_reading(root: Path, runner: SegmentRunner) -> tuple[bool, str]:
@@ -191,19 +180,6 @@ def match_outputs(runner: SegmentRunner, data: LabelSplit) -> np.ndarray:
 def _picture_score(path: Path, label_path: Path, counts: Tensor) -> PictureScore:
     scores = SegmentScores.of(counts)
     return PictureScore(path, label_path, scores.miou, scores.aacc, int(scores.labelled.sum()))
-
-
-def _check_counted(
-    scores: SegmentScores, pictures: Sequence[PictureScore], skipped: Sequence[tuple[Path, str]]
-) -> None:
-    if not pictures:
-        path, reason = skipped[0]
-        raise UserError(f"none of the {len(skipped)} images could be used; the first: {printable(path)}: {reason}")
-    if not scores.labelled.any():
-        raise UserError(
-            f"no pixel of the {len(pictures)} images is labelled, so there is nothing to score; `phonecv audit` tells"
-            " what the label maps hold"
-        )
 
 
 class _Extremes:

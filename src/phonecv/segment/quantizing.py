@@ -15,6 +15,7 @@ from phonecv.data.labelmaps.listing import label_splits
 from phonecv.dense.quantizing import SPLIT, TOGETHER, DenseWorkshop, check_heads, prepared_for, read
 from phonecv.dense.quantizing_data import DensePictures
 from phonecv.dense.quantizing_scoring import PartsScore, labelled_score, ratio
+from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.record import check_size
 from phonecv.quantization.room import WorkshopOptions
 from phonecv.quantization.scoring import LabelledScore, Measure
@@ -60,11 +61,9 @@ class SegmentWorkshop(DenseWorkshop):
 
     def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
         """By mIoU."""
-        from phonecv.segment.evaluate import evaluate_segmenter
-
         if not has_labels(folder):
             return None
-        results = [evaluate_segmenter(runner, folder, split=SPLIT) for runner in (self._float(), open_segmenter(path))]
+        results = [evaluate_runner(runner, folder, split=SPLIT) for runner in (self._float(), open_segmenter(path))]
         wanted, got = (100 * result.scores.miou for result in results)
         return labelled_score("mIoU", results[0].count, wanted, got, folder)
 

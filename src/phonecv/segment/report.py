@@ -1,19 +1,22 @@
-"""The folder of a segmenter's evaluation: tables for programs, pictures for people."""
+"""The folder of a segmenter's evaluation: tables for programs, pictures for people, and how the page shows them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from phonecv.data.labelmaps.files import read_pair
 from phonecv.data.pictures.opening import ImageError, printable
-from phonecv.files import write_json
+from phonecv.plots import save_bars, save_confusion, save_image_grid
+from phonecv.report import ClassTable
+from phonecv.rules import NUMBER
 from phonecv.segment.overlay import legend, overlay, shares
-from phonecv.segment.result import PictureScore, SegmentResult
+from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.tables import write_csv
 
 #: Bars of the per-class picture; of more classes the best and the worst are drawn.
@@ -24,13 +27,27 @@ SIDE = 400
 _CELL = (6.3, 2.0)
 
 
-def write_evaluation(result: SegmentResult, out: Path | str) -> Path:
-    """Write summary.json, per_class.csv, per_image.csv, per_class.png, confusion.png, best.png and worst.png.
+FIGURES = {"miou": NUMBER, "aacc": NUMBER, "macc": NUMBER}
+CLASSES = ClassTable(
+    {"class": "class", "pixels": "pixels", "iou_percent": "IoU %", "accuracy_percent": "accuracy %"}, "iou_percent"
+)
+PICTURES = (
+    ("per_class.png", "IoU by class", "Overlap of what is there and what was found, over all pictures."),
+    ("confusion.png", "Confusion matrix", "Pixels, true classes in rows, found ones in columns."),
+    ("worst.png", "Worst pictures", "Picture, truth and what was found."),
+    ("best.png", "Best pictures", "Picture, truth and what was found."),
+)
 
-    skipped.csv is there if any file was skipped. What an earlier evaluation left without a successor goes.
-    """
-    out = Path(out)
-    write_json(out / "summary.json", result.summary())
+
+def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """mIoU and accuracies."""
+    names = {"miou": "mIoU", "aacc": "pixel accuracy", "macc": "mean class accuracy"}
+    shown = [(f"{summary[name]:.2f} %", label) for name, label in names.items() if name in summary]
+    return [*shown, (str(summary["count"]), "pictures")]
+
+
+def write_files(result: SegmentationResult, out: Path) -> None:
+    """Write per_class.csv, per_image.csv, per_class.png, confusion.png, best.png and worst.png."""
     scores = result.scores
     columns = (result.classes, scores.labelled, scores.predicted, scores.intersect, scores.iou, scores.accuracy)
     write_csv(
@@ -47,16 +64,13 @@ def write_evaluation(result: SegmentResult, out: Path | str) -> Path:
             for shown in [(one.miou, one.aacc)]
         ),
     )
-    for name in ("skipped.csv", "best.png", "worst.png"):
+    for name in ("best.png", "worst.png"):
         (out / name).unlink(missing_ok=True)
-    if result.skipped:
-        write_csv(out / "skipped.csv", ("path", "reason"), result.skipped)
     save_class_bars(result, out / "per_class.png")
     save_confusion_picture(result, out / "confusion.png")
     for name, chosen in (("best", result.best), ("worst", result.worst)):
         if chosen:
             save_grid(result, chosen, out / f"{name}.png", title=name.capitalize())
-    return out
 
 
 def _percent(share: float) -> str:
@@ -64,10 +78,8 @@ def _percent(share: float) -> str:
     return "" if math.isnan(share) else f"{100 * share:.2f}"
 
 
-def save_class_bars(result: SegmentResult, png_path: Path) -> Path:
+def save_class_bars(result: SegmentationResult, png_path: Path) -> Path:
     """IoU of every class that is or was found somewhere, the best first."""
-    from phonecv.plots import save_bars
-
     iou = result.scores.iou
     order = sorted(np.flatnonzero(~np.isnan(iou)).tolist(), key=lambda label: -iou[label])
     title = f"IoU per class, mean {100 * result.scores.miou:.2f} %"
@@ -88,10 +100,8 @@ def _unique(classes: Sequence[str], label: int) -> str:
     return name if classes.count(name) == 1 else f"{name} ({label})"
 
 
-def save_confusion_picture(result: SegmentResult, png_path: Path) -> Path:
+def save_confusion_picture(result: SegmentationResult, png_path: Path) -> Path:
     """Which share of every class's pixels was found as which class."""
-    from phonecv.plots import save_confusion
-
     return save_confusion(
         result.matrix[:, : len(result.classes)],
         result.classes,
@@ -101,10 +111,8 @@ def save_confusion_picture(result: SegmentResult, png_path: Path) -> Path:
     )
 
 
-def save_grid(result: SegmentResult, chosen: Sequence[PictureScore], png_path: Path, *, title: str) -> Path:
+def save_grid(result: SegmentationResult, chosen: Sequence[PictureScore], png_path: Path, *, title: str) -> Path:
     """Picture, truth and what was found, side by side, with the names of their colours below."""
-    from phonecv.plots import save_image_grid
-
     return save_image_grid(
         [_triple(result, score) for score in chosen],
         [
@@ -118,7 +126,7 @@ def save_grid(result: SegmentResult, chosen: Sequence[PictureScore], png_path: P
     )
 
 
-def _triple(result: SegmentResult, score: PictureScore) -> Image.Image | None:
+def _triple(result: SegmentationResult, score: PictureScore) -> Image.Image | None:
     """Three pictures side by side and a legend; None if the files cannot be read (any more)."""
     try:
         picture, raw = read_pair(score.path, score.label_path, result.split.reading)

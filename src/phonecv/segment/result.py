@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from phonecv.data.labelmaps.classes import Colour
 from phonecv.data.labelmaps.listing import LabelSplit
-from phonecv.data.pictures.opening import printable
+from phonecv.evaluating import EvaluationResult
 from phonecv.segment.metrics import SegmentScores, figures
 
 
@@ -36,7 +36,7 @@ class PictureScore:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentResult:
+class SegmentationResult(EvaluationResult):
     """What an evaluation found.
 
     Attributes:
@@ -47,15 +47,12 @@ class SegmentResult:
         pictures: every evaluated picture, in the order of the data.
         best: of these, the ones with the highest mIoU, with their label maps; best first.
         worst: the same with the lowest.
-        skipped: pictures (and label maps without a picture) that count nowhere, with the reason.
         split: the data, to draw from; its labels may have to be mapped by `outputs`.
         outputs: class of the model for each class of the data.
-        seconds: reading, running and counting.
-        model: what was evaluated, for people.
-        data: folder and split, for people.
-        notes: what a person should know.
-        details: form, runtime, preprocessing and so on.
     """
+
+    task: ClassVar[str] = "segment"
+    left_out: ClassVar[str] = "files"
 
     scores: SegmentScores
     classes: tuple[str, ...]
@@ -64,41 +61,18 @@ class SegmentResult:
     pictures: tuple[PictureScore, ...]
     best: tuple[PictureScore, ...]
     worst: tuple[PictureScore, ...]
-    skipped: tuple[tuple[Path, str], ...]
     split: LabelSplit
     outputs: np.ndarray
-    seconds: float
-    model: str
-    data: str
-    notes: tuple[str, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """Pictures that were evaluated."""
         return len(self.pictures)
 
-    def summary(self) -> dict[str, Any]:
-        """The figures as plain values for JSON."""
-        return {
-            "task": "segment",
-            "model": self.model,
-            "data": self.data,
-            "count": self.count,
-            **figures(self.scores),
-            "skipped": len(self.skipped),
-            "seconds": round(self.seconds, 3),
-            "reduce_zero_label": self.split.reduce_zero_label,
-            "notes": list(self.notes),
-            **self.details,
-        }
+    def measures(self) -> dict[str, Any]:
+        """See `EvaluationResult`."""
+        return figures(self.scores) | {"reduce_zero_label": self.split.reduce_zero_label}
 
-    def __str__(self) -> str:
-        lines = [f"{self.model} on {self.data}, {self.count} images", str(self.scores)]
-        lines += [f"note: {note}" for note in self.notes]
-        if self.skipped:
-            lines.append(f"{len(self.skipped)} files were skipped and count nowhere:")
-            lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:20]]
-            if len(self.skipped) > 20:
-                lines.append(f"  ... and {len(self.skipped) - 20} more (all are in skipped.csv of the output folder)")
-        return "\n".join(lines)
+    def lines(self) -> list[str]:
+        """See `EvaluationResult`."""
+        return [f"{self.model} on {self.data}, {self.count} images", str(self.scores)]

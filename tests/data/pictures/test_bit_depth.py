@@ -10,8 +10,7 @@ from PIL import Image
 
 from conftest import TINY
 from data.picture_files import noise
-from phonecv.classify.evaluate import evaluate
-from phonecv.classify.predict import predict
+from phonecv.api import evaluate, predict
 from phonecv.data.audit import audit
 from phonecv.data.loading.loader import ClassificationDataset
 from phonecv.data.pictures.bit_depth import find_depth, settle_depth

@@ -1,0 +1,53 @@
+"""What the verbs take for detectors beside what they take for every model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonecv.data.coco.conventions import BoxLayout, Sizes
+from phonecv.options import Checked, Share
+
+#: Least score of what is shown and counted where the data gives no better one.
+THRESHOLD = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions(Checked):
+    """Of `phonecv.predict`.
+
+    Attributes:
+        threshold: Least score of an object, 0.3 by default.
+        camera: Number of a camera, or its device such as /dev/video0.
+    """
+
+    threshold: Share = THRESHOLD
+    camera: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions(Checked):
+    """Of `phonecv.evaluate`.
+
+    Attributes:
+        annotations: This COCO file instead of the one found in the folder.
+        images: Folder of the pictures instead of the one found.
+        threshold: Least score in confusion matrix, pictures, precision and recall; by default the one with the best F1
+            (AP needs none).
+        boxes: How the annotation file writes boxes: xywh as COCO does, two corners, centre and size; with _shares in
+            shares of the picture's sides.
+        sizes: Where pictures have other sizes than their file says: told leaves them out, pictures takes boxes as they
+            are, scaled resizes boxes with them.
+        stored: Boxes are drawn on the pictures as stored, not as their EXIF note turns them.
+    """
+
+    annotations: Path | str | None = None
+    images: Path | str | None = None
+    threshold: Share | None = None
+    boxes: BoxLayout = "xywh"
+    sizes: Sizes = "told"
+    stored: bool = False
+
+
+OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+RESULTS = {".json": "a file of COCO results"}

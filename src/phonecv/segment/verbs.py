@@ -1,0 +1,47 @@
+"""What the verbs take for segmenters beside what they take for every model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from phonecv.options import Checked, Count, Positive
+from phonecv.settings import Range
+
+#: A value of a label map.
+Level = Annotated[float, Range(0, 255)]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions(Checked):
+    """Of `phonecv.predict`.
+
+    Attributes:
+        slide: Side and stride of sliding windows, such as `--slide 512 341`; by default the model's own.
+        scales: Average over the input scaled by these factors, such as `--scales 0.75 --scales 1`.
+        flip: Average over mirrored pictures too.
+    """
+
+    slide: tuple[Count, Count] | None = None
+    scales: tuple[Positive, ...] = (1.0,)
+    flip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions(PredictOptions):
+    """Of `phonecv.evaluate`.
+
+    Attributes:
+        threshold: Values from this one on are class 1, all others class 0 (black and white label maps).
+        reduce_zero_label: The value 0 means nothing and 1 is the first class, as in ADE20K; by default whichever makes
+            the data's classes the model's.
+        stored: Label maps are drawn on the pictures as stored, not as their EXIF note turns them.
+    """
+
+    threshold: Level | None = None
+    reduce_zero_label: bool | None = None
+    stored: bool = False
+
+
+OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+RESULTS: dict[str, str] = {}

@@ -1,0 +1,111 @@
+"""The options of `predict` and `evaluate`: those of every model, and those of one task, checked before work starts."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from phonecv.errors import UserError, did_you_mean, nearest
+from phonecv.models.catalog import MODELS
+from phonecv.options import Checked, Count, Workers, options_of
+from phonecv.task import TASKS
+from phonecv.weights import load_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a model is opened.
+
+    Attributes:
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        loading: arguments of `load_checkpoint` by name, known ones.
+    """
+
+    device: str | torch.device | None = None
+    amp: str = "none"
+    loading: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Checked):
+    """How pictures are taken; no result depends on it.
+
+    Attributes:
+        batch_size: pictures per step; None chooses.
+        workers: loader processes or threads; None chooses.
+    """
+
+    batch_size: Count | None = None
+    workers: Workers | None = None
+
+
+def settled(
+    task: str, verb: str, given: Mapping[str, Any], *, common: Sequence[str], model: object
+) -> tuple[Any, dict[str, Any]]:
+    """The options of a verb as the task wants them, and those that belong to the reading of a checkpoint.
+
+    Args:
+        task: of the model.
+        verb: "predict" or "evaluate".
+        given: what the person gave beside the `common` options.
+        common: options that the verb takes for every model, to suggest.
+        model: for the message.
+
+    Returns:
+        The task's dataclass, and arguments of `load_checkpoint`.
+
+    Raises:
+        UserError: an option that does not exist or belongs to another task, a wrong type or a value out of range.
+    """
+    kind = options_of(task, verb)
+    own = _names(kind)
+    loading = {name: value for name, value in given.items() if name not in own}
+    if not loading.keys() <= set(_loading_names()):
+        owners = {other: _names(options_of(other, verb)) for other in TASKS}
+        for name in loading:
+            _check_known(name, task, owners, [*common, *_loading_names(constructors=False)], model)
+    return kind(**{name: value for name, value in given.items() if name in own}), loading
+
+
+def _names(kind: type[Checked]) -> list[str]:
+    return [one.name for one in fields(cast(Any, kind))]
+
+
+def _check_known(
+    name: str, task: str, owners: Mapping[str, Sequence[str]], general: Sequence[str], model: object
+) -> None:
+    near = nearest(name, dict.fromkeys([*general, *(each for own in owners.values() for each in own)]))
+    whose = [other for other, own in owners.items() if near in own]
+    if near == name and whose:
+        raise belongs_elsewhere(name, whose, task, model)
+    if name in _loading_names():
+        return
+    if whose and task not in whose and near not in general:
+        raise UserError(f"there is no option {name!r}; {belongs_elsewhere(near, whose, task, model)}")
+    known = [*general, *owners[task]]
+    raise UserError(f"there is no option {name!r}{did_you_mean(name, known)} (options: {', '.join(known)})")
+
+
+def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: object) -> UserError:
+    """The error for an option of other tasks."""
+    named = f"{str(model)!r}" if isinstance(model, Path | str) else "this model"
+    return UserError(
+        f"{name} is for {' and '.join(TASKS[owner].noun for owner in owners)}; {named} is {TASKS[task].noun}"
+    )
+
+
+def _loading_names(*, constructors: bool = True) -> Iterator[str]:
+    """Options of `load_checkpoint`; with those of the networks' constructors, which it passes on."""
+    yield "name"
+    yield from (n for n, p in inspect.signature(load_checkpoint).parameters.items() if p.kind is p.KEYWORD_ONLY)
+    if constructors:
+        for builder in {record.builder for record in MODELS.values()}:
+            module, _, kind = builder.partition(":")
+            yield from inspect.signature(getattr(importlib.import_module(module), kind)).parameters
