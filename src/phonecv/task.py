@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from phonecv.errors import UserError, did_you_mean
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
@@ -78,6 +79,17 @@ TASKS = {
         Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
     )
 }
+
+
+def find_task(name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        UserError: there is none, naming the nearest.
+    """
+    if name not in TASKS:
+        raise UserError(f"unknown task {name!r}{did_you_mean(name, TASKS)} (known: {', '.join(TASKS)})")
+    return TASKS[name]
 
 
 def done_by(model: object) -> Task:

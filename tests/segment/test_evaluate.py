@@ -232,7 +232,7 @@ def test_strange_models_and_numbers(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a segmenter"):
         open_segmenter(torch.nn.Identity())  # type: ignore
     with pytest.raises(UserError, match="no such file"):
-        evaluate(tmp_path / "absent.safetensors", root)
+        open_segmenter(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="batch_size=0"):
         evaluate(ByColour(), root, batch_size=0)
     with pytest.raises(UserError, match="scales"):
