@@ -15,6 +15,7 @@ import torch
 
 from phonecv.api import evaluate, predict
 from phonecv.benchmarking.count import count_cost, count_parameters
+from phonecv.classify.config import ClassifyConfig, LossConfig
 from phonecv.classify.predict import write_predictions
 from phonecv.classify.result import ClassificationResult
 from phonecv.data.folders.listing import Listing, read_split
@@ -27,15 +28,13 @@ from phonecv.models import VisionModel
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.report import write_report
 from phonecv.training import train
-from phonecv.training.config import (
+from phonecv.training.groups import (
     DataConfig,
     EmaConfig,
-    LossConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
-    TrainConfig,
 )
 from phonecv.weights import load_checkpoint, save_checkpoint
 
@@ -74,7 +73,7 @@ class DemoResult:
         return not self.failures
 
 
-def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) -> TrainConfig:
+def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) -> ClassifyConfig:
     """The demo's training; every setting is one that `phonecv train` takes.
 
     The network is EMO-1M at its real widths with fewer blocks, which learned the digits with less than half of
@@ -83,7 +82,7 @@ def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) ->
     the most part. The digits' shapes repeat, so held-out ones need strong augmentation (without: 95.5 % and no more);
     there is no flip, because digits are not mirrored.
     """
-    return TrainConfig(
+    return ClassifyConfig(
         model=ModelConfig(name="emo_1m", drop_path=0.0, overrides={"depths": [1, 1, 3, 1], "window": 0}),
         data=DataConfig(path=str(data), batch_size=32, eval_batch_size=100, size=SIZE, crop=1.0),
         augment=AugmentConfig(

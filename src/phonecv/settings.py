@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import functools
 import math
 import reprlib
 import types
@@ -238,6 +239,21 @@ def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def changed(instance: Any) -> dict[str, Any]:
+    """The single settings that differ from their defaults, by full name."""
+    defaults: dict[str, Any] = {}
+    for name in _hints(type(instance)):
+        value = default(type(instance), name)
+        defaults |= flatten(value, name) if dataclasses.is_dataclass(value) else {name: value}
+    return {name: value for name, value in flatten(instance).items() if value != defaults[name]}
+
+
+def default(kind: Any, name: str) -> Any:
+    """The default of a field of the dataclass `kind`."""
+    item = next(item for item in dataclasses.fields(kind) if item.name == name)
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+
+
 def to_plain(instance: Any) -> dict[str, Any]:
     """Nested plain values for YAML or JSON (tuples become lists)."""
     return _plain(dataclasses.asdict(instance))
@@ -252,6 +268,7 @@ def _plain(value: Any) -> Any:
     return _plain(_parse(value, "value")) if isinstance(value, Plain) else value
 
 
+@functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: hint for name, hint in get_type_hints(kind, include_extras=True).items() if name in names}

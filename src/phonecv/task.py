@@ -19,6 +19,7 @@ ROOMS = (
     "verbs",
     "config",
     "layouts",
+    "checks",
     "training",
     "opening",
     "predict",

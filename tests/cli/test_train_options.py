@@ -11,8 +11,8 @@ import torch
 from phonecv import precision
 from phonecv.cli.app import main
 from phonecv.cli.tables import recipe_rows
-from phonecv.training.config import find_recipe, recipe_names
 from phonecv.training.promises import read_promise
+from phonecv.training.recipe import find_recipe, recipe_names
 
 
 @pytest.mark.parametrize(

@@ -237,14 +237,14 @@ def test_train_and_distill_run(run: Run, checkpoints: Path, pictures: Path, tmp_
 
 
 def test_train_lists_and_shows_recipes(run: Run) -> None:
-    from phonecv.training.config import TrainConfig, recipe_names
+    from phonecv.training.recipe import load_config, recipe_names
 
     listed = run("train").out
     assert all(name in listed for name in recipe_names())
     shown = run("train", "finetune", "--show", "schedule.epochs=7", "--out", "a=b c").out
     assert "epochs: 7" in shown
     assert "out: a=b c" in shown
-    assert TrainConfig.from_yaml("finetune").schedule.epochs != 7
+    assert load_config("finetune").schedule.epochs != 7
     taught = run("distill", "finetune", "--teacher", "timm:resnet18", "--weight", "2.5", "--show").out
     assert "teacher: timm:resnet18" in taught
     assert "weight: 2.5" in taught

@@ -15,13 +15,13 @@ import pytest
 from phonecv import demonstration
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS
-from phonecv.training.config import TrainConfig
+from phonecv.training import load_config
 
 
 def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:
     config = demonstration.demo_config(tmp_path / "data", tmp_path, 3)
     (tmp_path / "c.yaml").write_text(config.to_yaml())
-    assert TrainConfig.from_yaml(tmp_path / "c.yaml") == config
+    assert load_config(tmp_path / "c.yaml") == config
     assert config.run.seed == 3
 
 

@@ -18,7 +18,7 @@ from phonecv.data.coco.results import read_results
 from phonecv.data.folders.class_names import read_class_file
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.labelmaps.classes import read_label_classes
-from phonecv.training.config import find_recipe, load_config
+from phonecv.training.recipe import find_recipe, load_config
 
 
 def written(rng: random.Random, value: Any) -> bytes:

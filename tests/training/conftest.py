@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,8 @@ if __name__ == "__main__":
     print("finished" if result.finished else "stopped")
 """
 
-Configure = Callable[..., TrainConfig]
+#: Gives a configuration of the recipe's task.
+Configure = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.training_data import read_splits
 from phonecv.errors import UserError
-from phonecv.training import checks, launch, listings, load_config, train
+from phonecv.training import checks, launch, load_config, train
 from training.conftest import Configure
 
 CASES = [
@@ -57,8 +59,9 @@ def test_data_of_another_task(recipe: str, message: str, pictures: Path, tmp_pat
     config = load_config(recipe, [f"data.path={pictures}", f"run.out={tmp_path / 'run'}", "data.batch_size=4"])
     if not message:
         checks.check_before(config)
-        listed = listings.read_data(config)  # the listing of the check, handed on once
-        assert listings.read_data(config) is not listed
+        assert isinstance(config, ClassifyConfig)
+        listed = read_splits(config)  # the listing of the check, handed on once
+        assert read_splits(config) is not listed
         return
     with pytest.raises(UserError, match=message):
         checks.check_before(config, 2)

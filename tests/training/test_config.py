@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
 from phonecv.models import catalog
-from phonecv.training import TrainConfig, load_config, recipe_names
-from phonecv.training.config import OptimizerConfig, ScheduleConfig, all_settings, find_recipe
+from phonecv.training import load_config, recipe_names
+from phonecv.training.config import all_settings
+from phonecv.training.groups import OptimizerConfig, ScheduleConfig
+from phonecv.training.recipe import find_recipe
 from phonecv.training.schedule import scaled_lr
 
 PROMISES = ("Data:", "Hardware:", "Time:", "Score:", "Source:", "Command:")
@@ -23,7 +26,7 @@ def test_every_recipe_is_valid_and_states_its_promise(name: str) -> None:
     assert all(f"\n# {promise} " in text for promise in PROMISES)
     assert f"train {name} " in text
     # One architecture brings a network of its own.
-    assert config.model.name in catalog.MODELS or config.segment.architecture == "unet_hrf"
+    assert config.model.name in catalog.MODELS or config.flat()["segment.architecture"] == "unet_hrf"
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -53,6 +56,7 @@ def test_published_rates(recipe: str, batch: int, lr: float, first: float, last:
 
 def test_published_settings_of_emov2() -> None:
     config = load_config("emov2_224_kd")
+    assert isinstance(config, ClassifyConfig)
     assert (config.schedule.epochs, config.schedule.warmup_epochs) == (300, 20)
     assert (config.optimizer.weight_decay, config.optimizer.clip, config.loss.smoothing) == (0.05, 5.0, 0.1)
     assert (config.ema.decay, config.augment.auto_augment) == (0.9998, "rand-m9-mstd0.5-inc1")
@@ -78,6 +82,7 @@ def test_overrides_reach_every_field() -> None:
             "ema.enabled=false",
         ],
     )
+    assert isinstance(config, ClassifyConfig)
     assert config.schedule.epochs == 30
     assert config.optimizer.lr == 1e-3
     assert config.model.overrides == {"branches": 2, "depths": [1, 1, 2, 1]}
@@ -90,9 +95,8 @@ def test_overrides_reach_every_field() -> None:
 
 @pytest.mark.parametrize("name", all_settings())
 def test_every_setting_can_be_overridden_with_its_default(name: str) -> None:
-    group, _, field = name.partition(".")
-    default = TrainConfig()
-    value = getattr(getattr(default, group), field) if field else getattr(default, group)
+    default = ClassifyConfig()
+    value = default.flat()[name]
     text = "null" if value is None else str(list(value)) if isinstance(value, tuple) else str(value)
     assert default.replaced(f"{name}={text}") == default
 
@@ -176,10 +180,10 @@ def test_the_task_follows_from_the_architecture() -> None:
 
 def test_mistakes_in_python_are_found_as_well() -> None:
     with pytest.raises(UserError, match=r"schedule\.epochs='x' is not a whole number"):
-        TrainConfig(schedule=ScheduleConfig(epochs="x"))  # type: ignore[arg-type]
+        ClassifyConfig(schedule=ScheduleConfig(epochs="x"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"optimizer\.lr=0\.0 is out of range"):
-        TrainConfig(optimizer=OptimizerConfig(lr=0))
-    config = TrainConfig()
+        ClassifyConfig(optimizer=OptimizerConfig(lr=0))
+    config = ClassifyConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.run = config.run  # type: ignore[misc]
 
@@ -200,11 +204,12 @@ def test_recipe_files(tmp_path: Path) -> None:
 
 def test_stage_of_an_epoch() -> None:
     config = load_config("mobileone_progressive")
+    assert isinstance(config, ClassifyConfig)
     assert [config.stage(epoch) for epoch in (0, 35, 36, 110, 111, 299)] == [0, 0, 1, 1, 2, 2]
-    assert TrainConfig().stage(5) == 0
+    assert ClassifyConfig().stage(5) == 0
 
 
 def test_differences_name_what_changes_numbers() -> None:
-    config = TrainConfig()
+    config = ClassifyConfig()
     assert config.differences(config.replaced("data.workers=3", "run.save_every=5", "run.threads=2")) == []
     assert config.differences(config.replaced("optimizer.lr=0.1", "run.seed=1")) == ["optimizer.lr", "run.seed"]

@@ -26,12 +26,14 @@ from phonecv import (
     save_checkpoint,
 )
 from phonecv.data.audit import audit
-from phonecv.detect.training import Detection, DetectTask, train_transform
+from phonecv.detect.config import DetectConfig
+from phonecv.detect.training import DetectObjective, DetectSetup, train_transform
 from phonecv.detect.training_data import held_out
 from phonecv.errors import UserError
 from phonecv.inspection import info
-from phonecv.segment.training import Segmentation
-from phonecv.training import TrainConfig, load_config, recipe_names, train
+from phonecv.segment.config import SegmentConfig
+from phonecv.segment.training import SegmentSetup
+from phonecv.training import load_config, recipe_names, train
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.job import with_shared_batches
 from phonecv.training.launch import launch
@@ -80,9 +82,9 @@ def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -
 
 
 def test_rare_classes_count_for_more(configure_dense: Configure) -> None:
-    plain = Segmentation(configure_dense("segformer"))
+    plain = SegmentSetup(configure_dense("segformer"))
     assert plain.network().class_weights is None
-    tuned = Segmentation(configure_dense("segformer", "segment.balance=0.5"))
+    tuned = SegmentSetup(configure_dense("segformer", "segment.balance=0.5"))
     network = tuned.network()
     counts = torch.zeros(network.num_classes)
     for index in range(len(tuned.train)):
@@ -101,7 +103,7 @@ def test_rare_classes_count_for_more(configure_dense: Configure) -> None:
 def test_evaluation_pads_to_what_the_strides_divide(
     configure_dense: Configure, overrides: tuple[str, ...], expected: int
 ) -> None:
-    assert Segmentation(configure_dense("segformer", *overrides)).network().preprocessing.multiple == expected
+    assert SegmentSetup(configure_dense("segformer", *overrides)).network().preprocessing.multiple == expected
 
 
 def test_a_run_learns(configure_dense: Configure) -> None:
@@ -232,7 +234,7 @@ def test_nothing_to_learn_is_refused(configure_dense: Configure, scenes: Path, t
             train(configure_dense("ssdlite320", f"data.path={folder}", out=f"{name}-run"))
         assert not (tmp_path / f"{name}-run").exists()
         other = edited(scenes, tmp_path / f"{name}-val", edit, "val")
-        told = Detection(configure_dense("ssdlite320", f"data.path={other}")).findings()
+        told = DetectSetup(configure_dense("ssdlite320", f"data.path={other}")).findings()
         assert [line for line in told if "nothing judged by it" in line], told
 
 
@@ -242,14 +244,14 @@ def test_detectors_show_what_the_audit_finds(configure_dense: Configure, scenes:
             left, top, width, height = record["bbox"]
             record["bbox"] = [left, top, left + width, top + height]
 
-    plain = Detection(configure_dense("ssdlite320"))
+    plain = DetectSetup(configure_dense("ssdlite320"))
     folder = edited(scenes, tmp_path / "corners", corners)
-    told = Detection(configure_dense("ssdlite320", f"data.path={folder}")).findings()
+    told = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}")).findings()
     (named,) = [line for line in told if "detect.boxes=xyxy" in line]
     assert named.startswith("error: annotations/instances_train.json"), told
     assert "instances_val.json" in named, "one line for both files"
     assert {line for line in told if line != named} == set(plain.findings())
-    setup = Detection(configure_dense("ssdlite320", f"data.path={folder}", "detect.boxes=xyxy"))
+    setup = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "detect.boxes=xyxy"))
     assert setup.findings() == plain.findings()
     assert torch.equal(setup.train.targets(0)["boxes"], plain.train.targets(0)["boxes"])
 
@@ -258,7 +260,7 @@ def test_missing_pictures_count_as_bad_ones(configure_dense: Configure, scenes: 
     folder = edited(scenes, tmp_path / "missing", lambda content: None)
     next((folder / "images" / "training").glob("*.jpg")).unlink()
     with pytest.raises(UserError, match=r"1 of \d+ pictures are not there, more than data\.max_bad=0\.01"):
-        Detection(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0.01"))
+        DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0.01"))
     result = train(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0.2", "schedule.epochs=1"))
     assert result.finished
     assert "no such file" in (result.run_dir / "bad_images.csv").read_text()
@@ -271,8 +273,8 @@ def test_pictures_of_other_sizes_are_refused_at_once(configure_dense: Configure,
 
     folder = edited(scenes, tmp_path / "sizes", exchange)
     with pytest.raises(UserError, match=r"detect\.sizes=pictures"):
-        Detection(configure_dense("ssdlite320", f"data.path={folder}"))
-    setup = Detection(configure_dense("ssdlite320", f"data.path={folder}", "detect.sizes=pictures"))
+        DetectSetup(configure_dense("ssdlite320", f"data.path={folder}"))
+    setup = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "detect.sizes=pictures"))
     assert [line for line in setup.findings() if "that of the pictures is used" in line]
 
 
@@ -284,8 +286,8 @@ def test_one_file_for_all_pictures(configure_dense: Configure, scenes: Path, tmp
         image["file_name"] = f"images/{Path(image['file_name']).name}"
     (folder / "result.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"result\.json holds all pictures without a split: detect\.hold_out=0\.2"):
-        Detection(configure_dense("ssdlite320", f"data.path={folder}"))
-    setup = Detection(configure_dense("ssdlite320", f"data.path={folder}", "detect.hold_out=0.4"))
+        DetectSetup(configure_dense("ssdlite320", f"data.path={folder}"))
+    setup = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "detect.hold_out=0.4"))
     train, val = (set(split.images.ids.tolist()) for split in (setup.train, setup.val))
     assert train | val == {image["id"] for image in content["images"]}
     assert train
@@ -322,14 +324,14 @@ def test_a_label_out_of_range_is_told_and_left_out(
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     configure_dense: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = DetectTask.losses, []
+    original, calls = DetectObjective.losses, []
 
-    def losses(self: DetectTask, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+    def losses(self: DetectObjective, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         calls.append(1)
         found = original(self, model, batch)
         return found | {"box": found["box"] * float("nan")} if len(calls) == 4 else found
 
-    monkeypatch.setattr(DetectTask, "losses", losses)
+    monkeypatch.setattr(DetectObjective, "losses", losses)
     config = configure_dense("ssdlite320", "schedule.epochs=3")
     with pytest.raises(NonFiniteLoss) as caught:
         train(config)
@@ -461,12 +463,14 @@ def test_checkpointing_the_backbone_changes_no_number(configure_dense: Configure
 def test_every_recipe_has_a_network_and_a_transform(name: str) -> None:
     config = load_config(name)
     with torch.device("meta"):
-        if config.detect.architecture:
+        if isinstance(config, DetectConfig):
+            assert config.detect.architecture is not None
             detector = create_detector(
                 config.detect.architecture, config.model.name, options=config.detect.options, **config.model.overrides
             )
             train_transform(config, detector.preprocessing)
         else:
+            assert isinstance(config, SegmentConfig)
             assert config.segment.architecture is not None
             create_segmenter(
                 config.segment.architecture, config.model.name, options=config.segment.options, **config.model.overrides
@@ -488,4 +492,4 @@ def test_old_configurations_still_load(configure: Configure, tmp_path: Path) -> 
     del plain["detect"], plain["segment"]
     path = tmp_path / "old.yaml"
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
-    assert TrainConfig.from_yaml(path) == config
+    assert load_config(path) == config

@@ -14,7 +14,9 @@ from torch import nn
 
 from phonecv import create_detector, create_segmenter
 from phonecv.dense import DenseModel
+from phonecv.detect.config import DetectConfig
 from phonecv.errors import UserError
+from phonecv.segment.config import SegmentConfig
 from phonecv.training import load_config
 from phonecv.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from phonecv.training.optim import decay_groups, head_names, make_optimizer
@@ -118,8 +120,10 @@ def test_warm_up_longer_than_the_training_is_refused() -> None:
 def dense(config: TrainConfig, name: str) -> DenseModel:
     """The network of a recipe with another backbone, without memory for its weights."""
     with torch.device("meta"):
-        if config.detect.architecture:
+        if isinstance(config, DetectConfig):
+            assert config.detect.architecture is not None
             return create_detector(config.detect.architecture, name, **config.model.overrides)
+        assert isinstance(config, SegmentConfig)
         assert config.segment.architecture is not None
         return create_segmenter(config.segment.architecture, name, **config.model.overrides)
 
@@ -182,7 +186,7 @@ def test_every_published_row_has_a_recipe(architecture: str, backbone: str, over
     fitting = []
     for name in recipe_names():
         config = load_config(name)
-        if name.startswith(f"{family}_") and architecture in (config.detect.architecture, config.segment.architecture):
+        if name.startswith(f"{family}_") and config.flat().get(f"{config.task}.architecture") == architecture:
             fitting.append((name, config))
     [(name, config)] = fitting
     drop_path = overrides.pop("drop_path", None)

@@ -16,16 +16,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.objective import ClassifyObjective
 from phonecv.data.loading.loader import Batch
 from phonecv.errors import UserError
-from phonecv.training import TrainConfig, engine, folder, train
+from phonecv.training import engine, folder, train
 from phonecv.training import threads as threads_module
 from phonecv.training.checks import part_size
 from phonecv.training.engine import Run, evaluation_due
 from phonecv.training.folder import claimed
 from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.launch import launch, pick_device
-from phonecv.training.task import ClassifyTask
 from phonecv.training.threads import choose_threads
 from phonecv.training.world import World
 from phonecv.weights import load_checkpoint, read_checkpoint
@@ -132,21 +133,21 @@ def combined(net: nn.Module, batches: list[Tensor]) -> dict[str, Tensor]:
 
 
 def test_evaluation_cadence() -> None:
-    config = TrainConfig().replaced("run.eval_every=5", "run.eval_each_from=200")
+    config = ClassifyConfig().replaced("run.eval_every=5", "run.eval_each_from=200")
     due = [epoch for epoch in range(1, 301) if evaluation_due(config, epoch)]
     assert due == [*range(5, 200, 5), *range(200, 301)]
-    assert evaluation_due(TrainConfig().replaced("run.eval_every=7", "schedule.epochs=100"), 100)
+    assert evaluation_due(ClassifyConfig().replaced("run.eval_every=7", "schedule.epochs=100"), 100)
 
 
 def test_curriculum_changes_the_size(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    original = ClassifyTask.losses
+    original = ClassifyObjective.losses
 
-    def losses(self: ClassifyTask, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def losses(self: ClassifyObjective, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         sizes.append(batch.images.shape[-1])
         return original(self, model, batch)
 
-    monkeypatch.setattr(ClassifyTask, "losses", losses)
+    monkeypatch.setattr(ClassifyObjective, "losses", losses)
     train(configure("curriculum=[{epoch: 1, size: 16, magnitude: 0.5}, {epoch: 2, size: 24}]"))
     assert sizes == [16] * 6 + [24] * 6
 
@@ -238,7 +239,7 @@ def test_what_cannot_start_says_why(configure: Configure, overrides: tuple[str, 
 
 
 def test_a_batch_divides_over_processes_and_parts() -> None:
-    config = TrainConfig().replaced("data.batch_size=96", "optimizer.accumulate=3")
+    config = ClassifyConfig().replaced("data.batch_size=96", "optimizer.accumulate=3")
     assert part_size(config, 4) == 8
     with pytest.raises(UserError, match="does not divide by 5 processes x"):
         part_size(config, 5)
@@ -278,14 +279,14 @@ def test_too_many_unreadable_pictures_stop_the_run(configure: Configure, picture
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = ClassifyTask.cross_entropy
+    original = ClassifyObjective.cross_entropy
     calls = []
 
-    def cross_entropy(self: ClassifyTask, logits: Tensor, target: Tensor) -> Tensor:
+    def cross_entropy(self: ClassifyObjective, logits: Tensor, target: Tensor) -> Tensor:
         calls.append(1)
         return original(self, logits, target) * (float("nan") if len(calls) == 9 else 1.0)
 
-    monkeypatch.setattr(ClassifyTask, "cross_entropy", cross_entropy)
+    monkeypatch.setattr(ClassifyObjective, "cross_entropy", cross_entropy)
     config = configure()
     with pytest.raises(NonFiniteLoss) as caught:
         train(config)
@@ -316,11 +317,11 @@ def test_too_many_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="3 GPUs were asked for and 2 are there"):
         pick_device("cuda", 2, 3)
     with pytest.raises(UserError, match="devices=0"):
-        launch("unused:work", TrainConfig(), 0)
+        launch("unused:work", ClassifyConfig(), 0)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(UserError, match="under torchrun"):
-        launch("unused:work", TrainConfig(), 2)
+        launch("unused:work", ClassifyConfig(), 2)
 
 
 def test_threads_are_split(monkeypatch: pytest.MonkeyPatch) -> None:

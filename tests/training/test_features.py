@@ -11,6 +11,7 @@ import phonecv
 from conftest import TINY
 from phonecv import load_checkpoint, save_checkpoint
 from phonecv.api import evaluate
+from phonecv.classify.config import ClassifyConfig
 from phonecv.classify.features import MOST_BYTES, kept_views
 from phonecv.models import VisionModel
 from phonecv.training import TrainConfig, load_config, train
@@ -121,14 +122,16 @@ def test_features_are_not_kept_where_pictures_change(
 
 
 def test_what_does_not_fit_into_memory_is_not_kept() -> None:
-    frozen = load_config("probe")
+    frozen, plain = load_config("probe"), load_config("finetune")
+    assert isinstance(frozen, ClassifyConfig)
+    assert isinstance(plain, ClassifyConfig)
     pictures = MOST_BYTES // (4 * 1000)
     assert kept_views(frozen, pictures // 4, 1000)[0] == 4
     views, note = kept_views(frozen, pictures // 2, 1000)
     assert views == 2
     assert "would not fit" in note
     assert kept_views(frozen, 2 * pictures, 1000)[0] == 0
-    assert kept_views(load_config("finetune"), 10, 10) == (0, "")
+    assert kept_views(plain, 10, 10) == (0, "")
 
 
 def test_an_unreadable_picture_is_told_and_counts_nowhere(tmp_path: Path, pictures: Path) -> None:

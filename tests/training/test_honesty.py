@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from phonecv.api import evaluate
-from phonecv.segment.training import SegmentTask
+from phonecv.classify.config import LossConfig
+from phonecv.classify.objective import ClassifyObjective
+from phonecv.segment.training import SegmentObjective
 from phonecv.training import train
-from phonecv.training.config import LossConfig
 from phonecv.training.honesty import caution, last_figures, score_text
-from phonecv.training.task import ClassifyTask
 from training.conftest import SEGMENTERS, Configure
 
-CLASSIFY, DENSE_TASK = ClassifyTask(3, LossConfig()), SegmentTask(3, auxiliary=False)
+CLASSIFY, DENSE_TASK = ClassifyObjective(3, LossConfig()), SegmentObjective(3, auxiliary=False)
 
 
 def test_scores_come_with_their_standard_error() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
-from phonecv.training import TrainConfig, train
+from phonecv.training import train
 from phonecv.training.launch import launch
 from training.conftest import Configure
 
@@ -54,4 +55,4 @@ def test_two_processes_share_their_precise_statistics(configure: Configure) -> N
 )
 def test_a_failing_process_ends_the_run_with_its_own_words(work: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        launch(f"training.workers:{work}", TrainConfig(), 2)
+        launch(f"training.workers:{work}", ClassifyConfig(), 2)

@@ -10,7 +10,7 @@ import pytest
 
 from data.label_folders import SIZE, save_map, write_labels
 from phonecv.errors import UserError
-from phonecv.segment.training import Segmentation
+from phonecv.segment.training import SegmentSetup
 from phonecv.training import train
 from training.conftest import Configure
 
@@ -38,7 +38,7 @@ def test_nothing_to_learn_is_refused(root: Path, value: int, words: str, configu
 
 def test_nothing_to_score_by_is_told_once(root: Path, configure_dense: Configure) -> None:
     fill(root, "val", 0)
-    told = Segmentation(configure_dense("segformer", f"data.path={root}")).findings()
+    told = SegmentSetup(configure_dense("segformer", f"data.path={root}")).findings()
     assert told == [f"warning: {root}/annotations/val: every labelled pixel is 'floor': its scores say nothing"]
 
 
@@ -48,18 +48,18 @@ def test_the_reading_of_maps_is_told(root: Path, configure_dense: Configure) -> 
         labels = np.zeros(SIZE, np.uint8)
         labels[4:9, 4:20] = 255
         save_map(labels, path)
-    setup = Segmentation(configure_dense("segformer", f"data.path={root}"))
+    setup = SegmentSetup(configure_dense("segformer", f"data.path={root}"))
     assert [line[:5] for line in setup.findings()] == ["note:"]
     assert "black and white masks" in setup.findings()[0]
     assert setup.train.read(0)[1].sum() == 80
     shutil.move(root / "images", root / "photos")
     named = (f"segment.{split}_{kind}={folder}/{split}" for split in ("train", "val")
              for kind, folder in (("images", "photos"), ("labels", "annotations")))  # fmt: skip
-    setup = Segmentation(configure_dense("segformer", f"data.path={root}", *named))
+    setup = SegmentSetup(configure_dense("segformer", f"data.path={root}", *named))
     assert "black and white masks" in setup.findings()[0]
 
 
 def test_what_belongs_to_other_tasks_is_not_told(root: Path, configure_dense: Configure) -> None:
     """Lists with errors beside good label maps."""
     (root / "train.txt").write_text("images/train/absent.jpg 0\n")
-    assert Segmentation(configure_dense("segformer", f"data.path={root}")).findings() == []
+    assert SegmentSetup(configure_dense("segformer", f"data.path={root}")).findings() == []

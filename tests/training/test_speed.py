@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 from conftest import TINY
 from phonecv import create_model
+from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
-from phonecv.training import TrainConfig, load_config, recipe_names, speed, train
-from phonecv.training.config import OptimizerConfig, find_recipe
+from phonecv.training import load_config, recipe_names, speed, train
+from phonecv.training.groups import OptimizerConfig
 from phonecv.training.optim import make_optimizer
+from phonecv.training.recipe import find_recipe
 from phonecv.training.speed import Speed, choose_speed, compiled, keeps_memory, lay_out
 from training.conftest import Configure
 
@@ -23,7 +25,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def choose(*overrides: str, device: torch.device = CPU, family: str = "emov2", steps: int = 100, **more: Any) -> Speed:
-    return choose_speed(TrainConfig().replaced(*overrides), device, family=family, steps=steps, **more)
+    return choose_speed(ClassifyConfig().replaced(*overrides), device, family=family, steps=steps, **more)
 
 
 def gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
@@ -51,7 +53,7 @@ def test_the_gpu_decides_about_low_precision(
 
 def test_memory_is_kept_where_that_gains() -> None:
     def kept(*overrides: str, device: torch.device = CPU) -> bool:
-        return keeps_memory(TrainConfig().replaced(*overrides), device)
+        return keeps_memory(ClassifyConfig().replaced(*overrides), device)
 
     assert kept("model.name=mobileone_s0")
     assert not kept("model.name=emov2_5m")

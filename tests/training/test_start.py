@@ -12,6 +12,7 @@ import phonecv
 from conftest import TINY
 from phonecv import load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.api import predict
+from phonecv.classify.config import ClassifyConfig
 from phonecv.cli.app import main
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
@@ -181,14 +182,15 @@ def _raw(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_a_network_that_was_named_must_fit_its_file(pictures: Path, tmp_path: Path) -> None:
-    from phonecv.classify.training import Classification
+    from phonecv.classify.training import ClassifySetup
 
     file = save_checkpoint(phonecv.fuse(settled("mobileone_s0")), tmp_path / "fused.safetensors")
     given = [f"data.path={pictures}", f"model.weights={file}", "model.name=emov2_2m"]
     config = load_config("finetune", given)
     assert config.model.name == "emov2_2m"
+    assert isinstance(config, ClassifyConfig)
     with pytest.raises(UserError, match="holds weights of mobileone of its own size, the network is emov2_2m"):
-        Classification(config).network()
+        ClassifySetup(config).network()
 
 
 def test_the_classifier_follows_the_datas_classes(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:

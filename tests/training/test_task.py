@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from phonecv import create_model
+from phonecv.classify.config import DistillConfig, LossConfig
+from phonecv.classify.objective import ClassifyObjective, DistillObjective, distillation_loss
+from phonecv.classify.teacher import Teacher, load_teacher
 from phonecv.data.folders.listing import read_split
 from phonecv.data.folders.transforms import eval_transform
 from phonecv.data.loading.loader import Batch, ClassificationDataset, collate
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
-from phonecv.training.config import DistillConfig, LossConfig
-from phonecv.training.task import ClassifyTask, DistillTask, distillation_loss
-from phonecv.training.teacher import Teacher, load_teacher
 from phonecv.training.world import World
 
 C = 5
@@ -46,7 +46,9 @@ def batch(images: Tensor, labels: Tensor, errors: list[str] | None = None) -> Ba
 def test_label_smoothing_is_that_of_the_framework_and_of_the_textbook() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(6, C), torch.tensor([0, 1, 2, 3, 4, 0])
-    loss = ClassifyTask(C, LossConfig(smoothing=0.1)).losses(Logits(logits), batch(torch.zeros(6, 3, 4, 4), labels))
+    loss = ClassifyObjective(C, LossConfig(smoothing=0.1)).losses(
+        Logits(logits), batch(torch.zeros(6, 3, 4, 4), labels)
+    )
     torch.testing.assert_close(loss["ce"], F.cross_entropy(logits, labels, label_smoothing=0.1))
     soft = np.full((6, C), 0.1 / C) + 0.9 * np.eye(C)[labels]
     log_p = logits.double().numpy()
@@ -57,7 +59,7 @@ def test_label_smoothing_is_that_of_the_framework_and_of_the_textbook() -> None:
 def test_mixup_mixes_images_and_smoothed_labels_alike() -> None:
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 8).clone()
     labels = torch.tensor([0, 1, 2, 3])
-    task = ClassifyTask(4, LossConfig(mixup=1.0, smoothing=0.0))
+    task = ClassifyObjective(4, LossConfig(mixup=1.0, smoothing=0.0))
     np.random.seed(3)  # noqa: NPY002 - what the engine does before a step
     mixed, target = task.mixed(batch(images.clone(), labels))
     share = float(target[0, 0])
@@ -120,12 +122,12 @@ def test_distill_task_adds_the_weighted_term() -> None:
     teacher = Teacher(
         Logits(opinion), name="t", num_classes=C, own=Preprocessing(size=8), student=Preprocessing(size=8)
     )
-    task = DistillTask(C, LossConfig(), DistillConfig(teacher="t", weight=3.0), teacher)
+    task = DistillObjective(C, LossConfig(), DistillConfig(teacher="t", weight=3.0), teacher)
     losses = task.losses(Logits(student), batch(torch.zeros(4, 3, 8, 8), labels))
     assert list(losses) == ["ce", "kd"]
     torch.testing.assert_close(losses["kd"], 3 * distillation_loss(student, opinion))
     with pytest.raises(UserError, match="the teacher t knows 5 classes, the student 6"):
-        DistillTask(6, LossConfig(), DistillConfig(teacher="t"), teacher)
+        DistillObjective(6, LossConfig(), DistillConfig(teacher="t"), teacher)
 
 
 def test_teachers_that_do_not_exist_are_refused() -> None:
@@ -165,7 +167,7 @@ def test_a_checkpoint_and_a_timm_network_can_teach(tmp_path: Path) -> None:
 
 def test_unreadable_pictures_are_not_counted() -> None:
     logits = torch.tensor([[9.0, 0, 0], [9, 0, 0], [0, 9, 0]])
-    meter = ClassifyTask(3, LossConfig()).meter(torch.device("cpu"))
+    meter = ClassifyObjective(3, LossConfig()).meter(torch.device("cpu"))
     meter.update(logits, batch(torch.zeros(3, 3, 2, 2), torch.tensor([0, 0, 0]), ["", "damaged", ""]))
     result = meter.result(World())
     assert (result["images"], result["correct1"], result["top1"]) == (2, 1, 50.0)

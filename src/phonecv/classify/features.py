@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.objective import ClassifyObjective
 from phonecv.classify.opening import cpu_part
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
 from phonecv.models import VisionModel
-from phonecv.training.config import TrainConfig
 from phonecv.training.interrupt import Interrupted
 from phonecv.training.loaders import SplitData
-from phonecv.training.task import ClassifyTask
 from phonecv.training.world import World
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 * 2**30
 
 
-def kept_views(config: TrainConfig, pictures: int, features: int) -> tuple[int, str]:
+def kept_views(config: ClassifyConfig, pictures: int, features: int) -> tuple[int, str]:
     """How many views of each training picture are kept, and what a person should know; 0 views: none are.
 
     Args:
@@ -61,8 +61,8 @@ def kept_views(config: TrainConfig, pictures: int, features: int) -> tuple[int, 
     return views, f"the backbone is frozen: features of {views} views of each training picture are kept{fewer}"
 
 
-class ProbeTask(ClassifyTask):
-    """`ClassifyTask` on kept features: the head alone is run."""
+class ProbeObjective(ClassifyObjective):
+    """`ClassifyObjective` on kept features: the head alone is run."""
 
     def predict(self, net: nn.Module, batch: Batch) -> Tensor:
         """Logits."""
@@ -112,7 +112,7 @@ class FeatureData(SplitData):
     """
 
     def __init__(
-        self, config: TrainConfig, world: World, workers: int, pictures: Pictures, net: VisionModel, views: int
+        self, config: ClassifyConfig, world: World, workers: int, pictures: Pictures, net: VisionModel, views: int
     ) -> None:
         train, val = (_files(dataset) for dataset in (pictures.plain, pictures.val))
         super().__init__(config, world, workers, train=train, val=val)

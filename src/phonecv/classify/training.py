@@ -5,35 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from phonecv.classify.features import FeatureData, Pictures, ProbeTask, kept_views
-from phonecv.data.findings import SEVERITIES, Finding, group_findings
+from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.features import FeatureData, Pictures, ProbeObjective, kept_views
+from phonecv.classify.objective import ClassifyObjective, DistillObjective
+from phonecv.classify.teacher import load_teacher
+from phonecv.classify.training_data import read_splits
 from phonecv.data.folders.listing import Listing
 from phonecv.data.folders.transforms import eval_transform, train_transform
 from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
-from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.catalog import get_record
 from phonecv.preprocessing import Preprocessing
-from phonecv.training.config import TrainConfig
-from phonecv.training.listings import read_data
 from phonecv.training.loaders import SplitData
+from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
+from phonecv.training.setup import class_count, quick_findings
 from phonecv.training.start import follow_classes, starting_form
-from phonecv.training.task import ClassifyTask, DistillTask, Task
-from phonecv.training.teacher import load_teacher
 from phonecv.training.world import World
 from phonecv.weights import load_public_or_file
 
-#: Kinds of notes of the audit that a training shows.
-TOLD = ("spelling", "helper", "reading", "turned")
+
+def open_setup(config: ClassifyConfig) -> ClassifySetup:
+    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
+    return ClassifySetup(config)
 
 
-class Classification:
+class ClassifySetup:
     """What `phonecv.training.setup.Setup` asks for, for pictures with a class each.
 
     Attributes:
@@ -42,9 +44,9 @@ class Classification:
         val: listing of the validation split.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: ClassifyConfig) -> None:
         self.config = config
-        self.train, self.val = read_data(config)
+        self.train, self.val = read_splits(config)
         self.root = Path(self.train.root)
 
     @property
@@ -81,9 +83,9 @@ class Classification:
         """Family of the network."""
         return get_record(self.config.model.name).family
 
-    def data(self, net: VisionModel, world: World, workers: int) -> Data | FeatureData:
+    def data(self, net: VisionModel, world: World, workers: int) -> ClassifyData | FeatureData:
         """The loaders: of pictures, or of features that are computed once."""
-        config, data = self.config, Data(self.config, self.train, self.val, net.preprocessing, world, workers)
+        config, data = self.config, ClassifyData(self.config, self.train, self.val, net.preprocessing, world, workers)
         views, data.note = kept_views(config, len(self.train), net.num_features)
         if not views:
             return data
@@ -99,16 +101,16 @@ class Classification:
     def _keeps(self, net: VisionModel) -> bool:
         return kept_views(self.config, len(self.train), net.num_features)[0] > 0
 
-    def task(self, net: VisionModel, world: World) -> Task:
+    def objective(self, net: VisionModel, world: World) -> Objective:
         """Cross entropy, with a teacher where one is named."""
         config = self.config
         if config.distill.teacher is None:
-            return (ProbeTask if self._keeps(net) else ClassifyTask)(net.num_classes, config.loss)
+            return (ProbeObjective if self._keeps(net) else ClassifyObjective)(net.num_classes, config.loss)
         teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
-        return DistillTask(net.num_classes, config.loss, config.distill, teacher)
+        return DistillObjective(net.num_classes, config.loss, config.distill, teacher)
 
 
-class Data(SplitData):
+class ClassifyData(SplitData):
     """Loaders of classified pictures.
 
     Attributes:
@@ -118,7 +120,7 @@ class Data(SplitData):
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ClassifyConfig,
         train: Listing,
         val: Listing,
         preprocessing: Preprocessing,
@@ -127,7 +129,7 @@ class Data(SplitData):
     ) -> None:
         files = [[sample.path for sample in listing.samples] for listing in (train, val)]
         super().__init__(config, world, workers, train=files[0], val=files[1])
-        self.train, self.val = train, val
+        self.train, self.val, self.stage = train, val, config.stage
         size = preprocessing.size
         stages = [
             train_transform(
@@ -142,7 +144,7 @@ class Data(SplitData):
 
     def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        batches = self.batches.epoch(epoch, start, self.config.stage(epoch))
+        batches = self.batches.epoch(epoch, start, self.stage(epoch))
         return self._loader(self.train_set, batches)
 
     def eval_loader(self) -> Iterable[Batch]:
@@ -162,38 +164,7 @@ class Data(SplitData):
         )
 
 
-def quick_findings(root: Path, task: Literal["classify", "detect", "segment"]) -> list[str]:
-    """What the quick audit of the data of a task finds, equal findings in one line.
-
-    Of its notes those that say what was read otherwise, or not; they come last.
-    """
-    from phonecv.data.audit import audit
-
-    return finding_lines(audit(root, task=task, quick=True).findings)
-
-
-def finding_lines(findings: Sequence[Finding]) -> list[str]:
-    """The findings that a training says, worst first and equal ones in one line."""
-    told = [one for one in findings if one.severity != "note" or one.kind in TOLD]
-    told.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return [f"{group.first.severity}: {group}" for group in group_findings(told)]
-
-
-def class_count(config: TrainConfig, there: int) -> int:
-    """Classes of the network: as set, else as many as the data has.
-
-    Raises:
-        UserError: fewer are set than the data has.
-    """
-    wanted = config.model.num_classes
-    if wanted is not None and wanted < there:
-        raise UserError(
-            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
-        )
-    return wanted or there
-
-
-def preprocessing_for(config: TrainConfig, own: Preprocessing) -> Preprocessing:
+def preprocessing_for(config: ClassifyConfig, own: Preprocessing) -> Preprocessing:
     """The network's preprocessing with what the configuration sets."""
     names = ("size", "crop", "interpolation", "mean", "std", "bits")
     chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}

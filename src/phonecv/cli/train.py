@@ -59,8 +59,8 @@ def train(
         list_recipes(markdown)
         return 0
     if about:
-        from phonecv.training.config import find_recipe
         from phonecv.training.promises import read_promise
+        from phonecv.training.recipe import find_recipe
 
         say(read_promise(find_recipe(recipe)).text or f"{recipe} states no promise; --show prints its settings")
         return 0
@@ -107,11 +107,11 @@ def run_recipe(
     distill: bool = False,
 ) -> int:
     """Train, or print the configuration; returns the exit status."""
-    from phonecv.training.config import TrainConfig
+    from phonecv.training.recipe import load_config
     from phonecv.training.run import check_teacher
 
     paths = ([] if data is None else [f"data.path={data}"]) + ([] if out is None else [f"run.out={out}"])
-    config = TrainConfig.from_yaml(recipe, [*overrides, *paths])
+    config = load_config(recipe, [*overrides, *paths])
     if distill:
         check_teacher(config, f"recipe {recipe!r}", "--teacher ")
     if show:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from phonecv.classify.training import class_count
 from phonecv.dense import DenseModel
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.config import TrainConfig
 from phonecv.training.optim import freeze
+from phonecv.training.setup import class_count
 from phonecv.training.start import starting_file
 from phonecv.weights import load_checkpoint, read_checkpoint
 
@@ -100,14 +99,3 @@ def backbone_family(config: TrainConfig) -> str:
     """Family of the backbone; empty for foreign ones."""
     record = MODELS.get(config.model.name)
     return record.family if record else ""
-
-
-def data_root(config: TrainConfig, needs: str) -> Path:
-    """The data folder.
-
-    Raises:
-        UserError: none was given.
-    """
-    if not config.data.path:
-        raise UserError(f"no data set was given; pass --data DIR (data.path), {needs}")
-    return Path(config.data.path)

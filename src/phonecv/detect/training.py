@@ -10,30 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.classify.training import finding_lines
 from phonecv.data.coco.audit import audit_splits
 from phonecv.data.coco.fixes import COCO_FIXES
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit
 from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
 from phonecv.data.findings import Look, Notes
-from phonecv.dense.training import backbone_family, data_root, frozen_note, make_dense
+from phonecv.dense.training import backbone_family, frozen_note, make_dense
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
+from phonecv.detect.checks import DATA
+from phonecv.detect.config import DetectConfig
 from phonecv.detect.create import create_detector
 from phonecv.detect.meter import DetectMeter
 from phonecv.detect.training_data import read_splits
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
-from phonecv.training.config import TrainConfig
+from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
+from phonecv.training.setup import finding_lines
 from phonecv.training.world import World
 
 #: Figures of `DetectMeter`, for boxes; those of masks begin with "mask_".
 BOX_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-class Detection:
+def open_setup(config: DetectConfig) -> DetectSetup:
+    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
+    return DetectSetup(config)
+
+
+class DetectSetup:
     """What `phonecv.training.setup.Setup` asks for, for objects in boxes.
 
     Attributes:
@@ -43,13 +50,13 @@ class Detection:
         val: validation split, whole.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: DetectConfig) -> None:
         self.config, wanted = config, config.detect
         self.architecture = str(wanted.architecture)
         self.entry = get_architecture(self.architecture)
         if wanted.score == "mask_ap" and not self.entry.masks:
             raise UserError(f"detect.score=mask_ap: {self.architecture} finds no masks; use detect.score=ap")
-        self.root = data_root(config, "a folder with COCO annotations and pictures")
+        self.root = data_folder(config, DATA)
         self.whole, self.val = read_splits(config, self.root, masks=self.entry.masks)
         self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
 
@@ -89,16 +96,16 @@ class Detection:
         """The loaders."""
         return DetectData(self.config, self.train, self.val, net, world, workers)
 
-    def task(self, net: Detector, world: World) -> DetectTask:
+    def objective(self, net: Detector, world: World) -> DetectObjective:
         """The detector's own losses, and AP."""
-        return DetectTask(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
+        return DetectObjective(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
 
 
 class DetectData(SplitData):
     """Loaders of pictures with objects."""
 
     def __init__(
-        self, config: TrainConfig, train: CocoSplit, val: CocoSplit, net: Detector, world: World, workers: int
+        self, config: DetectConfig, train: CocoSplit, val: CocoSplit, net: Detector, world: World, workers: int
     ) -> None:
         kinds = train.images.lying if config.detect.group_orientation else None
         super().__init__(config, world, workers, train=Paths(train), val=Paths(val), kinds=kinds)
@@ -134,7 +141,7 @@ class Paths(Sequence[Path]):
         return self.split.path(index)
 
 
-class DetectTask:
+class DetectObjective:
     """The detector's losses; average precision over the validation split.
 
     Args:
@@ -176,7 +183,7 @@ class DetectTask:
         return None
 
 
-def train_transform(config: TrainConfig, preprocessing: DensePreprocessing) -> DetectionTransform:
+def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> DetectionTransform:
     """What training does to a picture, so that the detector has nothing left to resize.
 
     Raises:

@@ -12,12 +12,12 @@ from phonecv.data.coco.paths import annotation_file, unsplit_files
 from phonecv.data.coco.reader import CocoReading, CocoSplit, find_coco, read_coco
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.pictures.audit import sampled
+from phonecv.detect.config import DetectConfig
 from phonecv.errors import UserError
 from phonecv.text import printable
-from phonecv.training.config import TrainConfig
 
 
-def read_splits(config: TrainConfig, root: Path, *, masks: bool) -> tuple[CocoSplit, CocoSplit]:
+def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoSplit, CocoSplit]:
     """Training and validation split, whole.
 
     Args:
@@ -87,7 +87,7 @@ def check_learnable(train: CocoSplit) -> None:
     raise UserError(f"{train.description}: nothing to learn: {why}")
 
 
-def check_missing(config: TrainConfig, *splits: CocoSplit) -> None:
+def check_missing(config: DetectConfig, *splits: CocoSplit) -> None:
     """Refuse data with more missing pictures than may be unreadable.
 
     Raises:
@@ -102,7 +102,7 @@ def check_missing(config: TrainConfig, *splits: CocoSplit) -> None:
         )
 
 
-def check_sizes(config: TrainConfig, split: CocoSplit) -> None:
+def check_sizes(config: DetectConfig, split: CocoSplit) -> None:
     """Refuse data whose pictures have other sizes than the annotations say: nearly all would be left out.
 
     Raises:

@@ -11,29 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.classify.training import quick_findings
 from phonecv.data.labelmaps.content import EFFECTS, check_content
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.labelmaps.transforms import light_transform, train_transform
 from phonecv.data.pictures.opening import ImageError
-from phonecv.dense.training import backbone_family, data_root, frozen_note, make_dense
+from phonecv.dense.training import backbone_family, frozen_note, make_dense
 from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
+from phonecv.segment.checks import DATA
+from phonecv.segment.config import SegmentConfig
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.layers import PixelClassifier
 from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
-from phonecv.training.config import TrainConfig
-from phonecv.training.listings import read_label_data
+from phonecv.segment.training_data import read_splits
+from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
+from phonecv.training.setup import quick_findings
 from phonecv.training.world import World
 
 #: Label maps that are counted for `segment.balance`.
 COUNTED = 500
 
 
-class Segmentation:
+def open_setup(config: SegmentConfig) -> SegmentSetup:
+    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
+    return SegmentSetup(config)
+
+
+class SegmentSetup:
     """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each.
 
     Attributes:
@@ -42,11 +49,11 @@ class Segmentation:
         val: validation split.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: SegmentConfig) -> None:
         self.config, wanted = config, config.segment
         self.architecture = str(wanted.architecture)
-        self.root = data_root(config, "a folder with pictures and label maps, such as images/ and annotations/")
-        self.train, self.val = read_label_data(config)
+        self.root = data_folder(config, DATA)
+        self.train, self.val = read_splits(config)
         self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
 
     @property
@@ -95,9 +102,9 @@ class Segmentation:
         """The loaders."""
         return SegmentData(self.config, self.train, self.val, net, world, workers)
 
-    def task(self, net: Segmenter, world: World) -> SegmentTask:
+    def objective(self, net: Segmenter, world: World) -> SegmentObjective:
         """Pixel cross entropy, and mIoU."""
-        return SegmentTask(net.num_classes, auxiliary=net.aux_head is not None)
+        return SegmentObjective(net.num_classes, auxiliary=net.aux_head is not None)
 
 
 def count_pixels(split: LabelSplit, num_classes: int) -> list[int]:
@@ -116,7 +123,7 @@ class SegmentData(SplitData):
     """Loaders of pictures with label maps."""
 
     def __init__(
-        self, config: TrainConfig, train: LabelSplit, val: LabelSplit, net: Segmenter, world: World, workers: int
+        self, config: SegmentConfig, train: LabelSplit, val: LabelSplit, net: Segmenter, world: World, workers: int
     ) -> None:
         super().__init__(config, world, workers, train=train.images, val=val.images)
         self.note = frozen_note(config)
@@ -146,7 +153,7 @@ class SegmentData(SplitData):
         return cast("Iterable[SegmentationBatch]", loader)
 
 
-class SegmentTask:
+class SegmentObjective:
     """The segmenter's losses; mean intersection over union on the validation split.
 
     Args:

@@ -11,15 +11,16 @@ from phonecv.late import late_names
 from phonecv.training.threads import wait_quietly
 
 if TYPE_CHECKING:
-    from phonecv.training.config import TrainConfig, load_config, recipe_names
+    from phonecv.training.config import TrainConfig
+    from phonecv.training.recipe import load_config, recipe_names
     from phonecv.training.run import RunResult, distill, train
 
 _LAZY = {
     "RunResult": "phonecv.training.run",
     "TrainConfig": "phonecv.training.config",
     "distill": "phonecv.training.run",
-    "load_config": "phonecv.training.config",
-    "recipe_names": "phonecv.training.config",
+    "load_config": "phonecv.training.recipe",
+    "recipe_names": "phonecv.training.recipe",
     "train": "phonecv.training.run",
 }
 

@@ -5,18 +5,36 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
-from phonecv.models.catalog import MODELS, get_record
+from phonecv.models.catalog import get_record
+from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import same_run, usable
-from phonecv.training.listings import check_data
 from phonecv.training.threads import usable_cores
 
 #: Two processes may share a core: for a trial, and where a container says one and has more.
 FEW = 2
+
+
+class ChecksRoom(Protocol):
+    """Room "checks" of a task; it does not import torch."""
+
+    def check_training(self, config: Any, *, keep: bool) -> None:
+        """Refuse what cannot work with the task's own settings and with the data.
+
+        Args:
+            config: the training, of the class that room "config" has.
+            keep: whether it follows in this process, so that what is read of the data may be kept for it.
+
+        Raises:
+            UserError: a mistake.
+        """
+        ...
 
 
 def check_before(config: TrainConfig, devices: int = 1) -> None:
@@ -34,7 +52,7 @@ def check_before(config: TrainConfig, devices: int = 1) -> None:
     part_size(config, processes)
     check_folder(config)
     check_network(config)
-    check_data(config, keep=devices == 1)
+    cast(ChecksRoom, TASKS[config.task].room("checks")).check_training(config, keep=devices == 1)
 
 
 def check_processes(config: TrainConfig, devices: int) -> None:
@@ -75,8 +93,7 @@ def part_size(config: TrainConfig, processes: int) -> int:
             f" optimizer.accumulate={config.optimizer.accumulate}; set data.batch_size={max(1, batch // parts) * parts}"
         )
     size = batch // parts
-    if size % 2 and (config.loss.mixup or config.loss.cutmix):
-        raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {size}")
+    config.check_part(size)
     return size
 
 
@@ -97,29 +114,51 @@ def check_folder(config: TrainConfig) -> None:
 
 
 def check_network(config: TrainConfig) -> None:
-    """Check that network, weights and teacher are known by name or are there as files.
+    """Check that network and weights are known by name or are there as files.
 
     Raises:
         UserError: one of them is not.
     """
     name, weights = config.model.name, config.model.weights
-    known = config.task == "classify" or not (name.startswith("timm:") or config.segment.architecture == "unet_hrf")
-    record = get_record(name) if known else None
-    tags = (
-        tuple(dict.fromkeys(("official", *(entry.tag for entry in record.weights))))
-        if record
-        else ("pretrained", "official")
-    )
+    tags = ["pretrained", "official"]
+    if config.in_catalog(name):
+        tags = list(dict.fromkeys(("official", *(entry.tag for entry in get_record(name).weights))))
     if weights is not None and weights not in tags:
-        _check_file(weights, f"model.weights={weights!r}", tags)
-    teacher = config.distill.teacher
-    if teacher is not None and not teacher.startswith("timm:") and teacher not in MODELS:
-        _check_file(teacher, f"distill.teacher={teacher!r}", [f"timm:NAME, {len(MODELS)} of `phonecv models`"])
+        check_file(weights, f"model.weights={weights!r}", tags)
 
 
-def _check_file(text: str, what: str, names: tuple[str, ...] | list[str]) -> None:
+def check_file(text: str, what: str, names: Sequence[str]) -> None:
+    """Check that a file is there.
+
+    Args:
+        text: its path.
+        what: setting and value, for the message.
+        names: what else could have been meant.
+
+    Raises:
+        UserError: it is not.
+    """
     path = Path(text)
     if path.is_dir():
         raise UserError(f"{what} is a folder; name the checkpoint file in it")
     if not path.exists():
         raise UserError(f"{what}: no such file{did_you_mean(text, names)} (known: {', '.join(names)}, or a checkpoint)")
+
+
+def data_folder(config: TrainConfig, what: str) -> Path:
+    """The folder of the data.
+
+    Args:
+        config: the training.
+        what: "a folder with ...", for the message.
+
+    Raises:
+        UserError: none was given, or it is not there.
+    """
+    root = Path(config.data.path)
+    if not config.data.path:
+        raise UserError(f"no data set was given; pass --data DIR (data.path), {what}")
+    if not root.is_dir():
+        there = "not a folder" if root.exists() else "no such folder"
+        raise UserError(f"data.path={str(root)!r}: {there}; a data set here is {what}")
+    return root

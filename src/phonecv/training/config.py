@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Protocol, cast, get_type_hints
 
 import yaml
 
 from phonecv import settings
-from phonecv.data.folders.augment import AugmentConfig
-from phonecv.dense.config import DetectConfig, SegmentConfig, check_dense
-from phonecv.errors import UserError, did_you_mean
-from phonecv.plain_yaml import read_yaml_file
+from phonecv.errors import UserError
+from phonecv.task import TASKS
 from phonecv.training.groups import (
     DataConfig,
-    DistillConfig,
     EmaConfig,
-    LossConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
-    StageConfig,
 )
-
-Task = Literal["classify", "detect", "segment"]
 
 #: Settings that do not change any number of a run: a run may be resumed with other values of these.
 FREE = frozenset(
@@ -50,30 +43,40 @@ FREE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A whole training. Every group checks its types and ranges; this one checks what lies between groups.
+    """A whole training: what those of all tasks have in common; each task has its own class with further groups.
 
-    The defaults are EMOv2's published recipe; each YAML recipe lists what differs. With `detect.architecture` a
-    detector is trained, with `segment.architecture` a segmenter, without either a classifier.
+    Every group checks its types and ranges; this class checks what lies between groups. The defaults are EMOv2's
+    published recipe; each YAML recipe lists what differs.
+
+    Attributes:
+        task: what is trained, a key of `phonecv.task.TASKS`.
+        chosen_by: the setting that makes a recipe one of this task; empty: what a recipe trains that chooses none.
+        unread: beginnings of common settings that this task passes over.
+        sizes_vary: whether pictures differ in size from step to step, so that compiling for a size gains nothing.
 
     Raises:
-        UserError: a value of the wrong type or out of range, or two that contradict each other.
+        UserError: a value of the wrong type or out of range, two that contradict each other, or one without a meaning
+            for what is trained.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
-    curriculum: tuple[StageConfig, ...] = ()
     run: RunConfig = field(default_factory=RunConfig)
-    detect: DetectConfig = field(default_factory=DetectConfig)
-    segment: SegmentConfig = field(default_factory=SegmentConfig)
+
+    task: ClassVar[str] = ""
+    chosen_by: ClassVar[str] = ""
+    unread: ClassVar[tuple[str, ...]] = ()
+    sizes_vary: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        if not self.task:
+            raise UserError("TrainConfig is what trainings have in common; `load_config` makes one, or ClassifyConfig")
         settings.check(self)
+        if strange := [name for name in settings.changed(self) if name.startswith(self.unread or ("?",))]:
+            raise _no_use(strange[0], [kind for kind in _kinds() if not strange[0].startswith(kind.unread)], type(self))
         schedule, data = self.schedule, self.data
         if schedule.warmup_steps is None and schedule.warmup_epochs >= schedule.epochs:
             raise UserError(
@@ -92,90 +95,108 @@ class TrainConfig:
             raise UserError(
                 f"data.batch_size={data.batch_size} does not divide by optimizer.accumulate={self.optimizer.accumulate}"
             )
-        starts = [stage.epoch for stage in self.curriculum]
-        if starts and (starts[0] != 1 or starts != sorted(set(starts))):
-            raise UserError(f"curriculum stages start at epochs {starts}; they must rise and the first must be 1")
         if self.optimizer.name == "adamw" and self.optimizer.nesterov:
             raise UserError("optimizer.nesterov=true belongs to optimizer.name=sgd; adamw has no such switch")
-        check_dense(self)
+        self.check_together()
 
-    @property
-    def task(self) -> Task:
-        """What is trained."""
-        return "detect" if self.detect.architecture else "segment" if self.segment.architecture else "classify"
-
-    @classmethod
-    def from_yaml(cls, recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-        """A recipe by name (`recipe_names`) or path, with ``group.name=value`` texts laid over it.
-
-        A file given as ``model.weights`` without ``model.name`` says itself which network it holds.
+    def check_together(self) -> None:
+        """Check what lies between the groups of this task.
 
         Raises:
-            UserError: no such recipe, unreadable YAML, or anything `TrainConfig` refuses.
+            UserError: naming the setting.
         """
-        path = find_recipe(recipe)
-        values = read_yaml_file(path, f"recipe {path}")
-        if values is None:
-            values = {}
-        if not isinstance(values, Mapping):
-            raise UserError(f"recipe {path} holds no groups of settings such as 'model:' and 'schedule:'")
-        config = settings.build(cls, settings.merge(dict(values), overrides, cls))
-        named = {text.partition("=")[0].strip() for text in overrides}
-        if "model.weights" in named and not named & {"model", "model.name"}:
-            from phonecv.training.start import follow_weights
 
-            return follow_weights(config)
-        return config
+    def check_part(self, pictures: int) -> None:
+        """Check how many pictures are computed at once by one process.
+
+        Raises:
+            UserError: they are not enough for what is set.
+        """
+
+    def in_catalog(self, name: str) -> bool:
+        """Whether a network of this name has to be in the catalog."""
+        return True
+
+    def sizes(self) -> dict[int, int | None]:
+        """Sides of training pictures by the epoch, counted from 0, that they begin with; None is `data.size`."""
+        return {0: None}
 
     def replaced(self, *overrides: str) -> TrainConfig:
         """A copy with ``group.name=value`` texts laid over it."""
-        return settings.build(TrainConfig, settings.merge(settings.to_plain(self), overrides, TrainConfig))
+        return build_config(settings.to_plain(self), overrides)
 
     def to_yaml(self) -> str:
-        """All settings, defaults included, as YAML that `from_yaml` reads back to an equal configuration."""
+        """All settings, defaults included, as YAML that `load_config` reads back to an equal configuration."""
         return yaml.safe_dump(settings.to_plain(self), sort_keys=False, allow_unicode=True)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting of every task by its full name; those of other tasks have their defaults."""
+        return settings.flatten(_whole(_kinds())()) | settings.flatten(self)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Names of the settings that would change the run's numbers and differ in `other`."""
-        mine, theirs = settings.flatten(self), settings.flatten(other)
+        mine, theirs = self.flat(), other.flat()
         return [name for name in mine if name not in FREE and mine[name] != theirs[name]]
 
-    def stage(self, epoch: int) -> int:
-        """Index of the curriculum stage of this epoch, counted from 0; 0 without a curriculum."""
-        return max((i for i, stage in enumerate(self.curriculum) if stage.epoch <= epoch + 1), default=0)
 
-    def stages(self) -> tuple[StageConfig, ...]:
-        """The curriculum, or its single stage where there is none."""
-        return self.curriculum or (StageConfig(),)
+class ConfigRoom(Protocol):
+    """Room "config" of a task; it does not import torch.
 
+    Attributes:
+        Config: of its trainings.
+    """
 
-def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of ``phonecv train RECIPE key=value ...``; see `TrainConfig.from_yaml`."""
-    return TrainConfig.from_yaml(recipe, overrides)
+    Config: type[TrainConfig]
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files("phonecv.training") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+def _kinds() -> tuple[type[TrainConfig], ...]:
+    return tuple(cast(ConfigRoom, task.room("config")).Config for task in TASKS.values())
 
 
-def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe given by name or path.
+def _own(kind: type[TrainConfig]) -> list[str]:
+    return [group.name for group in dataclasses.fields(kind)]
+
+
+@functools.cache
+def _whole(kinds: tuple[type[TrainConfig], ...]) -> type[Any]:
+    """A dataclass of the groups of all tasks: what a recipe may hold before it is known what it trains."""
+    groups: dict[str, tuple[str, Any, Any]] = {}
+    for kind in kinds:
+        hints = get_type_hints(kind, include_extras=True)
+        for group in dataclasses.fields(kind):
+            default = field(default_factory=lambda kind=kind, name=group.name: settings.default(kind, name))
+            groups[group.name] = (group.name, hints[group.name], default)
+    return dataclasses.make_dataclass("Whole", groups.values(), frozen=True, slots=True)
+
+
+def build_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration that nested plain values stand for, with ``group.name=value`` texts laid over them.
 
     Raises:
-        UserError: there is none.
+        UserError: two tasks are chosen, a setting of another task is set, or anything `TrainConfig` refuses.
     """
-    path, name = Path(recipe), str(recipe)
-    if name in recipe_names():
-        return Path(str(resources.files("phonecv.training") / "recipes" / f"{name}.yaml"))
-    if path.is_file():
-        return path
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise UserError(f"no recipe file {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
-    raise UserError(
-        f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
-    )
+    kinds = _kinds()
+    whole = _whole(kinds)
+    every = settings.build(whole, settings.merge(dict(values), overrides, whole))
+    flat = settings.flatten(every)
+    chosen = [kind for kind in kinds if kind.chosen_by and flat[kind.chosen_by]]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(kind.chosen_by for kind in chosen)} are both set; a training has one task")
+    kind = chosen[0] if chosen else next(kind for kind in kinds if not kind.chosen_by)
+    for name in settings.changed(every):
+        group = name.partition(".")[0]
+        if group in _own(kind):
+            continue
+        owners = [other for other in kinds if group in _own(other)]
+        if owners[0].chosen_by:
+            raise UserError(f"{name} is set, but {owners[0].chosen_by} is not; set that too, or leave it out")
+        raise _no_use(name, owners, kind)
+    return kind(**{name: getattr(every, name) for name in _own(kind)})
+
+
+def _no_use(name: str, owners: Sequence[type[TrainConfig]], kind: type[TrainConfig]) -> UserError:
+    theirs = " and ".join(f"{TASKS[owner.task].title}s" for owner in owners)
+    return UserError(f"{name} is for {theirs}, {TASKS[kind.task].noun} has no use for it; leave it out")
 
 
 def settings_named(name: str, most: int = 3) -> list[str]:
@@ -190,4 +211,4 @@ def settings_named(name: str, most: int = 3) -> list[str]:
 
 def all_settings() -> list[str]:
     """The full name of every setting, for help texts and completion."""
-    return list(settings.paths(TrainConfig))
+    return list(settings.paths(_whole(_kinds())))

@@ -30,11 +30,11 @@ from phonecv.training.honesty import score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
+from phonecv.training.objective import Objective
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
 from phonecv.training.state import Progress, write_state
-from phonecv.training.task import Task
 from phonecv.training.world import Agreement, World, share_buffers
 from phonecv.weights import save_checkpoint
 
@@ -49,7 +49,7 @@ class Run:
         config: what was asked for.
         world: the processes.
         folder: where it writes.
-        task: turns batches into losses and figures.
+        objective: turns batches into losses and figures.
         net: the network.
         model: the same, compiled where that pays, and wrapped for several processes where there are several.
         ema: the moving average, or None.
@@ -67,7 +67,7 @@ class Run:
     config: TrainConfig
     world: World
     folder: Path
-    task: Task
+    objective: Objective
     net: Network
     model: nn.Module
     ema: Ema | None
@@ -153,7 +153,7 @@ def train_step(run: Run, parts: Iterable[TaskBatch], lr: float) -> dict[str, Ten
         # Gradients travel between processes with the last part only.
         with no_sync(run.model) if part + 1 < accumulate else nullcontext():
             with autocast(world.device, run.speed.amp):
-                losses = run.task.losses(run.model, batch)
+                losses = run.objective.losses(run.model, batch)
             run.guard.watch(run.at.step + 1, lr, losses, batch.images)
             run.scaler.scale(torch.stack(list(losses.values())).sum() / accumulate).backward()
         for name, loss in losses.items():
@@ -202,7 +202,7 @@ def precise_statistics(run: Run) -> None:
         seed_step(config.run.seed, at.step, part, run.world.rank)
         with autocast(run.world.device, run.speed.amp):
             for net in nets:
-                run.task.losses(net, batch)
+                run.objective.losses(net, batch)
         means.append(torch.cat([mean for mean, _ in statistics]))
         variances.append(torch.cat([variance for _, variance in statistics]))
     # Of all pictures together: the variance within batches and that between them.
@@ -228,7 +228,7 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
     """
     device = run.world.device
     nets = run.nets()
-    meters = {name: run.task.meter(device) for name in nets}
+    meters = {name: run.objective.meter(device) for name in nets}
     for net in nets.values():
         net.eval()
     show = run.log.bar_for("evaluation", run.data.eval_steps)
@@ -239,7 +239,7 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
         run.data.note_errors(cpu_batch, run.at.bad, "val")
         batch = run.data.placed(cpu_batch)
         for name, net in nets.items():
-            meters[name].update(run.task.predict(net, batch), batch)
+            meters[name].update(run.objective.predict(net, batch), batch)
         show(count)
     figures = {name: meter.result(run.world) for name, meter in meters.items()}
     # Not a number: nothing there that it could be a figure of, such as small objects.
@@ -266,10 +266,10 @@ def finish_epoch(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
         row = {f"{net}_{name}": value for net, figures in scores.items() for name, value in figures.items()}
         run.log.write(at.step, at.epoch, row)
         # The first of equals: the live network, the earlier epoch.
-        counted = [net for net in scores if run.task.score in scores[net]]
-        best = max(counted, key=lambda net: scores[net][run.task.score], default=None)
-        if best is not None and (at.best is None or scores[best][run.task.score] > at.best):
-            at.best, at.best_epoch, at.best_net = scores[best][run.task.score], at.epoch, best
+        counted = [net for net in scores if run.objective.score in scores[net]]
+        best = max(counted, key=lambda net: scores[net][run.objective.score], default=None)
+        if best is not None and (at.best is None or scores[best][run.objective.score] > at.best):
+            at.best, at.best_epoch, at.best_net = scores[best][run.objective.score], at.epoch, best
             save_network(run, best, "best", scores)
     keep = run.config.run.keep_every
     for name in run.nets():
@@ -361,7 +361,7 @@ def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
     last = next((row for row in reversed(run.log.rows) if row.get("loss")), {})
     text = f"epoch {run.at.epoch}/{run.config.schedule.epochs}  loss {float(last.get('loss') or 'nan'):.4f}"
     for name, figures in scores.items():
-        text += f"  {name} {run.task.score} {score_text(run.task, figures)}"
+        text += f"  {name} {run.objective.score} {score_text(run.objective, figures)}"
     if run.at.best is not None:
         text += f"  best {run.at.best:.2f} ({run.at.best_net}, epoch {run.at.best_epoch})"
     return f"{text}  {run.log.seconds:.0f} s"

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING
 
 from phonecv.errors import UserError
 from phonecv.files import left_behind
-from phonecv.settings import flatten
 from phonecv.training.config import TrainConfig
+from phonecv.training.recipe import load_config
 
 if TYPE_CHECKING:
     from phonecv.training.world import World
@@ -103,7 +103,7 @@ def same_run(config: TrainConfig, folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        before = TrainConfig.from_yaml(path)
+        before = load_config(path)
     except UserError as error:
         raise UserError(
             f"{path} is there, but is no configuration of this version ({error}); choose another --out (run.out), or"
@@ -111,7 +111,7 @@ def same_run(config: TrainConfig, folder: Path) -> None:
         ) from error
     names = config.differences(before)
     if names:
-        mine, theirs = flatten(config), flatten(before)
+        mine, theirs = config.flat(), before.flat()
         shown = "\n  ".join(f"{name}: {theirs[name]!r} there, {mine[name]!r} now" for name in names)
         raise UserError(
             f"{path.parent} holds a run with another configuration:\n  {shown}\n"

@@ -1,4 +1,4 @@
-"""The groups of settings that every training has; those of detectors and segmenters are in `dense_config`."""
+"""The groups of settings that every training has; further ones are in room "config" of a task."""
 
 from __future__ import annotations
 
@@ -96,57 +96,6 @@ class DataConfig:
     views: Natural = 4
     workers: Natural | None = None
     max_bad: Share = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig:
-    """The classification loss: cross entropy with smoothed or mixed labels.
-
-    Attributes:
-        smoothing: label smoothing.
-        mixup: alpha of mixup; 0 for none.
-        cutmix: alpha of cutmix; 0 for none.
-        mix_prob: probability that a batch is mixed at all.
-        mix_switch: probability of cutmix where both are on.
-        mix_mode: one mixing factor per batch, pair or element.
-    """
-
-    smoothing: BelowOne = 0.1
-    mixup: NotNegative = 0.0
-    cutmix: NotNegative = 0.0
-    mix_prob: Share = 1.0
-    mix_switch: Share = 0.5
-    mix_mode: Literal["batch", "pair", "elem"] = "batch"
-
-
-@dataclass(frozen=True, slots=True)
-class DistillConfig:
-    """A teacher whose opinion is a second loss.
-
-    Attributes:
-        teacher: null for none; "timm:NAME", a catalog name, or a checkpoint file.
-        weights: for a catalog name a tag such as "official"; for timm "pretrained" or a file of its weights.
-        kind: "soft": weight x KL(teacher || student), summed over classes, divided by the batch; "hard": cross entropy
-            against the teacher's first guess.
-        weight: factor of the distillation loss; the label loss keeps weight 1.
-        temperature: divides both logits; the soft loss is multiplied by its square.
-        size: teacher's input side; null takes the teacher's own.
-        mean: teacher's normalisation; null takes the teacher's own.
-        std: teacher's normalisation; null takes the teacher's own.
-        interpolation: resize from the student's input to the teacher's.
-        antialias: of that resize; the published EMOv2 runs had none.
-    """
-
-    teacher: str | None = None
-    weights: str | None = None
-    kind: Literal["soft", "hard"] = "soft"
-    weight: NotNegative = 5.0
-    temperature: Positive = 1.0
-    size: Count | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    interpolation: Interpolation = "bicubic"
-    antialias: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,21 +198,6 @@ class EmaConfig:
     decay: BelowOne = 0.9998
     start: Literal["warmup", "copy", "reference"] = "warmup"
     buffers: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One stage of a curriculum.
-
-    Attributes:
-        epoch: first epoch of the stage; epochs count from 1.
-        size: training crop; null takes data.size.
-        magnitude: factor on the level of the automatic augmentation.
-    """
-
-    epoch: Count = 1
-    size: Count | None = None
-    magnitude: Share = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from phonecv.training.task import Task
+from phonecv.training.objective import Objective
 
 #: From so many scores on, the best of them is no fair sample.
 MANY = 5
@@ -17,31 +17,33 @@ FEW = 300
 COARSE = 1.0
 
 
-def score_text(task: Task, figures: Mapping[str, float]) -> str:
+def score_text(objective: Objective, figures: Mapping[str, float]) -> str:
     """The score among these figures, with its standard error where there is one: "96.97 ± 2.11"."""
-    error = task.error(figures)
-    text = f"{figures.get(task.score, math.nan):.2f}"
+    error = objective.error(figures)
+    text = f"{figures.get(objective.score, math.nan):.2f}"
     return text if error is None else f"{text} ± {error:.2f}"
 
 
-def last_figures(rows: Sequence[Mapping[str, str]], task: Task) -> dict[str, dict[str, float]]:
+def last_figures(rows: Sequence[Mapping[str, str]], objective: Objective) -> dict[str, dict[str, float]]:
     """Figures of the last evaluation, by network ("net", "ema"), from the rows of metrics.csv; empty without any."""
-    row = next((row for row in reversed(rows) if row.get(f"net_{task.score}")), {})
+    row = next((row for row in reversed(rows) if row.get(f"net_{objective.score}")), {})
     found: dict[str, dict[str, float]] = {}
     for name, value in row.items():
         net, _, figure = name.partition("_")
-        if value and figure in task.figures:
+        if value and figure in objective.figures:
             found.setdefault(net, {})[figure] = float(value)
-    return {net: figures for net, figures in found.items() if task.score in figures}
+    return {net: figures for net, figures in found.items() if objective.score in figures}
 
 
-def caution(rows: Sequence[Mapping[str, str]], task: Task, pictures: int) -> str | None:
+def caution(rows: Sequence[Mapping[str, str]], objective: Objective, pictures: int) -> str | None:
     """What to know of the best score of a run, or None where it can be believed.
 
     The best of many scores is chosen by the pictures it is measured on: it is too high by one to two standard errors.
     """
-    scores = sum(bool(row.get(f"{net}_{task.score}")) for row in rows for net in ("net", "ema"))
-    errors = [error for figures in last_figures(rows, task).values() if (error := task.error(figures)) is not None]
+    scores = sum(bool(row.get(f"{net}_{objective.score}")) for row in rows for net in ("net", "ema"))
+    errors = [
+        error for figures in last_figures(rows, objective).values() if (error := objective.error(figures)) is not None
+    ]
     coarse = max(errors) >= COARSE if errors else pictures < FEW
     if scores < MANY or not coarse:
         return None

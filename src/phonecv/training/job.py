@@ -18,7 +18,7 @@ from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.models import VisionModel
 from phonecv.models.headed import Network
-from phonecv.settings import flatten
+from phonecv.settings import changed
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.data_record import changed_pictures, check_classes, data_record, settle_pictures
@@ -30,13 +30,13 @@ from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
 from phonecv.training.memory import keep_freed_memory
+from phonecv.training.objective import Objective
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
 from phonecv.training.schedule import Schedule, scaled_lr
 from phonecv.training.setup import Setup, open_setup
 from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
-from phonecv.training.task import Task
 from phonecv.training.threads import Threads, choose_threads
 from phonecv.training.trial import check_first_batch
 from phonecv.training.world import World
@@ -122,8 +122,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     net = with_shared_batches(net, config.run.bn, world)
     if config.run.checkpoint_activations:
         checkpoint_activations(net)
-    task, trained = setup.task(net, world), setup.trained(net)
-    check_first_batch(config, task, net, trained, data, world)
+    objective, trained = setup.objective(net, world), setup.trained(net)
+    check_first_batch(config, objective, net, trained, data, world)
     lr = scaled_lr(config.optimizer.lr, config.optimizer, config.data.batch_size)
     optimizer = make_optimizer(net, config.optimizer, lr, fused=speed.fused)
     schedule = Schedule(
@@ -137,9 +137,9 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         config=config,
         world=world,
         folder=folder,
-        task=task,
+        objective=objective,
         net=net,
-        model=wrap(compiled(trained, sizes=len(config.stages())) if speed.compile else trained, world),
+        model=wrap(compiled(trained, sizes=len(config.sizes())) if speed.compile else trained, world),
         # After the wrapping: from there on every process holds the same parameters.
         ema=Ema(net, config.ema) if config.ema.enabled else None,
         optimizer=optimizer,
@@ -161,7 +161,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         if world.first and (changes := changed_pictures(found[0].get("data"), record)):
             log.say(f"note: the pictures have changed since this run began: {changes}. It goes on with those there are")
     rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else (0, 0.0)
-    log.open(columns(config, task), rows, seconds, at.step)
+    log.open(columns(config, objective), rows, seconds, at.step)
     return run
 
 
@@ -209,11 +209,11 @@ def checkpoint_activations(net: Network) -> None:
     part.checkpoint_activations = True
 
 
-def columns(config: TrainConfig, task: Task) -> list[str]:
+def columns(config: TrainConfig, objective: Objective) -> list[str]:
     """Columns of metrics.csv."""
     nets = ("net", "ema") if config.ema.enabled else ("net",)
-    figures = [f"{net}_{name}" for net in nets for name in task.figures]
-    return ["lr", "loss", *task.loss_names, "images_per_second", *figures]
+    figures = [f"{net}_{name}" for net in nets for name in objective.figures]
+    return ["lr", "loss", *objective.loss_names, "images_per_second", *figures]
 
 
 @contextmanager
@@ -246,8 +246,7 @@ def look_over(log: RunLog, setup: Setup) -> None:
 def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
     """Say what is going to happen."""
     config, data, say = run.config, run.data, run.log.say
-    default = flatten(TrainConfig())
-    changed = [f"{name}={value}" for name, value in flatten(config).items() if value != default[name]]
+    chosen = [f"{name}={value}" for name, value in changed(config).items()]
     parameters = sum(parameter.numel() for parameter in run.net.parameters())
     trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
     say(f"{run.net.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
@@ -262,7 +261,7 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
     )
     for line in [*run.speed.lines(), *([data.note] if data.note else [])]:
         say(line)
-    say("settings other than the defaults: " + " ".join(changed))
+    say("settings other than the defaults: " + " ".join(chosen))
     say(f"all of them: {run.folder / CONFIG}")
     if resumed:
         say(f"going on from {run.folder / FILE}")
@@ -271,14 +270,14 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
 def conclude(run: Run, outcome: str) -> None:
     """Write the summary and say how it ended."""
     at, folder = run.at, run.folder
-    last = last_figures(run.log.rows, run.task)
+    last = last_figures(run.log.rows, run.objective)
     summary: dict[str, Any] = {
         "finished": outcome == "finished",
         "epoch": at.epoch,
         "step": at.step,
-        "score": run.task.score,
+        "score": run.objective.score,
         "images": run.data.val_size,
-        "last_scores": {name: figures[run.task.score] for name, figures in last.items()},
+        "last_scores": {name: figures[run.objective.score] for name, figures in last.items()},
         "best_score": at.best,
         "best_epoch": at.best_epoch,
         "best_net": at.best_net,
@@ -294,11 +293,11 @@ def conclude(run: Run, outcome: str) -> None:
         run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
     if outcome == "finished":
         say, pictures = run.log.say, run.data.val_size
-        scores = [f"last {run.task.score} {score_text(run.task, row)} ({net})" for net, row in last.items()]
+        scores = [f"last {run.objective.score} {score_text(run.objective, row)} ({net})" for net, row in last.items()]
         if at.best is not None:
-            scores.append(f"best {run.task.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
+            scores.append(f"best {run.objective.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
         say(f"finished in {run.log.seconds:.0f} s: {', '.join(scores)}, on {pictures} validation pictures")
-        note = caution(run.log.rows, run.task, pictures)
+        note = caution(run.log.rows, run.objective, pictures)
         if note is not None:
             say(f"note: {note}")
         if at.best is not None:

@@ -51,7 +51,7 @@ def train(config: TrainConfig, *, devices: int = 1) -> RunResult:
     other processes import it.
 
     Args:
-        config: see `phonecv.training.config.load_config`; `data.path` and `run.out` must be set.
+        config: see `phonecv.training.load_config`; `data.path` and `run.out` must be set.
         devices: processes on this machine, one per GPU where there are any. Under torchrun leave it 1.
 
     Raises:
@@ -87,7 +87,7 @@ def check_teacher(config: TrainConfig, named: str = "the configuration", by: str
     Raises:
         UserError: it names none.
     """
-    if config.distill.teacher is None:
+    if config.flat()["distill.teacher"] is None:
         raise UserError(f"{named} names no teacher; pass {by}timm:NAME, a network's name or a checkpoint")
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import nn
 
+from phonecv.data.findings import SEVERITIES, Finding, group_findings
+from phonecv.errors import UserError
 from phonecv.models.headed import Network
+from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
-from phonecv.training.task import Task
+from phonecv.training.objective import Objective
 from phonecv.training.world import World
+
+#: Kinds of notes of the audit that a training shows.
+TOLD = ("spelling", "helper", "reading", "turned")
 
 
 class Setup(Protocol):
@@ -54,8 +60,20 @@ class Setup(Protocol):
         """The loaders."""
         ...
 
-    def task(self, net: Any, world: World) -> Task:
+    def objective(self, net: Any, world: World) -> Objective:
         """Losses and figures."""
+        ...
+
+
+class TrainingRoom(Protocol):
+    """Room "training" of a task."""
+
+    def open_setup(self, config: Any) -> Setup:
+        """The setup for a configuration of the class that room "config" has; reads the data's listings.
+
+        Raises:
+            UserError: the data cannot be used.
+        """
         ...
 
 
@@ -65,15 +83,35 @@ def open_setup(config: TrainConfig) -> Setup:
     Raises:
         UserError: the data cannot be used.
     """
-    # Imported late: a classifier needs neither the detectors nor COCO's tools.
-    if config.task == "detect":
-        from phonecv.detect.training import Detection
+    return cast(TrainingRoom, TASKS[config.task].room("training")).open_setup(config)
 
-        return Detection(config)
-    if config.task == "segment":
-        from phonecv.segment.training import Segmentation
 
-        return Segmentation(config)
-    from phonecv.classify.training import Classification
+def quick_findings(root: Path, task: str) -> list[str]:
+    """What the quick audit of the data of a task finds, equal findings in one line.
 
-    return Classification(config)
+    Of its notes those that say what was read otherwise, or not; they come last.
+    """
+    from phonecv.data.audit import audit
+
+    return finding_lines(audit(root, task=cast(Any, task), quick=True).findings)
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings that a training says, worst first and equal ones in one line."""
+    told = [one for one in findings if one.severity != "note" or one.kind in TOLD]
+    told.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [f"{group.first.severity}: {group}" for group in group_findings(told)]
+
+
+def class_count(config: TrainConfig, there: int) -> int:
+    """Classes of the network: as set, else as many as the data has.
+
+    Raises:
+        UserError: fewer are set than the data has.
+    """
+    wanted = config.model.num_classes
+    if wanted is not None and wanted < there:
+        raise UserError(
+            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
+        )
+    return wanted or there

@@ -85,14 +85,13 @@ def choose_speed(
         "compile": config.run.compile,
         "fused": config.optimizer.fused,
     }
-    dense = config.task != "classify"
     rules = {
         "amp": lambda: _amp(device, family),
         "channels_last": lambda: _channels_last(device, family),
         "compile": lambda: (
             (False, "pictures vary from step to step")
-            if dense
-            else _compile(device, steps, {stage.size for stage in config.stages()})
+            if config.sizes_vary
+            else _compile(device, steps, set(config.sizes().values()))
         ),
         "fused": lambda: (device.type in FUSED_ON, f"PyTorch has it on {device.type}"),
     }

@@ -68,7 +68,7 @@ def follow_weights(config: TrainConfig) -> TrainConfig:
     if info.model is None:
         some = ", ".join(info.candidates)
         raise UserError(f"{path} fits {some}; say which, for example model.name={info.candidates[0]}")
-    if info.model not in MODELS and config.task == "classify":
+    if info.model not in MODELS and config.in_catalog(info.model):
         return config  # a detector on somebody else's backbone: loading says what stands against it
     own = {key: value for key, value in record.get("overrides", {}).items() if key not in _OF_THE_TRAINING}
     # A recipe's own arguments belong to the recipe's own network.

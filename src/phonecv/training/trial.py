@@ -15,8 +15,8 @@ from phonecv.models.headed import Network
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
+from phonecv.training.objective import Objective
 from phonecv.training.optim import train_mode
-from phonecv.training.task import Task
 from phonecv.training.world import World
 
 #: What BatchNorm says to a single value per channel.
@@ -24,7 +24,7 @@ _ALONE = "Expected more than 1 value per channel"
 
 
 def check_first_batch(
-    config: TrainConfig, task: Task, net: Network, trained: nn.Module, data: TaskData, world: World
+    config: TrainConfig, objective: Objective, net: Network, trained: nn.Module, data: TaskData, world: World
 ) -> None:
     """Refuse a network that cannot take the pictures, or BatchNorm that would see a single value.
 
@@ -33,7 +33,7 @@ def check_first_batch(
 
     Args:
         config: the training.
-        task: computes the losses.
+        objective: computes the losses.
         net: the network.
         trained: the part of it that takes the batches.
         data: the loaders.
@@ -42,7 +42,7 @@ def check_first_batch(
     Raises:
         UserError: it does not work; names the setting to change.
     """
-    check_takes_rgb(net if config.task == "classify" else getattr(net, "backbone", net), config.model.name)
+    check_takes_rgb(getattr(net, "backbone", net), config.model.name)
     if part_size(config, world.size) > 1:
         return
     copied = copy.deepcopy(trained)
@@ -51,19 +51,19 @@ def check_first_batch(
         return
     workers, data.workers = data.workers, 0
     try:
-        for stage in config.stages():
-            batch: Any = data.placed(next(iter(data.train_loader(stage.epoch - 1, 0))))
+        for epoch in config.sizes():
+            batch: Any = data.placed(next(iter(data.train_loader(epoch, 0))))
             with torch.no_grad():
-                task.losses(copied, batch)
+                objective.losses(copied, batch)
     except ValueError as error:
         if _ALONE not in str(error):
             raise
         parts = world.size * config.optimizer.accumulate
         shared = f" in {world.size} processes and {config.optimizer.accumulate} parts" if parts > 1 else ""
-        frozen = "model.mode=eval" if config.task == "classify" else "model.mode=norm_eval"
         raise UserError(
             f"data.batch_size={config.data.batch_size}{shared} gives BatchNorm one picture at a time, and of a map"
-            f" of one pixel one value; set data.batch_size={2 * parts} or more, a larger data.size, or {frozen}"
+            f" of one pixel one value; set data.batch_size={2 * parts} or more, a larger data.size, or"
+            " model.mode=norm_eval"
         ) from error
     finally:
         data.workers = workers

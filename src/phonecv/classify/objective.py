@@ -1,70 +1,24 @@
-"""What a batch means: named losses for training, counted figures for evaluation.
-
-The engine knows only `Task` and `Meter`. Classification is here; `phonecv.detect.training` and
-`phonecv.segment.training` are further tasks.
-"""
+"""What a classifier learns: cross entropy, perhaps with a teacher's opinion; top-1 and top-5 by counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
+from phonecv.classify.config import DistillConfig, LossConfig
 from phonecv.classify.metrics import FIVE, TopK, standard_error
+from phonecv.classify.teacher import Teacher
 from phonecv.data.loading.loader import Batch
 from phonecv.errors import UserError
-from phonecv.training.config import DistillConfig, LossConfig
-from phonecv.training.teacher import Teacher
+from phonecv.training.objective import Meter
 from phonecv.training.world import World
 
 
-class Meter(Protocol):
-    """Collects figures of one network over an evaluation."""
-
-    def update(self, output: Any, batch: Any, /) -> None:
-        """Take in one batch and what `Task.predict` made of it."""
-        ...
-
-    def result(self, world: World) -> dict[str, float]:
-        """Figures over all processes, each image counted once."""
-        ...
-
-
-class Task(Protocol):
-    """One kind of training.
-
-    Attributes:
-        score: name of the meter's figure that picks the best checkpoint; higher is better.
-        loss_names: what `losses` gives.
-        figures: what the meter gives.
-    """
-
-    score: str
-    loss_names: tuple[str, ...]
-    figures: tuple[str, ...]
-
-    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """Named scalar losses, weights included, the same names each time; their sum is what is minimised."""
-        ...
-
-    def predict(self, net: nn.Module, batch: Any) -> Any:
-        """What the meter takes in; the network is in evaluation mode."""
-        ...
-
-    def meter(self, device: torch.device) -> Meter:
-        """A fresh meter."""
-        ...
-
-    def error(self, figures: Mapping[str, float]) -> float | None:
-        """Standard error of the score among a meter's figures, in its unit; None where only the pictures are known."""
-        ...
-
-
-class ClassifyTask:
+class ClassifyObjective:
     """Cross entropy with smoothed, and where asked mixed, labels; top-1 and top-5 by counts.
 
     mixup and cutmix draw from NumPy's global generator, which the engine seeds before every step.
@@ -154,8 +108,8 @@ class ClassifyMeter:
         return figures
 
 
-class DistillTask(ClassifyTask):
-    """`ClassifyTask` plus the teacher's opinion on the same, possibly mixed, images."""
+class DistillObjective(ClassifyObjective):
+    """`ClassifyObjective` plus the teacher's opinion on the same, possibly mixed, images."""
 
     loss_names = ("ce", "kd")
 

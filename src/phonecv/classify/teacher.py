@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.classify.config import DistillConfig
 from phonecv.errors import UserError, did_you_mean
 from phonecv.preprocessing import Preprocessing
-from phonecv.training.config import DistillConfig
 
 
 class Teacher(nn.Module):

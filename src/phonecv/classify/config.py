@@ -1,0 +1,117 @@
+"""What a training of a classifier sets: augmentation, loss, a teacher, a curriculum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from phonecv.data.folders.augment import AugmentConfig
+from phonecv.errors import UserError
+from phonecv.training.config import TrainConfig
+from phonecv.training.groups import BelowOne, Count, Interpolation, NotNegative, Positive, Share, Triple
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """The classification loss: cross entropy with smoothed or mixed labels.
+
+    Attributes:
+        smoothing: label smoothing.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of cutmix; 0 for none.
+        mix_prob: probability that a batch is mixed at all.
+        mix_switch: probability of cutmix where both are on.
+        mix_mode: one mixing factor per batch, pair or element.
+    """
+
+    smoothing: BelowOne = 0.1
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    mix_prob: Share = 1.0
+    mix_switch: Share = 0.5
+    mix_mode: Literal["batch", "pair", "elem"] = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """A teacher whose opinion is a second loss.
+
+    Attributes:
+        teacher: null for none; "timm:NAME", a catalog name, or a checkpoint file.
+        weights: for a catalog name a tag such as "official"; for timm "pretrained" or a file of its weights.
+        kind: "soft": weight x KL(teacher || student), summed over classes, divided by the batch; "hard": cross entropy
+            against the teacher's first guess.
+        weight: factor of the distillation loss; the label loss keeps weight 1.
+        temperature: divides both logits; the soft loss is multiplied by its square.
+        size: teacher's input side; null takes the teacher's own.
+        mean: teacher's normalisation; null takes the teacher's own.
+        std: teacher's normalisation; null takes the teacher's own.
+        interpolation: resize from the student's input to the teacher's.
+        antialias: of that resize; the published EMOv2 runs had none.
+    """
+
+    teacher: str | None = None
+    weights: str | None = None
+    kind: Literal["soft", "hard"] = "soft"
+    weight: NotNegative = 5.0
+    temperature: Positive = 1.0
+    size: Count | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: Interpolation = "bicubic"
+    antialias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage of a curriculum.
+
+    Attributes:
+        epoch: first epoch of the stage; epochs count from 1.
+        size: training crop; null takes data.size.
+        magnitude: factor on the level of the automatic augmentation.
+    """
+
+    epoch: Count = 1
+    size: Count | None = None
+    magnitude: Share = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyConfig(TrainConfig):
+    """The training of a classifier. The defaults are EMOv2's published recipe."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    curriculum: tuple[StageConfig, ...] = ()
+
+    task: ClassVar[str] = "classify"
+
+    def check_together(self) -> None:
+        """Refuse a curriculum whose stages do not rise, and settings that a classifier has no use for."""
+        starts = [stage.epoch for stage in self.curriculum]
+        if starts and (starts[0] != 1 or starts != sorted(set(starts))):
+            raise UserError(f"curriculum stages start at epochs {starts}; they must rise and the first must be 1")
+        if self.data.longest is not None:
+            raise UserError("data.longest belongs to detectors and segmenters; a classifier's pictures are cropped")
+
+    def check_part(self, pictures: int) -> None:
+        """Refuse an odd number of pictures where they are mixed in pairs."""
+        if pictures % 2 and (self.loss.mixup or self.loss.cutmix):
+            raise UserError(f"mixup and cutmix pair images, so each part needs an even number of them, not {pictures}")
+
+    def sizes(self) -> dict[int, int | None]:
+        """The curriculum's."""
+        return {stage.epoch - 1: stage.size for stage in self.stages()}
+
+    def stage(self, epoch: int) -> int:
+        """Index of the curriculum stage of this epoch, counted from 0; 0 without a curriculum."""
+        return max((i for i, stage in enumerate(self.curriculum) if stage.epoch <= epoch + 1), default=0)
+
+    def stages(self) -> tuple[StageConfig, ...]:
+        """The curriculum, or its single stage where there is none."""
+        return self.curriculum or (StageConfig(),)
+
+
+Config = ClassifyConfig

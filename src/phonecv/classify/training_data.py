@@ -1,0 +1,35 @@
+"""What a classifier learns from: both splits, listed without torch."""
+
+from __future__ import annotations
+
+from phonecv.classify.config import ClassifyConfig
+from phonecv.data.folders.listing import Listing, read_split
+from phonecv.errors import UserError
+
+#: The listing made by `list_once`, for the training that follows it in this process.
+_LISTED: list[tuple[ClassifyConfig, tuple[Listing, Listing]]] = []
+
+
+def list_once(config: ClassifyConfig, *, keep: bool) -> None:
+    """List both splits; with `keep` the next `read_splits` of the same configuration takes what was found."""
+    _LISTED[:] = [(config, read_splits(config))][: int(keep)]
+
+
+def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:
+    """Both splits of a classifier's data, with the same classes.
+
+    Raises:
+        UserError: no data folder was given, or it cannot be used.
+    """
+    for known, listed in _LISTED:
+        if known is config:
+            _LISTED.clear()
+            return listed
+    if not config.data.path:
+        raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
+    train = read_split(config.data.path, "train", list_file=config.data.train_list)
+    for problem in train.problems:
+        if problem.severity == "error":
+            raise UserError(problem)
+    val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
+    return train, val

@@ -1,0 +1,53 @@
+"""What a batch means: named losses for training, counted figures for evaluation. The engine knows no more of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from phonecv.training.world import World
+
+
+class Meter(Protocol):
+    """Collects figures of one network over an evaluation."""
+
+    def update(self, output: Any, batch: Any, /) -> None:
+        """Take in one batch and what `Objective.predict` made of it."""
+        ...
+
+    def result(self, world: World) -> dict[str, float]:
+        """Figures over all processes, each image counted once."""
+        ...
+
+
+class Objective(Protocol):
+    """What is learned and how it is judged.
+
+    Attributes:
+        score: name of the meter's figure that picks the best checkpoint; higher is better.
+        loss_names: what `losses` gives.
+        figures: what the meter gives.
+    """
+
+    score: str
+    loss_names: tuple[str, ...]
+    figures: tuple[str, ...]
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Named scalar losses, weights included, the same names each time; their sum is what is minimised."""
+        ...
+
+    def predict(self, net: nn.Module, batch: Any) -> Any:
+        """What the meter takes in; the network is in evaluation mode."""
+        ...
+
+    def meter(self, device: torch.device) -> Meter:
+        """A fresh meter."""
+        ...
+
+    def error(self, figures: Mapping[str, float]) -> float | None:
+        """Standard error of the score among a meter's figures, in its unit; None where only the pictures are known."""
+        ...

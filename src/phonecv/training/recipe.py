@@ -1,0 +1,62 @@
+"""Recipes: YAML files of settings, shipped ones by name and a person's own by path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from phonecv.errors import UserError, did_you_mean
+from phonecv.plain_yaml import read_yaml_file
+from phonecv.training.config import TrainConfig, build_config
+
+
+def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of ``phonecv train RECIPE key=value ...``.
+
+    A file given as ``model.weights`` without ``model.name`` says itself which network it holds.
+
+    Args:
+        recipe: a name of `recipe_names`, or a path.
+        overrides: ``group.name=value`` texts laid over it.
+
+    Raises:
+        UserError: no such recipe, unreadable YAML, or anything that `phonecv.training.config.build_config` refuses.
+    """
+    path = find_recipe(recipe)
+    values = read_yaml_file(path, f"recipe {path}")
+    if values is None:
+        values = {}
+    if not isinstance(values, Mapping):
+        raise UserError(f"recipe {path} holds no groups of settings such as 'model:' and 'schedule:'")
+    config = build_config(values, overrides)
+    named = {text.partition("=")[0].strip() for text in overrides}
+    if "model.weights" in named and not named & {"model", "model.name"}:
+        from phonecv.training.start import follow_weights
+
+        return follow_weights(config)
+    return config
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("phonecv.training") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe given by name or path.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, name = Path(recipe), str(recipe)
+    if name in recipe_names():
+        return Path(str(resources.files("phonecv.training") / "recipes" / f"{name}.yaml"))
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise UserError(f"no recipe file {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
+    raise UserError(
+        f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
+    )
