@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,8 @@ from phonecv.classify.opening import cpu_part
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
 from phonecv.models import VisionModel
 from phonecv.training.interrupt import Interrupted
-from phonecv.training.loaders import SplitData
+from phonecv.training.loaders import SplitData, UnderWay
 from phonecv.training.world import World
-
-if TYPE_CHECKING:
-    from phonecv.training.engine import Run
 
 #: Most memory for kept features, per process.
 MOST_BYTES = 4 * 2**30
@@ -119,7 +116,7 @@ class FeatureData(SplitData):
         self.pictures, self.net, self.views = pictures, net, views
         self.kept: dict[str, Kept] = {}
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: UnderWay) -> None:
         """Compute the features of both splits; several processes share the training split.
 
         Raises:
@@ -159,7 +156,9 @@ class FeatureData(SplitData):
         return int(words[0]) % self.views
 
     @torch.no_grad()
-    def _through(self, run: Run, dataset: ClassificationDataset, indices: Sequence[int], view: int, split: str) -> Kept:
+    def _through(
+        self, run: UnderWay, dataset: ClassificationDataset, indices: Sequence[int], view: int, split: str
+    ) -> Kept:
         """Features of these pictures, in the places they have in the split; zeros elsewhere."""
         size, count = self.config.data.eval_batch_size, len(dataset)
         features, labels = torch.zeros(count, self.net.num_features), torch.zeros(count, dtype=torch.int64)

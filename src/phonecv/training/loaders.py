@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -16,10 +16,24 @@ from phonecv.tables import write_csv
 from phonecv.training.batches import StreamBatches
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
+from phonecv.training.interrupt import Interrupts
+from phonecv.training.log import RunLog
+from phonecv.training.state import Progress
 from phonecv.training.world import World
 
-if TYPE_CHECKING:
-    from phonecv.training.engine import Run
+
+class UnderWay(Protocol):
+    """What the data's preparing needs of a run: `phonecv.training.engine.Run` without its data.
+
+    Attributes:
+        log: shows how far it is.
+        interrupts: tells whether somebody wants the run to stop.
+        at: progress; takes the unreadable files.
+    """
+
+    log: RunLog
+    interrupts: Interrupts
+    at: Progress
 
 
 class TaskBatch(Protocol):
@@ -69,7 +83,7 @@ class TaskData(Protocol):
     workers: int
     note: str
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: UnderWay) -> None:
         """What has to be done once before the first step."""
         ...
 
@@ -129,7 +143,7 @@ class SplitData:
         self.val_batches = eval_batches(len(val), config.data.eval_batch_size, world.rank, world.size)
         self.eval_steps = len(self.val_batches)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: UnderWay) -> None:
         """Nothing has to be done beforehand."""
 
     @property
