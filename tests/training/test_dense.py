@@ -489,7 +489,7 @@ def test_old_configurations_still_load(configure: Configure, tmp_path: Path) -> 
     }.items():
         for name in names:
             del plain[group][name]
-    del plain["detect"], plain["segment"]
+    plain["detect"] = {"architecture": None, "hflip": 0.5}  # defaults of another task do no harm
     path = tmp_path / "old.yaml"
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
     assert load_config(path) == config
