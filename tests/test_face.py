@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
 import phonecv
 from phonecv.cli.app import VERBS
 
@@ -27,3 +33,20 @@ def test_verbs_are_the_same_in_python_and_on_the_command_line() -> None:
     assert sorted({OTHERWISE.get(verb, verb) for verb in VERBS} | PARTS) == sorted(phonecv.__all__)
     for verb in VERBS:
         assert callable(getattr(phonecv, OTHERWISE.get(verb, verb)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", ["pyright", pytest.param("mypy", marks=pytest.mark.long)])
+def test_type_checkers_know_what_comes(checker: str, tmp_path: Path) -> None:
+    """`user_script.py` says what each value is, and what has to be an error: ignoring nothing is one."""
+    pytest.importorskip(checker)
+    options = {
+        "pyright": ["--pythonpath", sys.executable],
+        "mypy": ["--warn-unused-ignores", "--cache-dir", str(tmp_path)],
+    }
+    if checker == "pyright" and subprocess.run([sys.executable, "-m", checker, "--version"]).returncode:
+        pytest.skip("pyright itself comes from npm, which cannot be reached")
+    script = Path(__file__).with_name("user_script.py")
+    command = [sys.executable, "-m", checker, *options[checker], str(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, overload
 
-from torch import nn
+from torch import Tensor, nn
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel, build_model
@@ -17,6 +18,25 @@ from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights import load_checkpoint, load_public_or_file
 
 
+@overload
+def create_model(
+    name: str,
+    *,
+    out_indices: Sequence[int],
+    weights: str | Path | None = ...,
+    num_classes: int = ...,
+    form: Form | None = ...,
+    **overrides: Any,
+) -> VisionModel[list[Tensor]]: ...
+@overload
+def create_model(
+    name: str,
+    *,
+    weights: str | Path | None = ...,
+    num_classes: int = ...,
+    form: Form | None = ...,
+    **overrides: Any,
+) -> VisionModel[Tensor]: ...
 def create_model(
     name: str,
     *,
@@ -24,7 +44,7 @@ def create_model(
     num_classes: int = 1000,
     form: Form | None = None,
     **overrides: Any,
-) -> VisionModel:
+) -> VisionModel[Any]:
     """Build a network by its catalog name.
 
     Args:

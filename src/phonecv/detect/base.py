@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,15 @@ class Detector(DenseModel):
     ) -> None:
         super().__init__(architecture, backbone, num_classes, preprocessing)
         self._remembered: OrderedDict[Any, tuple[Tensor, ...]] = OrderedDict()
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, images: Sequence[Tensor] | Tensor) -> list[dict[str, Tensor]]: ...
+        @overload
+        def __call__(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]: ...
+        def __call__(self, images: Any, targets: Any = None) -> Any:
+            """As `forward`."""
 
     def forward(self, images: Sequence[Tensor] | Tensor, targets: Targets | None = None) -> Any:
         """Losses in train mode, predictions in evaluation mode.

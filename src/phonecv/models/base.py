@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,11 @@ from phonecv.task import DEFAULT_TASK
 
 Form = Literal["training", "deploy"]
 
+#: What a call gives, for type checkers: logits, or the maps of a dense backbone.
+Out = TypeVar("Out")
 
-class VisionModel(nn.Module):
+
+class VisionModel(nn.Module, Generic[Out]):
     """A classifier in five stages (strides 2 to 32) that can also serve as a dense backbone.
 
     ``forward(x: B 3 H W)`` gives raw logits ``B num_classes``; with `out_indices` it gives the list of
@@ -46,6 +49,10 @@ class VisionModel(nn.Module):
     stage3: nn.Module
     stage4: nn.Module
     norm: nn.Module
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Out: ...
 
     def __init__(
         self,

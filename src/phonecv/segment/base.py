@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +101,19 @@ class Segmenter(DenseModel):
         if aux is not None:
             named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels, self.class_weights)
         return named
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, images: Tensor) -> Tensor: ...
+        @overload
+        def __call__(self, images: Sequence[Tensor]) -> list[Tensor]: ...
+        @overload
+        def __call__(
+            self, images: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor]
+        ) -> dict[str, Tensor]: ...
+        def __call__(self, images: Any, targets: Any = None) -> Any:
+            """As `forward`."""
 
     def forward(
         self, images: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor] | None = None

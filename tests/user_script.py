@@ -1,0 +1,37 @@
+"""A script as a person writes it, for type checkers: never run. What they do not know, or wave through, fails."""
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import torch
+from torch import Tensor
+
+import phonecv
+from phonecv.training import RunResult, load_config
+
+pictures = torch.rand(2, 3, 224, 224)
+
+phonecv.creat_model("emo_1m")  # type: ignore[attr-defined]
+phonecv.create_model(1)  # type: ignore[call-overload]
+
+model = phonecv.create_model("emo_1m", num_classes=10)
+assert_type(model(pictures), Tensor)
+assert_type(phonecv.fuse(model)(pictures), Tensor)
+maps = phonecv.create_model("mobileone_s0", out_indices=(1, 2, 3, 4))(pictures)
+assert_type(maps, list[Tensor])
+
+detector = phonecv.create_detector("ssdlite320", "emo_1m", num_classes=3)
+assert_type(detector.eval()(pictures), list[dict[str, Tensor]])
+segmenter = phonecv.create_segmenter("segformer", "emo_1m", num_classes=3)
+assert_type(segmenter.eval()(pictures), Tensor)
+
+assert_type(phonecv.save_checkpoint(model, "model.safetensors"), Path)
+assert_type(phonecv.train(load_config("finetune")), RunResult)
+phonecv.train("finetune")  # type: ignore[arg-type]
+
+print(phonecv.export(model, "model.onnx").path.name)
+print(phonecv.convert("net.pth", "net.safetensors").model.upper())
+print(phonecv.audit("photos").errors, phonecv.info("emo_1m").remark.upper())
