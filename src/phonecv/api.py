@@ -19,7 +19,7 @@ from phonecv.task import TASKS
 from phonecv.verbs import Opening, Steps, settled
 
 if TYPE_CHECKING:
-    from phonecv.classify.opening import Runner
+    from phonecv.classify.opening import ClassifyRunner
     from phonecv.classify.predict import PictureClasses
     from phonecv.classify.result import ClassificationResult
     from phonecv.detect.base import Detector
@@ -42,7 +42,7 @@ _EVALUATE = ("split", "out", "batch_size", "workers", *_OPENING, "limit", "on_pr
 
 
 @overload
-def predict(model: VisionModel | Runner, images: Images, **options: Any) -> list[PictureClasses]: ...
+def predict(model: VisionModel | ClassifyRunner, images: Images, **options: Any) -> list[PictureClasses]: ...
 @overload
 def predict(model: Detector | DetectRunner, images: Images, **options: Any) -> list[PictureDetections]: ...
 @overload
@@ -110,7 +110,7 @@ def predict(
 
 
 @overload
-def evaluate(model: VisionModel | Runner, data: Any, **options: Any) -> ClassificationResult: ...
+def evaluate(model: VisionModel | ClassifyRunner, data: Any, **options: Any) -> ClassificationResult: ...
 @overload
 def evaluate(model: Detector | DetectRunner, data: Any, **options: Any) -> DetectionResult: ...
 @overload

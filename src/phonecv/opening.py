@@ -1,18 +1,151 @@
-"""What a network, a runner, a file or a name is for."""
+"""Whatever names a model -> what it is for, and a runner of it: the same for networks and for exported files."""
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
-from phonecv.errors import UserError
+from phonecv.create import load_network
+from phonecv.devices import AMP_TYPES, low_precision, pick_device
+from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting.formats import exporter_for
+from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
+from phonecv.models.channels import check_takes_rgb
+from phonecv.models.headed import HeadedModel, Network
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
+from phonecv.verbs import Opening
 from phonecv.weights.record import KEY
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Runner(Generic[Given, Found]):
+    """A model ready to run, whatever runs it; each task has its own kind.
+
+    Attributes:
+        task: key of `phonecv.task.TASKS`.
+        description: for people, such as "mobileone_s0, deploy form, PyTorch on cpu".
+        run: what the task feeds its models with -> what they make of it.
+        classes: a name for every class.
+        named: whether the names are the file's own; otherwise they are taken for granted, or numbers.
+        device: where it runs.
+        preprocessing: how pictures are brought to it, where that is known.
+        details: whatever else is known, for reports.
+    """
+
+    task: ClassVar[str]
+
+    description: str
+    run: Callable[[Given], Found]
+    classes: tuple[str, ...]
+    named: bool = True
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    preprocessing: Preprocessing | DensePreprocessing | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The file's own names, or None when it knows none."""
+        return self.classes if self.named else None
+
+    def __call__(self, given: Given) -> Found:
+        """What the model makes of it."""
+        return self.run(given)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A network on the device it runs on, in evaluation mode; a copy, so that the person's own stays as it was.
+
+    Attributes:
+        network: in float32.
+        device: where it is.
+        amp: as asked for.
+        low: the type to compute in, or None for float32.
+    """
+
+    network: Any
+    device: torch.device
+    amp: str
+    low: torch.dtype | None
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context to run it in."""
+        return torch.autocast(self.device.type, dtype=self.low, enabled=self.low is not None)
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        network = self.network
+        return f"{network.name or type(network).__name__}, {network.form} form, PyTorch on {self.device}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """For reports."""
+        network = self.network
+        headed = isinstance(network, HeadedModel)
+        name = (
+            {"architecture": network.architecture, "backbone": network.backbone_name}
+            if headed
+            else {"model": network.name}
+        )
+        place = {"form": network.form, "runtime": "pytorch", "device": str(self.device), "amp": self.amp}
+        return name | place | ({"preprocessing": network.preprocessing.to_dict()} if headed else {})
+
+
+class OpeningRoom(Protocol):
+    """What opening a model asks of the room "opening" of its task; see `phonecv.weights.headed.Building` for more."""
+
+    def network_runner(self, placed: Placed, options: Any) -> Runner[Any, Any]:
+        """A network as a runner.
+
+        Args:
+            placed: of this task.
+            options: the task's own for opening; None for its defaults.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        ...
+
+    def file_runner(self, file: OpenedFile, options: Any) -> Runner[Any, Any]:
+        """An exported file as a runner.
+
+        Args:
+            file: of this task.
+            options: as for `network_runner`.
+
+        Raises:
+            UserError: its record does not describe it, or it cannot do what is asked for.
+        """
+        ...
+
+    def names_in(self, record: Mapping[str, Any]) -> Sequence[str] | None:
+        """Class names of a file with this record, its own or those taken for granted; None where only numbers are."""
+        ...
+
+
+def opening_room(task: str) -> OpeningRoom:
+    """What a task brings to opening."""
+    return cast(OpeningRoom, TASKS[task].room("opening"))
 
 
 def task_of(model: Any) -> str:
@@ -35,3 +168,73 @@ def task_of(model: Any) -> str:
         return DEFAULT_TASK
     task = record.get("task") if isinstance(record, dict) else None
     return task if isinstance(task, str) and task in TASKS else DEFAULT_TASK
+
+
+def open_runner(
+    model: Network | Runner[Any, Any] | Path | str,
+    task: str,
+    opening: Opening = Opening(),  # noqa: B008  (frozen)
+    options: Any = None,
+) -> Any:
+    """Whatever names a model of a task -> its runner.
+
+    Args:
+        model: a network, a checkpoint path of any layout, a catalog name (its public weights are used, "name:tag"
+            chooses among them), the path of an exported file, or a runner.
+        task: that it has to be for.
+        opening: where and how.
+        options: the task's own, see its room "opening"; None for its defaults.
+
+    Raises:
+        UserError: nothing of that name, one for another task, or a file that cannot be used.
+    """
+    _check_options(model, opening)
+    if isinstance(model, Runner):
+        if model.task != task:
+            raise UserError(f"this {type(model).__name__} is {TASKS[model.task].noun}, not {TASKS[task].noun}")
+        return model
+    room = opening_room(task)
+    if isinstance(model, Path | str) and exporter_for(model) is not None:
+        file = open_file(model)
+        if file.task != task:
+            raise UserError(f"{model} is for the task {file.task!r}; this needs {task!r}")
+        return room.file_runner(file, options)
+    network = load_network(model, task=task, **opening.loading)
+    return room.network_runner(_placed(network, opening), options)
+
+
+def _placed(network: Network, opening: Opening) -> Placed:
+    backbone = network.backbone if isinstance(network, HeadedModel) else network
+    check_takes_rgb(backbone, network.name or "this network")
+    device = pick_device(opening.device)
+    low = low_precision(opening.amp, device)
+    return Placed(copy.deepcopy(network).to(device=device, dtype=torch.float32).eval(), device, opening.amp, low)
+
+
+def _check_options(model: Any, opening: Opening) -> None:
+    """Refuse options that what is to be opened cannot take.
+
+    Raises:
+        UserError: naming the option and what it belongs to.
+    """
+    amp, device, loading = opening.amp, opening.device, opening.loading
+    if amp not in AMP_TYPES:
+        raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}{did_you_mean(str(amp), AMP_TYPES)}")
+    options = ", ".join(loading)
+    if not isinstance(model, Path | str):
+        if loading:
+            raise UserError(f"{options}: for reading checkpoint files; this model is a {type(model).__name__} already")
+        if not isinstance(model, nn.Module) and (device is not None or amp != "none"):
+            raise UserError(f"device and amp are for networks; this {type(model).__name__} has its own already")
+    elif exporter_for(model) is not None:
+        if loading:
+            raise UserError(f"{model} is an exported file; {options}: only for checkpoints")
+        if device is not None and str(device).partition(":")[0] != "cpu":
+            raise UserError(f"{model} is an exported file, run on the CPU; device {str(device)!r} is for networks")
+        if amp != "none":
+            raise UserError(f"{model} is an exported file, run in its own precision; amp {amp!r} is for networks")
+    elif loading and not Path(model).exists():
+        raise UserError(
+            f"{options}: for reading checkpoint files, and {str(model)!r} is no file (NAME:TAG chooses among public "
+            "weights)"
+        )

@@ -17,7 +17,7 @@ from torchvision import datasets, transforms
 import phonecv
 from conftest import TINY
 from phonecv.api import evaluate
-from phonecv.classify.opening import Runner, open_runner
+from phonecv.classify.opening import ClassifyRunner, open_classifier
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
 from phonecv.evaluating import write_evaluation
@@ -101,13 +101,13 @@ def test_batch_size_changes_nothing(folder: Path) -> None:
 
 def test_a_fixed_batch_is_padded(folder: Path) -> None:
     seen: list[int] = []
-    plain = open_runner(tiny_model(4), device="cpu")
+    plain = open_classifier(tiny_model(4), device="cpu")
 
     def run(images: torch.Tensor) -> torch.Tensor:
         seen.append(len(images))
         return plain.run(images)
 
-    fixed = Runner("fixed", run, plain.preprocessing, 4, batch=8)
+    fixed = ClassifyRunner("fixed", run, plain.classes, plain.named, preprocessing=plain.preprocessing, batch=8)
     assert (evaluate(fixed, folder, batch_size=20).confusion == evaluate(plain, folder).confusion).all()
     assert seen == [8, 8, 8]
 

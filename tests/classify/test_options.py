@@ -14,7 +14,7 @@ from torch import Tensor
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.opening import Runner, open_runner
+from phonecv.classify.opening import ClassifyRunner, open_classifier
 from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
@@ -146,13 +146,13 @@ def test_names_of_public_weights_leave_nothing_to_choose(photo: Path) -> None:
 
 def test_options_of_checkpoints_reach_them(model: VisionModel, photo: Path) -> None:
     path = save_checkpoint(model, photo.parent / "a.safetensors")
-    opened = open_runner(path, device="cpu", form="deploy")
+    opened = open_classifier(path, device="cpu", form="deploy")
     assert "deploy form" in opened.description
     with pytest.raises(UserError, match="did you mean 'form'"):
         phonecv.predict(path, photo, fom="deploy")
-    with pytest.raises(UserError, match="this Runner has its own"):
-        open_runner(opened, device="cpu")
-    assert isinstance(open_runner(opened), Runner)
+    with pytest.raises(UserError, match="this ClassifyRunner has its own"):
+        open_classifier(opened, device="cpu")
+    assert isinstance(open_classifier(opened), ClassifyRunner)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phonecv import precision
+from phonecv import devices
 from phonecv.cli.app import main
 from phonecv.cli.tables import recipe_rows
 from phonecv.training.promises import read_promise
@@ -73,7 +73,7 @@ def test_promises_are_read_whole(name: str) -> None:
 def test_imitated_precision_is_told(
     amp: str, able: bool, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(precision, "computes_bf16", lambda: able)
+    monkeypatch.setattr(devices, "computes_bf16", lambda: able)
     with caplog.at_level(logging.WARNING, "phonecv"):
-        precision.low_precision(amp, torch.device("cpu"))
+        devices.low_precision(amp, torch.device("cpu"))
     assert (f"this processor does not compute in {amp}" in caplog.text) == told

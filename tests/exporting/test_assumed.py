@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import opening
 from phonecv.exporting.job import Session
@@ -36,7 +37,7 @@ def test_what_is_assumed_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, suffix: str
 ) -> None:
     path = alone(tmp_path / f"m{suffix}", monkeypatch)
-    runner = opening.open_exported(path)
+    runner = open_classifier(path)
     (line,) = [record.getMessage() for record in caplog.records]
     assert f"no m{suffix}.json beside it" in line
     assert runner.preprocessing.in_words() in line
@@ -47,8 +48,8 @@ def test_what_is_assumed_is_said(
     example = json.loads(line[line.index("{") :])
     example["preprocessing"]["size"], example["classes"] = 8, ["a", "b", "c"]
     record_path(path).write_text(json.dumps(example))
-    runner = opening.open_exported(path)
-    assert runner.names == ("a", "b", "c")
+    runner = open_classifier(path)
+    assert runner.classes == ("a", "b", "c")
     assert runner.preprocessing == Preprocessing(8, mean=(0, 0, 0), std=(1, 1, 1))
     assert not caplog.records
 
@@ -57,11 +58,11 @@ def test_imagenets_names_are_said_to_be_assumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = alone(tmp_path / "m.param", monkeypatch, classes=1000, size=None)
-    assert opening.open_exported(path).names[2] == "great white shark"
+    assert open_classifier(path).classes[2] == "great white shark"
     assert "ImageNet's 1000 classes" in caplog.text
     caplog.clear()
     record_path(path).write_text(json.dumps({"model": "m"}))
-    opening.open_exported(path)
+    open_classifier(path)
     assert "its record lacks the preprocessing" in caplog.text
 
 
@@ -69,7 +70,7 @@ def test_a_record_of_another_file_is_refused(tmp_path: Path, monkeypatch: pytest
     path = alone(tmp_path / "m.pte", monkeypatch)
     record_path(path).write_text(json.dumps({"classes": ["a", "b"], "preprocessing": {"size": 8}}))
     with pytest.raises(UserError, match="gives 3 classes, its record names 2"):
-        opening.open_exported(path)
+        open_classifier(path)
 
 
 def test_a_detectors_file_without_its_record_says_what_is_missing(
@@ -79,4 +80,4 @@ def test_a_detectors_file_without_its_record_says_what_is_missing(
     outputs = [np.zeros((1, 30, 3), np.float32), np.zeros((1, 30, 4), np.float32)]
     monkeypatch.setattr(opening, "open_session", lambda asked: Session(lambda images: outputs, "PyTorch"))
     with pytest.raises(UserError, match=r"needs its record, m\.param\.json"):
-        opening.open_exported(path)
+        open_classifier(path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phonecv.exporting import export, open_exported
+from phonecv.classify.opening import open_classifier
+from phonecv.exporting import export
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models.quantized import layers_of
 from phonecv.quantization import input_ranges, layer_noise, simulate
@@ -51,7 +52,7 @@ def quantized_logits(network: nn.Module, x: Tensor, folder: Path) -> Tensor:
     path = folder / "int8.onnx"
     settings = {"range": "percentile"}
     export(network, path, precision="int8", calibration=x.numpy(), settings=settings)  # type: ignore[arg-type]
-    return open_exported(path).run(x)
+    return open_classifier(path).run(x)
 
 
 def test_it_tells_what_onnx_runtime_gives(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.opening import torch_runner
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
 from phonecv.training import train
@@ -81,5 +81,5 @@ def test_heads_on_a_single_picture_say_it_in_their_own_words_in_time(
 def test_one_channel_networks_are_not_evaluated_on_colour() -> None:
     net = phonecv.create_model("mobileone_s0", num_classes=3, in_chans=1, **TINY["mobileone_s0"])
     with pytest.raises(UserError, match="1 channel, and all pictures come as RGB"):
-        torch_runner(net)
+        open_classifier(net)
     check_takes_rgb(torch.nn.Conv2d(12, 3, 1), "a stem that folds pixels")

@@ -22,7 +22,7 @@ from phonecv.benchmarking.prepare import prepare
 from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
 from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.timing import Timing, ratios
-from phonecv.classify.opening import pick_device
+from phonecv.devices import pick_device
 from phonecv.errors import UserError
 from phonecv.options import checked
 from phonecv.training.threads import usable_cores

@@ -13,7 +13,7 @@ from pathlib import Path
 from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import Record, channels_first, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
-from phonecv.classify.opening import open_runner
+from phonecv.classify.opening import open_classifier
 from phonecv.classify.predict import predictions
 from phonecv.classify.verbs import PredictOptions
 from phonecv.errors import UserError
@@ -114,7 +114,7 @@ def find(file: Path, picture: Path, record: Record, folder: Path) -> Found | Non
     """The five best classes; None for feature maps, and for a shape that evaluation does not use."""
     if why_no_readers(record):
         return None
-    steps = predictions(open_runner(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=5), None)
+    steps = predictions(open_classifier(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=5), None)
     (prediction,) = next(steps)
     best = list(zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True))
     return Found(

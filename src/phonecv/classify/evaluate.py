@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phonecv.classify.metrics import label_rank
-from phonecv.classify.opening import Runner, open_runner
+from phonecv.classify.opening import ClassifyRunner, open_classifier
 from phonecv.classify.result import ClassificationResult, ImageScore
 from phonecv.classify.verbs import EvaluateOptions
 from phonecv.data.class_mapping import OutputMap, map_classes
@@ -33,7 +33,7 @@ BATCH = 64
 class ClassifierEvaluation:
     """A classifier and a split whose labels are its outputs; see `phonecv.evaluating.Evaluation`."""
 
-    runner: Runner
+    runner: ClassifyRunner
     listing: Listing
     outputs: OutputMap
     data: str
@@ -58,16 +58,16 @@ class ClassifierEvaluation:
     def result(self) -> ClassificationResult:
         """What was found."""
         spec = {"preprocessing": self.runner.preprocessing.to_dict()}
-        return ClassificationResult(self.runner.names, tuple(self.images), details=spec)
+        return ClassificationResult(self.runner.classes, tuple(self.images), details=spec)
 
 
-def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> Runner:
+def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> ClassifyRunner:
     """See `phonecv.evaluating.EvaluateRoom`."""
-    return open_runner(model, device=opening.device, amp=opening.amp, **opening.loading)
+    return open_classifier(model, device=opening.device, amp=opening.amp, **opening.loading)
 
 
 def evaluation(
-    runner: Runner, data: Listing | Path | str, split: str, limit: int | None, options: EvaluateOptions
+    runner: ClassifyRunner, data: Listing | Path | str, split: str, limit: int | None, options: EvaluateOptions
 ) -> ClassifierEvaluation:
     """See `phonecv.evaluating.EvaluateRoom`."""
     listing = data if isinstance(data, Listing) else read_split(data, split, list_file=options.list_file)
@@ -81,7 +81,7 @@ def evaluation(
 
 
 def run_images(
-    runner: Runner, listing: Listing, batch_size: int, workers: int | None
+    runner: ClassifyRunner, listing: Listing, batch_size: int, workers: int | None
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """Logits, places in the listing, and errors of every batch; an unreadable picture has an error text."""
     workers = eval_workers(len(listing), workers)
@@ -93,13 +93,13 @@ def run_images(
             yield runner(batch.images), batch.indices, batch.errors
 
 
-def at_depth(runner: Runner, paths: Sequence[Path]) -> tuple[Runner, str]:
+def at_depth(runner: ClassifyRunner, paths: Sequence[Path]) -> tuple[ClassifyRunner, str]:
     """The runner with the depth that the 16-bit pictures among `paths` are read with, and what to say of it."""
     preprocessing, note = settle_depth(runner.preprocessing, paths)
     return replace(runner, preprocessing=preprocessing), note
 
 
-def match_outputs(runner: Runner, listing: Listing, *, trust_labels: bool) -> OutputMap:
+def match_outputs(runner: ClassifyRunner, listing: Listing, *, trust_labels: bool) -> OutputMap:
     """The model output of every label in the data.
 
     Args:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from phonecv.classify.config import ClassifyConfig
 from phonecv.classify.objective import ClassifyObjective
-from phonecv.classify.opening import cpu_part
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
+from phonecv.devices import cpu_batch
 from phonecv.models import VisionModel
 from phonecv.training.interrupt import Interrupted
 from phonecv.training.loaders import SplitData, UnderWay
@@ -182,7 +182,7 @@ class FeatureData(SplitData):
         return Kept(features, labels, errors)
 
     def _parts(self, images: Tensor) -> Sequence[Tensor]:
-        return images.split(cpu_part(images)) if images.device.type == "cpu" else (images,)
+        return images.split(cpu_batch(*images.shape[-2:])) if images.device.type == "cpu" else (images,)
 
     def _features(self, images: Tensor) -> Tensor:
         return self.net.forward_head(self.net.forward_features(images), pre_logits=True)

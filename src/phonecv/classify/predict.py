@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.classify.evaluate import at_depth, run_images
-from phonecv.classify.opening import Runner, open_runner
+from phonecv.classify.opening import ClassifyRunner, open_classifier
 from phonecv.classify.verbs import PredictOptions
 from phonecv.data.folders.listing import Listing, Sample
 from phonecv.data.pictures.bit_depth import tell_depth
@@ -53,21 +53,21 @@ class PictureClasses(Prediction):
         return {"predictions": guesses}
 
 
-def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> Runner:
+def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> ClassifyRunner:
     """See `phonecv.predicting.PredictRoom`."""
-    return open_runner(model, device=opening.device, amp=opening.amp, **opening.loading)
+    return open_classifier(model, device=opening.device, amp=opening.amp, **opening.loading)
 
 
 streams = pictures_only
 
 
 def predictions(
-    runner: Runner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
+    runner: ClassifyRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureClasses]]:
     """See `phonecv.predicting.PredictRoom`."""
     runner, depth = at_depth(runner, paths)
     tell_depth(depth)
-    names = runner.names
+    names = runner.classes
     listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
     for logits, indices, errors in run_images(runner, listing, steps.batch_size or BATCH, steps.workers):
         shares, order = logits.softmax(1).topk(min(options.topk, runner.num_classes))

@@ -12,10 +12,9 @@ import numpy as np
 from torch import Tensor, cat, float64
 
 from phonecv.classify.metrics import label_rank
-from phonecv.classify.opening import torch_runner
+from phonecv.classify.opening import open_classifier
 from phonecv.classify.quantizing_data import CHOOSE, SCORE, Pictures, find, split_data
 from phonecv.errors import UserError
-from phonecv.exporting import open_exported
 from phonecv.models import VisionModel
 from phonecv.quantization.room import WorkshopOptions
 from phonecv.quantization.scoring import Measure, Score
@@ -79,11 +78,11 @@ class ClassifyWorkshop(Workshop[Pictures]):
 
     def float_outputs(self, pictures: Pictures) -> Tensor:
         """Logits."""
-        return logits_of(torch_runner(self.network, device="cpu"), pictures)
+        return logits_of(open_classifier(self.network, device="cpu"), pictures)
 
     def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> AnswersScore:
         """By its answers."""
-        return score(reference, logits_of(open_exported(path), pictures), pictures.labels)
+        return score(reference, logits_of(open_classifier(path), pictures), pictures.labels)
 
     def last_pictures(self, source: Path | str) -> Pictures:
         """Those of a folder, with its labels."""

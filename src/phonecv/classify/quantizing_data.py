@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from phonecv.classify.evaluate import match_outputs
-from phonecv.classify.opening import torch_runner
+from phonecv.classify.opening import open_classifier
 from phonecv.data.folders.listing import SPLITS, find_list, read_split
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import find_images, open_image, printable
@@ -96,7 +96,7 @@ def find(source: Path | str, network: VisionModel, split: str = "val") -> Found:
     folder, name = Path(source), printable(source)
     try:
         listing = read_split(folder, split)
-        outputs = match_outputs(torch_runner(network, device="cpu"), listing, trust_labels=False)
+        outputs = match_outputs(open_classifier(network, device="cpu"), listing, trust_labels=False)
     except UserError as error:
         within = folder / split
         return Found(find_images(within if within.is_dir() else source), None, name, str(error).splitlines()[0])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
+from phonecv.exporting.opening import OpenedFile
 from phonecv.preprocessing import DensePreprocessing
 
 
@@ -20,96 +19,89 @@ class DenseFile:
     """An exported detector or segmenter.
 
     Attributes:
-        path: the file.
-        run: normalised pictures -> outputs, by name.
+        opened: the file in its runtime.
         spec: how pictures are brought to it.
         size: the only height and width it takes, or None for any.
-        decoding: what its outputs mean, see "decoding" in `docs/deploy.md`.
-        description: for people.
+        decoding: what its outputs mean, see the room "exporting" of its task.
         classes: a name for every class.
         named: whether the names are the file's own.
         outputs: their names.
-        details: for reports.
     """
 
-    path: Path
-    run: Callable[[Tensor], dict[str, Tensor]]
+    opened: OpenedFile
     spec: DensePreprocessing
     size: tuple[int, int] | None
     decoding: Mapping[str, Any]
-    description: str
     classes: tuple[str, ...]
     named: bool
     outputs: tuple[str, ...]
-    details: dict[str, Any]
 
+    @classmethod
+    def of(cls, opened: OpenedFile, wanted: Mapping[str, tuple[str, ...]]) -> DenseFile:
+        """A file whose record says all that reading its outputs takes.
 
-def open_dense_file(path: Path | str, task: str, wanted: Mapping[str, tuple[str, ...]]) -> DenseFile:
-    """An exported file in its runtime.
+        Args:
+            opened: the file.
+            wanted: outputs that it must have, for each kind of decoding that can be read.
 
-    Args:
-        path: the main file.
-        task: "detect" or "segment"; what it has to be for.
-        wanted: outputs that it must have, for each kind of decoding that can be read.
+        Raises:
+            UserError: its record lacks something.
+        """
+        path, record = opened.path, opened.record
+        try:
+            spec = DensePreprocessing.from_dict(record["preprocessing"])
+            decoding = dict(record["decoding"])
+            names, count = tuple(record["outputs"]), int(record["num_classes"])
+            height, width = record["input_size"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"the record of {path} lacks {error}, without which its outputs cannot be read; export it again"
+            ) from error
+        kind = decoding.get("kind")
+        if kind not in wanted:
+            raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
+        if not set(wanted[kind]) <= set(names):
+            raise UserError(f"the record of {path} names no outputs {', '.join(wanted[kind])}; export it again")
+        size = opened.session.size
+        if size is None and spec.longest is None:
+            size = (int(height), int(width))
+        classes = record.get("classes")
+        return cls(opened, spec, size, decoding, numbered(classes or None, count), bool(classes), names)
 
-    Raises:
-        UserError: it cannot be opened or is for another task.
-    """
-    from phonecv.exporting.opening import open_session
+    @property
+    def path(self) -> Path:
+        """The main file."""
+        return self.opened.path
 
-    path = Path(path)
-    session = open_session(path)
-    record = session.record
-    found = record.get("task", "classify")
-    if found != task:
-        raise UserError(f"{path} is for the task {found!r}; this needs {task!r}")
-    try:
-        spec = DensePreprocessing.from_dict(record["preprocessing"])
-        decoding = dict(record["decoding"])
-        names, count = tuple(record["outputs"]), int(record["num_classes"])
-        height, width = record["input_size"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the record of {path} lacks {error}, without which its outputs cannot be read; export it again"
-        ) from error
-    kind = decoding.get("kind")
-    if kind not in wanted:
-        raise UserError(f"the record of {path} does not say how its outputs are decoded; export it again")
-    if not set(wanted[kind]) <= set(names):
-        raise UserError(f"the record of {path} names no outputs {', '.join(wanted[kind])}; export it again")
-    size = session.size
-    if size is None and spec.longest is None:
-        size = (int(height), int(width))
-    baked = record.get("input_range") == "pixels 0..255"
-    mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
-
-    def run(batch: Tensor) -> dict[str, Tensor]:
-        if baked:
-            batch = ((batch * std + mean) * 255).clamp(0, 255)
-        outputs = session(np.ascontiguousarray(batch.numpy()))
-        if len(outputs) != len(names):
-            raise UserError(f"{path} gives {len(outputs)} outputs, its record names {len(names)}; export it again")
-        return {name: torch.from_numpy(output) for name, output in zip(names, outputs, strict=True)}
-
-    classes = record.get("classes")
-    name, form = record.get("model") or path.name, record.get("form", "unknown")
-    return DenseFile(
-        path=path,
-        run=run,
-        spec=spec,
-        size=size,
-        decoding=decoding,
-        description=f"{name}, {form} form, {session.runtime}",
-        classes=tuple(classes) if classes else tuple(str(label) for label in range(count)),
-        named=bool(classes),
-        outputs=names,
-        details={
+    @property
+    def details(self) -> dict[str, Any]:
+        """For reports."""
+        record = self.opened.record
+        return {
             "architecture": record.get("architecture", ""),
             "backbone": record.get("backbone", ""),
-            "form": form,
-            "runtime": session.runtime,
-            "file": str(path),
-            "decoding": decoding.get("kind", ""),
-            "preprocessing": spec.to_dict(),
-        },
-    )
+            **self.opened.details,
+            "decoding": self.decoding.get("kind", ""),
+            "preprocessing": self.spec.to_dict(),
+        }
+
+    def run(self, batch: Tensor) -> dict[str, Tensor]:
+        """Outputs by name for normalised pictures ``B 3 H W``.
+
+        Raises:
+            UserError: other ones than the record names.
+        """
+        outputs, names = self.opened.outputs(batch, self.spec), self.outputs
+        if len(outputs) != len(names):
+            raise UserError(f"{self.path} gives {len(outputs)} outputs, its record names {len(names)}; export it again")
+        return dict(zip(names, outputs, strict=True))
+
+
+def numbered(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """A name for every class, or its number where there are no names."""
+    return tuple(map(str, range(count) if names is None else names))
+
+
+def names_of(record: Mapping[str, Any]) -> Sequence[str] | None:
+    """See `phonecv.opening.OpeningRoom.names_in`: nothing is taken for granted."""
+    return record.get("classes") or None

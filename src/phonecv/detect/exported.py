@@ -1,54 +1,44 @@
-"""Exported detectors as runners: pictures are brought to the file's size, boxes back to the pictures'."""
+"""Exported detectors: pictures are brought to the file's size, boxes back to the pictures'."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from phonecv.classify.opening import CPU_PIXELS
-from phonecv.dense.exported import DenseFile, open_dense_file
+from phonecv.dense.exported import DenseFile
 from phonecv.dense.inputs import Prepared, prepare
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.base import BoxRule
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import decode
-from phonecv.detect.opening import DetectRunner
 from phonecv.detect.postprocess import best_pairs, suppressed
 from phonecv.errors import UserError
 from phonecv.exporting.fields import require
 
 #: What each kind of decoding has to work on.
-_OUTPUTS = {
+OUTPUTS = {
     "raw": ("class_logits", "box_codes"),
     "boxes": ("scores", "boxes"),
     "final": ("boxes", "scores", "labels", "count"),
 }
 
 
-def exported_detector(
-    path: Path | str,
-    *,
-    threshold: float = 0.0,
-) -> DetectRunner:
-    """An exported detector, whatever part of the decoding its file holds.
-
-    Files with one size get pictures of other shapes smaller and padded where the detector keeps their aspect.
+def finder(file: DenseFile, threshold: float) -> Callable[[Sequence[Tensor]], list[dict[str, Any]]]:
+    """What finds objects in pictures (``3 H W`` bytes each) by an exported detector.
 
     Args:
-        path: the main file.
+        file: of `OUTPUTS`.
         threshold: detections with lower scores are not wanted.
 
     Raises:
-        UserError: it cannot be opened, is no detector, or its record does not describe its outputs.
+        UserError: the record does not describe the outputs.
     """
-    file = open_dense_file(path, "detect", _OUTPUTS)
     kind = file.decoding["kind"]
     if kind != "final":
-        require(file.decoding, ("candidates", "nms_overlap", "max_detections"), path, "its boxes cannot be chosen")
+        require(file.decoding, ("candidates", "nms_overlap", "max_detections"), file.path, "its boxes cannot be chosen")
     least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
 
     @torch.inference_mode()
@@ -60,16 +50,7 @@ def exported_detector(
             return _given(outputs, prepared, least)
         return _chosen(file, outputs, prepared, least)
 
-    height, width = file.size or (file.spec.size, file.spec.longest or file.spec.size)
-    return DetectRunner(
-        description=file.description,
-        run=run,
-        classes=file.classes,
-        named=file.named,
-        masks="masks" in file.outputs,
-        batch=max(1, CPU_PIXELS // (height * width)),
-        details=file.details,
-    )
+    return run
 
 
 def _chosen(file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:

@@ -1,58 +1,60 @@
-"""One face for everything that detects: networks of ours, checkpoints, and whatever else maps pictures to boxes."""
+"""Detectors ready to run: networks of ours, checkpoints, exported files, and whatever else maps pictures to boxes."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from phonecv.classify.opening import CPU_PIXELS, check_opening, pick_device
-from phonecv.create import load_network
+from phonecv.dense.exported import DenseFile, names_of, numbered
 from phonecv.dense.model import DenseModel
 from phonecv.detect.create import create_detector
-from phonecv.models.channels import check_takes_rgb
-from phonecv.precision import low_precision
+from phonecv.detect.exported import OUTPUTS, finder
+from phonecv.devices import cpu_batch
+from phonecv.exporting.opening import OpenedFile
+from phonecv.opening import Placed, Runner, open_runner
+from phonecv.verbs import Opening
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
 create = create_detector
+#: See `phonecv.opening.OpeningRoom`.
+names_in = names_of
 
 #: Pictures that an accelerator takes at once.
 ACCELERATOR_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class DetectRunner:
-    """A detector ready to run, whatever runs it.
+class DetectRunner(Runner[Sequence[Tensor], Sequence[Mapping[str, Any]]]):
+    """A detector ready to run: pictures (``3 H W`` bytes each, any sizes, in main memory) -> what it finds in each.
+
+    That is dictionaries of boxes, scores, labels and maybe masks (pixels or `phonecv.detect.box_masks.BoxMasks`), in
+    pixels of the pictures, best first.
 
     Attributes:
-        description: for people, such as "ssdlite320 on emov2_5m, deploy form, PyTorch on cpu".
-        run: pictures (``3 H W`` bytes each, any sizes, in main memory) -> dictionaries of boxes, scores, labels and
-            maybe masks (pixels or `phonecv.detect.box_masks.BoxMasks`), in pixels of the pictures, best first.
-        classes: a name for every label.
-        named: whether the names are the file's own; otherwise they are numbers.
         masks: whether it finds masks.
         batch: pictures at once that suit it.
-        details: whatever else is known, for reports.
     """
 
     task: ClassVar[str] = "detect"
 
-    description: str
-    run: Callable[[Sequence[Tensor]], Sequence[Mapping[str, Any]]]
-    classes: tuple[str, ...]
-    named: bool = True
     masks: bool = False
     batch: int = 1
-    details: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
-        """Predictions for each of the pictures."""
-        return self.run(pictures)
+
+@dataclass(frozen=True, slots=True)
+class OpeningOptions:
+    """How a detector is opened.
+
+    Attributes:
+        threshold: detections with lower scores are not wanted; a network then spends nothing on them.
+    """
+
+    threshold: float = 0.0
 
 
 def open_detector(
@@ -63,78 +65,68 @@ def open_detector(
     threshold: float = 0.0,
     **loading: Any,
 ) -> DetectRunner:
-    """Whatever names a detector -> a `DetectRunner`.
+    """Whatever names a detector -> a runner, see `phonecv.opening.open_runner`.
 
     Args:
         model: a detector, the path of a checkpoint of one or of an exported file, or a runner.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
-        threshold: detections with lower scores are not wanted; a network then spends nothing on them.
+        threshold: see `OpeningOptions`.
         **loading: arguments of `load_checkpoint`.
 
     Raises:
         UserError: it detects nothing, or cannot be used.
     """
-    check_opening(model, device=device, amp=amp, loading=loading)
-    if isinstance(model, DetectRunner):
-        return model
-    if isinstance(model, Path | str):
-        from phonecv.exporting import exporter_for
-
-        if exporter_for(model) is not None:
-            from phonecv.detect.exported import exported_detector
-
-            return exported_detector(model, threshold=threshold)
-    network = load_network(model, task="detect", **loading)
-    return torch_detector(network, device=device, amp=amp, threshold=threshold)
+    return open_runner(model, "detect", Opening(device, amp, loading), OpeningOptions(threshold))
 
 
-def torch_detector(
-    model: DenseModel, *, device: str | torch.device | None = None, amp: str = "none", threshold: float = 0.0
-) -> DetectRunner:
-    """A detector of ours as a runner, in float32 unless `amp` says otherwise; the one given stays as it was.
+def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunner:
+    """See `phonecv.opening.OpeningRoom`.
 
     A higher threshold than the detector's own changes nothing above it: weak boxes never suppress strong ones. But with
     masks, those of the weak would be most of the work and of the memory.
     """
-    check_takes_rgb(model.backbone, model.name)
-    place = pick_device(device)
-    low = low_precision(amp, place)
-    network: Any = copy.deepcopy(model).to(device=place, dtype=torch.float32).eval()
+    network, place = placed.network, placed.device
+    threshold = (options or OpeningOptions()).threshold
+    masks = bool(getattr(network, "masks", False))
     if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
         network.score_threshold = max(network.score_threshold, threshold - 1e-6)
-    if getattr(model, "masks", False):
+    if masks:
         network.paste = False  # whole pictures of masks would fill the memory, and nobody asks for their pixels
 
     @torch.inference_mode()
     def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
-        with torch.autocast(place.type, dtype=low, enabled=low is not None):
+        with placed.computing():
             return network([picture.to(place) for picture in pictures])
 
-    masks = bool(getattr(model, "masks", False))
-    names = model.class_names
+    spec = network.preprocessing
     return DetectRunner(
-        description=f"{model.name}, {model.form} form, PyTorch on {place}",
-        run=run,
-        classes=tuple(names) if names is not None else tuple(str(label) for label in range(model.num_classes)),
-        named=names is not None,
-        masks=masks,
-        batch=_batch(model, place),
-        details={
-            "architecture": model.architecture,
-            "backbone": model.backbone_name,
-            "form": model.form,
-            "runtime": "pytorch",
-            "device": str(place),
-            "amp": amp,
-            "preprocessing": model.preprocessing.to_dict(),
-        },
+        placed.description,
+        run,
+        numbered(network.class_names, network.num_classes),
+        network.class_names is not None,
+        place,
+        spec,
+        placed.details,
+        masks,
+        cpu_batch(spec.size, spec.longest or spec.size) if place.type == "cpu" else ACCELERATOR_BATCH,
     )
 
 
-def _batch(model: DenseModel, place: torch.device) -> int:
-    """How many pictures at once suit the device."""
-    if place.type != "cpu":
-        return ACCELERATOR_BATCH
-    spec = model.preprocessing
-    return max(1, CPU_PIXELS // (spec.size * (spec.longest or spec.size)))
+def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunner:
+    """See `phonecv.opening.OpeningRoom`; whatever part of the decoding the file holds.
+
+    Files with one size get pictures of other shapes smaller and padded where the detector keeps their aspect.
+    """
+    dense = DenseFile.of(file, OUTPUTS)
+    spec = dense.spec
+    return DetectRunner(
+        file.description,
+        finder(dense, (options or OpeningOptions()).threshold),
+        dense.classes,
+        dense.named,
+        preprocessing=spec,
+        details=dense.details,
+        masks="masks" in dense.outputs,
+        batch=cpu_batch(*(dense.size or (spec.size, spec.longest or spec.size))),
+    )

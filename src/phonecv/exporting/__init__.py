@@ -6,7 +6,6 @@ What is written is loaded by the format's own runtime and compared with PyTorch 
 from __future__ import annotations
 
 from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter
-from phonecv.exporting.opening import open_exported
 from phonecv.exporting.record import check_size, record_path
 from phonecv.exporting.run import ExportResult, export
 
@@ -19,6 +18,5 @@ __all__ = [
     "export",
     "exporter_for",
     "get_exporter",
-    "open_exported",
     "record_path",
 ]

@@ -1,20 +1,22 @@
-"""Exported files as runners, for evaluation and prediction."""
+"""Exported files in their runtimes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.classify.opening import Runner
 from phonecv.errors import UserError
-from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.exporting.job import Session
-from phonecv.exporting.record import at_size, preprocessing_of, record_path
-from phonecv.preprocessing import Preprocessing
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.task import DEFAULT_TASK
 
 
 def open_session(path: Path | str, *, threads: int | None = None, precision: str = "float32") -> Session:
@@ -39,57 +41,59 @@ def open_session(path: Path | str, *, threads: int | None = None, precision: str
     return resolve_name(exporter.session)(path, threads=threads or torch.get_num_threads(), precision=precision)
 
 
-def open_exported(path: Path | str) -> Runner:
-    """An exported classifier for evaluation or prediction, by its suffix.
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """An exported file in its runtime.
 
-    Files without a record of ours get the usual preprocessing, which is logged.
+    Attributes:
+        path: the main file.
+        session: runs it.
+    """
+
+    path: Path
+    session: Session
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the file says of itself, perhaps nothing."""
+        return self.session.record
+
+    @property
+    def task(self) -> str:
+        """Key of `phonecv.task.TASKS`."""
+        return self.record.get("task", DEFAULT_TASK)
+
+    @property
+    def name(self) -> str:
+        """Of the network, or of the file where it does not say."""
+        return self.record.get("model") or self.path.name
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        return f"{self.name}, {self.details['form']} form, {self.session.runtime}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "form": self.record.get("form", "unknown"),
+            "runtime": self.session.runtime,
+            "file": str(self.path),
+        }
+
+    def outputs(self, batch: Tensor, spec: Preprocessing | DensePreprocessing) -> list[Tensor]:
+        """What it gives for normalised pictures ``B 3 H W``, whatever the file itself takes."""
+        if self.record.get("input_range") == "pixels 0..255":
+            mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
+            batch = ((batch * std + mean) * 255).clamp(0, 255)
+        return [torch.from_numpy(output) for output in self.session(np.ascontiguousarray(batch.numpy()))]
+
+
+def open_file(path: Path | str) -> OpenedFile:
+    """An exported file for evaluation or prediction.
 
     Raises:
-        UserError: no format has this suffix, its runtime is not installed, the file is broken, or it is no classifier.
+        UserError: see `open_session`.
     """
-    path = Path(path)
-    session = open_session(path)
-    record = session.record
-    task = record.get("task", "classify")
-    if task != "classify":
-        raise UserError(f"{path} is for the task {task!r}; this needs a classifier")
-    spec = preprocessing_of(record)
-    preprocessing = spec if isinstance(spec, Preprocessing) else Preprocessing()
-    if session.size is not None:
-        if spec is None and session.size[0] == session.size[1]:
-            preprocessing = at_size(preprocessing, *session.size)
-        if session.size != (preprocessing.size, preprocessing.size):
-            raise UserError(
-                f"{path} takes {session.size[0]} x {session.size[1]} pixels; evaluation and prediction crop squares, "
-                "so export with one number for the size"
-            )
-    side = preprocessing.size
-    probe = session(torch.zeros(1, 3, side, side).numpy())
-    if len(probe) != 1 or probe[0].ndim != 2:
-        gives = ", ".join(str(list(output.shape)) for output in probe)
-        # Only a record says how to read what else a network gives.
-        lost = "" if record else f"; a detector's or segmenter's file needs its record, {record_path(path).name}"
-        raise UserError(f"{path} gives {gives}; a classifier gives one table of logits, B x classes{lost}")
-    tell_assumed(path, record, preprocessing, probe[0].shape[1])
-    baked = record.get("input_range") == "pixels 0..255"
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
-
-    def run(images: Tensor) -> Tensor:
-        if baked:
-            images = ((images * std + mean) * 255).clamp(0, 255)
-        return torch.from_numpy(session(images.numpy())[0]).float()
-
-    names = record.get("classes")
-    if names and len(names) != probe[0].shape[1]:
-        raise UserError(
-            f"{path} gives {probe[0].shape[1]} classes, its record names {len(names)}; one is of another file"
-        )
-    name, form = record.get("model") or path.name, record.get("form", "unknown")
-    return Runner(
-        description=f"{name}, {form} form, {session.runtime}",
-        run=run,
-        preprocessing=preprocessing,
-        num_classes=probe[0].shape[1],
-        class_names=tuple(names) if names else None,
-        details={"model": name, "form": form, "runtime": session.runtime, "file": str(path)},
-    )
+    return OpenedFile(Path(path), open_session(path))

@@ -1,4 +1,4 @@
-"""Exported segmenters as runners.
+"""Exported segmenters.
 
 A file of logits stands in for the network of a segmenter, so that sizes, windows, scales and flips work as they do with
 PyTorch. A file of classes is run on whole pictures.
@@ -6,20 +6,22 @@ PyTorch. A file of classes is run on whole pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.dense.exported import DenseFile, open_dense_file
+from phonecv.dense.exported import DenseFile
 from phonecv.dense.inputs import prepare
 from phonecv.errors import UserError
 from phonecv.segment.base import Segmenter
-from phonecv.segment.inference import Windows, predict_labels
+from phonecv.segment.inference import Windows, predict_in_parts
 from phonecv.segment.layers import resize
-from phonecv.segment.opening import SegmentRunner, in_parts
+
+#: What each kind of decoding has to work on.
+OUTPUTS = {"raw": ("logits",), "final": ("classes",)}
 
 #: Pictures that a file of classes takes at once.
 _TOGETHER = 4
@@ -54,59 +56,33 @@ class FromFile(Segmenter):
         return logits
 
 
-def exported_segmenter(
-    path: Path | str,
-    *,
-    slide: tuple[int, int] | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-) -> SegmentRunner:
-    """An exported segmenter.
+def labeller(
+    file: DenseFile, *, slide: tuple[int, int] | None, scales: Sequence[float], flip: bool
+) -> tuple[Callable[[Sequence[Tensor]], list[Tensor]], Windows | None]:
+    """What labels pictures (``3 H W`` bytes each) by an exported segmenter, and the windows it slides.
 
     Args:
-        path: the main file.
+        file: of `OUTPUTS`.
         slide: side and stride of sliding windows; None leaves it to the segmenter.
         scales: sizes of the input to average over.
         flip: average over mirrored pictures too.
 
     Raises:
-        UserError: it cannot be opened, is no segmenter, or cannot do what is asked for.
+        UserError: the file cannot do what is asked for.
     """
-    file = open_dense_file(path, "segment", {"raw": ("logits",), "final": ("classes",)})
     kind = file.decoding["kind"]
     plain = tuple(scales) == (1.0,)
     if kind == "final" and (slide is not None or flip or not plain):
         raise UserError(
-            f"{path} gives classes, of which windows, scales and mirrored pictures cannot be averaged; export it"
+            f"{file.path} gives classes, of which windows, scales and mirrored pictures cannot be averaged; export it"
             " without decoding"
         )
     own = file.decoding.get("windows")
     windows = Windows(*slide) if slide is not None else Windows(*own) if own and kind == "raw" else None
     _check_windows(file, windows, plain=plain)
-    network = None if kind == "final" else FromFile(file, windows).eval()
-
-    def run(pictures: Sequence[Tensor]) -> list[Tensor]:
-        if network is None:
-            return _classes(file, pictures)
-        return [
-            labels
-            for part in in_parts(network, pictures, max(scales))
-            for labels in predict_labels(network, part, scales=scales, flip=flip)
-        ]
-
-    return SegmentRunner(
-        description=file.description,
-        run=run,
-        classes=file.classes,
-        named=file.named,
-        device=torch.device("cpu"),
-        details=file.details
-        | {
-            "windows": None if windows is None else [windows.crop, windows.stride],
-            "scales": list(scales),
-            "flip": flip,
-        },
-    )
+    if kind == "final":
+        return partial(_classes, file), windows
+    return partial(predict_in_parts, FromFile(file, windows).eval(), scales=scales, flip=flip), windows
 
 
 def _check_windows(file: DenseFile, windows: Windows | None, *, plain: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.layers import at_least_float32, resize
 
-if TYPE_CHECKING:
-    from phonecv.segment.base import Segmenter
+#: Logits of the pictures that go through a network together, in numbers: a quarter of a gigabyte on a CPU.
+CPU_LOGITS, ACCELERATOR_LOGITS = 2**26, 2**29
 
 #: Numbers that one piece of the final resizing may hold; logits of many classes at a photo's size fill gigabytes.
 PIECE = 2**26
@@ -49,12 +49,42 @@ class Windows:
         return [max(min(i * self.stride, length - self.crop), 0) for i in range(count)]
 
 
-def whole(model: Segmenter, batch: Tensor) -> Tensor:
+class Labelling(Protocol):
+    """What inference needs of a network; `phonecv.segment.base.Segmenter` says what it means."""
+
+    num_classes: int
+    preprocessing: DensePreprocessing
+    canvas: tuple[int, int] | None
+    windows: Windows | None
+    training: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        ...
+
+    @property
+    def network(self) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+        """Raw logits of a normalised batch, and something else or None."""
+        ...
+
+    @property
+    def parameters(self) -> Callable[[], Iterator[Any]]:
+        """As of every module."""
+        ...
+
+    @property
+    def train(self) -> Callable[[bool], Any]:
+        """As of every module."""
+        ...
+
+
+def whole(model: Labelling, batch: Tensor) -> Tensor:
     """Logits of a normalised batch in one pass, ``B 3 H W -> B classes H W``."""
     return resize(at_least_float32(model.network(batch)[0]), (batch.shape[2], batch.shape[3]))
 
 
-def slide(model: Segmenter, batch: Tensor, crop: int, stride: int, *, together: int = 8) -> Tensor:
+def slide(model: Labelling, batch: Tensor, crop: int, stride: int, *, together: int = 8) -> Tensor:
     """Logits of a normalised batch, averaged where windows overlap, ``B 3 H W -> B classes H W``.
 
     Args:
@@ -81,7 +111,7 @@ def slide(model: Segmenter, batch: Tensor, crop: int, stride: int, *, together: 
 
 
 def logits(
-    model: Segmenter, images: Tensor | Sequence[Tensor], *, scale: float = 1.0, flip: bool = False, final: bool = True
+    model: Labelling, images: Tensor | Sequence[Tensor], *, scale: float = 1.0, flip: bool = False, final: bool = True
 ) -> Tensor:
     """Logits of pictures of one size, ``B classes H W``.
 
@@ -109,7 +139,7 @@ def logits(
 
 
 def predict_labels(
-    model: Segmenter, images: Tensor | Sequence[Tensor], *, scales: Sequence[float] = (1.0,), flip: bool = False
+    model: Labelling, images: Tensor | Sequence[Tensor], *, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> list[Tensor]:
     """Class per pixel, one ``H W`` uint8 map per picture at the picture's own size.
 
@@ -129,7 +159,7 @@ def predict_labels(
     was_training = model.training
     labels: list[Tensor] = [torch.empty(0)] * len(images)
     try:
-        model.eval()
+        model.train(False)
         with torch.inference_mode():
             for group in same_size(images):
                 batch = torch.stack([images[index] for index in group]).to(device)
@@ -145,7 +175,26 @@ def predict_labels(
     return labels
 
 
-def sum_of_views(model: Segmenter, batch: Tensor, views: Sequence[tuple[float, bool]]) -> Tensor:
+def predict_in_parts(
+    model: Labelling, pictures: Sequence[Tensor], *, scales: Sequence[float], flip: bool
+) -> list[Tensor]:
+    """`predict_labels` for as many pictures at a time as the memory takes; at least one."""
+    limit = CPU_LOGITS if next(model.parameters()).device.type == "cpu" else ACCELERATOR_LOGITS
+    found: list[Tensor] = []
+    part: list[Tensor] = []
+    numbers = 0.0
+    for picture in pictures:
+        height, width = model.preprocessing.target(picture.shape[1], picture.shape[2])
+        own = model.num_classes * height * width * max(scales) ** 2
+        if part and numbers + own > limit:
+            found += predict_labels(model, part, scales=scales, flip=flip)
+            part, numbers = [], 0.0
+        part.append(picture)
+        numbers += own
+    return found + (predict_labels(model, part, scales=scales, flip=flip) if part else [])
+
+
+def sum_of_views(model: Labelling, batch: Tensor, views: Sequence[tuple[float, bool]]) -> Tensor:
     """Class probabilities at the pictures' size, added up over (scale, mirrored), ``B classes H W``."""
     total: Tensor | None = None
     for scale, mirrored in views:

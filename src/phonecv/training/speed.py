@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from phonecv.devices import computes_bf16
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS
-from phonecv.precision import computes_bf16
 from phonecv.training.config import TrainConfig
 
 #: Optimizer steps per image size that a compilation has to be used for on a GPU; no GPU was at hand to measure it.

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from exporting.coreml import made
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.exporting import EXPORTERS, open_exported
+from phonecv.exporting import EXPORTERS
 from phonecv.exporting.coreml.exporter import open_session
 from phonecv.exporting.coreml.package import open_package
 from phonecv.exporting.coreml.program import read_program
@@ -67,7 +68,7 @@ def test_a_package_is_evaluated(tmp_path: Path) -> None:
 def test_it_is_a_classifier_for_evaluation(tmp_path: Path) -> None:
     record = {"model": "ours", "classes": list("abcd"), "preprocessing": {"size": 8}}
     path = made.package(tmp_path / "m.mlpackage", small(record=json.dumps(record)), CONTENT)
-    runner = open_exported(path)
+    runner = open_classifier(path)
     assert runner.class_names == tuple("abcd")
     torch.testing.assert_close(runner(torch.from_numpy(pictures(2))).numpy(), expected(pictures(2)))
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import phonecv
 from conftest import TINY, mostly_long
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.executorch import exporter
 from phonecv.exporting.job import Job, Written
@@ -248,7 +249,7 @@ def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert result.checked_by.startswith("ExecuTorch")
     assert result.report["share_of_macs"] == 1.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pte", "m.pte.json", "m.test.png"]
-    runner = open_exported(tmp_path / "m.pte")
+    runner = open_classifier(tmp_path / "m.pte")
     assert runner.class_names == tuple("abcdefg")
     images = torch.randn(3, 3, 64, 64)
     assert difference(logits(model, images), runner(images).numpy()) < 1e-4

@@ -14,9 +14,10 @@ import torch
 import phonecv
 from conftest import TINY, mostly_long
 from phonecv.benchmarking.page_models import open_models
+from phonecv.classify.opening import open_classifier
 from phonecv.cli import main
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.litert import exporter
@@ -121,7 +122,7 @@ def test_the_record_beside_a_file_of_another_counts(tmp_path: Path) -> None:
     path = file_of_another(tmp_path / "f.tflite", (1, 8, 8, 3), axes=(1, 2))
     record = {"classes": ["r", "g", "b"], "preprocessing": Preprocessing(size=8).to_dict()}
     path.with_name("f.tflite.json").write_text(json.dumps(record))
-    runner = open_exported(path)
+    runner = open_classifier(path)
     assert runner.class_names == ("r", "g", "b")
     assert (runner.preprocessing.size, runner.num_classes) == (8, 3)
 
@@ -150,7 +151,7 @@ def test_a_file_alone_is_known_by_the_record_inside(
     assert find_record(path) == INSIDE
     assert main(["info", str(path)]) == 0
     assert "r, g, b" in capsys.readouterr().out
-    runner = open_exported(path)
+    runner = open_classifier(path)
     assert (runner.class_names, runner.preprocessing.mean) == (("r", "g", "b"), (0.1, 0.2, 0.3))
     (offered,) = open_models([path])
     page = offered.to_page(0)
@@ -350,7 +351,7 @@ def test_the_real_network_from_end_to_end(tmp_path: Path, shared_dir: Path) -> N
     assert result.difference < 1e-5
     assert (result.agreement, result.checked_by[:7]) == (1.0, "LiteRT ")
     assert result.bytes < 8.6e6
-    runner = open_exported(path)
+    runner = open_classifier(path)
     assert runner.num_classes == 1000
     assert runner.details["form"] == "deploy"
     half = export(weights, tmp_path / "h.tflite", images=images, precision="fp16")

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 import phonecv
 from conftest import TINY, mostly_long
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.deployable import deployable
@@ -25,7 +26,7 @@ from phonecv.exporting.native import try_in_child
 from phonecv.exporting.ncnn import exporter
 from phonecv.exporting.ncnn.graph import read_graph
 from phonecv.exporting.ncnn.network import for_ncnn
-from phonecv.exporting.opening import open_exported, open_session
+from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import ExportFailed, captured, perform
 from phonecv.models import VisionModel
 from phonecv.models.blocks import WindowGrid
@@ -300,7 +301,7 @@ def test_export_from_end_to_end(tmp_path: Path) -> None:
     assert (result.agreement, result.checked_by[:5]) == (1.0, "ncnn ")
     assert {file.name for file in result.files} >= {"e.param", "e.ncnn.bin"}
     assert json.loads(result.record.read_text())["report"]["outputs"] == {"logits": "out0"}
-    runner = open_exported(tmp_path / "e.param")
+    runner = open_classifier(tmp_path / "e.param")
     images = torch.randn(3, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(runner(images), model(images), rtol=1e-4, atol=1e-5)

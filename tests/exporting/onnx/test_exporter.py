@@ -17,8 +17,9 @@ from onnx import TensorProto, helper
 import phonecv
 from conftest import TINY, mostly_long
 from exporting.small import tiny
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.onnx import exporter
 from phonecv.exporting.opening import open_session
 from phonecv.preprocessing import Preprocessing
@@ -86,7 +87,7 @@ def test_one_file_serves_every_size(tmp_path: Path, name: str, form: str, side: 
     assert [axis.dim_param or axis.dim_value for axis in axes] == ["batch", 3, "height", "width"]
     deepest = max(len(value.type.tensor_type.shape.dim) for value in graph.value_info)
     assert deepest <= 5
-    assert open_exported(tmp_path / "m.onnx").preprocessing.size == side
+    assert open_classifier(tmp_path / "m.onnx").preprocessing.size == side
 
 
 @pytest.mark.long
@@ -133,14 +134,14 @@ def test_non_square_input(tmp_path: Path) -> None:
     result = export(tiny("mobileone_s0"), tmp_path / "m.onnx", size=(64, 96))
     assert result.size == (64, 96)
     with pytest.raises(UserError, match="64 x 96 pixels"):
-        open_exported(tmp_path / "m.onnx")
+        open_classifier(tmp_path / "m.onnx")
 
 
 def test_dense_backbone(tmp_path: Path) -> None:
     export(tiny("mobileone_s0", num_classes=0, out_indices=(2, 4)), tmp_path / "m.onnx")
     assert [output.name for output in onnx.load(tmp_path / "m.onnx").graph.output] == ["stage2", "stage4"]
     with pytest.raises(UserError, match="a classifier gives one table"):
-        open_exported(tmp_path / "m.onnx")
+        open_classifier(tmp_path / "m.onnx")
 
 
 def test_the_normalisation_can_be_in_the_file(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_the_normalisation_can_be_in_the_file(tmp_path: Path) -> None:
         expected = model(normalised)
     assert_close(run_file(tmp_path / "m.onnx", pixels)[0], expected)
     # A reader that normalises, such as evaluation, is told.
-    torch.testing.assert_close(open_exported(tmp_path / "m.onnx")(normalised), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(open_classifier(tmp_path / "m.onnx")(normalised), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_file_carries_its_record(written: Path) -> None:
@@ -164,7 +165,7 @@ def test_the_file_carries_its_record(written: Path) -> None:
     assert record["preprocessing"]["size"] == 64
     alone = written.with_name("alone.onnx")  # without the JSON beside it
     alone.write_bytes(written.read_bytes())
-    runner = open_exported(alone)
+    runner = open_classifier(alone)
     assert runner.preprocessing == model.preprocessing
     assert runner.class_names == model.class_names
     assert runner.num_classes == 7
@@ -184,7 +185,7 @@ def test_no_path_of_this_machine_is_in_it(written: Path) -> None:
 
 def test_another_size_is_recorded(tmp_path: Path) -> None:
     export(tiny("mobileone_s0"), tmp_path / "m.onnx", size=96)
-    assert open_exported(tmp_path / "m.onnx").preprocessing.size == 96
+    assert open_classifier(tmp_path / "m.onnx").preprocessing.size == 96
 
 
 def test_threads_are_those_asked_for_and_do_not_spin(written: Path) -> None:
@@ -223,7 +224,7 @@ def foreign(path: Path, *, batch: int | str = "N", channels: int = 3, location: 
 
 
 def test_foreign_files_run_with_the_usual_preprocessing(tmp_path: Path) -> None:
-    runner = open_exported(foreign(tmp_path / "f.onnx", batch=2))
+    runner = open_classifier(foreign(tmp_path / "f.onnx", batch=2))
     assert runner.preprocessing == Preprocessing(size=48)
     assert (runner.class_names, runner.num_classes) == (None, 4)
     assert open_session(tmp_path / "f.onnx").batch == 2
@@ -233,20 +234,20 @@ def test_foreign_files_run_with_the_usual_preprocessing(tmp_path: Path) -> None:
 
 def test_files_that_are_no_classifier_are_refused(tmp_path: Path, shared_dir: Path) -> None:
     with pytest.raises(UserError, match=r"B x 3 x H x W"):
-        open_exported(foreign(tmp_path / "gray.onnx", channels=1))
+        open_classifier(foreign(tmp_path / "gray.onnx", channels=1))
     with pytest.raises(UserError, match="lie outside its folder"):
-        open_exported(foreign(tmp_path / "escape.onnx", location="../secret.bin"))
+        open_classifier(foreign(tmp_path / "escape.onnx", location="../secret.bin"))
     with pytest.raises(UserError, match="lie outside its folder"):
-        open_exported(foreign(tmp_path / "absolute.onnx", location="/etc/passwd"))
+        open_classifier(foreign(tmp_path / "absolute.onnx", location="/etc/passwd"))
     for name in ("noise.onnx", "external_escape.onnx"):
         with pytest.raises(UserError, match=name) as caught:
-            open_exported(shared_dir / "data" / "hostile" / "ckpt" / name)
+            open_classifier(shared_dir / "data" / "hostile" / "ckpt" / name)
         assert "\n" not in str(caught.value)
     (tmp_path / "empty.onnx").write_bytes(b"")
     with pytest.raises(UserError, match=r"empty\.onnx"):
-        open_exported(tmp_path / "empty.onnx")
+        open_classifier(tmp_path / "empty.onnx")
     with pytest.raises(UserError, match=r"none of the suffixes"):
-        open_exported(tmp_path / "x.pth")
+        open_session(tmp_path / "x.pth")
 
 
 @pytest.mark.slow

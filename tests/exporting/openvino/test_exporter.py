@@ -11,8 +11,9 @@ import torch
 
 import phonecv
 from conftest import TINY, mostly_long
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.opening import open_session
@@ -174,7 +175,7 @@ def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert result.checked_by.startswith("OpenVINO")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.test.png", "m.xml", "m.xml.json"]
     assert capfd.readouterr() == ("", "")
-    runner = open_exported(tmp_path / "m.xml")
+    runner = open_classifier(tmp_path / "m.xml")
     assert runner.num_classes == 7
     images = torch.randn(3, 3, 64, 64)
     assert difference(logits(model, images), runner(images).numpy()) < 1e-4

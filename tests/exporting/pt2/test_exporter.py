@@ -14,8 +14,9 @@ import torch
 import phonecv
 from conftest import TINY, mostly_long
 from exporting.small import tiny
+from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.exporting import export, open_exported
+from phonecv.exporting import export
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.pt2.check import RECORD, checked_record
 
@@ -46,7 +47,7 @@ def test_one_file_serves_every_size(tmp_path: Path, name: str) -> None:
 
 def test_the_file_alone_carries_its_record(written: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.pt2").write_bytes(written.read_bytes())
-    runner = open_exported(tmp_path / "alone.pt2")
+    runner = open_classifier(tmp_path / "alone.pt2")
     model = tiny("mobileone_s0")
     assert runner.preprocessing == model.preprocessing
     assert runner.class_names == model.class_names
@@ -122,7 +123,7 @@ def test_a_file_that_could_run_code_is_refused(
     path = altered(written, tmp_path / "evil.pt2", change)
     assert path.read_bytes() != written.read_bytes()
     with pytest.raises(UserError, match=message) as caught:
-        open_exported(path)
+        open_classifier(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
@@ -137,15 +138,15 @@ def test_an_archive_copied_entry_by_entry_is_accepted(written: Path, tmp_path: P
 def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt2").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.pt2 is not a torch\.export file"):
-        open_exported(tmp_path / "x.pt2")
+        open_classifier(tmp_path / "x.pt2")
 
 
 def test_files_of_others_are_refused_not_run(tmp_path: Path) -> None:
     images = torch.zeros(2, 3, 8, 8)
     torch.export.save(torch.export.export(torch.nn.ReLU(), (images,)), tmp_path / "relu.pt2")
     with pytest.raises(UserError, match="could run code"):
-        open_exported(tmp_path / "relu.pt2")
+        open_classifier(tmp_path / "relu.pt2")
     with zipfile.ZipFile(tmp_path / "bare.pt2", "w") as archive:
         archive.writestr(f"bare/extra/{RECORD}", "{}")
     with pytest.raises(UserError, match="holds 0 graphs"):
-        open_exported(tmp_path / "bare.pt2")
+        open_classifier(tmp_path / "bare.pt2")

@@ -1,0 +1,62 @@
+"""Devices and what they compute in."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from phonecv.errors import UserError
+
+#: Arithmetic of evaluation; "none" is float32.
+AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_log = logging.getLogger("phonecv")
+
+
+def computes_bf16() -> bool:
+    """Whether the processor has instructions for products in bfloat16 (x86: AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
+
+
+def low_precision(amp: str, device: torch.device) -> torch.dtype | None:
+    """The type to autocast to, or None; says so where the device only imitates it.
+
+    Args:
+        amp: one of `AMP_TYPES`.
+        device: where it computes.
+    """
+    if device.type == "cpu" and (amp == "fp16" or (amp == "bf16" and not computes_bf16())):
+        _log.warning(
+            "this processor does not compute in %s: it is imitated, slower than float32, and another machine may round"
+            " otherwise; leave amp out for figures to keep",
+            amp,
+        )
+    return AMP_TYPES[amp]
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or a GPU if there is one.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UserError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
+    return chosen
+
+
+#: Pixels of the batch that a CPU takes at once: eight pictures of 224 px. The maps of larger batches do not stay in the
+#: caches, and glibc gives their memory back to the system after every layer: MobileOne-S0 took twice as long per
+#: picture with 64.
+CPU_PIXELS = 8 * 224 * 224
+
+
+def cpu_batch(height: int, width: int) -> int:
+    """How many pictures a CPU should take at once."""
+    return max(1, CPU_PIXELS // (height * width))
