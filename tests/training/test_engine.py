@@ -33,7 +33,7 @@ from phonecv.weights import load_checkpoint, read_checkpoint
 from training.conftest import CLASSES, Configure
 
 
-def test_a_run_leaves_its_files_and_learns(configure: Configure) -> None:
+def test_a_run_leaves_its_files_and_learns(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
     config = configure("schedule.epochs=12", "run.eval_every=4", "run.keep_every=6", "run.log_every=4", "data.size=32")
     result = train(config)
     assert result.finished
@@ -41,6 +41,8 @@ def test_a_run_leaves_its_files_and_learns(configure: Configure) -> None:
     assert result.best_score >= 90  # the classes differ in colour
     names = {path.name for path in result.run_dir.iterdir()}
     assert names >= {"config.yaml", "metrics.csv", "curves.png", "summary.json", "state.pt", "tensorboard"}
+    assert capsys.readouterr().out.splitlines()[-1] == f"report: {result.run_dir / 'report.html'}"
+    assert f"best top1 ({result.best_net}, epoch {result.best_epoch})" in (result.run_dir / "report.html").read_text()
     assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0006_ema.safetensors"}
     assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["schedule"]["epochs"] == 12
     evaluated = [row for row in result.history if "net_top1" in row]

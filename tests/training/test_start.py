@@ -13,6 +13,7 @@ from conftest import TINY
 from phonecv import load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.api import predict
 from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.training import follow_classes
 from phonecv.cli.app import main
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
@@ -20,7 +21,6 @@ from phonecv.inspection import info as describe
 from phonecv.models import VisionModel, catalog
 from phonecv.training import TrainConfig, engine, load_config, train
 from phonecv.training.interrupt import Interrupted
-from phonecv.training.start import follow_classes
 from phonecv.weights.translate import from_phonecv
 from training.conftest import DENSE, SEGMENTERS, SMALL, SMALL_DENSE
 

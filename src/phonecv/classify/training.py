@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +16,24 @@ from phonecv.classify.features import FeatureData, Pictures, ProbeObjective, kep
 from phonecv.classify.objective import ClassifyObjective, DistillObjective
 from phonecv.classify.teacher import load_teacher
 from phonecv.classify.training_data import read_splits
+from phonecv.data.class_mapping import map_classes
 from phonecv.data.folders.listing import Listing
 from phonecv.data.folders.transforms import eval_transform, train_transform
 from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
+from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.catalog import get_record
 from phonecv.preprocessing import Preprocessing
+from phonecv.text import some_names
 from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
 from phonecv.training.setup import class_count, quick_findings
-from phonecv.training.start import follow_classes, starting_form
+from phonecv.training.start import starting_form
 from phonecv.training.world import World
 from phonecv.weights import load_public_or_file
+
+_log = logging.getLogger("phonecv")
 
 
 def open_setup(config: ClassifyConfig) -> ClassifySetup:
@@ -169,3 +175,31 @@ def preprocessing_for(config: ClassifyConfig, own: Preprocessing) -> Preprocessi
     names = ("size", "crop", "interpolation", "mean", "std", "bits")
     chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
     return replace(own, **chosen)
+
+
+def follow_classes(net: VisionModel, data: Listing) -> None:
+    """Give every class of the data the classifier's row that means it, where the starting weights name their classes.
+
+    The same number of classes says nothing of their order. Where some of the names are others, all rows start fresh.
+
+    Args:
+        net: with the class names of its weights; None leaves it as it is.
+        data: the training split.
+    """
+    known, classes = net.class_names, data.classes
+    if known is None or tuple(known) == tuple(classes):
+        return
+    try:
+        outputs = map_classes(range(len(classes)), data.class_ids or classes, classes, known, net.num_classes)
+    except UserError:
+        net.reset_classifier(net.num_classes)
+        theirs, ours = some_names(list(known), 3), some_names(list(classes), 3)
+        _log.warning("the weights' classes (%s) are not the data's (%s): the classifier stays fresh", theirs, ours)
+        return
+    rows = list(outputs.values())
+    if rows == sorted(rows):
+        return
+    rows += [row for row in range(net.num_classes) if row not in outputs.values()]
+    for parameter in net.get_classifier().parameters():
+        parameter.data = parameter.data[rows]
+    _log.info("the classifier's rows follow the data's classes, which the weights have in another order")

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 CONFIG = "config.yaml"
 LOCK = ".lock"
 #: Of the files that a training writes there.
-STEMS = ("state", "last", "last_ema", "best", "epoch-*", "config", "metrics", "summary", "curves", "bad_images")
+STEMS = (
+    "state",
+    "last",
+    "last_ema",
+    "best",
+    "epoch-*",
+    "config",
+    "metrics",
+    "summary",
+    "curves",
+    "report",
+    "bad_images",
+)
 
 
 @contextmanager

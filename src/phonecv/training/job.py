@@ -18,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.models import VisionModel
 from phonecv.models.headed import Network
+from phonecv.report import write_report
 from phonecv.settings import changed
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
@@ -268,7 +269,7 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
 
 
 def conclude(run: Run, outcome: str) -> None:
-    """Write the summary and say how it ended."""
+    """Write the summary and the report, and say how it ended."""
     at, folder = run.at, run.folder
     last = last_figures(run.log.rows, run.objective)
     summary: dict[str, Any] = {
@@ -307,3 +308,4 @@ def conclude(run: Run, outcome: str) -> None:
             f"{run.interrupts.requested or 'stopped'}: saved after step {at.step}, epoch {at.epoch + 1}."
             " The same command goes on from here"
         )
+    run.log.say(f"report: {write_report(folder)}")

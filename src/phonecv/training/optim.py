@@ -15,7 +15,7 @@ from phonecv.models.base import VisionModel, no_weight_decay
 from phonecv.models.headed import HeadedModel
 from phonecv.training.config import OptimizerConfig
 
-#: Parts of a detector or segmenter that are not its heads.
+#: Parts of a network with heads that are not its heads.
 _NO_HEAD = ("backbone.", "neck.")
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -27,8 +27,8 @@ def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
     Args:
         model: the network.
         rule: "emo" (1-D tensors, biases, names with alpha, beta or gamma are spared), "norm" (parameters of
-            normalisation layers are spared), "backbone_norm" (those of the backbone alone; a classifier is all
-            backbone), "layer_norm" (those of LayerNorm alone) or "none" (nothing is spared).
+            normalisation layers are spared), "backbone_norm" (those of the backbone alone; one without heads is
+            all backbone), "layer_norm" (those of LayerNorm alone) or "none" (nothing is spared).
     """
     within = "backbone." if rule == "backbone_norm" and isinstance(model, HeadedModel) else ""
     kinds = (nn.LayerNorm,) if rule == "layer_norm" else _NORMS
@@ -49,7 +49,7 @@ def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
 
 
 def head_names(model: nn.Module) -> set[str]:
-    """Names of the heads' parameters: all beside backbone and neck, or a classifier's own classifier."""
+    """Names of the heads' parameters: all beside backbone and neck, or the classifier of a network without heads."""
     names = (name for name, _ in model.named_parameters())
     if isinstance(model, VisionModel):
         return {name for name in names if name.startswith(f"{model.classifier_name}.")}
@@ -89,7 +89,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fuse
 def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | None) -> None:
     """Stop the gradient of every parameter whose name begins so.
 
-    A classifier's "backbone" is all but `classifier`; "all" is the backbone of either, see `phonecv.classify.features`.
+    "backbone" is the module of that name, or all but `classifier`; "all" is the same: a task may do more for it.
 
     Raises:
         UserError: a beginning that fits no parameter.
