@@ -82,9 +82,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def check_options(
-    function: Callable[..., Any], chosen: Mapping[str, Any], *, also: Sequence[str] = ()
-) -> dict[str, Any]:
+def check_options(function: Callable[..., Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The options given, as the signature of `function` wants them.
 
     Annotations of paths, arrays and callables are left to the function; numbers, texts, choices and lists of them are
@@ -93,7 +91,6 @@ def check_options(
     Args:
         function: one of a verb's.
         chosen: options by name.
-        also: names of the caller's own options, to suggest.
 
     Raises:
         UserError: an option that does not exist, with the nearest one; a wrong type, or a value out of range.
@@ -101,10 +98,9 @@ def check_options(
     parameters = inspect.signature(function).parameters
     for name in chosen:
         if name not in parameters:
-            known = [*parameters, *also]
-            required = {key for key, one in parameters.items() if one.default is inspect.Parameter.empty}
-            options = [key for key in known if key not in required]
-            raise UserError(f"there is no option {name!r}{did_you_mean(name, known)} (options: {', '.join(options)})")
+            options = [key for key, one in parameters.items() if one.default is not inspect.Parameter.empty]
+            near = did_you_mean(name, parameters)
+            raise UserError(f"there is no option {name!r}{near} (options: {', '.join(options)})")
     return {name: taken(value, _hint(function, name), name) for name, value in chosen.items()}
 
 

@@ -175,7 +175,7 @@ def test_export(model: VisionModel, tmp_path: Path, options: dict[str, Any], mes
     [
         ({"licens": "MIT"}, "no option 'licens'; did you mean 'licence'"),
         ({"bak": True}, "did you mean 'bake'"),
-        ({"format": "onnx"}, "name one or more in formats"),
+        ({"format": "onnx"}, "did you mean 'formats'"),
     ],
 )
 def test_bundle(model: VisionModel, tmp_path: Path, options: dict[str, Any], message: str) -> None:

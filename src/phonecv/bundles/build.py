@@ -27,7 +27,7 @@ from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
-from phonecv.options import check_options
+from phonecv.options import Count, checked
 from phonecv.task import done_by
 
 #: What a bundle says of weights whose licence nobody named.
@@ -55,6 +55,7 @@ class BundleResult:
     seconds: float
 
 
+@checked
 def bundle(
     model: Network | Path | str,
     destination: Path | str,
@@ -64,9 +65,14 @@ def bundle(
     include: Sequence[Path | str] = (),
     name: str | None = None,
     licence: str | None = None,
-    images: Path | str | None = None,
+    size: Count | tuple[Count, Count] | None = None,
+    dynamic_size: bool = False,
+    bake: bool = False,
+    decode: bool | str = False,
+    images: Path | str | Sequence[Path] | None = None,
+    max_diff: float | None = None,
+    min_agreement: float | None = None,
     force: bool = False,
-    **options: Any,
 ) -> BundleResult:
     """Export to several formats, check each, and put the files with all that an app needs into one place.
 
@@ -82,17 +88,19 @@ def bundle(
         include: exported files to take as they are, for example those of `phonecv quantize`; their records come along.
         name: of the files; None for the model's own.
         licence: of the weights, a text or the path of a text file; None takes what the catalog knows.
-        images: pictures to compare on, see `phonecv.export`.
+        size: see `phonecv.export`, like all that follow.
+        dynamic_size: leave height and width free.
+        bake: the files take pixel values 0..255.
+        decode: how much of the decoding is in the files.
+        images: pictures to compare on.
+        max_diff: largest difference allowed.
+        min_agreement: least share of pictures with PyTorch's best class.
         force: replace the destination.
-        **options: more of `phonecv.exporting.export`, such as ``size``, ``bake``, ``decode``, ``max_diff``.
 
     Raises:
         UserError: the destination exists, a format or file is unknown, a file is not of it, or an export failed.
     """
     start = time.perf_counter()
-    if "format" in options:
-        raise UserError("there is no option 'format' of a bundle; name one or more in formats=(...)")
-    options = check_options(export, options, also=("formats", "include", "name", "licence", "force"))
     path = Path(destination)
     if path.exists() and not force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
@@ -114,8 +122,9 @@ def bundle(
         folder.mkdir()
         for exporter in exporters:
             export(
-                network, folder / f"{stem}{exporter.suffix}", format=exporter.format, precision=precision,
-                images=images, **options,
+                network, folder / f"{stem}{exporter.suffix}", format=exporter.format, precision=precision, size=size,
+                dynamic_size=dynamic_size, bake=bake, decode=decode, images=images, max_diff=max_diff,
+                min_agreement=min_agreement,
             )  # fmt: skip
         for file in taken:
             _take(file, folder)
