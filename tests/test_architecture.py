@@ -90,10 +90,7 @@ REASONS = {
 
 #: Modules that still do.
 REMAINING = {
-    "benchmarking/count.py",
     "benchmarking/page_models.py",
-    "benchmarking/run.py",
-    "benchmarking/subject.py",
     "cli/options.py",
     "cli/train.py",
     "demonstration.py",

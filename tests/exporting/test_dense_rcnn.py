@@ -29,7 +29,9 @@ from phonecv.detect.opening import open_detector
 from phonecv.detect.roi import pool, with_picture
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.onnx import exporter as onnx
+from phonecv.exporting.onnx import exporter
+from phonecv.exporting.onnx.exporter import write_graph
+from phonecv.exporting.onnx.opening import start_session
 from phonecv.exporting.opening import open_session
 
 SIZE = (64, 96)
@@ -92,7 +94,7 @@ def test_pooling_is_the_networks_and_reads_no_empty_box(monkeypatch: pytest.Monk
 @pytest.fixture(scope="module")
 def pooling_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pooling") / "pooling.onnx"
-    onnx.write_graph(Pooling().eval(), noise(), path, ["features"])
+    write_graph(Pooling().eval(), noise(), path, ["features"])
     return path
 
 
@@ -102,7 +104,7 @@ def test_pooling_in_runtimes(pooling_file: Path, runtime: str) -> None:
     """Of boxes without area, too: OpenVINO's RoIAlign makes NaN of those."""
     batch = noise(3)
     if runtime == "onnxruntime":
-        (found,) = onnx.start_session(pooling_file, 1).run(None, {"images": batch.numpy()})
+        (found,) = start_session(pooling_file, 1).run(None, {"images": batch.numpy()})
     else:
         openvino = pytest.importorskip("openvino")
         core = openvino.Core()
@@ -238,7 +240,7 @@ def test_openvino(
     pytest.importorskip("openvino")
     here = replace(EXPORTERS["openvino"], isolated=False)
     monkeypatch.setitem(EXPORTERS, "openvino", here)
-    monkeypatch.setattr(onnx, "write_graph", lambda _1, _2, path, _3, **_: shutil.copyfile(onnx_file, path))
+    monkeypatch.setattr(exporter, "write_graph", lambda _1, _2, path, _3, **_: shutil.copyfile(onnx_file, path))
     assert same_objects(written(detector, tmp_path / "a.xml", data), detector) > 10
 
 

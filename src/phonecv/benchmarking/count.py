@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,6 @@ from torch.utils.hooks import RemovableHandle
 from phonecv.models.base import VisionModel
 from phonecv.models.blocks import WindowGrid
 from phonecv.models.emov2 import WindowExpansion
-from phonecv.segment.segformer import SegFormerHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Cost:
     Attributes:
         executed_macs: multiply-adds of convolutions, linear layers and attention products that really run.
         macs: the same as published tables count it. EMOv2's hybrid attention counts its remote and its close
-            windows there, also where one window covers the map, both are the same and we compute them once; SegFormer's
-            head its last convolution at full size, before which we do the smaller levels' part of it.
+            windows there, also where one window covers the map, both are the same and we compute them once. What other
+            modules save against their paper they say themselves, by a method `saved_macs` of their input.
         flops: published counting: `macs`, plus 2 per BatchNorm element, 5 per LayerNorm element and 1 per
             input element of the pooling where the family pools by a layer (fvcore's rules, evaluation mode).
     """
@@ -75,11 +75,11 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
 
     def count_resized(module: nn.Module, inputs: tuple[Sequence[torch.Tensor]], output: torch.Tensor) -> None:
         nonlocal repeated
-        assert isinstance(module, SegFormerHead)
-        repeated += module.saved_macs(inputs[0])
+        saving: Any = module
+        repeated += saving.saved_macs(inputs[0])
 
     for module in model.modules():
-        if isinstance(module, SegFormerHead):
+        if hasattr(module, "saved_macs"):
             handles.append(module.register_forward_hook(count_resized))
         elif isinstance(module, WindowExpansion):
             handles.append(module.register_forward_hook(count_coinciding))

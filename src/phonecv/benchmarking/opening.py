@@ -80,7 +80,7 @@ def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
     assert exporter is not None
     exporter.require()
     from phonecv.benchmarking.onnx_files import count_macs, is_quantized
-    from phonecv.exporting.onnx.exporter import metadata_record, refuse_outside_weights
+    from phonecv.exporting.onnx.opening import metadata_record, refuse_outside_weights
 
     graph = refuse_outside_weights(path)
     record = metadata_record(graph, path)

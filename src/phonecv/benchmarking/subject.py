@@ -10,8 +10,9 @@ from torch import nn
 from phonecv.benchmarking.count import count_cost
 from phonecv.errors import UserError
 from phonecv.exporting import check_size
-from phonecv.models import VisionModel
-from phonecv.models.headed import HeadedModel, RawOutputs
+from phonecv.exporting.room import exporting_of
+from phonecv.models.headed import Network
+from phonecv.task import done_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +54,15 @@ def network_subject(
 ) -> Subject:
     """A subject from a network; one that is not ours needs a size.
 
-    Of a detector or segmenter the network alone is timed, from normalised pictures to the heads' raw outputs.
+    What of it is timed is its task's word: the network alone, from normalised pictures to raw outputs.
     """
-    if isinstance(network, VisionModel):
+    if isinstance(network, Network):
         height_width = check_size(size, network)
-    elif isinstance(network, HeadedModel):
-        height_width = check_size(size, network)
-        notes = (*notes, f"{name}: {_what_is_timed(network)}")
-        network = RawOutputs(network)
+        network, left_out = exporting_of(done_by(network)).timed(network)
+        notes = (*notes, f"{name}: {left_out}") if left_out else notes
     elif size is None:
         raise UserError(f"{name} is no network of this package, so its input size must be given")
     else:
         height_width = (size, size) if isinstance(size, int) else size
     macs = count_cost(network, height_width).executed_macs
     return Subject(name=name, form=form, size=height_width, network=network.eval(), macs=macs, notes=notes)
-
-
-def _what_is_timed(network: HeadedModel) -> str:
-    if network.task == "segment":
-        return "backbone and heads are timed, not the resizing of their logits"
-    if getattr(network, "masks", False):
-        return "backbone, pyramid and proposals are timed, not the second stage, which works on single boxes"
-    return "backbone and heads are timed, not the decoding of boxes and the suppression of doubles"

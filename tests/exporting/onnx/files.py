@@ -61,7 +61,7 @@ def with_record(path: Path, record: object) -> Path:
 
 def inside(record: Mapping[str, Any]) -> dict[str, str]:
     """A record as metadata."""
-    from phonecv.exporting.onnx.exporter import PREFIX
+    from phonecv.exporting.onnx.opening import PREFIX
 
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
 

@@ -20,7 +20,7 @@ from exporting.small import tiny
 from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import export
-from phonecv.exporting.onnx import exporter
+from phonecv.exporting.onnx.opening import start_session
 from phonecv.exporting.opening import open_session
 from phonecv.preprocessing import Preprocessing
 
@@ -189,7 +189,7 @@ def test_another_size_is_recorded(tmp_path: Path) -> None:
 
 
 def test_threads_are_those_asked_for_and_do_not_spin(written: Path) -> None:
-    options = exporter.start_session(written, 2).get_session_options()
+    options = start_session(written, 2).get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 

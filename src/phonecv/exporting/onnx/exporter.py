@@ -7,23 +7,16 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.errors import UserError
-from phonecv.exporting.fields import checked_fields, is_text
-from phonecv.exporting.job import Job, Session, Written
-from phonecv.exporting.record import read_record
+from phonecv.exporting.job import Job, Written
+from phonecv.exporting.onnx.opening import PREFIX
 from phonecv.exporting.tracing import traced
-
-#: Metadata keys in the file start with this.
-PREFIX = "phonecv."
 
 
 def write(job: Job, folder: Path) -> Written:
@@ -129,137 +122,3 @@ def _name_axes(path: Path) -> None:
             if axis.dim_param:
                 axis.dim_param = re.sub(r"\w+", lambda word: names.get(word.group(), word.group()), axis.dim_param)
     onnx.save(proto, path)
-
-
-def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """An ONNX file of ours or another's in ONNX Runtime.
-
-    Raises:
-        UserError: not an ONNX file, weights outside its folder, or it takes no RGB pictures.
-    """
-    import onnxruntime
-
-    proto = refuse_outside_weights(path)
-    session = start_session(path, threads)
-    inputs = session.get_inputs()
-    shape = list(inputs[0].shape)
-    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3:
-        wanted = ", ".join(f"{item.name} {item.shape}" for item in inputs)
-        raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
-    record = metadata_record(proto, path) or read_record(path)
-    height, width = shape[2:]
-    name = inputs[0].name
-
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        return session.run(None, {name: images})
-
-    return Session(
-        run=run,
-        runtime=f"ONNX Runtime {onnxruntime.__version__}",
-        batch=shape[0] if isinstance(shape[0], int) else None,
-        size=(height, width) if isinstance(height, int) and isinstance(width, int) else None,
-        record=record,
-    )
-
-
-def record_within(path: Path) -> dict[str, Any]:
-    """The record in a file; empty if it has none.
-
-    Raises:
-        UserError: not an ONNX file, one with weights outside its folder, or with a damaged record.
-    """
-    return metadata_record(refuse_outside_weights(path), path)
-
-
-def metadata_record(proto: Any, path: Path) -> dict[str, Any]:
-    """The record in an ONNX file's metadata; empty if it has none.
-
-    Args:
-        proto: the model.
-        path: its file, for messages.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    place = f"the record in {path}"
-    try:
-        entries = {entry.key: entry.value for entry in proto.metadata_props}
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 text; export the network again") from error
-    texts = {key.removeprefix(PREFIX): text for key, text in entries.items() if key.startswith(PREFIX)}
-    return checked_fields({name: _value(name, text) for name, text in texts.items()}, place)
-
-
-def _value(name: str, text: str) -> Any:
-    if is_text(name):  # a network may be called 1, or null
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def start_session(path: Path, threads: int) -> Any:
-    """ONNX Runtime on the CPU.
-
-    Raises:
-        UserError: the file is not a usable ONNX model.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin while waiting slow each other, and everything else, down on a busy machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be used as an ONNX model: {reason}") from error
-
-
-def refuse_outside_weights(path: Path) -> Any:
-    """Refuse a file whose weights lie outside its folder: reading them would open any file of the machine.
-
-    Returns:
-        The model without weights that lie in files of their own.
-
-    Raises:
-        UserError: it does, or it is not an ONNX file.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not an ONNX file ({type(error).__name__})") from error
-    folder = path.resolve().parent
-    for tensor in [*_weights(proto.graph), *(weight for function in proto.functions for weight in _in_nodes(function))]:
-        for entry in tensor.external_data:
-            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
-                raise UserError(f"{path} was refused: its weights {entry.value!r} lie outside its folder")
-    return proto
-
-
-def _weights(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _in_nodes(graph)
-
-
-def _in_nodes(graph: Any) -> Iterator[Any]:
-    """Tensors in the attributes of a graph's or a function's nodes."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
-                yield from (sparse.values, sparse.indices)
-            for inner in attribute.graphs:
-                yield from _weights(inner)
-            if attribute.HasField("g"):
-                yield from _weights(attribute.g)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from phonecv.exporting.job import Job
-from phonecv.exporting.onnx.exporter import start_session
+from phonecv.exporting.onnx.opening import start_session
 from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
 
 #: Operators in 8 bits. With everything that could be, OpenVINO took 1.5 times as long for EMOv2-5M, changing to and
