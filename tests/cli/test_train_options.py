@@ -54,14 +54,20 @@ def test_about_prints_the_head_of_a_recipe(tmp_path: Path, capsys: pytest.Captur
     assert "states no promise; --show prints its settings" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def recipe_table() -> list[tuple[str, ...]]:
+    """The table of recipes, for which each is read."""
+    return recipe_rows()[1]
+
+
 @pytest.mark.parametrize("name", recipe_names())
-def test_promises_are_read_whole(name: str) -> None:
+def test_promises_are_read_whole(name: str, recipe_table: list[tuple[str, ...]]) -> None:
     promise = read_promise(find_recipe(name))
     assert set(promise.fields) == {"data", "hardware", "time", "score", "source", "command"}
     joined = " ".join(promise.text.split())
     for field in promise.fields.values():
         assert " ".join(field.split()) in joined
-    row = next(row for row in recipe_rows()[1] if row[0] == name)
+    row = next(row for row in recipe_table if row[0] == name)
     assert row[2:] == (promise.title, promise.fields["score"], promise.fields["time"])
     assert all(cell.rstrip()[-1] in ".)" for cell in row[2:]), row  # sentences to their end
 
