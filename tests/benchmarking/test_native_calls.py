@@ -70,7 +70,7 @@ def test_int8_is_near_but_not_equal(write: Write, mobileone: Small) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["litert", "ncnn"])
+@pytest.mark.parametrize("format", mostly_long(["litert", "ncnn"], "ncnn"))
 def test_memory_is_measured_without_torch(format: str, write: Write) -> None:
     code = (
         "import sys, numpy\n"

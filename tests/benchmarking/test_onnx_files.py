@@ -16,7 +16,7 @@ from phonecv.benchmarking.onnx_files import count_macs, is_quantized, quantize_f
 from phonecv.errors import UserError
 
 
-@pytest.mark.parametrize("name", ["mobileone", pytest.param("emov2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mobileone", pytest.param("emov2", marks=pytest.mark.long)])
 def test_multiply_adds_of_a_file_are_those_of_its_network(name: str, request: pytest.FixtureRequest) -> None:
     small: Small = request.getfixturevalue(name)
     executed = count_cost(small.network, SIZE).executed_macs

@@ -88,6 +88,7 @@ def test_a_detector(tmp_path: Path) -> None:
     assert [(model["task"], model["decoding"]) for model in manifest["models"]] == [("detect", "final")]
 
 
+@pytest.mark.long
 def test_the_readme_and_the_page_say_what_the_tensors_are(tmp_path: Path) -> None:
     result = bundled(busy("retinanet_fpn"), tmp_path, size=(64, 96), decode="final")
     readme, page = ((result.path / name).read_text() for name in ("README.md", "index.html"))

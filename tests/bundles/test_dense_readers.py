@@ -17,6 +17,7 @@ import torch
 from bundles.dense_cases import CASES, NAMES, Made, made, record_of
 from bundles.drivers import THRESHOLD, driver
 from bundles.test_readers import picture
+from conftest import mostly_long
 from phonecv.bundles.languages import LANGUAGES
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.room import bundling_of
@@ -110,7 +111,11 @@ def written(folder: Path, record: Mapping[str, Any]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("case", CASES)
+#: Cases whose readers are run in the default set: a map of classes, boxes to decode, boxes to choose from, masks.
+RUN = ("logits of any size", "SSDLite boxes, baked", "RetinaNet raw", "RetinaNet final", "Mask R-CNN")
+
+
+@pytest.mark.parametrize("case", mostly_long(CASES, *RUN))
 def test_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -127,7 +132,7 @@ def test_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None
     assert same_as_predicted(program, file, tmp_path) > 5
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_long(CASES, *RUN))
 def test_javascript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     found = shutil.which("node")
     if found is None:

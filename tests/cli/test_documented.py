@@ -198,7 +198,15 @@ def test_nothing_is_left_out_or_changed_that_no_page_says() -> None:
 
 
 #: Pages whose verbs the README has, too; here are more of their options.
-LONG = ("bundle.md", "deploy.md", "deploy-dense.md", "quantize.md")
+LONG = (
+    "bundle.md",
+    "deploy.md",
+    "deploy-dense.md",
+    "detection.md",
+    "evaluate-predict.md",
+    "quantize.md",
+    "segmentation.md",
+)
 
 
 @pytest.mark.parametrize(

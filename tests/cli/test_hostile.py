@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
-from conftest import extract
+from conftest import extract, mostly_long
 
 VERBS = {
     "info": "info {file}",
@@ -29,9 +29,7 @@ VERBS = {
 CONTROLS = {"good_zip.pth", "good_legacy.pth", "good.pdparams", "module_prefix.pth", "half.pth", "wrong_shape.pth"}
 
 
-@pytest.mark.parametrize(
-    "verb", ["info", *(pytest.param(verb, marks=pytest.mark.slow) for verb in VERBS if verb != "info")]
-)
+@pytest.mark.parametrize("verb", mostly_long(VERBS, "info", "eval", "train", "export"))
 def test_no_verb_runs_what_a_checkpoint_holds(
     verb: str, run: Run, shared_dir: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import phonecv
 from cli.conftest import CLASSES, Run
+from conftest import mostly_long
 from phonecv.benchmarking import count_cost, count_parameters
 from phonecv.inspection import describe_model
 from phonecv.models.catalog import MODELS
@@ -37,7 +38,7 @@ def test_models_json_holds_the_catalog(run: Run) -> None:
     assert records[0]["weights"][0]["licence"]
 
 
-@pytest.mark.parametrize("name", ["emo_1m", "emov2_1m", "mobileone_s0"])
+@pytest.mark.parametrize("name", mostly_long(["emo_1m", "emov2_1m", "mobileone_s0"], "emov2_1m"))
 @pytest.mark.parametrize("form", ["training", "deploy"])
 def test_the_stage_table_adds_up(name: str, form: str) -> None:
     """Sums of the stages, counted one by one, against the whole network counted at once."""

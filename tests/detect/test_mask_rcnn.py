@@ -323,6 +323,7 @@ def test_training_needs_masks() -> None:
         make()(images, targets)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_it_learns_boxes_and_masks() -> None:
     """Two pictures by heart: every object is found, with a mask that fits."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mostly_long
 from detect import test_mask_rcnn as mask_rcnn
 from exporting.dense_files import busy, busy_masks
 from exporting.fake_formats import fake
@@ -165,7 +166,7 @@ def test_a_very_sure_mask_rcnn() -> None:
             difference(outputs)
 
 
-@pytest.mark.parametrize("architecture", ["ssdlite320", "retinanet_fpn"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "retinanet_fpn"], "ssdlite320"))
 @pytest.mark.parametrize("fault", ["open_session", "open_moved", "open_doubled", "open_strict", "open_unsorted"])
 def test_the_exports_own_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, fault: str) -> None:
     """Files that are wrong in what is new about them never get their name."""

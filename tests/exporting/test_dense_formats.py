@@ -34,7 +34,7 @@ def here(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ("format", "architecture"),
     [
         pytest.param("executorch", "ssdlite320", marks=LONG),
-        ("litert", "ssdlite320"),
+        pytest.param("litert", "ssdlite320", marks=LONG),
         ("coreml", "ssdlite320"),
         pytest.param("openvino", "retinanet_fpn", marks=LONG),
         pytest.param("litert", "retinanet_fpn", marks=LONG),
@@ -71,7 +71,7 @@ def test_ncnn_refuses_before_any_work(tmp_path: Path) -> None:
     ("format", "architecture", "decode"),
     [
         pytest.param("onnx", "ssdlite320", "final", marks=LONG),
-        ("onnx", "segformer", "raw"),
+        pytest.param("onnx", "segformer", "raw", marks=LONG),
         pytest.param("openvino", "ssdlite320", "final", marks=LONG),
         ("ncnn", "ssdlite320", "boxes"),
         pytest.param("litert", "ssdlite320", "raw", marks=LONG),

@@ -61,7 +61,7 @@ def test_weights_round_to_the_nearest_step() -> None:
     assert not quantize_weights(values, 0)[0][1].any()
 
 
-@pytest.mark.parametrize("name", [FIRST, pytest.param("emov2_1m", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [FIRST, pytest.param("emov2_1m", marks=pytest.mark.long)])
 def test_onnx(tmp_path: Path, name: str) -> None:
     import onnx
     import onnxruntime
@@ -131,6 +131,7 @@ def test_openvino(tmp_path: Path) -> None:
     assert sizes[0] / sizes[1] > 2.5  # of these tiny layers much is biases
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_litert(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
+import itertools
 import json
 import math
 from typing import Any, cast
@@ -24,7 +25,8 @@ from settle import settle
 
 #: The smallest member of each family, and the one with squeeze-excite: for what does not depend on the size.
 FAMILIES = ["emo_1m", "emov2_1m", "mobileone_s0", "mobileone_s4"]
-NAMES = [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+#: One network of each make; what another size or preprocessing has is in the catalog alone.
+NAMES = mostly_long(MODELS, *FAMILIES, "emov2_remote_1m", "emov2_5m", "emov2_1m_256", "mobileone_s1")
 #: For what another size could hardly break, and takes long at full size.
 LARGER_LONG = mostly_long(MODELS, *FAMILIES)
 
@@ -82,7 +84,7 @@ def test_any_size_gives_logits_and_features(name: str, height: int, width: int) 
         assert feature.shape == (2, info["num_chs"], math.ceil(height / stride), math.ceil(width / stride))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_LONG)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     model = settled(name).train()
     loss = nn.functional.cross_entropy(model(picture(2, 3, 64, 64)), torch.tensor([3, 7]))
@@ -160,8 +162,10 @@ def test_meta_device_and_channels_last(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("form", ["training", "deploy"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    mostly_long(itertools.product(TINY, ("training", "deploy")), ("emov2_1m", "training"), ("mobileone_s0", "deploy")),
+)
 def test_exports_without_scripting(name: str, form: str) -> None:
     model = tiny(name) if form == "training" else fuse(tiny(name))
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -173,7 +177,7 @@ def test_exports_without_scripting(name: str, form: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_compiles_whole(name: str) -> None:
     model = tiny(name)
     x = picture(1, 3, 64, 64)

@@ -18,10 +18,14 @@ TRAINED = [file for file in FILES if file.endswith("_train")]
 
 
 def marked(files: list[str]) -> list[object]:
-    """The small members, and every variant of the architecture, in the fast subset."""
-    fast = ("1M", "abl", "s0", "s4")
-    slow = pytest.mark.slow
-    return [file if any(word in file for word in fast) else pytest.param(file, marks=slow) for file in files]
+    """The small members and every variant of the architecture in the fast subset; the largest only with `long`."""
+    fast, large = ("1M", "abl", "s0", "s4"), ("20M", "50M")
+    return [
+        file
+        if any(word in file for word in fast)
+        else pytest.param(file, marks=pytest.mark.long if any(word in file for word in large) else pytest.mark.slow)
+        for file in files
+    ]
 
 
 def small(files: list[str]) -> list[object]:
@@ -100,7 +104,6 @@ def test_dense_backbone(file: str) -> None:
     mostly_long(
         [(file, layout) for file in TRAINED for layout in (torch.contiguous_format, torch.channels_last)],
         *((file, torch.contiguous_format) for file in TRAINED if "s4" not in file),
-        ("mobileone_s0_train", torch.channels_last),
     ),
 )
 def test_training_step_in_float64(file: str, layout: torch.memory_format) -> None:

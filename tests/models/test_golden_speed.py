@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 
@@ -33,6 +34,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.mark.long
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("file", mostly_long(FILES, "mobileone_s0_unfused"))
@@ -59,8 +61,10 @@ def test_compiled_training_form_gives_the_golden_logits(file: str) -> None:
     np.testing.assert_allclose(logits.numpy(), arrays[f"logits_{size}"], rtol=0, atol=LOGIT_TOLERANCE)
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize(
+    ("file", "batch"),
+    mostly_long(itertools.product(FILES, (1, 16)), *((file, 1) for file in FILES), ("mobileone_s0_unfused", 16)),
+)
 def test_two_threads_and_larger_batches_give_the_golden_logits(file: str, batch: int, two_threads: None) -> None:
     _, arrays = load_golden(file)
     size = sizes_of(file)[-1]

@@ -108,6 +108,7 @@ def test_it_runs_where_the_others_miss_the_budget(
     assert "fine_tuning" not in written["formats"]["onnx"]["trials"][1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_it_takes_noise_out_of_a_coarse_network(network: VisionModel, data: Path) -> None:
     """In played int8, on pictures that it did not see."""

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from conftest import mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.onnx.exporter import write_graph
@@ -28,6 +29,7 @@ def quantized_layers(path: Path) -> int:
     return sum(node.op_type in ("Conv", "Gemm") and node.input[1] in made for node in graph.node)
 
 
+@pytest.mark.long
 def test_layers_by_name_stay_float(mobileone: VisionModel, tmp_path: Path) -> None:
     counts = []
     for number, layers in enumerate(([], ["stage0", "linear"], ["stage3"])):
@@ -69,7 +71,7 @@ def test_float_layers_are_not_rounded_when_the_file_is_loaded(mobileone: VisionM
     assert np.abs(outputs[0] - outputs[1]).max() < 0.02 * np.abs(outputs[0]).max()
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 70)])
+@pytest.mark.parametrize(("height", "width"), mostly_long([(64, 64), (32, 70)], (32, 70)))
 def test_the_first_layer_reads_blocks_and_gives_the_same(
     mobileone: VisionModel, tmp_path: Path, height: int, width: int
 ) -> None:
@@ -92,7 +94,12 @@ def test_the_first_layer_reads_blocks_and_gives_the_same(
 
 
 @pytest.mark.parametrize(
-    ("size", "free", "folds"), [((64, 64), False, True), ((64, 65), False, False), ((64, 64), True, False)]
+    ("size", "free", "folds"),
+    [
+        ((64, 64), False, True),
+        ((64, 65), False, False),
+        pytest.param((64, 64), True, False, marks=pytest.mark.long),
+    ],
 )
 def test_a_first_layer_of_which_kind_is_folded(
     mobileone: VisionModel, tmp_path: Path, size: tuple[int, int], free: bool, folds: bool
@@ -139,6 +146,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(mobileone: VisionModel, tm
         assert high == pytest.approx(max(0.0, np.max(theirs.highest)), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_percentile_makes_ranges_smaller(mobileone: VisionModel, tmp_path: Path) -> None:
     source = tmp_path / "x.onnx"
     write_graph(mobileone, images(2), source, ["logits"])

@@ -70,6 +70,7 @@ def test_it_stops_at_the_first_method_within_the_budget(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.long
 def test_no_file_where_the_budget_cannot_be_met(
     network: VisionModel, data: Path, tmp_path: Path, scripted: list[tuple[int, int]]
 ) -> None:

@@ -105,6 +105,7 @@ def test_float32_and_deploy_form(file: str) -> None:
                 assert_golden(aux, arrays, "aux", SINGLE)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_unet_by_sliding_windows_and_fused() -> None:
     arrays, model = load_arrays("v2_unet_5M"), golden_model("v2_unet_5M")

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv.errors import UserError
 from phonecv.models.blocks import ConvNormAct
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
@@ -290,7 +290,7 @@ def test_unet_hrf_in_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", OPTIONS)
+@pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "segformer"))
 def test_the_network_is_one_graph_of_plain_tensors(architecture: str) -> None:
     for model in (Both(tiny(architecture)), Both(fuse(tiny(architecture)))):
         x = torch.randn(1, 3, 72, 96)

@@ -387,6 +387,7 @@ def test_ssd_transform_wants_a_square(configure_dense: Configure) -> None:
         train(configure_dense("retinanet_fpn", "detect.transform=ssd"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(["mask_rcnn_fpn", "deeplabv3"], "deeplabv3"))
 def test_two_processes_hold_the_same_and_see_every_picture_once(

@@ -25,7 +25,7 @@ LIVELY = (
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
-    mostly_long(["ssdlite320", "retinanet_fpn", "mask_rcnn_fpn", "deeplabv3"], "ssdlite320", "deeplabv3"),
+    mostly_long(["ssdlite320", "retinanet_fpn", "mask_rcnn_fpn", "deeplabv3"], "deeplabv3"),
 )
 def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     more = ("detect.group_orientation=true", "detect.transform=resize") if architecture == "retinanet_fpn" else ()
@@ -38,6 +38,7 @@ def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monk
         assert_same(unbroken, config)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "segformer"], "segformer"))
 def test_sigkill(architecture: str, configure_dense: Configure, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv import load_checkpoint, save_checkpoint
 from phonecv.api import evaluate
 from phonecv.classify.config import ClassifyConfig
@@ -40,7 +40,12 @@ def probe(pictures: Path, tmp_path: Path, name: str, *more: str, fused: bool = T
     return load_config("probe", [*SHORT, "schedule.epochs=3", "data.views=3", "data.passes=2", *paths, *more])
 
 
-@pytest.mark.parametrize(("name", "fused"), [*((name, True) for name in TINY), ("mobileone_s0", False)])
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    mostly_long(
+        [*((name, True) for name in TINY), ("mobileone_s0", False)], ("emov2_1m", True), ("mobileone_s0", False)
+    ),
+)
 def test_features_are_computed_once_and_the_figures_are_the_networks(
     name: str, fused: bool, pictures: Path, tmp_path: Path, calls: list[int]
 ) -> None:

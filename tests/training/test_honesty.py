@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import mostly_long
 from phonecv.api import evaluate
 from phonecv.classify.config import LossConfig
 from phonecv.classify.objective import ClassifyObjective
@@ -73,7 +74,13 @@ def test_a_run_of_three_classes_says_last_best_and_error_and_no_top5(
     assert longer.finished
 
 
-@pytest.mark.parametrize("more", [(), ("run.amp=bf16", "run.channels_last=true", "data.eval_batch_size=7")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param((), marks=pytest.mark.long),
+        ("run.amp=bf16", "run.channels_last=true", "data.eval_batch_size=7"),
+    ],
+)
 def test_eval_gives_the_figures_of_training(more: tuple[str, ...], configure: Configure, pictures: Path) -> None:
     result = train(configure("schedule.epochs=2", "ema.decay=0.5", *more))
     row = result.history[-1]
@@ -85,7 +92,7 @@ def test_eval_gives_the_figures_of_training(more: tuple[str, ...], configure: Co
     assert evaluate(result.best, pictures).top1_percent == pytest.approx(result.best_score)
 
 
-@pytest.mark.parametrize("architecture", ["ssdlite320", "segformer"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "segformer"], "ssdlite320"))
 def test_eval_gives_the_figures_of_dense_trainings(architecture: str, configure_dense: Configure, scenes: Path) -> None:
     result = train(configure_dense(architecture, "schedule.epochs=2", "optimizer.lr=0.01", "ema.decay=0.5"))
     row = result.history[-1]

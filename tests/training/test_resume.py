@@ -106,6 +106,7 @@ def test_a_crash_at_any_step(configure: Configure, unbroken: TrainConfig, monkey
         assert_same(unbroken, config)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_compiled_run_goes_on_with_the_same_bits(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [configure(*LIVELY, "run.compile=true", "schedule.epochs=2", out=name) for name in ("whole", "cut")]
@@ -194,6 +195,7 @@ def test_sigterm_stops_after_the_step_under_way(configure: Configure, monkeypatc
     assert (progress["epoch"], progress["batch"], progress["step"]) == (1, 2, 5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_killed_go_on_as_if_never(configure: Configure, tmp_path: Path) -> None:
     # Statistics of their own in each process until the epoch ends: the hardest case for the state.

@@ -143,6 +143,7 @@ def test_segmenters(tmp_path: Path, architecture: str) -> None:
     assert logits.std() > 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_writes_and_checks(tmp_path: Path) -> None:
     result = export(tiny("mobileone_s0"), tmp_path / "m.mlpackage", size=64)

@@ -91,6 +91,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str) -> None:
     assert result.report["delegates"] == 1
 
 
+@pytest.mark.long
 def test_the_multiply_adds_are_the_networks(mobileone: tuple[VisionModel, Written]) -> None:
     model, result = mobileone
     counted = 0
@@ -169,6 +170,7 @@ def test_the_norm_is_a_layer_norm() -> None:
         assert float((want - got).abs().max()) < 1e-4
 
 
+@pytest.mark.long
 def test_dense_maps_come_in_order(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = fuse(settle(phonecv.create_model("mobileone_s0", out_indices=(2, 4), **TINY["mobileone_s0"]), size=64))
@@ -239,6 +241,7 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_session(path, threads=1)
 
 
+@pytest.mark.long
 def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = tiny("mobileone_s0")
     model.class_names = tuple("abcdefg")

@@ -81,6 +81,7 @@ def test_layers_by_name_stay_float(plain: tuple[Job, torch.export.ExportedProgra
     assert "linear" not in used["operators"]
 
 
+@pytest.mark.long
 def test_ranges_are_those_of_the_pictures(plain: tuple[Job, torch.export.ExportedProgram, dict[str, Any]]) -> None:
     job, program, _ = plain
     darker = int8_job(scale=0.3)

@@ -319,6 +319,7 @@ def test_half_precision(tmp_path: Path, name: str) -> None:
     assert open_session(made.path).record == job.record
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_several_outputs_come_in_order(tmp_path: Path) -> None:
     job = job_of(tiny("mobileone_s0", out_indices=(4, 1, 2)), 64, 96)
@@ -326,7 +327,7 @@ def test_several_outputs_come_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+@pytest.mark.parametrize("precision", mostly_long(["int8", "int8-weights"], "int8-weights"))
 def test_int8_goes_through_the_same_writer(tmp_path: Path, precision: str) -> None:
     job = job_of(tiny("mobileone_s0"), 64, 64, precision=precision)
     job = Job(job.module, job.example, job.outputs, "m", precision, record=job.record, calibration=job.example.numpy())

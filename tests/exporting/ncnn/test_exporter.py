@@ -69,8 +69,11 @@ def check(job: Job, got: list[np.ndarray], tolerance: float) -> None:
             assert (have.argmax(1) == want.argmax(1)).all()
 
 
+LONG = pytest.mark.long
+
+
 #: One window, padded, at 64 pixels; several windows in both directions, padded, at 256 x 160; 2 x 2 at 224.
-@pytest.mark.parametrize("size", [(64, 64), (256, 160), (224, 224)])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=LONG), (256, 160), pytest.param((224, 224), marks=LONG)])
 @pytest.mark.parametrize("name", list(TINY))
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     job = job_of(tiny(name), *size)
@@ -97,10 +100,10 @@ def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
     ("name", "overrides"),
     [
         ("emov2_1m", {"attention": "remote+close"}),
-        ("emov2_1m", {"attention": "close", "window": 4}),
+        pytest.param("emov2_1m", {"attention": "close", "window": 4}, marks=pytest.mark.long),
         ("emov2_1m", {"window": 0, "qkv_bias": False, "layer_scale": None}),
         ("emo_1m", {"out_indices": (1, 3, 4)}),
-        ("mobileone_s0", {"out_indices": (2, 4)}),
+        pytest.param("mobileone_s0", {"out_indices": (2, 4)}, marks=pytest.mark.long),
         ("mobileone_s0", {"se_pairs": (0, 0, 1, 1)}),
     ],
 )
@@ -307,6 +310,7 @@ def test_export_from_end_to_end(tmp_path: Path) -> None:
         torch.testing.assert_close(runner(images), model(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", mostly_long(["float32", "fp16"], "fp16"))
 def test_the_real_network_keeps_its_outputs(tmp_path: Path, shared_dir: Path, precision: str) -> None:
@@ -319,6 +323,7 @@ def test_the_real_network_keeps_its_outputs(tmp_path: Path, shared_dir: Path, pr
     assert result.bytes < {"float32": 8.6e6, "fp16": 4.4e6}[precision]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", mostly_long(["emo_1m", "emo_5m", "emov2_1m", "emov2_5m", "mobileone_s1", "mobileone_s4"], "emo_1m")

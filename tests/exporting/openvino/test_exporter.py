@@ -30,8 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 #: With what XML and JSON want escaped.
 CARRIED = {"model": "any", "classes": ["a", "b", 'ß"<&\\\n']}
 
-FAMILIES = mostly_long(TINY, "mobileone_s0", "emov2_1m")
-
 
 def tiny(name: str) -> VisionModel:
     torch.manual_seed(0)
@@ -63,7 +61,7 @@ def difference(want: np.ndarray, got: np.ndarray) -> float:
     return float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     result = written(model, tmp_path)
@@ -79,6 +77,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str) -> None:
     assert want.std(0).min() > 1e-3  # the outputs depend on the input, or nothing was tested
 
 
+@pytest.mark.long
 def test_operators_are_those_of_the_file(mobileone: tuple[VisionModel, Path], tmp_path: Path) -> None:
     result = written(mobileone[0], tmp_path)
     text = result.path.read_text(encoding="utf-8")
@@ -87,7 +86,7 @@ def test_operators_are_those_of_the_file(mobileone: tuple[VisionModel, Path], tm
     assert text.count('type="Convolution"') + text.count('type="GroupConvolution"') == 1 + 2 * sum((1, 1, 2, 1))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_free_height_and_width(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     session = open_session(written(model, tmp_path, dynamic_size=True).path, threads=1)
@@ -166,6 +165,7 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "words.xml")
 
 
+@pytest.mark.long
 def test_export_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = tiny("mobileone_s0")
     result = export(model, tmp_path / "m.xml", size=64)
