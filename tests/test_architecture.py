@@ -90,19 +90,9 @@ REASONS = {
 
 #: Modules that still do.
 REMAINING = {
-    "benchmarking/page_models.py",
     "cli/options.py",
     "cli/train.py",
     "demonstration.py",
-    "exporting/assumed.py",
-    "exporting/checks.py",
-    "exporting/comparing.py",
-    "exporting/fields.py",
-    "exporting/formats.py",
-    "exporting/opening.py",
-    "exporting/record.py",
-    "exporting/run.py",
-    "inspection.py",
     "training/checks.py",
     "training/config.py",
     "training/job.py",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.catalog import MODELS, ModelRecord
-from phonecv.preprocessing import DensePreprocessing, Preprocessing
-from phonecv.task import TASKS
+from phonecv.preprocessing import Preprocessing
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
     from phonecv.weights import read_checkpoint
 
     file = read_checkpoint(path)
-    if file.task != "classify":
+    if file.task != DEFAULT_TASK:  # heads, of which nothing is counted here
         return Description(MODELS.get(file.model or ""), file, None)
     if file.model is None or file.problems:
         return Description(None, file, None)
@@ -179,7 +179,10 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
             else None,
         ),
         ("options", ", ".join(f"{key}={value}" for key, value in record.get("options", {}).items())),
-        ("input", _dense_text(record["preprocessing"]) if file.architecture else None),
+        (
+            "input",
+            TASKS[file.task].preprocessing.from_dict(record["preprocessing"]).in_words() if file.architecture else None,
+        ),
         ("source", record.get("source")),
         ("trained", _trained_text(record.get("training", {}))),
         ("notes", "; ".join(file.notes)),
@@ -197,7 +200,7 @@ def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
     return [
         *facts,
-        ("task", TASKS[record.get("task", "classify")].title),
+        ("task", TASKS[record.get("task", DEFAULT_TASK)].title),
         ("network", record["model"]),
         ("form", record.get("form")),
         ("precision", record.get("precision")),
@@ -228,13 +231,6 @@ def _trained_text(training: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{key} {value}")
     return ", ".join(parts)
-
-
-def _dense_text(values: Mapping[str, Any]) -> str:
-    record = DensePreprocessing.from_dict(values)
-    if record.longest is None:
-        return f"stretched to {record.size} x {record.size} px"
-    return f"short side to {record.size} px, long side at most {record.longest} px"
 
 
 def describe_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from phonecv.create import load_network
@@ -25,7 +23,7 @@ from phonecv.models.headed import HeadedModel, Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.verbs import Opening
-from phonecv.weights.record import KEY
+from phonecv.weights.record import header_record
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -156,18 +154,27 @@ def task_of(model: Any) -> str:
     """
     if not isinstance(model, Path | str):
         return getattr(model, "task", DEFAULT_TASK)
-    path = Path(model)
-    record: Any = {}
     try:
-        if path.suffix == ".safetensors" and path.exists():
-            with safe_open(path, "pt") as file:
-                record = json.loads((file.metadata() or {}).get(KEY, "{}"))
-        elif exporter_for(path) is not None and path.exists():
-            record = find_record(path)
-    except (SafetensorError, OSError, ValueError, RecursionError, UserError):
+        task = record_of(model).get("task")
+    except UserError:
         return DEFAULT_TASK
-    task = record.get("task") if isinstance(record, dict) else None
     return task if isinstance(task, str) and task in TASKS else DEFAULT_TASK
+
+
+def record_of(path: Path | str) -> Mapping[str, Any]:
+    """What a file of ours says of itself, beside it or inside; empty for anything else.
+
+    Reads no tensors and runs nothing of the file.
+
+    Raises:
+        UserError: the record of an exported file is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    if path.suffix == ".safetensors":
+        return header_record(path)
+    return find_record(path) if exporter_for(path) is not None else {}
 
 
 def open_runner(

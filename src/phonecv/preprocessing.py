@@ -118,6 +118,12 @@ class DensePreprocessing:
         factor = min(self.longest / max(height, width), self.size / min(height, width))
         return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
+    def in_words(self) -> str:
+        """How large pictures become, on one line."""
+        if self.longest is None:
+            return f"stretched to {self.size} x {self.size} px"
+        return f"short side to {self.size} px, long side at most {self.longest} px"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return _plain(self)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.errors import UserError
+from phonecv.opening import opening_room
 from phonecv.preprocessing import Preprocessing
+from phonecv.task import DEFAULT_TASK
 
 #: Suffixes that run in a browser, and what the page calls the format.
 FORMATS = {".onnx": "onnx", ".tflite": "litert"}
@@ -51,7 +53,7 @@ class PageModel:
             "format": self.format,
             "bytes": self.path.stat().st_size,
             "precision": record.get("precision", "float32"),
-            "task": record.get("task", "classify"),
+            "task": self.task,
             "model": record.get("model", ""),
             "form": record.get("form", "unknown"),
             "sha256": self.digest,
@@ -67,16 +69,18 @@ class PageModel:
         model, precision = self.record.get("model"), self.record.get("precision", "float32")
         return f"{model}, {precision}" if model else self.name
 
-    def classes(self) -> list[str] | None:
-        """A name for every output of a classifier, as `predict` has them; None where only numbers are known."""
-        from phonecv.data.class_mapping import IMAGENET_CLASSES, imagenet_names
+    @property
+    def task(self) -> str:
+        """Key of `phonecv.task.TASKS`."""
+        return self.record.get("task", DEFAULT_TASK)
 
-        record = self.record
-        if record.get("classes"):
-            return list(record["classes"])
-        # The page takes them only if the file has as many outputs.
-        taken = record.get("task", "classify") == "classify" and record.get("num_classes") in (None, IMAGENET_CLASSES)
-        return list(imagenet_names()) if taken else None
+    def classes(self) -> list[str] | None:
+        """A name for every class, as `predict` has them; None where only numbers are known.
+
+        The page takes those that are not the file's own only if it has as many outputs.
+        """
+        names = opening_room(self.task).names_in(self.record)
+        return None if names is None else list(names)
 
 
 def open_models(sources: Sequence[str | Path]) -> list[PageModel]:

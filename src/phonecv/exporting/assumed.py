@@ -10,6 +10,7 @@ from typing import Any
 from phonecv.data.class_mapping import IMAGENET_CLASSES
 from phonecv.exporting.record import record_path
 from phonecv.preprocessing import Preprocessing
+from phonecv.task import DEFAULT_TASK, TASKS
 
 _log = logging.getLogger("phonecv")
 
@@ -35,7 +36,7 @@ def tell_assumed(
         if num_classes == IMAGENET_CLASSES:
             names = "; ImageNet's 1000 classes in their usual order"
     _log.warning(
-        "%s: %s. Assumed: a classifier; %s%s. If that is wrong, put its %s back or write one, such as "
+        "%s: %s. Assumed: %s; %s%s. If that is wrong, put its %s back or write one, such as "
         '{"preprocessing": {"size": 224, "mean": [0, 0, 0], "std": [1, 1, 1]}, "classes": ["a", "b"]}',
-        path, missing, preprocessing.in_words(), names, beside,
+        path, missing, TASKS[DEFAULT_TASK].noun, preprocessing.in_words(), names, beside,
     )  # fmt: skip

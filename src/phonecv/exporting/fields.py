@@ -29,6 +29,7 @@ from phonecv.rules import (
     table_of,
     whole,
 )  # fmt: skip
+from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import printable
 
 #: Largest side of an input, in pixels, and most classes.
@@ -46,7 +47,7 @@ _OUTPUTS: Rule = (table_of(kind(dict)), "a table of tables")
 #: other people may know more.
 _FIELDS: dict[str, Any] = {
     "version": TEXT,
-    "task": (lambda value: value in ("classify", "detect", "segment"), "one of classify, detect, segment"),
+    "task": (lambda value: isinstance(value, str) and value in TASKS, f"one of {', '.join(TASKS)}"),
     "model": TEXT,
     "form": TEXT,
     "num_classes": (whole(0, _MOST_CLASSES), f"a whole number from 0 to {_MOST_CLASSES}"),
@@ -140,8 +141,8 @@ def checked_fields(values: object, place: str) -> dict[str, Any]:
     if classes and count is not None and len(classes) != count:
         raise UserError(f"{source} names {len(classes)} classes for {count} outputs; export it again")
     if "preprocessing" in record:
-        task = record.get("task", "classify")
-        record["preprocessing"] = _preprocessing(record["preprocessing"], task, source)
+        kind = TASKS[record.get("task", DEFAULT_TASK)].preprocessing
+        record["preprocessing"] = _preprocessing(record["preprocessing"], kind, source)
     return record
 
 
@@ -164,10 +165,12 @@ def require(record: Mapping[str, Any], names: tuple[str, ...], source: object, p
         )
 
 
-def _preprocessing(values: Mapping[str, Any], task: str, source: str) -> dict[str, Any]:
+def _preprocessing(
+    values: Mapping[str, Any], kind: type[Preprocessing] | type[DensePreprocessing], source: str
+) -> dict[str, Any]:
     """The same with all its fields."""
     try:
-        spec = (Preprocessing if task == "classify" else DensePreprocessing).from_dict(values)
+        spec = kind.from_dict(values)
         sides = [getattr(spec, name, None) or 1 for name in ("size", "longest", "multiple", "resize")]
     except (TypeError, ArithmeticError, UserError) as error:
         raise UserError(f"{source}: 'preprocessing' is damaged ({error}); export it again") from error

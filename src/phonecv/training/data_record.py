@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.errors import UserError
 from phonecv.models.headed import Network
 from phonecv.text import some_names
-from phonecv.weights.record import KEY
+from phonecv.weights.record import header_record
 
 #: Files of a split whose size is looked at, evenly picked: asking for each takes minutes on a network disk.
 _SIZES = 1000
@@ -84,7 +81,7 @@ def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]
         UserError: they are not those that the run began with.
     """
     record = state.get("data")
-    before = record["classes"] if record else _classes_of(folder / "last.safetensors")
+    before = (record or header_record(folder / "last.safetensors")).get("classes")
     if before is None or list(before) == list(classes):
         return
     gone, new = [name for name in before if name not in classes], [name for name in classes if name not in before]
@@ -95,15 +92,6 @@ def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]
         f" Then {len(before)}: {some_names(before, _SHOWN)}. Now {len(classes)}: {some_names(classes, _SHOWN)}."
         " Restore them to go on with that run, or choose another --out (run.out) to train on them"
     )
-
-
-def _classes_of(file: Path) -> list[str] | None:
-    """Class names in the record of a run's last network, for states of before class names were kept in them."""
-    try:
-        with safe_open(file, "pt") as opened:
-            return json.loads((opened.metadata() or {})[KEY])["classes"]
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError):  # no file of ours
-        return None
 
 
 def changed_pictures(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

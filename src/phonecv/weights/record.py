@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
@@ -219,6 +222,16 @@ class Record:
             _checked_state(values["quantization"], source),
             "deploy" if backbone_form == "deploy" else "training",
         )
+
+
+def header_record(path: Path) -> Mapping[str, Any]:
+    """The record in the header of a file of ours, as it stands there; empty for any other file."""
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _listed(value: Any) -> Any:
