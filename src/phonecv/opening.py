@@ -15,6 +15,7 @@ from torch import nn
 from phonecv.create import load_network
 from phonecv.devices import AMP_TYPES, low_precision, pick_device
 from phonecv.errors import UserError, did_you_mean
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
@@ -136,7 +137,7 @@ class OpeningRoom(Protocol):
         """
         ...
 
-    def names_in(self, record: Mapping[str, Any]) -> Sequence[str] | None:
+    def names_in(self, record: FileRecord) -> Sequence[str] | None:
         """Class names of a file with this record, its own or those taken for granted; None where only numbers are."""
         ...
 
