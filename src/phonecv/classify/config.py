@@ -105,10 +105,6 @@ class ClassifyConfig(TrainConfig):
         """The curriculum's."""
         return {stage.epoch - 1: stage.size for stage in self.stages()}
 
-    def stage(self, epoch: int) -> int:
-        """Index of the curriculum stage of this epoch, counted from 0; 0 without a curriculum."""
-        return max((i for i, stage in enumerate(self.curriculum) if stage.epoch <= epoch + 1), default=0)
-
     def stages(self) -> tuple[StageConfig, ...]:
         """The curriculum, or its single stage where there is none."""
         return self.curriculum or (StageConfig(),)

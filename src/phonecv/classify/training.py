@@ -130,7 +130,7 @@ class ClassifyData(SplitData):
     ) -> None:
         files = [[sample.path for sample in listing.samples] for listing in (train, val)]
         super().__init__(config, world, workers, train=files[0], val=files[1])
-        self.train, self.val, self.stage = train, val, config.stage
+        self.train, self.val = train, val
         size = preprocessing.size
         stages = [
             train_transform(
@@ -143,15 +143,6 @@ class ClassifyData(SplitData):
         self.train_set = ClassificationDataset(train, stages, config.run.seed, bits=preprocessing.bits)
         self.val_set = ClassificationDataset(val, eval_transform(preprocessing), substitute=False)
 
-    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
-        """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        batches = self.batches.epoch(epoch, start, self.stage(epoch))
-        return self._loader(self.train_set, batches)
-
-    def eval_loader(self) -> Iterable[Batch]:
-        """This process's share of the validation split."""
-        return self._loader(self.val_set, self.val_batches)
-
     def placed(self, batch: Batch) -> Batch:
         """The batch where the network is, in the layout it wants."""
         batch = batch.to(self.world.device)
@@ -159,10 +150,9 @@ class ClassifyData(SplitData):
             batch.images = batch.images.contiguous(memory_format=torch.channels_last)
         return batch
 
-    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
-        return make_loader(  # type: ignore[return-value]
-            dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last
-        )
+    def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
+        """A loader of pictures with a class each."""
+        return make_loader(dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last)
 
 
 def preprocessing_for(config: ClassifyConfig, own: Preprocessing) -> Preprocessing:

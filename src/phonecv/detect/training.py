@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,14 +114,9 @@ class DetectData(SplitData):
         # The truth is the meter's business.
         self.val_set = DetectionDataset(val, None, substitute=False, bits=bits)
 
-    def train_loader(self, epoch: int, start: int) -> Iterable[DetectionBatch]:
-        """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        batches = self.batches.epoch(epoch, start)
-        return make_detection_loader(self.train_set, batches, self.workers, pin_memory=self.pinned)
-
-    def eval_loader(self) -> Iterable[DetectionBatch]:
-        """This process's share of the validation split."""
-        return make_detection_loader(self.val_set, cast(Any, self.val_batches), self.workers, pin_memory=self.pinned)
+    def loader(self, dataset: DetectionDataset, batches: Any) -> Iterable[Any]:
+        """A loader of pictures with their objects."""
+        return make_detection_loader(dataset, batches, self.workers, pin_memory=self.pinned)
 
 
 class Paths(Sequence[Path]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,28 +125,27 @@ class SegmentData(SplitData):
         self.note = frozen_note(config)
         wanted = config.segment
         crop = wanted.crop or net.preprocessing.size
-        more: dict[str, Any] = {"ratio": wanted.ratio, "hflip": wanted.hflip}
         if wanted.transform == "published":
-            transform = train_transform(crop, net.preprocessing, **more)
+            transform = train_transform(crop, net.preprocessing, ratio=wanted.ratio, hflip=wanted.hflip)
         else:
-            own = ("aspect", "rotate", "shear", "elastic", "color")
-            more |= {name: getattr(wanted, name) for name in own}
-            transform = light_transform(crop, net.preprocessing, **more)
+            transform = light_transform(
+                crop,
+                net.preprocessing,
+                ratio=wanted.ratio,
+                hflip=wanted.hflip,
+                aspect=wanted.aspect,
+                rotate=wanted.rotate,
+                shear=wanted.shear,
+                elastic=wanted.elastic,
+                color=wanted.color,
+            )
         bits = net.preprocessing.bits
         self.train_set = SegmentationDataset(train, transform, config.run.seed, substitute=True, bits=bits)
         self.val_set = SegmentationDataset(val, None, substitute=False, bits=bits)
 
-    def train_loader(self, epoch: int, start: int) -> Iterable[SegmentationBatch]:
-        """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        return self._loader(self.train_set, self.batches.epoch(epoch, start))
-
-    def eval_loader(self) -> Iterable[SegmentationBatch]:
-        """This process's share of the validation split."""
-        return self._loader(self.val_set, self.val_batches)
-
-    def _loader(self, dataset: SegmentationDataset, batches: Any) -> Iterable[SegmentationBatch]:
-        loader = make_segmentation_loader(dataset, batches, self.workers, pin_memory=self.pinned)
-        return cast("Iterable[SegmentationBatch]", loader)
+    def loader(self, dataset: SegmentationDataset, batches: Any) -> Iterable[Any]:
+        """A loader of pictures with their label maps."""
+        return make_segmentation_loader(dataset, batches, self.workers, pin_memory=self.pinned)
 
 
 class SegmentObjective:

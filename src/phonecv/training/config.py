@@ -121,6 +121,10 @@ class TrainConfig:
         """Sides of training pictures by the epoch, counted from 0, that they begin with; None is `data.size`."""
         return {0: None}
 
+    def stage(self, epoch: int) -> int:
+        """Which of `sizes` an epoch has, both counted from 0."""
+        return sum(first <= epoch for first in self.sizes()) - 1
+
     def replaced(self, *overrides: str) -> TrainConfig:
         """A copy with ``group.name=value`` texts laid over it."""
         return build_config(settings.to_plain(self), overrides)

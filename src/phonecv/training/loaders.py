@@ -105,7 +105,11 @@ class TaskData(Protocol):
 
 
 class SplitData:
-    """The part of `TaskData` that does not depend on what the samples are; a task adds its loaders.
+    """The part of `TaskData` that does not depend on what the samples are; a task adds the data sets and `loader`.
+
+    Attributes:
+        train_set: samples to train on, for `loader`.
+        val_set: samples to evaluate on.
 
     Args:
         config: the training.
@@ -118,6 +122,9 @@ class SplitData:
     Raises:
         UserError: the training split does not fill one batch.
     """
+
+    train_set: Any
+    val_set: Any
 
     def __init__(
         self,
@@ -145,6 +152,18 @@ class SplitData:
 
     def prepare(self, run: UnderWay) -> None:
         """Nothing has to be done beforehand."""
+
+    def loader(self, dataset: Any, batches: Any) -> Iterable[Any]:
+        """A loader of these batches of one of the data sets."""
+        raise NotImplementedError
+
+    def train_loader(self, epoch: int, start: int) -> Iterable[Any]:
+        """Batches of an epoch (from 0) for this process, from part number `start` on."""
+        return self.loader(self.train_set, self.batches.epoch(epoch, start, self.config.stage(epoch)))
+
+    def eval_loader(self) -> Iterable[Any]:
+        """This process's share of the validation split."""
+        return self.loader(self.val_set, self.val_batches)
 
     @property
     def pinned(self) -> bool:
