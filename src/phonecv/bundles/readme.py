@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
@@ -10,7 +11,6 @@ from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
 from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
-from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.text import printable
 
@@ -32,7 +32,7 @@ def bundle_readme(contents: Contents) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _models(records: Sequence[FileRecord]) -> list[str]:
+def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Tensors of every file, and the way to and from them; what equals the file before is said once."""
     parts: list[str] = []
     said: dict[str, str] = {}
@@ -63,7 +63,7 @@ def _models(records: Sequence[FileRecord]) -> list[str]:
     return parts
 
 
-def _checked(record: FileRecord) -> str:
+def _checked(record: Mapping[str, Any]) -> str:
     checked = record.get("checked") or {}
     by = _line(checked.get("by", "its runtime"))
     if remark := remark_of(record):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.options import Count, VerbOptions
+from phonecv.options import Checked, Count
 
 
 @dataclass(frozen=True, slots=True)
-class PredictOptions(VerbOptions):
+class PredictOptions(Checked):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -20,7 +20,7 @@ class PredictOptions(VerbOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateOptions(VerbOptions):
+class EvaluateOptions(Checked):
     """Of `phonecv.evaluate`.
 
     Attributes:

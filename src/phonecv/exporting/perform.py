@@ -29,6 +29,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter
 from phonecv.exporting.job import Job, Written
 from phonecv.files import write_json
+from phonecv.task import TASKS
 
 #: Loggers of toolkits that write to the screen.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir", "nncf")
@@ -105,7 +106,7 @@ def _note(folder: Path, written: Written) -> None:
 def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndarray]) -> Performed:
     place = folder.parent
     try:
-        torch.save((exporter.function, exporter.session, job), place / "job.pt")
+        torch.save((exporter.function, exporter.session, job, TASKS), place / "job.pt")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         # A class made inside a function, a lambda: another process could not find it again.
         raise UserError(
@@ -151,7 +152,8 @@ def main(folder: Path) -> int:
     place = folder.parent
     torch.set_num_threads(int(os.environ["PHONECV_THREADS"]))
     # Written a moment ago by the process that started this one.
-    function, session, job = torch.load(place / "job.pt", weights_only=False)
+    function, session, job, tasks = torch.load(place / "job.pt", weights_only=False)
+    TASKS.update(tasks)  # rows that were added at run time
     with np.load(place / "inputs.npz") as held:
         inputs = [held[name] for name in held.files]
     try:

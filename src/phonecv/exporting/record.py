@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord, parse_record
+from phonecv.exporting.fields import parse_record
 from phonecv.exporting.formats import exporter_for
 from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -46,7 +48,7 @@ def check_size(size: int | tuple[int, int] | None, network: Network) -> tuple[in
     return height, width
 
 
-def read_record(path: Path) -> FileRecord:
+def read_record(path: Path) -> dict[str, Any]:
     """The record beside an exported file; empty if there is none.
 
     Raises:
@@ -64,7 +66,7 @@ def read_record(path: Path) -> FileRecord:
     return parse_record(content, str(beside))
 
 
-def find_record(path: Path) -> FileRecord:
+def find_record(path: Path) -> dict[str, Any]:
     """The record beside an exported file, or the one within it; empty if there is none.
 
     Runs nothing of the file.
@@ -77,7 +79,7 @@ def find_record(path: Path) -> FileRecord:
     if exporter is None or not exporter.within:
         return beside
     try:
-        within: FileRecord = resolve_name(exporter.within)(path)
+        within: dict[str, Any] = resolve_name(exporter.within)(path)
     except ModuleNotFoundError:
         if not beside:
             exporter.require()
@@ -85,7 +87,7 @@ def find_record(path: Path) -> FileRecord:
     return beside or within
 
 
-def preprocessing_of(record: FileRecord) -> Preprocessing | DensePreprocessing | None:
+def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreprocessing | None:
     """The preprocessing in a record, if it has one.
 
     Raises:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from phonecv.errors import UserError
+from phonecv.task import TASKS, Task
 from phonecv.training.checks import check_processes
 from phonecv.training.config import TrainConfig
 from phonecv.training.interrupt import Interrupts
@@ -123,7 +124,7 @@ def _spawn(work: str, config: TrainConfig, devices: int) -> None:
     method = mp.get_start_method()
     with tempfile.TemporaryDirectory(prefix="phonecv-") as folder:
         context = mp.start_processes(
-            _child, (work, config, devices, folder, method), devices, join=False, start_method="spawn"
+            _child, (work, config, devices, folder, method, TASKS), devices, join=False, start_method="spawn"
         )
         assert isinstance(context, ProcessContext)
         try:
@@ -148,7 +149,16 @@ def _wait(context: ProcessContext, interrupts: Interrupts) -> None:
                     os.kill(process.pid, signal.SIGTERM)  # a terminal sends Ctrl-C to them itself; this adds up to once
 
 
-def _child(local_rank: int, work: str, config: TrainConfig, devices: int, folder: str, method: str) -> None:
+def _child(
+    local_rank: int,
+    work: str,
+    config: TrainConfig,
+    devices: int,
+    folder: str,
+    method: str,
+    tasks: Mapping[str, Task],
+) -> None:
+    TASKS.update(tasks)  # rows that were added at run time
     _die_with_parent()
     # A spawned process spawns its own, too: every loader process would load torch anew, 8 s at each epoch's start.
     mp.set_start_method(method, force=True)

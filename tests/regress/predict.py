@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonecv.files import write_json
+from phonecv.predicting import Prediction, pictures_only
+from phonecv.verbs import Opening, Steps
+from regress.opening import RegressRunner, open_regressor
+from regress.verbs import PredictOptions
+
+streams = pictures_only
+
+
+@dataclass(frozen=True, slots=True)
+class PictureNumber(Prediction):
+    """The number of a picture."""
+
+    number: float = 0.0
+
+    def said(self) -> str:
+        return str(self.number)
+
+    def values(self) -> dict[str, Any]:
+        return {"number": None if self.error else self.number}
+
+
+def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> RegressRunner:
+    return open_regressor(model, opening)
+
+
+def predictions(
+    runner: RegressRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
+) -> Iterator[list[PictureNumber]]:
+    for path, number, error in runner.numbers(paths):
+        yield [PictureNumber(path, 0.0 if error else round(number, options.digits), error=error)]
+
+
+def write_predictions(predictions: Sequence[PictureNumber], out: Path | str) -> Path:
+    write_json(Path(out) / "predictions.json", [one.to_dict() for one in predictions])
+    return Path(out)

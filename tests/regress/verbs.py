@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phonecv.options import Checked, Count
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions(Checked):
+    """Of `phonecv.predict`.
+
+    Attributes:
+        digits: Of a number, after the point.
+    """
+
+    digits: Count = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions(Checked):
+    """Of `phonecv.evaluate`."""
+
+
+OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+RESULTS: dict[str, str] = {}
