@@ -120,8 +120,8 @@ class AuditReport:
         root: the data folder, printable.
         quick: whether only structure and some headers were looked at.
         findings: errors first.
-        splits: per split the number of pictures and classes, smallest and largest class; of COCO data also of
-            objects and crowds.
+        splits: per split the number of pictures ("images"); where there are classes their number, the smallest and the
+            largest; of COCO data also of objects and crowds.
         checked: files opened.
         seconds: time taken.
         layouts: what the folder is, such as "label maps".
@@ -160,10 +160,13 @@ class AuditReport:
             lines.append(f"  read as {', '.join(self.layouts)}{choice}")
         for split, numbers in self.splits.items():
             objects = f"{numbers['objects']} objects, " if "objects" in numbers else ""
-            lines.append(
-                f"  {split}: {numbers['images']} pictures, {objects}{numbers['classes']} classes"
-                f" ({numbers['smallest']} to {numbers['largest']} {'objects' if objects else 'pictures'} per class)"
-            )
+            line = f"  {split}: {numbers['images']} pictures"
+            if "classes" in numbers:
+                each = (
+                    f"({numbers['smallest']} to {numbers['largest']} {'objects' if objects else 'pictures'} per class)"
+                )
+                line += f", {objects}{numbers['classes']} classes {each}"
+            lines.append(line)
         if not self.findings:
             lines.append("  nothing to complain about")
         shown: Counter[str] = Counter()

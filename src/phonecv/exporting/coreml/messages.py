@@ -21,7 +21,7 @@ def messages() -> ModuleType:
     Raises:
         UserError: coremltools is not installed.
     """
-    name = "phonecv.exporting._coreml_messages"
+    name = "phonecv.exporting.coreml._messages"
     found = importlib.util.find_spec("coremltools")
     if found is None or not found.submodule_search_locations:
         raise UserError('Core ML packages need coremltools; install it with: pip install "phonecv[coreml]"')
