@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import phonecv
 from conftest import mostly_long
 from phonecv.benchmarking.count import count_cost, count_parameters
+from phonecv.dense.fpn import FPN
 from phonecv.detect.base import Detector
-from phonecv.detect.fpn import FPN
 from phonecv.detect.published import PUBLISHED, PublishedDetector
 from phonecv.models.blocks import SqueezeExcite, WindowGrid
 from phonecv.models.emo import IRMB

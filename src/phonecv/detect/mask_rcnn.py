@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense import Prepared, feature_channels
+from phonecv.dense.fpn import FPN
 from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import SSD_STDS, decode
-from phonecv.detect.fpn import FPN
 from phonecv.detect.masks import crop_masks, target_masks
 from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import suppressed

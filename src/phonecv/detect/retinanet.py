@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense import Prepared, feature_channels
+from phonecv.dense.fpn import FPN
 from phonecv.detect.anchors import anchors_by_rule, usable_anchors
 from phonecv.detect.assign import assign
 from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import UNIT_STDS
-from phonecv.detect.fpn import FPN
 from phonecv.detect.losses import box_targets, focal_sum, normaliser
 from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import dense_detections

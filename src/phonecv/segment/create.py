@@ -11,7 +11,7 @@ from typing import Any, get_args
 from torch import nn
 
 from phonecv.dense import backbone_for_heads, feature_channels, normalisation
-from phonecv.detect.fpn import FPN
+from phonecv.dense.fpn import FPN
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import Form
 from phonecv.models.fusing import fuse

@@ -1,7 +1,7 @@
 """The head of Semantic FPN: pyramid levels brought to stride 4 step by step, and added.
 
 Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019, arXiv 1901.02446, section 3.1; BatchNorm instead of
-group norm, as in the published EMOv2 rows. The pyramid itself is `phonecv.detect.fpn.FPN`.
+group norm, as in the published EMOv2 rows. The pyramid itself is `phonecv.dense.fpn.FPN`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from phonecv.detect.fpn import FPN
+from phonecv.dense.fpn import FPN
 from phonecv.errors import UserError
 
 CHANNELS = [6, 9, 12]
