@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 
+from phonecv.data.pictures.bit_depth import tell_depth
 from phonecv.data.pictures.opening import find_images
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, ResultsRoom, evaluate_opened, evaluate_room, finished
-from phonecv.opening import task_of
+from phonecv.opening import at_depth, open_runner, task_of
 from phonecv.options import Count, taken, verbs_room
 from phonecv.predicting import OnFrame, Prediction, predict_room
 from phonecv.task import TASKS
@@ -96,10 +97,12 @@ def predict(
     paths = [path for source in sources for path in find_images(source)]
     if not paths and not streams:
         raise UserError("no pictures were named; give files, folders or patterns such as 'photos/*.jpg'")
-    runner = room.open_for_prediction(model, own, Opening(device, amp, loading))
+    runner = open_runner(model, task, Opening(device, amp, loading), own.opening)
     folder = None if out is None else Path(out)
     said: list[Prediction] = []
     if paths:
+        runner, depth = at_depth(runner, paths)
+        tell_depth(depth)
         for step in room.predictions(runner, paths, steps, own, folder):
             said += step
             if on_progress is not None:
@@ -171,9 +174,9 @@ def evaluate(
         room = cast(ResultsRoom, TASKS[task].room("evaluate"))
         return finished(room.evaluate_results(data, model, split, own), start, out)
     room = evaluate_room(task)
-    runner = room.open_for_evaluation(model, own, Opening(device, amp, loading))
+    runner = open_runner(model, task, Opening(device, amp, loading), own.opening)
     evaluation = room.evaluation(runner, data, split, limit, own)
-    return evaluate_opened(runner, evaluation, steps, out=out, on_progress=on_progress)
+    return evaluate_opened(evaluation, steps, out=out, on_progress=on_progress)
 
 
 def _results_task(model: Any) -> str | None:

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from phonecv.errors import UserError
 from phonecv.files import write_json
+from phonecv.opening import at_depth
 from phonecv.options import options_of
 from phonecv.report import report_room, write_report
 from phonecv.tables import write_csv
 from phonecv.task import TASKS
 from phonecv.text import printable
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Skipped pictures that a result names.
 NAMED = 20
@@ -94,16 +95,17 @@ class Evaluation(Protocol):
     """One evaluation: a model that is open, and data that is read and fits it.
 
     Attributes:
+        runner: the model.
         data: folder and split, for people.
-        count: pictures that are going to be looked at.
         notes: what a person should know; grows while it runs.
     """
 
+    runner: Any
     data: str
     notes: list[str]
 
     @property
-    def count(self) -> int:
+    def paths(self) -> Sequence[Path]:
         """Pictures that are going to be looked at."""
         ...
 
@@ -118,10 +120,6 @@ class Evaluation(Protocol):
 
 class EvaluateRoom(Protocol):
     """The room "evaluate" of a task."""
-
-    def open_for_evaluation(self, model: Any, options: Any, opening: Opening) -> Any:
-        """A runner of whatever names a model."""
-        ...
 
     def evaluation(self, runner: Any, data: Any, split: str, limit: int | None, options: Any) -> Evaluation:
         """The data, read and matched with the model's classes.
@@ -153,7 +151,6 @@ def evaluate_room(task: str) -> EvaluateRoom:
 
 
 def evaluate_opened(
-    runner: Any,
     evaluation: Evaluation,
     steps: Steps,
     *,
@@ -166,14 +163,17 @@ def evaluate_opened(
         UserError: no picture could be used.
     """
     start = time.perf_counter()
+    evaluation.runner, depth = at_depth(evaluation.runner, evaluation.paths)
+    evaluation.notes += [depth] if depth else []
+    runner, count = evaluation.runner, len(evaluation.paths)
     skipped: list[tuple[Path, str]] = []
     done = 0
     for taken, bad in evaluation.run(steps):
         skipped += bad
         done += taken
         if on_progress is not None:
-            on_progress(done, evaluation.count)
-    if len(skipped) == evaluation.count:
+            on_progress(done, count)
+    if len(skipped) == count:
         path, reason = skipped[0]
         raise UserError(f"none of the {len(skipped)} images could be read; the first: {printable(path)}: {reason}")
     result = evaluation.result()
@@ -203,7 +203,7 @@ def evaluate_runner(runner: Any, data: Any, *, split: str = "val") -> Any:
         UserError: unusable data, or classes that do not fit.
     """
     options = options_of(runner.task, "evaluate")()
-    return evaluate_opened(runner, evaluate_room(runner.task).evaluation(runner, data, split, None, options), Steps())
+    return evaluate_opened(evaluate_room(runner.task).evaluation(runner, data, split, None, options), Steps())
 
 
 def finished(result: Result, start: float, out: Path | str | None) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -13,20 +13,25 @@ import torch
 from torch import nn
 
 from phonecv.create import load_network
+from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.devices import AMP_TYPES, low_precision, pick_device
 from phonecv.errors import UserError, did_you_mean
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
 from phonecv.models.channels import check_takes_rgb
 from phonecv.models.headed import HeadedModel, Network
+from phonecv.options import OpeningOptions
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
+from phonecv.text import some_names
 from phonecv.verbs import Opening
 from phonecv.weights.record import header_record
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
+AnyRunner = TypeVar("AnyRunner", bound="Runner[Any, Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,11 @@ class Runner(Generic[Given, Found]):
     def class_names(self) -> tuple[str, ...] | None:
         """The file's own names, or None when it knows none."""
         return self.classes if self.named else None
+
+    @property
+    def bits(self) -> int | None:
+        """That the values of 16-bit pictures hold, where it is known."""
+        return None if self.preprocessing is None else self.preprocessing.bits
 
     def __call__(self, given: Given) -> Found:
         """What the model makes of it."""
@@ -136,7 +146,7 @@ class OpeningRoom(Protocol):
         """
         ...
 
-    def names_in(self, record: Mapping[str, Any]) -> Sequence[str] | None:
+    def names_in(self, record: FileRecord) -> Sequence[str] | None:
         """Class names of a file with this record, its own or those taken for granted; None where only numbers are."""
         ...
 
@@ -181,7 +191,7 @@ def open_runner(
     model: Network | Runner[Any, Any] | Path | str,
     task: str,
     opening: Opening = Opening(),  # noqa: B008  (frozen)
-    options: Any = None,
+    options: OpeningOptions | None = None,
 ) -> Any:
     """Whatever names a model of a task -> its runner.
 
@@ -190,7 +200,7 @@ def open_runner(
             chooses among them), the path of an exported file, or a runner.
         task: that it has to be for.
         opening: where and how.
-        options: the task's own, see its room "opening"; None for its defaults.
+        options: the task's own, see its room "verbs"; None for its defaults.
 
     Raises:
         UserError: nothing of that name, one for another task, or a file that cannot be used.
@@ -199,6 +209,9 @@ def open_runner(
     if isinstance(model, Runner):
         if model.task != task:
             raise UserError(f"this {type(model).__name__} is {TASKS[model.task].noun}, not {TASKS[task].noun}")
+        if options is not None and not options.free and options != type(options)():
+            names = some_names([one.name for one in fields(cast(Any, options))])
+            raise UserError(f"this runner has its way of inference already; give {names} when opening it")
         return model
     room = opening_room(task)
     if isinstance(model, Path | str) and exporter_for(model) is not None:
@@ -208,6 +221,12 @@ def open_runner(
         return room.file_runner(file, options)
     network = load_network(model, task=task, **opening.loading)
     return room.network_runner(_placed(network, opening), options)
+
+
+def at_depth(runner: AnyRunner, paths: Sequence[Path]) -> tuple[AnyRunner, str]:
+    """The runner with the depth that the 16-bit pictures among `paths` are read with, and what to say of it."""
+    spec, note = settle_depth(runner.preprocessing or DensePreprocessing(), paths)
+    return replace(runner, preprocessing=spec), note
 
 
 def _placed(network: Network, opening: Opening) -> Placed:

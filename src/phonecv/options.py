@@ -50,15 +50,35 @@ class Checked:
                 object.__setattr__(self, name, taken(getattr(self, name), hint, name))
 
 
+class OpeningOptions(Checked):
+    """What a task wants to know when a model of it is opened; each has a default."""
+
+    __slots__ = ()
+
+    #: Whether a runner that is open already may be asked for other values.
+    free: ClassVar[bool] = True
+
+
+class VerbOptions(Checked):
+    """What a verb takes for a task, beside what it takes for every model; each has a default."""
+
+    __slots__ = ()
+
+    @property
+    def opening(self) -> OpeningOptions | None:
+        """Those that the opening of the model is about."""
+        return None
+
+
 class VerbsRoom(Protocol):
     """The room "verbs" of a task. It is read for the help page too, so it imports nothing heavy.
 
     Attributes:
-        OPTIONS: verb -> the frozen dataclass of its options. Each has a default, and its docstring is the help.
+        OPTIONS: verb -> the frozen dataclass of its options, whose docstring is the help.
         RESULTS: suffix of files with results that `evaluate` takes in the place of a model -> what such a file is.
     """
 
-    OPTIONS: Mapping[str, type[Checked]]
+    OPTIONS: Mapping[str, type[VerbOptions]]
     RESULTS: Mapping[str, str]
 
 
@@ -67,7 +87,7 @@ def verbs_room(task: str) -> VerbsRoom:
     return cast(VerbsRoom, TASKS[task].room("verbs"))
 
 
-def options_of(task: str, verb: str) -> type[Checked]:
+def options_of(task: str, verb: str) -> type[VerbOptions]:
     """The dataclass of what a verb takes for a task, beside what it takes for every model."""
     return verbs_room(task).OPTIONS[verb]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from phonecv.task import TASKS
 from phonecv.text import printable
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Called with {"frame", "time", ...} of each frame of a video or camera.
 OnFrame = Callable[[dict[str, Any]], None]
@@ -67,10 +67,6 @@ class Stream(Protocol):
 
 class PredictRoom(Protocol):
     """The room "predict" of a task."""
-
-    def open_for_prediction(self, model: Any, options: Any, opening: Opening) -> Any:
-        """A runner of whatever names a model."""
-        ...
 
     def streams(self, sources: Sequence[Path | str], options: Any) -> tuple[Sequence[Path | str], Sequence[Stream]]:
         """What is named, parted into pictures (with folders and patterns of them) and streams.

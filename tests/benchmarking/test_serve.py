@@ -34,6 +34,7 @@ from phonecv.benchmarking.page_figures import MAX_BYTES
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer, serve
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 
 RECORD = {
     "task": "classify", "model": "mobileone_s0", "form": "deploy", "precision": "float32", "outputs": ["logits"],
@@ -128,7 +129,7 @@ PAGE_MODEL = PageModel(Path("m.onnx"), "m.onnx", "onnx", "", {})
         ({"task": "detect", "num_classes": 1000}, "m.onnx", None),
     ],
 )
-def test_the_page_calls_classes_as_predict_does(record: dict[str, Any], title: str, third: str | None) -> None:
+def test_the_page_calls_classes_as_predict_does(record: FileRecord, title: str, third: str | None) -> None:
     model = dataclasses.replace(PAGE_MODEL, record=record)
     classes = model.classes()
     assert model.title() == title

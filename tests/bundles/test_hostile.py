@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import Expected
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readme import bundle_readme
 from phonecv.bundles.room import Found
+from phonecv.exporting.fields import FileRecord
 
 EVIL = "</script><script>alert('x')</script>\"&\u202e"
 
@@ -28,7 +28,7 @@ class Tags(HTMLParser):
 
 
 def contents(folder: Path) -> Contents:
-    record: dict[str, Any] = {
+    record: FileRecord = {
         "task": "classify", "model": EVIL, "form": EVIL, "num_classes": 2, "classes": [EVIL, "b"], "format": "onnx",
         "input_size": [32, 32], "input_range": EVIL, "outputs": ["logits", EVIL], "precision": EVIL, "file": "a.onnx",
         "preprocessing": {"size": 32, "crop": 1.0, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},

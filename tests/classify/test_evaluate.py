@@ -88,6 +88,7 @@ def test_counts_equal_a_plain_torchvision_loop(folder: Path, tmp_path: Path) -> 
     rows = read_rows(out / "predictions.csv")
     assert sum(row["rank"] == "1" for row in rows) == result.top1
     assert not (out / "skipped.csv").exists()
+    assert f"top-1, {result.top1} of 20" in (out / "report.html").read_text(encoding="utf-8")
     for name in ("confusion.png", "worst.png"):
         with Image.open(out / name) as picture:
             assert picture.size[0] > 300

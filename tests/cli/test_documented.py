@@ -37,7 +37,7 @@ LEFT_OUT = {
     "predict runs/cells/best.safetensors --camera": "needs a camera",
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill finetune --teacher timm:resnet50 --teacher-weights pretrained": "timm fetches the teacher",
-    "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; test_dense_opening.py has one",
+    "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; tests/dense/test_opening.py has one",
     "quantize runs/cells/best.safetensors": "wants a detector sure of something, as test_dense.py has",
     "samples scenes": "draws hundreds of pictures; test_samples.py writes a few",
     "samples digits": "draws thousands of pictures; test_samples.py writes a few",

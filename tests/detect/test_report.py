@@ -55,6 +55,10 @@ def test_the_folder_holds_tables_and_pictures(tmp_path: Path, masks: bool) -> No
         with Image.open(out / name) as image:
             assert image.width > 400
             assert len(image.convert("RGB").getcolors(1 << 24) or ()) > 20
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"<b>{result.figures['ap']:.1f}</b><span>AP</span>" in page
+    assert ("mask AP50" in page) == masks
+    assert page.count("<img") == len(PICTURES)
     # One line for each detection.
     lines = (out / "detections.json").read_text().splitlines()
     assert len(lines) == len(result.found) + 2

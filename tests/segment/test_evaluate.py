@@ -109,6 +109,9 @@ def test_files(root: Path, tmp_path: Path) -> None:
     assert "annotations/val/1.png: empty file" in skipped["1.jpg"]
     assert skipped["4.jpg"] == "picture without a label map"
     assert len(rows(out / "per_image.csv")) == 3
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for part in (f"{summary['miou']:.2f} %", "picture without a label map", "accuracy %"):
+        assert part in page
     for name in ("per_class", "confusion", "best", "worst"):
         with Image.open(out / f"{name}.png") as image:
             assert min(image.size) > 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from phonecv.models.base import VisionModel
-from phonecv.models.blocks import WindowGrid
-from phonecv.models.emov2 import WindowExpansion
+from phonecv.models.blocks import SavesWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +21,10 @@ class Cost:
 
     Attributes:
         executed_macs: multiply-adds of convolutions, linear layers and attention products that really run.
-        macs: the same as published tables count it. EMOv2's hybrid attention counts its remote and its close
-            windows there, also where one window covers the map, both are the same and we compute them once. What other
-            modules save against their paper they say themselves, by a method `saved_macs` of their input.
+        macs: the same as published tables count it, which is more where a layer saves work (`SavesWork`): EMOv2's
+            hybrid attention counts its remote and its close windows there, also where one window covers the map, both
+            are the same and we compute them once; SegFormer's head its last convolution at full size, before which we
+            do the smaller levels' part of it.
         flops: published counting: `macs`, plus 2 per BatchNorm element, 5 per LayerNorm element and 1 per
             input element of the pooling where the family pools by a layer (fvcore's rules, evaluation mode).
     """
@@ -50,7 +49,7 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
     """
     height, width = (size, size) if isinstance(size, int) else size
     like = next(model.parameters())
-    extra = repeated = 0
+    extra = saved = 0
     handles: list[RemovableHandle] = []
 
     def count_norm(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -64,25 +63,14 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
             stride = module.feature_info[-1]["reduction"]
             extra += module.num_features * -(-height // stride) * -(-width // stride)
 
-    def count_coinciding(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal repeated
-        assert isinstance(module, WindowExpansion)
-        grid = WindowGrid(output.shape[2], output.shape[3], module.window)
-        if grid.single:
-            tokens = grid.window_h * grid.window_w
-            channels = module.qk.conv.in_channels + module.v.conv.out_channels
-            repeated += (len(module.schemes) - 1) * tokens**2 * channels
-
-    def count_resized(module: nn.Module, inputs: tuple[Sequence[torch.Tensor]], output: torch.Tensor) -> None:
-        nonlocal repeated
-        saving: Any = module
-        repeated += saving.saved_macs(inputs[0])
+    def count_saved(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        nonlocal saved
+        assert isinstance(module, SavesWork)
+        saved += module.saved_macs(*inputs)
 
     for module in model.modules():
-        if hasattr(module, "saved_macs"):
-            handles.append(module.register_forward_hook(count_resized))
-        elif isinstance(module, WindowExpansion):
-            handles.append(module.register_forward_hook(count_coinciding))
+        if isinstance(module, SavesWork):
+            handles.append(module.register_forward_hook(count_saved))
         elif isinstance(module, _BatchNorm | nn.LayerNorm):
             handles.append(module.register_forward_hook(count_norm))
         elif isinstance(module, VisionModel):
@@ -96,4 +84,4 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
         for handle in handles:
             handle.remove()
     executed = counter.get_total_flops() // 2
-    return Cost(executed_macs=executed, macs=executed + repeated, flops=executed + repeated + extra)
+    return Cost(executed_macs=executed, macs=executed + saved, flops=executed + saved + extra)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.opening import opening_room
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK
@@ -35,7 +36,7 @@ class PageModel:
     name: str
     format: str
     digest: str
-    record: Mapping[str, Any]
+    record: FileRecord
     picture: Path | None = None
     outputs: tuple[tuple[float, ...] | None, ...] = ()
 
@@ -115,7 +116,7 @@ def _open(path: Path, name: str) -> PageModel:
     return PageModel(path, name, FORMATS[path.suffix.lower()], digest, record, picture, outputs)
 
 
-def _test(path: Path, record: Mapping[str, Any]) -> tuple[Path | None, tuple[tuple[float, ...] | None, ...]]:
+def _test(path: Path, record: FileRecord) -> tuple[Path | None, tuple[tuple[float, ...] | None, ...]]:
     test = record.get("test", {})
     if "picture" not in test:
         return None, ()

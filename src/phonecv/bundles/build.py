@@ -21,7 +21,7 @@ from phonecv.create import load_network
 from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
-from phonecv.exporting.fields import require
+from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import size_of
 from phonecv.files import check_writable, scratch_folder, write_text
@@ -49,7 +49,7 @@ class BundleResult:
 
     path: Path
     files: tuple[str, ...]
-    exported: tuple[dict[str, Any], ...]
+    exported: tuple[FileRecord, ...]
     licence: str
     bytes: int
     seconds: float
@@ -193,9 +193,9 @@ def _take(file: Path, folder: Path) -> None:
         shutil.copyfile(file.parent / picture, folder / picture)
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
+def _records(folder: Path) -> list[FileRecord]:
     """Records of the model files, with the size of each."""
-    found = []
+    found: list[FileRecord] = []
     for exporter in EXPORTERS.values():
         for file in sorted(folder.glob(f"*{exporter.suffix}")):
             parts = [file, *(file.with_suffix(suffix) for suffix in exporter.parts)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from phonecv.bundles.expected import DRAWN, RESULT, Expected
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.record import record_path
 
@@ -44,7 +44,7 @@ class Contents:
 
     name: str
     folder: Path
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[FileRecord]
     readers: Sequence[Readers]
     unread: Mapping[str, str]
     expected: Expected | None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from phonecv.bundles.records import Record
 from phonecv.bundles.room import Found, bundling_of
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import exporter_for
 from phonecv.files import write_json
 
@@ -38,7 +38,7 @@ class Expected:
     found: Found
 
 
-def write_expected(folder: Path, records: Sequence[Record]) -> Expected | None:
+def write_expected(folder: Path, records: Sequence[FileRecord]) -> Expected | None:
     """Predict the test picture through the first file whose runtime is installed; write the result beside it.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from phonecv._version import __version__
 from phonecv.bundles.records import decoding_kind
 from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.files import write_json
 from phonecv.rules import is_plain_name
 from phonecv.text import printable, printable_name
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 _KEYS = ("file", "format", "precision", "task", "difference", "input_size", "input_range", "outputs")
 
 
-def write_manifest(folder: Path, name: str, records: Sequence[Mapping[str, Any]], licence: str) -> tuple[str, ...]:
+def write_manifest(folder: Path, name: str, records: Sequence[FileRecord], licence: str) -> tuple[str, ...]:
     """Write manifest.json beside all other files.
 
     Args:

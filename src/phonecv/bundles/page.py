@@ -12,6 +12,7 @@ from phonecv.bundles.records import difference_text, remark_of, task_of
 from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
+from phonecv.exporting.fields import FileRecord
 from phonecv.report import page, picture, table, text, tiles
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
@@ -46,7 +47,7 @@ def bundle_page(contents: Contents) -> str:
     return page(contents.name, parts)
 
 
-def _files(records: Sequence[Mapping[str, Any]]) -> str:
+def _files(records: Sequence[FileRecord]) -> str:
     rows = []
     for record in records:
         checked = record.get("checked") or {}
@@ -82,7 +83,7 @@ def _test(contents: Contents) -> str:
     return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")
 
 
-def _tensors(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _tensors(records: Sequence[FileRecord]) -> list[str]:
     """Input and outputs of every file; files that are fed and read alike together."""
     groups: dict[str, list[str]] = {}
     for record in records:
@@ -109,7 +110,7 @@ def _readers(contents: Contents) -> str:
     )
 
 
-def _outside(records: Sequence[Mapping[str, Any]]) -> str:
+def _outside(records: Sequence[FileRecord]) -> str:
     """What each format's writer found about accelerators."""
     rows = []
     for record in records:

@@ -10,13 +10,13 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.bundles.contents import Readers
 from phonecv.bundles.languages import LANGUAGES, Language, comment
-from phonecv.bundles.records import Record
 from phonecv.bundles.room import bundling_of
 from phonecv.bundles.templating import filled
+from phonecv.exporting.fields import FileRecord
 from phonecv.files import write_text
 
 
-def write_readers(records: Sequence[Record], folder: Path) -> tuple[list[Readers], dict[str, str]]:
+def write_readers(records: Sequence[FileRecord], folder: Path) -> tuple[list[Readers], dict[str, str]]:
     """One set of sources for all files that are fed and read alike, in `readers` or in folders there.
 
     Args:
@@ -27,7 +27,7 @@ def write_readers(records: Sequence[Record], folder: Path) -> tuple[list[Readers
         The sets, and for the files that none serves the reason.
     """
     unread = {record["file"]: why for record in records if (why := bundling_of(record).why_no_readers(record))}
-    groups: list[tuple[dict[str, str], list[Record]]] = []
+    groups: list[tuple[dict[str, str], list[FileRecord]]] = []
     for record in records:
         if record["file"] in unread:
             continue

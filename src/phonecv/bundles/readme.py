@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
@@ -11,6 +10,7 @@ from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
 from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_text, output_texts
 from phonecv.exporting.example import example_text
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.text import printable
 
@@ -32,7 +32,7 @@ def bundle_readme(contents: Contents) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _models(records: Sequence[FileRecord]) -> list[str]:
     """Tensors of every file, and the way to and from them; what equals the file before is said once."""
     parts: list[str] = []
     said: dict[str, str] = {}
@@ -63,7 +63,7 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return parts
 
 
-def _checked(record: Mapping[str, Any]) -> str:
+def _checked(record: FileRecord) -> str:
     checked = record.get("checked") or {}
     by = _line(checked.get("by", "its runtime"))
     if remark := remark_of(record):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from phonecv.bundles.records import Record, task_of
+from phonecv.bundles.records import task_of
+from phonecv.exporting.fields import FileRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +60,23 @@ class BundlingRoom(Protocol):
     NEEDED_FIELDS: tuple[str, ...]
     READERS_TESTED: str
 
-    def preparation(self, record: Record) -> list[tuple[str, str]]:
+    def preparation(self, record: FileRecord) -> list[tuple[str, str]]:
         """How a picture becomes the input: the name of each step, and the step."""
         ...
 
-    def reading(self, record: Record) -> list[str]:
+    def reading(self, record: FileRecord) -> list[str]:
         """How the outputs become a result, step by step."""
         ...
 
-    def output_meanings(self, record: Record) -> Mapping[str, OutputMeaning]:
+    def output_meanings(self, record: FileRecord) -> Mapping[str, OutputMeaning]:
         """Of the outputs, by name; those that are left out are feature maps."""
         ...
 
-    def why_no_readers(self, record: Record) -> str:
+    def why_no_readers(self, record: FileRecord) -> str:
         """Why there are no readers for a file, and what to do; empty if there are."""
         ...
 
-    def reader_files(self, record: Record, name: str) -> dict[str, str]:
+    def reader_files(self, record: FileRecord, name: str) -> dict[str, str]:
         """File name -> source text, for a file that `why_no_readers` has nothing against.
 
         Args:
@@ -87,7 +88,7 @@ class BundlingRoom(Protocol):
         """
         ...
 
-    def find(self, file: Path, picture: Path, record: Record, folder: Path) -> Found | None:
+    def find(self, file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
         """What a file gives for a picture, as `phonecv predict` has it; None where that says nothing.
 
         Args:
@@ -103,6 +104,6 @@ class BundlingRoom(Protocol):
         ...
 
 
-def bundling_of(record: Record) -> BundlingRoom:
+def bundling_of(record: FileRecord) -> BundlingRoom:
     """The hooks of the task of a file."""
     return cast(BundlingRoom, task_of(record).room("bundling"))

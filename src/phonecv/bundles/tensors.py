@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonecv.bundles.records import Record, input_of, is_baked, output_shape
+from phonecv.bundles.records import input_of, is_baked, output_shape
 from phonecv.bundles.room import OutputMeaning, bundling_of
+from phonecv.exporting.fields import FileRecord
 
 _FEATURES = OutputMeaning("a feature map")
 
@@ -27,7 +28,7 @@ class TensorText:
     meaning: str
 
 
-def input_text(record: Record) -> TensorText:
+def input_text(record: FileRecord) -> TensorText:
     """The file's input."""
     found = input_of(record)
     height, width = ("H", "W") if record.get("dynamic_size") else record["input_size"]
@@ -41,7 +42,7 @@ def input_text(record: Record) -> TensorText:
     return TensorText(found["name"], shape, found["type"], f"red, green, blue; {meaning}, rows from top to bottom")
 
 
-def output_texts(record: Record) -> list[TensorText]:
+def output_texts(record: FileRecord) -> list[TensorText]:
     """The file's outputs, in its order."""
     layout = input_of(record)["layout"]
     batch = "" if layout == "CHW" else "B x " if record.get("dynamic_batch") else "1 x "

@@ -11,12 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from phonecv.bundles.readers import filled_readers
-from phonecv.bundles.records import Record, channels_first, is_baked, values_step
+from phonecv.bundles.records import channels_first, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.classify.opening import open_classifier
 from phonecv.classify.predict import predictions
 from phonecv.classify.verbs import PredictOptions
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Steps
 
@@ -24,7 +25,7 @@ NEEDED_FIELDS = ()
 READERS_TESTED = "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
 
 
-def preparation(record: Record) -> list[tuple[str, str]]:
+def preparation(record: FileRecord) -> list[tuple[str, str]]:
     """How a picture becomes the input, step by step."""
     height, width = record["input_size"]
     spec = Preprocessing.from_dict(record["preprocessing"])
@@ -38,17 +39,17 @@ def preparation(record: Record) -> list[tuple[str, str]]:
     return [*steps, ("channels", "red, green, blue"), values_step(record)]
 
 
-def reading(record: Record) -> list[str]:
+def reading(record: FileRecord) -> list[str]:
     """How the outputs become a result."""
     return ["Softmax makes probabilities of the logits; number i belongs to line i of labels.txt, from 0."]
 
 
-def output_meanings(record: Record) -> dict[str, OutputMeaning]:
+def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
     """Of the logits; all else is a feature map."""
     return {"logits": OutputMeaning("one logit for each class, in the order of labels.txt")}
 
 
-def why_no_readers(record: Record) -> str:
+def why_no_readers(record: FileRecord) -> str:
     """Why the readers cannot serve a file; empty if they can."""
     height, width = record["input_size"]
     if list(record["outputs"]) != ["logits"]:
@@ -58,7 +59,7 @@ def why_no_readers(record: Record) -> str:
     return ""
 
 
-def reader_files(record: Record, name: str) -> dict[str, str]:
+def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     return classifier_reader_files(
         Preprocessing.from_dict(record["preprocessing"]),
@@ -110,7 +111,7 @@ def classifier_reader_files(
     return found
 
 
-def find(file: Path, picture: Path, record: Record, folder: Path) -> Found | None:
+def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
     """The five best classes; None for feature maps, and for a shape that evaluation does not use."""
     if why_no_readers(record):
         return None

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from phonecv.classify.metrics import label_rank
-from phonecv.classify.opening import ClassifyRunner, open_classifier
+from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.result import ClassificationResult, ImageScore
 from phonecv.classify.verbs import EvaluateOptions
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.loading.loader import ClassificationDataset, eval_batches, eval_workers, make_loader
 from phonecv.data.loading.workers import workers_explained
-from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Pictures per step.
 BATCH = 64
@@ -41,9 +39,9 @@ class ClassifierEvaluation:
     images: list[ImageScore] = field(default_factory=list)
 
     @property
-    def count(self) -> int:
+    def paths(self) -> list[Path]:
         """Pictures of the split."""
-        return len(self.listing)
+        return [sample.path for sample in self.listing.samples]
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Judge every picture."""
@@ -61,11 +59,6 @@ class ClassifierEvaluation:
         return ClassificationResult(self.runner.classes, tuple(self.images), details=spec)
 
 
-def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> ClassifyRunner:
-    """See `phonecv.evaluating.EvaluateRoom`."""
-    return open_classifier(model, device=opening.device, amp=opening.amp, **opening.loading)
-
-
 def evaluation(
     runner: ClassifyRunner, data: Listing | Path | str, split: str, limit: int | None, options: EvaluateOptions
 ) -> ClassifierEvaluation:
@@ -73,9 +66,8 @@ def evaluation(
     listing = data if isinstance(data, Listing) else read_split(data, split, list_file=options.list_file)
     if limit is not None:
         listing = replace(listing, samples=listing.samples[:limit])
-    runner, depth = at_depth(runner, [sample.path for sample in listing.samples])
     outputs = match_outputs(runner, listing, trust_labels=options.list_file is not None)
-    notes = [*listing.problems, *filter(None, [outputs.note, depth])]
+    notes = [*listing.problems, *filter(None, [outputs.note])]
     where = f"{printable(listing.list_file or listing.root)} ({listing.split})"
     return ClassifierEvaluation(runner, listing, outputs, where, notes)
 
@@ -91,12 +83,6 @@ def run_images(
     with workers_explained(f"lower workers ({workers} now; 0 loads in this process) or batch_size ({batch_size} now)"):
         for batch in loader:
             yield runner(batch.images), batch.indices, batch.errors
-
-
-def at_depth(runner: ClassifyRunner, paths: Sequence[Path]) -> tuple[ClassifyRunner, str]:
-    """The runner with the depth that the 16-bit pictures among `paths` are read with, and what to say of it."""
-    preprocessing, note = settle_depth(runner.preprocessing, paths)
-    return replace(runner, preprocessing=preprocessing), note
 
 
 def match_outputs(runner: ClassifyRunner, listing: Listing, *, trust_labels: bool) -> OutputMap:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from phonecv.data.class_mapping import display_names, map_classes
 from phonecv.errors import UserError
-from phonecv.exporting import comparing
-from phonecv.exporting.comparing import Compared, compare_numbers
+from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.example import Example, first_example
-from phonecv.exporting.pictures import Pictures, cropped_batch
-from phonecv.exporting.record import at_size
+from phonecv.exporting.pictures import Pictures
+from phonecv.exporting.pictures import cropped_batch as input_batch
+from phonecv.exporting.plain import compare, decoding, needs, nothing_compared, traceable
 from phonecv.models import VisionModel
-
-MAX_DIFF = comparing.MAX_DIFF
-
-input_batch = cropped_batch
-nothing_compared = comparing.unvaried
 
 
 def as_module(network: VisionModel, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
@@ -29,37 +23,6 @@ def as_module(network: VisionModel, *, decode: str, size: tuple[int, int] | None
     if network.out_indices is None:
         return network, ("logits",)
     return network, tuple(f"stage{stage}" for stage in network.out_indices)
-
-
-def needs(network: VisionModel, decode: str) -> tuple[str, ...]:
-    """Nothing but a backbone's operators."""
-    del network, decode
-    return ()
-
-
-def traceable(network: VisionModel, batch: Tensor) -> tuple[VisionModel, Tensor]:
-    """Both as they are."""
-    return network, batch
-
-
-def record_fields(network: VisionModel, height: int, width: int, decode: str) -> dict[str, Any]:
-    """How to build it again, and the preprocessing at the file's size."""
-    del decode
-    return {"overrides": network.overrides, "preprocessing": at_size(network.preprocessing, height, width).to_dict()}
-
-
-def compare(
-    module: nn.Module,
-    names: Sequence[str],
-    wanted: Sequence[np.ndarray],
-    got: Sequence[np.ndarray],
-    *,
-    batch: np.ndarray | None,
-    max_diff: float | None,
-) -> Compared:
-    """Number by number, and by the best class of every picture."""
-    del module, batch
-    return compare_numbers(names, wanted, got, max_diff=max_diff)
 
 
 def choose_example(pictures: Pictures, outputs: Mapping[str, np.ndarray], classes: Sequence[str] | None) -> Example:
@@ -98,3 +61,7 @@ def _output_of(folder: str, classes: Sequence[str] | None, num_classes: int) -> 
 def timed(network: VisionModel) -> tuple[nn.Module, str]:
     """All of it."""
     return network, ""
+
+
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+           "nothing_compared", "timed", "traceable"]  # fmt: skip

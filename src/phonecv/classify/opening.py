@@ -13,6 +13,7 @@ from phonecv.data.class_mapping import IMAGENET_CLASSES, display_names, imagenet
 from phonecv.devices import cpu_batch
 from phonecv.errors import UserError
 from phonecv.exporting.assumed import tell_assumed
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
 from phonecv.models import VisionModel
@@ -128,7 +129,7 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
     )
 
 
-def names_in(record: dict[str, Any]) -> tuple[str, ...] | None:
+def names_in(record: FileRecord) -> tuple[str, ...] | None:
     """See `phonecv.opening.OpeningRoom`: ImageNet's where nothing speaks against it."""
     if record.get("classes"):
         return tuple(record["classes"])

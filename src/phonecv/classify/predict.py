@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonecv.classify.evaluate import at_depth, run_images
-from phonecv.classify.opening import ClassifyRunner, open_classifier
+from phonecv.classify.evaluate import run_images
+from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.verbs import PredictOptions
 from phonecv.data.folders.listing import Listing, Sample
-from phonecv.data.pictures.bit_depth import tell_depth
 from phonecv.data.pictures.opening import reason_of, reopen
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.predicting import Prediction, pictures_only
 from phonecv.tables import write_csv
 from phonecv.text import printable_name
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Pictures per step.
 BATCH = 32
@@ -53,11 +52,6 @@ class PictureClasses(Prediction):
         return {"predictions": guesses}
 
 
-def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> ClassifyRunner:
-    """See `phonecv.predicting.PredictRoom`."""
-    return open_classifier(model, device=opening.device, amp=opening.amp, **opening.loading)
-
-
 streams = pictures_only
 
 
@@ -65,8 +59,6 @@ def predictions(
     runner: ClassifyRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureClasses]]:
     """See `phonecv.predicting.PredictRoom`."""
-    runner, depth = at_depth(runner, paths)
-    tell_depth(depth)
     names = runner.classes
     listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
     for logits, indices, errors in run_images(runner, listing, steps.batch_size or BATCH, steps.workers):

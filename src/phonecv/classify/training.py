@@ -22,7 +22,6 @@ from phonecv.data.folders.transforms import eval_transform, train_transform
 from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
 from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
-from phonecv.models.catalog import get_record
 from phonecv.preprocessing import Preprocessing
 from phonecv.text import some_names
 from phonecv.training.loaders import SplitData
@@ -84,10 +83,6 @@ class ClassifySetup:
         net.preprocessing = preprocessing_for(self.config, net.preprocessing)
         freeze(net, wanted.freeze, net.get_classifier())
         return net
-
-    def family(self) -> str:
-        """Family of the network."""
-        return get_record(self.config.model.name).family
 
     def data(self, net: VisionModel, world: World, workers: int) -> ClassifyData | FeatureData:
         """The loaders: of pictures, or of features that are computed once."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.options import Checked, Count
+from phonecv.options import Count, VerbOptions
 
 
 @dataclass(frozen=True, slots=True)
-class PredictOptions(Checked):
+class PredictOptions(VerbOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -20,7 +20,7 @@ class PredictOptions(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateOptions(Checked):
+class EvaluateOptions(VerbOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:

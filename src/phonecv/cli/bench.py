@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -71,7 +71,12 @@ def bench(
         json: Print JSON.
     """
     if serve:
-        offer(models, out=out, host=host, port=port, https=https, rounds=rounds, seconds=seconds)
+        from phonecv.benchmarking.serve import PORT
+        from phonecv.benchmarking.serve import serve as offer
+
+        port = PORT if port is None else port
+        place = out or Path("runs/phones")
+        offer(models, out=place, host=host, port=port, https=https, rounds=rounds, seconds=seconds, say=say_at_once)
         return
     if https or port is not None or host != "0.0.0.0":
         raise UserError(
@@ -113,15 +118,10 @@ def bench(
         say(f"table, figures and picture are in {out}")
 
 
-def offer(models: tuple[str, ...], *, out: Path | None, port: int | None, **choices: Any) -> None:
-    """The phone page, until Ctrl-C."""
-    from phonecv.benchmarking.serve import PORT, serve
-
-    def announce(line: str) -> None:
-        say(line)
-        sys.stdout.flush()  # addresses must be seen at once, also through a pipe
-
-    serve(models, out=out or Path("runs/phones"), port=PORT if port is None else port, say=announce, **choices)
+def say_at_once(line: str) -> None:
+    """Addresses must be seen at once, also through a pipe."""
+    say(line)
+    sys.stdout.flush()
 
 
 def numbers(option: str, text: str) -> list[int]:

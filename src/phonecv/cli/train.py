@@ -18,8 +18,8 @@ Overrides = Annotated[
 Data = Annotated[
     Path | None,
     Parameter(
-        help="Folder of the data set (`data.path`): train/ and val/ with a folder per class or a list file; with COCO"
-        " annotations for detectors; pictures and label maps for segmenters."
+        help="Folder of the data set (`data.path`), as the recipe wants it: train/ and val/ with a folder per class or"
+        " a list file, pictures with COCO annotations, or pictures and label maps."
     ),
 ]
 Out = Annotated[Path | None, Parameter(help="Run folder (`run.out`).")]

@@ -50,7 +50,7 @@ class LayoutsRoom(Protocol):
 
 def known_layouts() -> list[Layout]:
     """The layouts of all tasks; those of the first task last, as nearly any folder may be one of class folders."""
-    first, *others = TASKS.values()
+    first, *others = (task for task in TASKS.values() if task.has("layouts"))
     return [layout for task in (*others, first) for layout in cast(LayoutsRoom, task.room("layouts")).LAYOUTS]
 
 

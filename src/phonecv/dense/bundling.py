@@ -12,9 +12,10 @@ from typing import Any
 
 from phonecv.bundles.languages import Language
 from phonecv.bundles.readers import filled_readers
-from phonecv.bundles.records import Record, channels_first, decoding_kind, is_baked, output_shape, values_step
+from phonecv.bundles.records import channels_first, decoding_kind, is_baked, output_shape, values_step
 from phonecv.bundles.tensors import input_text
 from phonecv.data.class_mapping import display_names
+from phonecv.exporting.fields import FileRecord
 from phonecv.preprocessing import DensePreprocessing
 
 NEEDED_FIELDS = ("decoding",)
@@ -24,14 +25,14 @@ READERS_TESTED = "Kotlin is compiled and run likewise where a compiler is instal
 STRETCH, FIT, FREE = "stretch", "fit", "free"
 
 
-def fitting(record: Record) -> str:
+def fitting(record: FileRecord) -> str:
     """`STRETCH` to the file's size, `FIT` into it with padding, or `FREE` with a size for every picture."""
     if DensePreprocessing.from_dict(record["preprocessing"]).longest is None:
         return STRETCH
     return FREE if record.get("dynamic_size") else FIT
 
 
-def preparation(record: Record) -> list[tuple[str, str]]:
+def preparation(record: FileRecord) -> list[tuple[str, str]]:
     """How a picture becomes the input, step by step."""
     height, width = record["input_size"]
     spec = DensePreprocessing.from_dict(record["preprocessing"])
@@ -53,7 +54,7 @@ def preparation(record: Record) -> list[tuple[str, str]]:
     return steps
 
 
-def why_no_readers(record: Record) -> str:
+def why_no_readers(record: FileRecord) -> str:
     """Why the readers cannot serve a file, and what to do; empty if they can."""
     if any(output_shape(record, name) is None for name in record["outputs"]):
         return "the record does not tell the shapes of the outputs; export the network again"
@@ -62,7 +63,7 @@ def why_no_readers(record: Record) -> str:
 
 def dense_reader_files(
     package: str,
-    record: Record,
+    record: FileRecord,
     name: str,
     values: Mapping[str, Any],
     written: Callable[[Language], Mapping[str, str]],

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.preprocessing import DensePreprocessing
 
@@ -102,6 +103,6 @@ def numbered(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count) if names is None else names))
 
 
-def names_of(record: Mapping[str, Any]) -> Sequence[str] | None:
+def names_of(record: FileRecord) -> Sequence[str] | None:
     """See `phonecv.opening.OpeningRoom.names_in`: nothing is taken for granted."""
     return record.get("classes") or None

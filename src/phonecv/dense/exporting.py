@@ -1,12 +1,8 @@
-"""What detectors and segmenters share on their way into a file. The record goes with every one, under "decoding".
-
-A file may have any size of input that the network can take; whatever shape pictures have, they are brought to it.
-"""
+"""What detectors and segmenters share on their way into a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -21,23 +17,6 @@ from phonecv.exporting.comparing import MAX_DIFF as USUAL_MAX_DIFF
 #: of objects with suppression in the file, and as a share of pixels where it gives classes.
 MAX_DIFF_FP16 = 0.02
 MAX_DIFF = USUAL_MAX_DIFF | {"fp16": MAX_DIFF_FP16}
-
-
-def record_fields(network: DenseModel, decoding: dict[str, Any]) -> dict[str, Any]:
-    """How to build it again, its preprocessing, and what its outputs mean.
-
-    Args:
-        network: any.
-        decoding: JSON values.
-    """
-    return {
-        "architecture": network.architecture,
-        "options": network.options,
-        "backbone": network.backbone_name,
-        "overrides": network.backbone_overrides,
-        "preprocessing": network.preprocessing.to_dict(),
-        "decoding": decoding,
-    }
 
 
 def input_batch(network: DenseModel, images: Sequence[Image.Image], height: int, width: int) -> Tensor:

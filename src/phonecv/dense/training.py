@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from phonecv.dense import DenseModel
 from phonecv.errors import UserError
-from phonecv.models.catalog import MODELS
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.config import TrainConfig
 from phonecv.training.optim import freeze
@@ -93,9 +92,3 @@ def frozen_note(config: TrainConfig) -> str:
     if "all" not in config.model.freeze:
         return ""
     return "the backbone is frozen and runs at every step: maps of whole pictures are too large to keep"
-
-
-def backbone_family(config: TrainConfig) -> str:
-    """Family of the backbone; empty for foreign ones."""
-    record = MODELS.get(config.model.name)
-    return record.family if record else ""

@@ -9,7 +9,7 @@ import numpy as np
 
 from phonecv.bundles.expected import save_drawing
 from phonecv.bundles.languages import Language
-from phonecv.bundles.records import Record, decoding_kind, output_shape
+from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.pictures.opening import open_image
 from phonecv.data.pictures.reading import to_tensor
@@ -28,6 +28,7 @@ from phonecv.detect.draw import draw_detections, to_image
 from phonecv.detect.finding import find as find_objects
 from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 
 __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation", "why_no_readers"]
 
@@ -37,7 +38,7 @@ _BOX = "x1 y1 x2 y2 in pixels of the input, x to the right and y down from its u
 _THRESHOLD, _LISTED = 0.3, 20
 
 
-def reading(record: Record) -> list[str]:
+def reading(record: FileRecord) -> list[str]:
     """How the outputs become objects, step by step."""
     side = "input" if fitting(record) == STRETCH else "filled"
     back = f"Divide x by ({side} width / picture width), y by ({side} height / picture height)."
@@ -66,7 +67,7 @@ def reading(record: Record) -> list[str]:
     ]  # fmt: skip
 
 
-def output_meanings(record: Record) -> dict[str, OutputMeaning]:
+def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
     """Of the outputs, by name."""
     if decoding_kind(record) == "final":
         return {
@@ -87,7 +88,7 @@ def output_meanings(record: Record) -> dict[str, OutputMeaning]:
     }
 
 
-def reader_files(record: Record, name: str) -> dict[str, str]:
+def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     options, masks = record["decoding"], "masks" in record["outputs"]
     conditions = {"masks"} if masks else set()
@@ -119,7 +120,7 @@ def reader_files(record: Record, name: str) -> dict[str, str]:
     )
 
 
-def _anchors(record: Record, language: Language) -> dict[str, str]:
+def _anchors(record: FileRecord, language: Language) -> dict[str, str]:
     """Maps of the levels and the anchors of their first cells, from which all others are shifted."""
     options = record["decoding"]
     rule, maps = options["anchors"], options["maps"]
@@ -145,7 +146,7 @@ def _anchors(record: Record, language: Language) -> dict[str, str]:
     }
 
 
-def find(file: Path, picture: Path, record: Record, folder: Path) -> Found:
+def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     """The objects of the test picture, the best listed, and drawn."""
     runner, tensor = open_detector(file), to_tensor(open_image(picture))
     (every,) = find_objects(runner, [tensor], 0.0)

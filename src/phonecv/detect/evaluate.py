@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +18,17 @@ from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.foreign import foreign_layout
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
-from phonecv.data.pictures.bit_depth import bits_for
 from phonecv.data.pictures.opening import is_image_name, printable
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.meter import DetectMeter, kinds, restricted
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.result import DetectionResult
 from phonecv.detect.verbs import EvaluateOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 
 @dataclass
@@ -49,18 +47,15 @@ class DetectorEvaluation:
         return self.part.description
 
     @property
-    def count(self) -> int:
+    def paths(self) -> list[Path]:
         """Pictures of the split."""
-        return len(self.part)
+        return [image.path for image in self.part.images]
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Find the objects of every picture."""
         runner, part = self.runner, self.part
         resized = 0
-        paths = [image.path for image in part.images]
-        bits, depth = bits_for(runner.details, paths)
-        self.notes += [depth] if depth else []
-        for batch in read_pictures(paths, steps.batch_size or runner.batch, steps.workers, bits=bits):
+        for batch in read_pictures(self.paths, steps.batch_size or runner.batch, steps.workers, bits=runner.bits):
             rows = list(zip(batch.indices.tolist(), batch.errors, strict=True))
             good = [place for place, error in rows if not error]
             if good:
@@ -77,11 +72,6 @@ class DetectorEvaluation:
     def result(self) -> DetectionResult:
         """Figures of what was found."""
         return judged(*restricted(self.part, *self.meter.collected()), self.threshold, masks=self.meter.masks)
-
-
-def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> DetectRunner:
-    """See `phonecv.evaluating.EvaluateRoom`."""
-    return open_detector(model, device=opening.device, amp=opening.amp, **opening.loading)
 
 
 def evaluation(

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.dense import exporting as dense
+from phonecv.dense.exporting import MAX_DIFF, MAX_DIFF_FP16, input_batch
 from phonecv.dense.model import DenseModel
 from phonecv.detect.exporting_boxes import DecodedBoxes, FinalBoxes, RawBoxes
 from phonecv.detect.exporting_checks import compare_choice, compare_objects, offered
@@ -30,15 +30,11 @@ from phonecv.detect.exporting_rcnn import FinalMasks
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
-from phonecv.exporting.example import first_example
+from phonecv.exporting.example import first_example as choose_example
 from phonecv.models.headed import RawOutputs
 
-MAX_DIFF = dense.MAX_DIFF
 #: Outputs that only a file with suppression has.
 OBJECTS = ("boxes", "scores", "labels", "count")
-
-input_batch = dense.input_batch
-choose_example = first_example
 
 
 def as_module(network: Any, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
@@ -80,17 +76,17 @@ def needs(network: DenseModel, decode: str) -> tuple[str, ...]:
     return ("suppression",) if decode == "final" else ()
 
 
-def record_fields(network: Any, height: int, width: int, decode: str) -> dict[str, Any]:
+def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, Any]:
     """With thresholds, and the rule that its outputs become boxes by."""
-    decoding: dict[str, Any] = {"kind": decode}
+    found: dict[str, Any] = {"kind": decode}
     for name in ("score_threshold", "candidates", "nms_overlap", "max_detections"):
-        decoding[name] = getattr(network, name, None)
+        found[name] = getattr(network, name, None)
     rule = getattr(network, "box_rule", None)
     if rule is not None:
         anchors = {name: list(value) if isinstance(value, tuple) else value for name, value in rule.anchors.items()}
         sizes = [list(size) for size in map_sizes(network, (height, width))]
-        decoding |= {"activation": rule.activation, "stds": list(rule.stds), "anchors": anchors, "maps": sizes}
-    return dense.record_fields(network, decoding)
+        found |= {"activation": rule.activation, "stds": list(rule.stds), "anchors": anchors, "maps": sizes}
+    return found
 
 
 def _check_fixed(network: DenseModel, size: tuple[int, int]) -> None:
@@ -152,7 +148,7 @@ def compare(
         offer = offered(module, batch, theirs)
         if offer is not None:
             # However much a person allows: with scores that far apart as equals, no choice would be wrong.
-            found = compare_choice(offer, theirs, min(max_diff, dense.MAX_DIFF_FP16))
+            found = compare_choice(offer, theirs, min(max_diff, MAX_DIFF_FP16))
             difference = found if found < difference else difference
     return Compared(difference)
 
@@ -176,3 +172,7 @@ def timed(network: DenseModel) -> tuple[nn.Module, str]:
     else:
         left_out = "backbone and heads are timed, not the decoding of boxes and the suppression of doubles"
     return RawOutputs(network), left_out
+
+
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+           "nothing_compared", "timed", "traceable"]  # fmt: skip

@@ -14,6 +14,7 @@ from phonecv.dense.exported import DenseFile, names_of, numbered
 from phonecv.dense.model import DenseModel
 from phonecv.detect.create import create_detector
 from phonecv.detect.exported import OUTPUTS, finder
+from phonecv.detect.verbs import OpeningOptions
 from phonecv.devices import cpu_batch
 from phonecv.exporting.opening import OpenedFile
 from phonecv.opening import Placed, Runner, open_runner
@@ -44,17 +45,6 @@ class DetectRunner(Runner[Sequence[Tensor], Sequence[Mapping[str, Any]]]):
 
     masks: bool = False
     batch: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class OpeningOptions:
-    """How a detector is opened.
-
-    Attributes:
-        threshold: detections with lower scores are not wanted; a network then spends nothing on them.
-    """
-
-    threshold: float = 0.0
 
 
 def open_detector(

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from phonecv.data.pictures.ahead import read_pictures
-from phonecv.data.pictures.bit_depth import bits_for, tell_depth
 from phonecv.data.pictures.opening import file_names, printable, reopen, scan_images
 from phonecv.data.pictures.reading import planes
+from phonecv.dense.predicting import Answer, answers
 from phonecv.detect.detections import Detections
 from phonecv.detect.finding import find, plain_detections
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import PredictOptions
 from phonecv.detect.video import is_video, output_name, predict_video
 from phonecv.errors import UserError
@@ -23,7 +22,7 @@ from phonecv.files import atomic_path, write_json
 from phonecv.predicting import Prediction, Stream
 from phonecv.tables import write_csv
 from phonecv.text import printable_name, unique_names
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.
 _QUALITY = 92
@@ -70,11 +69,6 @@ class PictureDetections(Prediction):
         return {"width": width, "height": height, "detections": plain_detections(self.found, self.names)}
 
 
-def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> DetectRunner:
-    """See `phonecv.predicting.PredictRoom`."""
-    return open_detector(model, device=opening.device, amp=opening.amp, threshold=options.threshold, **opening.loading)
-
-
 def streams(sources: Sequence[Path | str], options: PredictOptions) -> tuple[list[Path | str], list[Stream]]:
     """Videos, also those of folders without pictures, and the camera; see `phonecv.predicting.PredictRoom`."""
     sources = [inner for source in sources for inner in _videos_of(Path(source)) or [source]]
@@ -104,19 +98,16 @@ def predictions(
     runner: DetectRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureDetections]]:
     """See `phonecv.predicting.PredictRoom`."""
-    bits, depth = bits_for(runner.details, paths)
-    tell_depth(depth)
-    for batch in read_pictures(paths, steps.batch_size or runner.batch, steps.workers, bits=bits):
-        results = iter(zip(batch.tensors, find(runner, batch.tensors, options.threshold), strict=True))
-        said = []
-        for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
-            if error:
-                said.append(PictureDetections(paths[index], Detections.none(), runner.classes, error=error))
-                continue
-            picture, found = next(results)
-            height, width = picture.shape[1:]
-            said.append(PictureDetections(paths[index], found, runner.classes, (width, height)))
-        yield said
+    looking = partial(find, runner, threshold=options.threshold)
+    for step in answers(paths, steps, batch_size=runner.batch, bits=runner.bits, find=looking):
+        yield [_described(answer, runner.classes) for answer in step]
+
+
+def _described(answer: Answer, names: tuple[str, ...]) -> PictureDetections:
+    if answer.error:
+        return PictureDetections(answer.path, Detections.none(), names, error=answer.error)
+    height, width = answer.picture.shape[1:]
+    return PictureDetections(answer.path, answer.found, names, (width, height))
 
 
 def write_predictions(predictions: Sequence[PictureDetections], out: Path | str) -> Path:

@@ -16,7 +16,7 @@ from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, Detectio
 from phonecv.data.coco.reader import CocoSplit
 from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
 from phonecv.data.findings import Look, Notes
-from phonecv.dense.training import backbone_family, frozen_note, make_dense
+from phonecv.dense.training import frozen_note, make_dense
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
 from phonecv.detect.checks import DATA
@@ -83,10 +83,6 @@ class DetectSetup:
         if self.config.data.size is not None and "size" in self.entry.options:
             options.setdefault("size", self.config.data.size)
         return make_dense(self.config, create_detector, self.architecture, options, self.train.classes)
-
-    def family(self) -> str:
-        """Family of the backbone."""
-        return backbone_family(self.config)
 
     def trained(self, net: Detector) -> Detector:
         """The whole of it."""

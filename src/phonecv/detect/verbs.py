@@ -5,15 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from phonecv import options
 from phonecv.data.coco.conventions import BoxLayout, Sizes
-from phonecv.options import Checked, Share
+from phonecv.options import Share, VerbOptions
 
 #: Least score of what is shown and counted where the data gives no better one.
 THRESHOLD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class PredictOptions(Checked):
+class OpeningOptions(options.OpeningOptions):
+    """How a detector is opened.
+
+    Attributes:
+        threshold: Detections with lower scores are not wanted; a network then spends nothing on them.
+    """
+
+    threshold: Share = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions(VerbOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -24,9 +36,14 @@ class PredictOptions(Checked):
     threshold: Share = THRESHOLD
     camera: str | None = None
 
+    @property
+    def opening(self) -> OpeningOptions:
+        """See `VerbOptions`."""
+        return OpeningOptions(self.threshold)
+
 
 @dataclass(frozen=True, slots=True)
-class EvaluateOptions(Checked):
+class EvaluateOptions(VerbOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from phonecv.data.class_mapping import IMAGENET_CLASSES
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.record import record_path
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
@@ -15,9 +14,7 @@ from phonecv.task import DEFAULT_TASK, TASKS
 _log = logging.getLogger("phonecv")
 
 
-def tell_assumed(
-    path: Path, record: Mapping[str, Any], preprocessing: Preprocessing, num_classes: int | None = None
-) -> None:
+def tell_assumed(path: Path, record: FileRecord, preprocessing: Preprocessing, num_classes: int | None = None) -> None:
     """Log what a classifier's file does not say and how it is taken instead; nothing if it says how it is fed.
 
     Args:

@@ -7,8 +7,8 @@ has to ask whether a list is a list.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
 
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -42,6 +42,40 @@ _POSITIVE: Rule = (optional(whole(1, _MOST_CLASSES)), "a whole number from 1 on"
 _DIFFERENCE: Rule = (optional(number(0)), "a number from 0 on")
 _LENGTHS: Rule = (list_of(number(1e-6, 1e6), 1, 64), "a list of numbers above 0")
 _OUTPUTS: Rule = (table_of(kind(dict)), "a table of tables")
+
+
+class FileRecord(TypedDict, total=False):
+    """What an exported file says of itself, wherever that stands; docs/deploy.md tells of the fields."""
+
+    version: str
+    task: str
+    model: str
+    form: str
+    num_classes: int
+    classes: Sequence[str] | None
+    input_size: Sequence[int]
+    input_range: str
+    outputs: Sequence[str]
+    decoded: bool
+    overrides: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    architecture: str
+    options: Mapping[str, Any]
+    backbone: str
+    quantization: Mapping[str, Any]
+    format: str
+    precision: str
+    file: str
+    dynamic_batch: bool
+    dynamic_size: bool
+    difference: float | None
+    decoding: Mapping[str, Any]
+    checked: Mapping[str, Any]
+    report: Mapping[str, Any]
+    test: Mapping[str, Any]
+    #: Of the file with its parts; in bundles alone.
+    bytes: int
+
 
 #: Field -> rule, or the fields of the table that stands there. Others are let through as they are: later versions and
 #: other people may know more.
@@ -94,7 +128,7 @@ _OUTPUT = {
 }
 
 
-def parse_record(content: str | bytes, place: str) -> dict[str, Any]:
+def parse_record(content: str | bytes, place: str) -> FileRecord:
     """A record from its JSON.
 
     Args:
@@ -116,7 +150,7 @@ def parse_record(content: str | bytes, place: str) -> dict[str, Any]:
     return checked_fields(values, place)
 
 
-def checked_fields(values: object, place: str) -> dict[str, Any]:
+def checked_fields(values: object, place: str) -> FileRecord:
     """A record whose known fields have the right types; tables that are null are left out.
 
     Args:
@@ -143,7 +177,7 @@ def checked_fields(values: object, place: str) -> dict[str, Any]:
     if "preprocessing" in record:
         kind = TASKS[record.get("task", DEFAULT_TASK)].preprocessing
         record["preprocessing"] = _preprocessing(record["preprocessing"], kind, source)
-    return record
+    return cast(FileRecord, record)
 
 
 def is_text(name: str) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from phonecv.exporting.fields import FileRecord
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -71,7 +73,7 @@ class Session:
     runtime: str
     batch: int | None = None
     size: tuple[int, int] | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: FileRecord = field(default_factory=FileRecord)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Outputs for a batch of any size: a fixed one is served in parts, the last one padded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.exporting.job import Session
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -54,7 +54,7 @@ class OpenedFile:
     session: Session
 
     @property
-    def record(self) -> Mapping[str, Any]:
+    def record(self) -> FileRecord:
         """What the file says of itself, perhaps nothing."""
         return self.session.record
 

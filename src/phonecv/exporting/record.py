@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import parse_record
+from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.formats import exporter_for
 from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -48,7 +46,7 @@ def check_size(size: int | tuple[int, int] | None, network: Network) -> tuple[in
     return height, width
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> FileRecord:
     """The record beside an exported file; empty if there is none.
 
     Raises:
@@ -66,7 +64,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return parse_record(content, str(beside))
 
 
-def find_record(path: Path) -> dict[str, Any]:
+def find_record(path: Path) -> FileRecord:
     """The record beside an exported file, or the one within it; empty if there is none.
 
     Runs nothing of the file.
@@ -79,7 +77,7 @@ def find_record(path: Path) -> dict[str, Any]:
     if exporter is None or not exporter.within:
         return beside
     try:
-        within: dict[str, Any] = resolve_name(exporter.within)(path)
+        within: FileRecord = resolve_name(exporter.within)(path)
     except ModuleNotFoundError:
         if not beside:
             exporter.require()
@@ -87,7 +85,7 @@ def find_record(path: Path) -> dict[str, Any]:
     return beside or within
 
 
-def preprocessing_of(record: Mapping[str, Any]) -> Preprocessing | DensePreprocessing | None:
+def preprocessing_of(record: FileRecord) -> Preprocessing | DensePreprocessing | None:
     """The preprocessing in a record, if it has one.
 
     Raises:

@@ -48,8 +48,8 @@ class ExportingRoom(Protocol):
         """The network, perhaps changed in place, and pictures ``B 3 H W`` to trace it with when sizes are free."""
         ...
 
-    def record_fields(self, network: Any, height: int, width: int, decode: str) -> dict[str, Any]:
-        """What a reader of the file has to know besides what all records have, as JSON values."""
+    def decoding(self, network: Any, height: int, width: int, decode: str) -> dict[str, Any]:
+        """What a reader of the file has to know of its outputs, as JSON values; it stands in the record if any."""
         ...
 
     def input_batch(self, network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:

@@ -24,13 +24,15 @@ from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_ex
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
-from phonecv.exporting.record import check_size, record_path
+from phonecv.exporting.record import at_size, check_size, record_path
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
+from phonecv.models.headed import HeadedModel
 from phonecv.models.quantized import refuse_floating_point
 from phonecv.options import Count, checked
+from phonecv.preprocessing import Preprocessing
 from phonecv.task import done_by
 
 
@@ -268,7 +270,17 @@ def describe(
     network: Any, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: bool | str
 ) -> dict[str, Any]:
     """The record that travels with the file; see docs/deploy.md for its fields."""
-    task, kind = done_by(network), decoding_of(decode)
+    task, kind, spec = done_by(network), decoding_of(decode), network.preprocessing
+    if isinstance(network, HeadedModel):
+        built = {
+            "architecture": network.architecture,
+            "options": network.options,
+            "backbone": network.backbone_name,
+            "overrides": network.backbone_overrides,
+        }
+    else:
+        built = {"overrides": network.overrides}
+    decoding = exporting_of(task).decoding(network, height, width, kind)
     state = getattr(network, "quantization", None)
     return {
         "version": __version__,
@@ -281,7 +293,9 @@ def describe(
         "input_range": "pixels 0..255" if bake else "normalised",
         "outputs": list(outputs),
         "decoded": kind != "raw",
-        **exporting_of(task).record_fields(network, height, width, kind),
+        **built,
+        "preprocessing": (at_size(spec, height, width) if isinstance(spec, Preprocessing) else spec).to_dict(),
+        **({"decoding": decoding} if decoding else {}),
         **({"quantization": state} if state else {}),
     }
 

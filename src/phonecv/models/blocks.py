@@ -6,7 +6,7 @@ Shapes are written ``B C H W``; inside attention ``N`` is the number of tokens o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -137,6 +137,14 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate = x.mean((2, 3), keepdim=True)
         return x * self.expand(self.act(self.reduce(gate))).sigmoid()
+
+
+class SavesWork(nn.Module):
+    """A layer that does less than the published one for the same result."""
+
+    def saved_macs(self, x: Any) -> int:
+        """Multiply-accumulates per picture that the published order would add, for what `forward` takes."""
+        raise NotImplementedError
 
 
 class WindowGrid:

@@ -27,6 +27,7 @@ from phonecv.models.blocks import (
     DropPath,
     LayerNorm2d,
     LayerScale2d,
+    SavesWork,
     Scheme,
     WindowGrid,
     drop_path_rates,
@@ -57,7 +58,7 @@ class Expansion(nn.Module):
         return self.net(x)
 
 
-class WindowExpansion(nn.Module):
+class WindowExpansion(SavesWork):
     """Expanded values mixed by window attention, ``B dim_in H W -> B dim_mid H W`` (paper, section 3.2)."""
 
     def __init__(
@@ -95,6 +96,14 @@ class WindowExpansion(nn.Module):
         ]
         total = maps[0] if len(maps) == 1 else maps[0] + maps[1]
         return grid.to_map(total if len(schemes) == len(self.schemes) else total * len(self.schemes))
+
+    def saved_macs(self, x: Tensor) -> int:
+        """Those of the cuts that are the same as the first one."""
+        grid = WindowGrid(x.shape[2], x.shape[3], self.window)
+        if not grid.single:
+            return 0
+        tokens = grid.window_h * grid.window_w
+        return (len(self.schemes) - 1) * tokens**2 * (self.qk.conv.in_channels + self.v.conv.out_channels)
 
 
 class I2RMB(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
-from phonecv.bundles.records import Record, decoding_kind, output_shape
+from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.class_mapping import display_names
 from phonecv.data.labelmaps.classes import palette_for
@@ -25,6 +25,7 @@ from phonecv.dense.bundling import (
     fitting,
     preparation,
 )
+from phonecv.exporting.fields import FileRecord
 from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.predict import write_legend
@@ -34,7 +35,7 @@ __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation"]
 _MAP, _LEGEND = "expected.png", "legend.json"
 
 
-def reading(record: Record) -> list[str]:
+def reading(record: FileRecord) -> list[str]:
     """How the outputs become a map, step by step."""
     cut = "" if fitting(record) == STRETCH else ", cut the padding off"
     if decoding_kind(record) == "raw":
@@ -43,14 +44,14 @@ def reading(record: Record) -> list[str]:
     return [f"Take the map{cut}, and resize it to the picture without mixing (nearest pixel)."]
 
 
-def output_meanings(record: Record) -> dict[str, OutputMeaning]:
+def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
     """Of the outputs, by name."""
     logits = "for each class a map of logits, in the order of labels.txt, at the network's own resolution"
     classes = "the class of every pixel of the input: line of labels.txt, from 0"
     return {"logits": OutputMeaning(logits), "classes": OutputMeaning(classes, whole=True, full_size=True)}
 
 
-def why_no_readers(record: Record) -> str:
+def why_no_readers(record: FileRecord) -> str:
     """Why the readers cannot serve a file, and what to do; empty if they can."""
     if why := dense.why_no_readers(record):
         return why
@@ -63,7 +64,7 @@ def why_no_readers(record: Record) -> str:
     return ""
 
 
-def reader_files(record: Record, name: str) -> dict[str, str]:
+def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     colours = palette_for(display_names(record.get("classes"), record["num_classes"]))
     shape = output_shape(record, "logits")
@@ -76,7 +77,7 @@ def reader_files(record: Record, name: str) -> dict[str, str]:
     )
 
 
-def find(file: Path, picture: Path, record: Record, folder: Path) -> Found:
+def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     """The map of the test picture, as a picture, drawn, and as shares of the classes."""
     runner, image = open_segmenter(file), open_image(picture)
     labels = runner([to_tensor(image)])[0].cpu().numpy()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +17,14 @@ from phonecv.data.labelmaps.classes import find_class_file, palette_for, read_la
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
 from phonecv.data.loading.loader import eval_batches, eval_workers
-from phonecv.data.pictures.bit_depth import bits_for
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.segment.metrics import SegmentMeter, SegmentScores
 from phonecv.segment.opening import SegmentRunner
-from phonecv.segment.predict import open_for_prediction
 from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.segment.verbs import EvaluateOptions
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Pictures per step.
 BATCH = 8
@@ -53,16 +50,14 @@ class SegmenterEvaluation:
         self._extremes = _Extremes(SHOWN)
 
     @property
-    def count(self) -> int:
+    def paths(self) -> Sequence[Path]:
         """Pictures that are looked at."""
-        return len(self.part)
+        return self.part.images
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Count every picture's pixels."""
         runner, part = self.runner, self.part
-        bits, depth = bits_for(runner.details, part.images)
-        self.notes += [depth] if depth else []
-        dataset = SegmentationDataset(part, None, substitute=False, bits=bits)
+        dataset = SegmentationDataset(part, None, substitute=False, bits=runner.bits)
         table = torch.from_numpy(self.outputs).to(runner.device)
         batches = eval_batches(len(part), steps.batch_size or BATCH)
         for loaded in make_segmentation_loader(dataset, batches, eval_workers(len(part), steps.workers)):
@@ -106,11 +101,6 @@ class SegmenterEvaluation:
             outputs=self.outputs,
             skipped=tuple(split.left_out),
         )
-
-
-def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> SegmentRunner:
-    """See `phonecv.evaluating.EvaluateRoom`."""
-    return open_for_prediction(model, options, opening)
 
 
 def evaluation(

@@ -15,20 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.dense import exporting as dense
+from phonecv.dense.exporting import MAX_DIFF, input_batch
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
-from phonecv.exporting.example import first_example
+from phonecv.exporting.example import first_example as choose_example
+from phonecv.exporting.plain import needs, traceable
 from phonecv.models.headed import RawOutputs
 from phonecv.segment.base import Segmenter
 from phonecv.segment.layers import at_least_float32, resize
 
-MAX_DIFF = dense.MAX_DIFF
 #: Pixels that may be of another class however many are asked to stay: some are at the border of two classes.
 MAX_DIFF_PIXELS = 1e-4
-
-input_batch = dense.input_batch
-choose_example = first_example
 
 
 def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
@@ -43,23 +40,11 @@ def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) 
     return (PixelLogits(network), ("logits",)) if decode == "raw" else (PixelClasses(network), ("classes",))
 
 
-def needs(network: Segmenter, decode: str) -> tuple[str, ...]:
-    """Nothing but a backbone's operators."""
-    del network, decode
-    return ()
-
-
-def traceable(network: Segmenter, batch: Tensor) -> tuple[Segmenter, Tensor]:
-    """Both as they are."""
-    return network, batch
-
-
-def record_fields(network: Segmenter, height: int, width: int, decode: str) -> dict[str, Any]:
+def decoding(network: Segmenter, height: int, width: int, decode: str) -> dict[str, Any]:
     """With the windows that large pictures are cut into."""
     del height, width
     windows = network.windows
-    sides = None if windows is None else [windows.crop, windows.stride]
-    return dense.record_fields(network, {"kind": decode, "windows": sides})
+    return {"kind": decode, "windows": None if windows is None else [windows.crop, windows.stride]}
 
 
 def compare(
@@ -114,3 +99,7 @@ class PixelClasses(PixelLogits):
         (logits,) = super().forward(batch)
         whole = resize(at_least_float32(logits), (batch.shape[2], batch.shape[3]))
         return (whole.argmax(1).to(torch.int32),)
+
+
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+           "nothing_compared", "timed", "traceable"]  # fmt: skip

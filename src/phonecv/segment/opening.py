@@ -18,6 +18,7 @@ from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.exported import OUTPUTS, labeller
 from phonecv.segment.inference import Windows, predict_in_parts
+from phonecv.segment.verbs import OpeningOptions
 from phonecv.verbs import Opening
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
@@ -34,38 +35,6 @@ class SegmentRunner(Runner[Sequence[Tensor], list[Tensor]]):
     """
 
     task: ClassVar[str] = "segment"
-
-
-@dataclass(frozen=True, slots=True)
-class OpeningOptions:
-    """How a segmenter goes over pictures.
-
-    Attributes:
-        slide: side and stride of sliding windows; None leaves it to the segmenter.
-        scales: sizes of the input to average over.
-        flip: average over mirrored pictures too.
-
-    Raises:
-        UserError: no scale, or one that is not positive.
-    """
-
-    slide: tuple[int, int] | None = None
-    scales: Sequence[float] = (1.0,)
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.scales or any(scale <= 0 for scale in self.scales):
-            raise UserError(
-                f"scales {list(self.scales)} have to be positive, and at least one; 1 is the model's own size"
-            )
-
-    def details(self, windows: Windows | None) -> dict[str, Any]:
-        """For reports."""
-        return {
-            "windows": None if windows is None else [windows.crop, windows.stride],
-            "scales": list(self.scales),
-            "flip": self.flip,
-        }
 
 
 def open_segmenter(
@@ -92,10 +61,13 @@ def open_segmenter(
     Raises:
         UserError: it labels nothing, cannot be used, or holds weights that are not numbers.
     """
-    options = OpeningOptions(slide, tuple(scales), flip)
-    if isinstance(model, Runner) and options != OpeningOptions():
-        raise UserError("this runner has its way of inference already; give slide, scales and flip when opening it")
-    return open_runner(model, "segment", Opening(device, amp, loading), options)
+    return open_runner(model, "segment", Opening(device, amp, loading), OpeningOptions(slide, tuple(scales), flip))
+
+
+def _details(chosen: OpeningOptions, windows: Windows | None) -> dict[str, Any]:
+    """For reports."""
+    shown = None if windows is None else [windows.crop, windows.stride]
+    return {"windows": shown, "scales": list(chosen.scales), "flip": chosen.flip}
 
 
 def network_runner(placed: Placed, options: OpeningOptions | None) -> SegmentRunner:
@@ -119,7 +91,7 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> SegmentRun
         network.class_names is not None,
         placed.device,
         network.preprocessing,
-        placed.details | chosen.details(network.windows),
+        placed.details | _details(chosen, network.windows),
     )
 
 
@@ -133,5 +105,5 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> SegmentRunn
         dense.classes,
         dense.named,
         preprocessing=dense.spec,
-        details=dense.details | chosen.details(windows),
+        details=dense.details | _details(chosen, windows),
     )

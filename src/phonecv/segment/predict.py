@@ -12,17 +12,16 @@ import torch
 from PIL import Image
 
 from phonecv.data.labelmaps.classes import Colour, palette_for
-from phonecv.data.pictures.ahead import read_pictures
-from phonecv.data.pictures.bit_depth import bits_for, tell_depth
 from phonecv.data.pictures.opening import file_names, printable, reopen
+from phonecv.dense.predicting import answers
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.predicting import Prediction, pictures_only
-from phonecv.segment.opening import SegmentRunner, open_segmenter
+from phonecv.segment.opening import SegmentRunner
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.verbs import PredictOptions
 from phonecv.text import printable_name
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 
 #: Pictures in the grid, their longer side in pixels, and the room for one in inches.
 GRID, SIDE, _CELL = 12, 480, (2.6, 2.4)
@@ -66,19 +65,6 @@ class PictureClassMap(Prediction):
         }
 
 
-def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> SegmentRunner:
-    """See `phonecv.predicting.PredictRoom`."""
-    return open_segmenter(
-        model,
-        device=opening.device,
-        amp=opening.amp,
-        slide=options.slide,
-        scales=options.scales,
-        flip=options.flip,
-        **opening.loading,
-    )
-
-
 streams = pictures_only
 
 
@@ -97,18 +83,14 @@ def predictions(
     """
     palette = palette_for(runner.classes)
     names = file_names(paths)
-    bits, depth = bits_for(runner.details, paths)
-    tell_depth(depth)
-    for batch in read_pictures(paths, steps.batch_size or _STEP, steps.workers, bits=bits):
-        results = iter(zip(batch.tensors, runner(batch.tensors), strict=True))
+    for step in answers(paths, steps, batch_size=_STEP, bits=runner.bits, find=runner):
         said = []
-        for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):
+        for index, path, error, picture, found in step:
             if error:
-                said.append(PictureClassMap(paths[index], names=runner.classes, error=error))
+                said.append(PictureClassMap(path, names=runner.classes, error=error))
                 continue
-            picture, found = next(results)
             labels = found.cpu().numpy()
-            entry = _described(paths[index], labels, runner.classes)
+            entry = _described(path, labels, runner.classes)
             said.append(entry if out is None else _saved(entry, picture, labels, palette, out, names[index]))
         yield said
 

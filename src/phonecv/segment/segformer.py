@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from phonecv.models.blocks import SavesWork
 from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
-class SegFormerHead(nn.Module):
+class SegFormerHead(SavesWork):
     """One 1x1 convolution per level, bilinear to the first level's size, one 1x1 convolution over all.
 
     Args:
@@ -60,8 +61,8 @@ class SegFormerHead(nn.Module):
             total = total + resize(conv._conv_forward(level, part, None), levels[0].shape[-2:])
         return total
 
-    def saved_macs(self, maps: Sequence[Tensor]) -> int:
-        """Multiply-accumulates per picture that the published order of resizing and convolution would add."""
-        finest, *others = (x.shape[-2] * x.shape[-1] for x in maps)
+    def saved_macs(self, x: Sequence[Tensor]) -> int:
+        """Those of the convolution at full size, as published."""
+        finest, *others = (level.shape[-2] * level.shape[-1] for level in x)
         channels = self.join.conv.out_channels
         return sum(finest - pixels for pixels in others) * channels * channels

@@ -16,7 +16,7 @@ from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.labelmaps.transforms import light_transform, train_transform
 from phonecv.data.pictures.opening import ImageError
-from phonecv.dense.training import backbone_family, frozen_note, make_dense
+from phonecv.dense.training import frozen_note, make_dense
 from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
 from phonecv.segment.checks import DATA
@@ -89,10 +89,6 @@ class SegmentSetup:
                 if isinstance(module, PixelClassifier):
                     module.expect(shares)
         return net
-
-    def family(self) -> str:
-        """Family of the backbone."""
-        return backbone_family(self.config)
 
     def trained(self, net: Segmenter) -> Segmenter:
         """The whole of it."""

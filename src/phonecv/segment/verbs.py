@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from phonecv.options import Checked, Count, Positive
+from phonecv import options
+from phonecv.errors import UserError
+from phonecv.options import Count, Positive, VerbOptions
 from phonecv.settings import Range
 
 #: A value of a label map.
@@ -13,18 +15,38 @@ Level = Annotated[float, Range(0, 255)]
 
 
 @dataclass(frozen=True, slots=True)
-class PredictOptions(Checked):
-    """Of `phonecv.predict`.
+class OpeningOptions(options.OpeningOptions):
+    """How a segmenter goes over pictures.
 
     Attributes:
         slide: Side and stride of sliding windows, such as `--slide 512 341`; by default the model's own.
         scales: Average over the input scaled by these factors, such as `--scales 0.75 --scales 1`.
         flip: Average over mirrored pictures too.
+
+    Raises:
+        UserError: no scale, or one that is not positive.
     """
+
+    free: ClassVar[bool] = False
 
     slide: tuple[Count, Count] | None = None
     scales: tuple[Positive, ...] = (1.0,)
     flip: bool = False
+
+    def __post_init__(self) -> None:
+        options.OpeningOptions.__post_init__(self)
+        if not self.scales:
+            raise UserError("scales: at least one is needed; 1 is the model's own size")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions(OpeningOptions, VerbOptions):
+    """Of `phonecv.predict`."""
+
+    @property
+    def opening(self) -> OpeningOptions:
+        """See `VerbOptions`."""
+        return OpeningOptions(self.slide, self.scales, self.flip)
 
 
 @dataclass(frozen=True, slots=True)

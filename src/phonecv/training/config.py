@@ -73,9 +73,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if not self.task:
-            raise UserError("TrainConfig is what trainings have in common; `load_config` makes one, or ClassifyConfig")
+            raise UserError("TrainConfig is what trainings have in common; `load_config` gives that of a task")
         settings.check(self)
-        if strange := [name for name in settings.changed(self) if name.startswith(self.unread or ("?",))]:
+        if strange := [name for name in settings.changed(self) if name.startswith(self.unread)]:
             raise _no_use(strange[0], [kind for kind in _kinds() if not strange[0].startswith(kind.unread)], type(self))
         schedule, data = self.schedule, self.data
         if schedule.warmup_steps is None and schedule.warmup_epochs >= schedule.epochs:

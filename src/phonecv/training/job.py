@@ -17,9 +17,11 @@ from phonecv.data.loading.workers import workers_explained
 from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.models import VisionModel
+from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
 from phonecv.report import write_report
 from phonecv.settings import changed
+from phonecv.task import TASKS
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.data_record import changed_pictures, check_classes, data_record, settle_pictures
@@ -109,10 +111,11 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     if depth := settle_pictures(net, setup.pictures, found[0].get("data") if found else None):
         log.say(f"note: {depth}; data.bits sets it")
     data = setup.data(net, world, threads.workers)
+    known = MODELS.get(config.model.name)
     speed = choose_speed(
         config,
         world.device,
-        family=setup.family(),
+        family=known.family if known else "",
         steps=config.schedule.epochs * data.steps_per_epoch,
         before=found[0].get("speed") if found else None,
     )
@@ -191,7 +194,8 @@ def with_shared_batches(net: Network, how: str, world: World) -> Network:
     if how == "sync":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     if isinstance(net, VisionModel):
-        raise UserError("run.bn=sync_heads is for detectors and segmenters; a classifier's head has no BatchNorm")
+        others = " and ".join(f"{task.title}s" for name, task in TASKS.items() if name != net.task)
+        raise UserError(f"run.bn=sync_heads is for {others}; {TASKS[net.task].noun}'s head has no BatchNorm")
     for name, part in net.named_children():
         if name != "backbone":
             setattr(net, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))

@@ -48,10 +48,6 @@ class Setup(Protocol):
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
         ...
 
-    def family(self) -> str:
-        """Family of the network or backbone, as the catalog has it; empty for foreign ones."""
-        ...
-
     def trained(self, net: Any) -> nn.Module:
         """What runs in training: the network, or a part of it that takes what the rest gave once."""
         ...

@@ -72,7 +72,7 @@ def choose_speed(
     Args:
         config: the training.
         device: where it computes.
-        family: of the network, as the catalog has it.
+        family: of the network or its backbone, as the catalog has it; empty for foreign ones.
         steps: optimizer steps of the whole run.
         before: the choices of the run that is resumed.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from phonecv.data.pictures.opening import ImageError, depth_of, largest_value, suffix_of
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -56,7 +56,7 @@ def find_depth(paths: Sequence[Path]) -> Depth | None:
     return Depth(depth_of(max(values)), max(values), len(values)) if values else None
 
 
-Spec = TypeVar("Spec", Preprocessing, DensePreprocessing)
+Spec = TypeVar("Spec", bound=Preprocessing | DensePreprocessing)
 
 
 def settle_depth(spec: Spec, paths: Sequence[Path]) -> tuple[Spec, str]:
@@ -76,18 +76,6 @@ def settle_depth(spec: Spec, paths: Sequence[Path]) -> tuple[Spec, str]:
         effect = "those beyond are cut" if found.bits > spec.bits else "they come out dark"
         text += f"; these hold values up to {found.largest}, so {effect}"
     return spec, text
-
-
-def bits_for(details: Mapping[str, Any], paths: Sequence[Path]) -> tuple[int | None, str]:
-    """Bits that 16-bit pictures are read with, and what people should know of it, as `settle_depth`.
-
-    Args:
-        details: of a runner of a detector or segmenter; its preprocessing may hold the depth.
-        paths: pictures that are going to be read.
-    """
-    own = (details.get("preprocessing") or {}).get("bits")
-    spec, text = settle_depth(DensePreprocessing(bits=own), paths)
-    return spec.bits, text
 
 
 def tell_depth(text: str) -> None:

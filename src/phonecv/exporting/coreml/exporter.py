@@ -21,7 +21,7 @@ from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml.package import Package, open_package
 from phonecv.exporting.coreml.program import read_program
 from phonecv.exporting.coreml.report import report
-from phonecv.exporting.fields import parse_record
+from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 
@@ -252,7 +252,7 @@ def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda images: (images.flip(1) if bgr else images).round().clamp(0, 255)
 
 
-def record_within(path: Path) -> dict[str, Any]:
+def record_within(path: Path) -> FileRecord:
     """The record in a package; empty if it has none.
 
     Raises:
@@ -261,6 +261,6 @@ def record_within(path: Path) -> dict[str, Any]:
     return _record(open_package(path))
 
 
-def _record(package: Package) -> dict[str, Any]:
+def _record(package: Package) -> FileRecord:
     text = package.model.description.metadata.userDefined.get(KEY)
     return {} if text is None else parse_record(text, f"the record in {package.path}")

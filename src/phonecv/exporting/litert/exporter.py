@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import parse_record
+from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
@@ -135,7 +135,7 @@ def _add_record(model: Any, record: Mapping[str, Any]) -> None:
     model.metadata = [*(model.metadata or []), entry]
 
 
-def record_within(path: Path) -> dict[str, Any]:
+def record_within(path: Path) -> FileRecord:
     """The record inside a file; empty if it has none.
 
     Raises:
@@ -151,7 +151,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _metadata(content: bytes, path: Path) -> dict[str, Any]:
+def _metadata(content: bytes, path: Path) -> FileRecord:
     """The record inside a file.
 
     Raises:
@@ -205,7 +205,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     return Session(run=run, runtime=f"LiteRT {version('ai-edge-litert')}", batch=shape[0], size=size, record=record)
 
 
-def _in_order(interpreter: Any, outputs: list[dict[str, Any]], record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _in_order(interpreter: Any, outputs: list[dict[str, Any]], record: FileRecord) -> list[dict[str, Any]]:
     """The outputs as the record lists them; a file of another's in its own order."""
     if not interpreter.get_signature_list():
         return outputs

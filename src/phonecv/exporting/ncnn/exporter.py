@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.ncnn.graph import Graph, read_graph, unknown_layers
@@ -157,7 +157,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     return Session(run=run, runtime=f"ncnn {ncnn.__version__}", batch=1, size=size, record=record)
 
 
-def _recorded_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
+def _recorded_size(record: FileRecord) -> tuple[int, int] | None:
     sides = record.get("input_size")
     return (int(sides[0]), int(sides[1])) if sides else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import checked_fields, is_text
+from phonecv.exporting.fields import FileRecord, checked_fields, is_text
 from phonecv.exporting.job import Session
 from phonecv.exporting.record import read_record
 
@@ -49,7 +49,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     )
 
 
-def record_within(path: Path) -> dict[str, Any]:
+def record_within(path: Path) -> FileRecord:
     """The record in a file; empty if it has none.
 
     Raises:
@@ -58,7 +58,7 @@ def record_within(path: Path) -> dict[str, Any]:
     return metadata_record(refuse_outside_weights(path), path)
 
 
-def metadata_record(proto: Any, path: Path) -> dict[str, Any]:
+def metadata_record(proto: Any, path: Path) -> FileRecord:
     """The record in an ONNX file's metadata; empty if it has none.
 
     Args:

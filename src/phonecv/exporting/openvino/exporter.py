@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import parse_record
+from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 
@@ -138,7 +138,7 @@ def _takes_pictures(port: Any) -> bool:
     return shape[1].is_static and shape[1].get_length() == 3
 
 
-def record_within(path: Path) -> dict[str, Any]:
+def record_within(path: Path) -> FileRecord:
     """The record in a graph's runtime information; empty if it has none. Needs no OpenVINO.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import checked_fields
+from phonecv.exporting.fields import FileRecord, checked_fields
 
 #: Name of the record within the archive, as PyTorch calls it; it puts such files into a folder "extra".
 RECORD = "phonecv.json"
@@ -46,7 +46,7 @@ _WORDS = {
 }  # fmt: skip
 
 
-def checked_record(path: Path) -> dict[str, Any]:
+def checked_record(path: Path) -> FileRecord:
     """The record in the archive, after a look at everything else in it; empty if it has none.
 
     Raises:
@@ -59,8 +59,8 @@ def checked_record(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a torch.export file ({type(error).__name__}: {error})") from error
 
 
-def _check(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    record: dict[str, Any] = {}
+def _check(path: Path, archive: zipfile.ZipFile) -> FileRecord:
+    record: FileRecord = {}
     graphs = 0
     seen = set()
     for entry in archive.infolist():

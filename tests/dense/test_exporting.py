@@ -13,7 +13,7 @@ from torch import Tensor
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import pictures, small
 from exporting.dense_files import busy, busy_masks
-from phonecv.detect.exporting import record_fields
+from phonecv.detect.exporting import decoding
 from phonecv.detect.exporting_boxes import ROUNDS, survivors
 from phonecv.detect.exporting_checks import compare_objects
 from phonecv.errors import UserError
@@ -101,7 +101,7 @@ def test_raw_outputs_and_boxes_belong_together(architecture: str) -> None:
     scores, boxes = module(batch)
     assert scores.shape == (2, codes.shape[1], 3)
     # By hand, one anchor after the other.
-    record = record_fields(detector, 96, 96, "raw")["decoding"]
+    record = decoding(detector, 96, 96, "raw")
     levels = detector.make_anchors([tuple(size) for size in record["maps"]])
     anchors = torch.cat(levels)
     assert len(anchors) == codes.shape[1]

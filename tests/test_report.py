@@ -163,3 +163,43 @@ def test_names_that_turn_the_text_around_are_shown_as_numbers(tmp_path: Path) ->
     page = parse(write_report(tmp_path, title="run \u202e\ud800"))
     assert "\u202e" not in page.text
     assert "a: \\xe2\\x80\\xaeevil\\x1b[31m\nb: 1" in page.text
+
+
+def test_a_training_shows_its_scores(tmp_path: Path) -> None:
+    summary = {
+        "finished": True, "epoch": 3, "step": 60, "score": "miou", "images": 12,
+        "last_scores": {"net": 61.5, "ema": 63.25},
+        "best_score": 64.0, "best_epoch": 2, "best_net": "ema", "unreadable": 0, "seconds": 71.4,
+    }  # fmt: skip
+    (tmp_path / "metrics.csv").write_text("epoch,lr\n1,0.1\n")
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    text = parse(write_report(tmp_path)).text
+    for part in ("61.50", "last miou (ema), 12 pictures", "best miou (ema, epoch 2)", "71 s"):
+        assert part in text
+    (tmp_path / "summary.json").write_text(
+        json.dumps(summary | {"best_score": None, "best_epoch": None, "best_net": ""})
+    )
+    text = parse(write_report(tmp_path)).text
+    assert "last miou" in text
+    assert "best" not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "figures", "shown"),
+    [
+        (
+            "detect",
+            {"ap": 31.25, "ap50": 52.0, "ap75": None, "mask_ap": 28.0},
+            ["31.2", "AP50", "mask AP", "7pictures"],
+        ),
+        ("segment", {"miou": 71.234, "aacc": 90.0, "macc": 80.0}, ["71.23 %", "mIoU", "pixel accuracy"]),
+    ],
+)
+def test_every_task_shows_its_own_figures(tmp_path: Path, task: str, figures: dict[str, Any], shown: list[str]) -> None:
+    summary = {"task": task, "model": "a network", "data": "a folder (val)", "count": 7, **figures}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    text = parse(write_report(tmp_path)).text
+    for part in shown:
+        assert part in text
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"task": "juggle"}))
+    assert "task the text 'juggle' is not one of" in parse(write_report(tmp_path)).text
