@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 from torch import Tensor, nn
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel, build_model
-from phonecv.models.base import Form
+from phonecv.models.base import Form, check_form
 from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
@@ -63,8 +63,7 @@ def create_model(
     Raises:
         UserError: unknown name, override or weights; a value out of range.
     """
-    if form is not None and form not in get_args(Form):
-        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    check_form(form)
     model = build_model(name, num_classes=num_classes, **overrides)
     if weights is not None:
         model = load_public_or_file(model, weights, form=form)

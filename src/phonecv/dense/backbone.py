@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -12,6 +13,11 @@ from phonecv.create import create_model
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import Form, VisionModel
 from phonecv.models.catalog import MODELS
+from phonecv.models.factory import listed
+from phonecv.models.fusing import fuse
+from phonecv.models.headed import HeadedModel
+
+M = TypeVar("M", bound=HeadedModel)
 
 #: Before the name of one of timm's networks.
 TIMM = "timm:"
@@ -94,6 +100,21 @@ def backbone_for_heads(
             " as it is"
         )
     return network
+
+
+def completed(model: M, options: Mapping[str, Any], *, form: Form | None, pretrained: bool) -> M:
+    """A network whose heads have just been made, as it is given away.
+
+    Args:
+        model: heads on a backbone from `backbone_for_heads`; gets the normalisation that the backbone was trained with.
+        options: of the heads, as the person gave them; they become part of its record.
+        form: as asked for.
+        pretrained: see `normalisation`.
+    """
+    model.preprocessing = replace(model.preprocessing, **normalisation(model.backbone, pretrained=pretrained))
+    model.options = listed(options)
+    # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
+    return fuse(model.eval()).train() if form == "deploy" else model
 
 
 def normalisation(network: nn.Module, *, pretrained: bool) -> dict[str, Any]:

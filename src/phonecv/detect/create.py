@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from pkgutil import resolve_name
+from typing import Any
 
 from torch import nn
 
-from phonecv.dense import backbone_for_heads, normalisation
+from phonecv.dense.backbone import backbone_for_heads, completed
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
-from phonecv.errors import UserError, did_you_mean
-from phonecv.models.base import Form
-from phonecv.models.fusing import fuse
+from phonecv.errors import UserError
+from phonecv.models.base import Form, check_form
+from phonecv.models.factory import check_known
 
 
 def create_detector(
@@ -49,32 +48,17 @@ def create_detector(
         UserError: unknown names, arguments out of range, or a backbone without the maps that are needed.
     """
     entry = get_architecture(architecture)
-    if form is not None and form not in get_args(Form):
-        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    check_form(form)
     if not (isinstance(num_classes, int) and num_classes >= 1):
         raise UserError(f"num_classes {num_classes!r} is not a whole number >= 1 (background is not counted)")
-    module, _, name = entry.builder.partition(":")
-    builder = getattr(importlib.import_module(module), name)
+    builder = resolve_name(entry.builder)
     known = [
         key
         for key, parameter in inspect.signature(builder).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     options = dict(options or {})
-    for key in options:
-        if key not in known:
-            raise UserError(
-                f"{architecture} has no option {key!r}{did_you_mean(key, known)} (it takes {', '.join(known)})"
-            )
+    check_known(architecture, "option", options, known)
     network = backbone_for_heads(backbone, entry.strides, weights=weights, form=form, **backbone_overrides)
     detector: Detector = builder(architecture, network, num_classes, **(dict(entry.options) | options))
-    detector.preprocessing = replace(detector.preprocessing, **normalisation(network, pretrained=weights is not None))
-    detector.options = {key: _plain(value) for key, value in options.items()}
-    if form == "deploy":
-        # Fresh heads have nothing to get wrong in train mode, as in `phonecv.create_model`.
-        detector = fuse(detector.eval()).train()
-    return detector
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+    return completed(detector, options, form=form, pretrained=weights is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,17 @@ from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK
 
 Form = Literal["training", "deploy"]
+
+
+def check_form(form: str | None) -> None:
+    """Refuse what is no form of a network; None leaves it open.
+
+    Raises:
+        UserError: it is none.
+    """
+    if form is not None and form not in get_args(Form):
+        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+
 
 #: What a call gives, for type checkers: logits, or the maps of a dense backbone.
 Out = TypeVar("Out")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from phonecv.errors import UserError, did_you_mean
@@ -23,18 +24,35 @@ def build_model(name: str, *, num_classes: int = 1000, **overrides: Any) -> Visi
         UserError: unknown name or override; a value out of range.
     """
     record = get_record(name)
-    module, _, class_name = record.builder.partition(":")
-    builder = getattr(importlib.import_module(module), class_name)
+    builder = resolve_name(record.builder)
     known = [key for key in inspect.signature(builder).parameters if key != "num_classes"]
-    for key in overrides:
-        if key not in known:
-            raise UserError(f"{name} has no argument {key!r}{did_you_mean(key, known)} (it takes {', '.join(known)})")
+    check_known(name, "argument", overrides, known)
     model: VisionModel = builder(num_classes=num_classes, **(dict(record.config) | overrides))
     model.name = name
-    model.overrides = {key: _plain(value) for key, value in overrides.items()}
+    model.overrides = listed(overrides)
     model.preprocessing = record.preprocessing
     return model
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+def check_known(owner: str, kind: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse names that are not known.
+
+    Args:
+        owner: whose they are, for the message.
+        kind: "argument" or "option".
+        given: as the person gave them.
+        known: all that there are.
+
+    Raises:
+        UserError: one is not; with the nearest.
+    """
+    for name in given:
+        if name not in known:
+            raise UserError(f"{owner} has no {kind} {name!r}{did_you_mean(name, known)} (it takes {', '.join(known)})")
+
+
+def listed(value: Any) -> Any:
+    """The same with lists for tuples, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: listed(item) for key, item in value.items()}
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
-from phonecv.dense import backbone_for_heads, feature_channels, normalisation
+from phonecv.dense.backbone import backbone_for_heads, completed, feature_channels
 from phonecv.dense.fpn import FPN
 from phonecv.errors import UserError, did_you_mean
-from phonecv.models.base import Form
-from phonecv.models.fusing import fuse
+from phonecv.models.base import Form, check_form
+from phonecv.models.factory import check_known
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.aspp import ASPPHead
 from phonecv.segment.base import Segmenter
 from phonecv.segment.fcn import FCNHead
 from phonecv.segment.inference import Windows
-from phonecv.segment.options import check_known, check_options
+from phonecv.segment.options import check_options
 from phonecv.segment.psp import PSPHead
 from phonecv.segment.segformer import SegFormerHead
 from phonecv.segment.semantic_fpn import SemanticFPNHead
@@ -167,8 +167,7 @@ def create_segmenter(
             f"unknown architecture {architecture!r}{did_you_mean(architecture, SEGMENTERS)}"
             f" (known: {', '.join(SEGMENTERS)})"
         )
-    if form is not None and form not in get_args(Form):
-        raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    check_form(form)
     if not (isinstance(num_classes, int) and 2 <= num_classes <= 255):
         raise UserError(f"num_classes {num_classes!r} is not 2..255 (label 255 marks ignored pixels)")
     entry = ARCHITECTURES[architecture]
@@ -195,16 +194,14 @@ def create_segmenter(
         architecture,
         network,
         num_classes,
-        replace(entry.preprocessing, **normalisation(network, pretrained=weights is not None)),
+        entry.preprocessing,
         head=head,
         neck=neck,
         aux_head=aux_head,
         aux_weight=given.get("aux_weight", 0.4),
         windows=Windows(**slide) if isinstance(slide, Mapping) else slide,
     )
-    model.options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
-    return fuse(model.eval()).train() if form == "deploy" else model
+    return completed(model, given, form=form, pretrained=weights is not None)
 
 
 def _backbone(
@@ -220,7 +217,7 @@ def _backbone(
         own = entry.backbone.name
         if backbone not in (DEFAULT_BACKBONE, own) or weights is not None:
             raise UserError(f"{architecture} is a network of its own without public weights; leave out the backbone")
-        check_known(own, overrides, list(inspect.signature(entry.backbone).parameters))
+        check_known(own, "option", overrides, list(inspect.signature(entry.backbone).parameters))
         network = entry.backbone(**overrides)
         network.overrides = dict(overrides)
         return network

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError
+from phonecv.models.factory import check_known
 from phonecv.segment.inference import Windows
 
 #: Options that every architecture takes, and those of `unet` alone.
@@ -28,7 +29,7 @@ def check_options(architecture: str, options: Mapping[str, Any], own: Sequence[s
     Raises:
         UserError: it is not.
     """
-    check_known(architecture, options, [*own, *COMMON, *(UNET if architecture == "unet" else ())])
+    check_known(architecture, "option", options, [*own, *COMMON, *(UNET if architecture == "unet" else ())])
     for key, value in options.items():
         if key in _NUMBERS and not _positive(value):
             raise UserError(f"{key} {value!r} is not a whole number > 0")
@@ -47,17 +48,6 @@ def check_options(architecture: str, options: Mapping[str, Any], own: Sequence[s
             if set(pair) != {"crop", "stride"} or not all(map(_positive, pair.values())):
                 raise UserError(f"slide {value!r} is not of the form {{'crop': 512, 'stride': 341}}, in pixels")
             Windows(**pair)
-
-
-def check_known(owner: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Every key is known.
-
-    Raises:
-        UserError: one is not.
-    """
-    for key in given:
-        if key not in known:
-            raise UserError(f"{owner} has no option {key!r}{did_you_mean(key, known)} (it takes {', '.join(known)})")
 
 
 def _positive(value: Any) -> bool:

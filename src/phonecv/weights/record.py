@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.models.base import Form, VisionModel
+from phonecv.models.factory import listed
 from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
@@ -107,14 +108,14 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        more = {"task": self.task, "architecture": self.architecture, "options": _listed(self.options)}
+        more = {"task": self.task, "architecture": self.architecture, "options": listed(self.options)}
         if self.backbone_form != self.form:
             more["backbone_form"] = self.backbone_form
         return {
             "format": HEADED if self.headed else PLAIN,
             **(more if self.headed else {}),
             "model": self.model,
-            "overrides": _listed(self.overrides),
+            "overrides": listed(self.overrides),
             "num_classes": self.num_classes,
             "form": self.form,
             **({"quantization": self.quantization} if self.quantization else {}),
@@ -232,12 +233,6 @@ def header_record(path: Path) -> Mapping[str, Any]:
     except (SafetensorError, OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _checked_override(key: str, value: Any, source: str) -> Any:
