@@ -6,13 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from phonecv.classify.config import ClassifyConfig
+from phonecv.detect.config import DetectConfig, DetectorConfig
 from phonecv.errors import UserError
 from phonecv.models import catalog
-from phonecv.training import load_config, recipe_names
+from phonecv.segment.config import SegmentConfig
+from phonecv.settings import flatten
+from phonecv.training import TrainConfig, load_config, recipe_names
 from phonecv.training.config import all_settings
-from phonecv.training.groups import OptimizerConfig, ScheduleConfig
+from phonecv.training.groups import DataConfig, OptimizerConfig, ScheduleConfig
 from phonecv.training.recipe import find_recipe
 from phonecv.training.schedule import scaled_lr
 
@@ -186,6 +190,23 @@ def test_mistakes_in_python_are_found_as_well() -> None:
     config = ClassifyConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.run = config.run  # type: ignore[misc]
+
+
+def test_a_configuration_has_the_groups_of_its_task_alone() -> None:
+    config = load_config("detect_small")
+    assert isinstance(config, DetectConfig)
+    groups = {name.partition(".")[0] for name in flatten(config)}
+    assert groups == {"model", "data", "optimizer", "schedule", "ema", "run", "detect"}
+    assert set(yaml.safe_load(config.to_yaml())) == groups
+    assert isinstance(config.replaced("detect.architecture=null", "segment.architecture=segformer"), SegmentConfig)
+    detector = DetectorConfig(architecture="ssdlite320")
+    assert DetectConfig(detect=detector).detect.hflip == 0.5
+    with pytest.raises(UserError, match=r"data\.crop is for classifiers, a detector has no use for it"):
+        DetectConfig(detect=detector, data=DataConfig(crop=0.9))
+    with pytest.raises(UserError, match=r"detect\.architecture is not set; it says which detector is trained"):
+        DetectConfig()
+    with pytest.raises(UserError, match="`load_config` gives that of a task"):
+        TrainConfig()
 
 
 def test_recipe_files(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class TrainConfig:
         if not self.task:
             raise UserError("TrainConfig is what trainings have in common; `load_config` gives that of a task")
         settings.check(self)
+        if self.chosen_by and not settings.flatten(self)[self.chosen_by]:
+            raise UserError(f"{self.chosen_by} is not set; it says which {TASKS[self.task].title} is trained")
         if strange := [name for name in settings.changed(self) if name.startswith(self.unread)]:
             raise _no_use(strange[0], [kind for kind in _kinds() if not strange[0].startswith(kind.unread)], type(self))
         schedule, data = self.schedule, self.data
