@@ -63,7 +63,7 @@ def _guarded(section: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _software() -> list[Finding]:
-    from phonecv import __version__
+    from phonecv._version import __version__
 
     findings = [
         Finding("software", "phonecv", __version__),

@@ -58,10 +58,10 @@ def trained(main: Main, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     settings = {
         "model": {"name": "mobileone_s0", "drop_path": None, "overrides": TINY["mobileone_s0"]},
         "data": {"batch_size": 8, "size": SIZE, "workers": 0, "crop": 1.0},
-        "schedule": {"epochs": 4, "warmup_epochs": 0},
+        "schedule": {"epochs": 2, "warmup_epochs": 0},
         "optimizer": {"lr": 0.01, "lr_batch": 0},
         "ema": {"enabled": False},
-        "run": {"device": "cpu"},
+        "run": {"device": "cpu", "threads": 1, "amp": "none", "compile": False, "channels_last": False},
         "regress": {"head": "mean"},
     }
     recipe.write_text(json.dumps(settings))
