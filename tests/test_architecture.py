@@ -79,7 +79,6 @@ REASONS = {
     "__init__.py": "the public face has the tasks' own functions, too",
     "api.py": "type checkers learn what each kind of model gives",
     "cli/options.py": "help: what --decode does to whose files",
-    "cli/train.py": "help: what data folders look like",
     "data/coco/conventions.py": "a setting's name, in a message",
     "data/coco/fixes.py": "what findings in boxes mean to who learns from them",
     "data/coco/paths.py": "`json.detect_encoding`",
@@ -88,8 +87,6 @@ REASONS = {
     "data/pictures/opening.py": "who reads the videos that are no pictures",
     "demonstration.py": "it goes the way of a classifier",
     "task.py": "the table",
-    "training/config.py": "which class a person can make, in a message",
-    "training/job.py": "whose heads a setting is for, in a message",
 }
 
 
