@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 
 import phonecv
+from phonecv.classify.predict import PictureClasses
+from phonecv.classify.result import ClassificationResult
+from phonecv.detect.predict import PictureDetections
+from phonecv.detect.result import DetectionResult
+from phonecv.segment.predict import PictureClassMap
+from phonecv.segment.result import SegmentationResult
 from phonecv.training import RunResult, load_config
 
 pictures = torch.rand(2, 3, 224, 224)
@@ -27,6 +33,14 @@ detector = phonecv.create_detector("ssdlite320", "emo_1m", num_classes=3)
 assert_type(detector.eval()(pictures), list[dict[str, Tensor]])
 segmenter = phonecv.create_segmenter("segformer", "emo_1m", num_classes=3)
 assert_type(segmenter.eval()(pictures), Tensor)
+
+assert_type(phonecv.evaluate(model, "photos"), ClassificationResult)
+assert_type(phonecv.evaluate(detector, "cells"), DetectionResult)
+assert_type(phonecv.evaluate(segmenter, "streets"), SegmentationResult)
+assert_type(phonecv.predict(model, "photos"), list[PictureClasses])
+assert_type(phonecv.predict(detector, "cells"), list[PictureDetections])
+assert_type(phonecv.predict(segmenter, "streets"), list[PictureClassMap])
+phonecv.evaluate(model)  # type: ignore[call-overload]
 
 assert_type(phonecv.save_checkpoint(model, "model.safetensors"), Path)
 assert_type(phonecv.train(load_config("finetune")), RunResult)
