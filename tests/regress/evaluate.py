@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from phonecv.evaluating import Skipped
-from phonecv.verbs import Opening, Steps
+from phonecv.verbs import Steps
 from regress.data import Split, read_split
-from regress.opening import RegressRunner, open_regressor
+from regress.opening import RegressRunner
 from regress.result import RegressionResult
 from regress.verbs import EvaluateOptions
 
@@ -23,8 +22,8 @@ class RegressEvaluation:
     found: list[float] = field(default_factory=list)
 
     @property
-    def count(self) -> int:
-        return len(self.split.paths)
+    def paths(self) -> Sequence[Path]:
+        return self.split.paths
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         for wanted, (path, number, error) in zip(
@@ -37,10 +36,6 @@ class RegressEvaluation:
 
     def result(self) -> RegressionResult:
         return RegressionResult(tuple(self.wanted), tuple(self.found))
-
-
-def open_for_evaluation(model: Any, options: EvaluateOptions, opening: Opening) -> RegressRunner:
-    return open_regressor(model, opening)
 
 
 def evaluation(

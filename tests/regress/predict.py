@@ -7,8 +7,8 @@ from typing import Any
 
 from phonecv.files import write_json
 from phonecv.predicting import Prediction, pictures_only
-from phonecv.verbs import Opening, Steps
-from regress.opening import RegressRunner, open_regressor
+from phonecv.verbs import Steps
+from regress.opening import RegressRunner
 from regress.verbs import PredictOptions
 
 streams = pictures_only
@@ -25,10 +25,6 @@ class PictureNumber(Prediction):
 
     def values(self) -> dict[str, Any]:
         return {"number": None if self.error else self.number}
-
-
-def open_for_prediction(model: Any, options: PredictOptions, opening: Opening) -> RegressRunner:
-    return open_regressor(model, opening)
 
 
 def predictions(

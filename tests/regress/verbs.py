@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonecv.options import Checked, Count
+from phonecv.options import Count, VerbOptions
 
 
 @dataclass(frozen=True, slots=True)
-class PredictOptions(Checked):
+class PredictOptions(VerbOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -17,7 +17,7 @@ class PredictOptions(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateOptions(Checked):
+class EvaluateOptions(VerbOptions):
     """Of `phonecv.evaluate`."""
 
 
