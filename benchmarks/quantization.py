@@ -33,7 +33,7 @@ from phonecv.classify.quantizing import ClassifyWorkshop, score
 from phonecv.classify.quantizing_data import SCORE, Pictures, find, split_data
 from phonecv.create import load_network
 from phonecv.exporting import EXPORTERS, export
-from phonecv.exporting.run import prepared
+from phonecv.exporting.run import in_form
 from phonecv.files import write_json
 from phonecv.quantization.data import refuse_shared
 from phonecv.quantization.methods import RANGES_MINMAX, Method, methods_for
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true", help="time the chosen files")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file")
     chosen = parser.parse_args()
-    network = prepared(load_network(chosen.weights), "deploy")
+    network = in_form(load_network(chosen.weights), "deploy")
     workshop = ClassifyWorkshop(network, *split_data(chosen.calibration, network))
     results = opened(chosen.out, workshop, network.name)
     for format in chosen.formats.split(","):

@@ -78,7 +78,6 @@ def lines_naming_a_task(path: Path) -> dict[int, str]:
 REASONS = {
     "__init__.py": "the public face has the tasks' own functions, too",
     "api.py": "type checkers learn what each kind of model gives",
-    "cli/options.py": "help: what --decode does to whose files",
     "data/coco/conventions.py": "a setting's name, in a message",
     "data/coco/fixes.py": "what findings in boxes mean to who learns from them",
     "data/coco/paths.py": "`json.detect_encoding`",

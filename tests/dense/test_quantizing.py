@@ -24,7 +24,7 @@ from phonecv.detect.boxes import pairwise_iou
 from phonecv.detect.detections import Detections
 from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
-from phonecv.exporting.run import prepared
+from phonecv.exporting.run import in_form
 from phonecv.models.headed import RawOutputs
 from phonecv.models.quantized import state_of
 from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
@@ -191,7 +191,7 @@ def test_half_precision_needs_no_remedies(pictures: Path, tmp_path: Path) -> Non
 
 def raw(model: Any) -> RawOutputs:
     room = segment if isinstance(model, Segmenter) else detect
-    network, _ = room.usable(prepared(model, "deploy"), (64, 96))
+    network, _ = room.usable(in_form(model, "deploy"), (64, 96))
     return RawOutputs(network).eval()
 
 
@@ -243,7 +243,7 @@ def test_segformers_levels_are_joined_as_in_the_file() -> None:
     body = raw(model)
     with torch.no_grad():
         (found,) = body(inputs(2))
-        wanted = prepared(model, "deploy").network(inputs(2))[0]
+        wanted = in_form(model, "deploy").network(inputs(2))[0]
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -343,12 +343,12 @@ def test_other_folders_are_split_by_turns(pictures: Path) -> None:
 
 def test_windows_show_the_middle(pictures: Path) -> None:
     model = tiny("segformer", "mobileone_s0")
-    network, size = segment.usable(prepared(model, "deploy"), None)
+    network, size = segment.usable(in_form(model, "deploy"), None)
     assert size[0] == 64
     plain = canvas_tensor(sorted(pictures.glob("*.png"))[:2], network, (64, 96))
     from phonecv.segment.inference import Windows
 
-    windowed: Any = prepared(model, "deploy")
+    windowed: Any = in_form(model, "deploy")
     windowed.windows = Windows(48, 32)
     network, size = segment.usable(windowed, None)
     assert size == (48, 48)
@@ -385,7 +385,7 @@ def test_mistakes_are_named_before_any_work(pictures: Path, tmp_path: Path) -> N
 
 
 def test_a_workshop_shares_what_methods_have_in_common(pictures: Path) -> None:
-    network, size = segment.usable(prepared(tiny("segformer", "mobileone_s0"), "deploy"), (64, 96))
+    network, size = segment.usable(in_form(tiny("segformer", "mobileone_s0"), "deploy"), (64, 96))
     workshop = segment.SegmentWorkshop(network, *split_pictures(pictures, size), size=size)
     first, settings = workshop.prepared(BIAS)
     assert workshop.prepared(BIAS)[0] is first

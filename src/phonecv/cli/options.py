@@ -46,7 +46,7 @@ Bake = Annotated[bool, Parameter(help="The files take pixel values 0..255 and no
 Decode = Annotated[
     Literal["raw", "boxes", "final"],
     Parameter(
-        help="What detectors and segmenters give: raw outputs of the heads, all boxes, or final boxes (suppressed) and"
+        help="How much the files decode of what heads give: nothing, up to all boxes, or all: boxes after suppression,"
         " the class of every pixel."
     ),
 ]

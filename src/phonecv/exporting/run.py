@@ -16,11 +16,12 @@ from PIL import Image
 from torch import nn
 
 from phonecv._version import __version__
+from phonecv.create import load_network
 from phonecv.errors import UserError
 from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
 from phonecv.exporting.deployable import decoding_of, deployable
 from phonecv.exporting.example import Example
-from phonecv.exporting.formats import PRECISIONS, Exporter, exporter_for, get_exporter
+from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
@@ -29,6 +30,8 @@ from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
+from phonecv.models.catalog import MODELS
+from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.models.quantized import refuse_floating_point
 from phonecv.options import Count, checked
@@ -132,7 +135,8 @@ def export(
         UserError: bad arguments, a package is missing, the exporter failed, the outputs differ, or another export is
             writing the same file.
     """
-    exporter = get_exporter(format) if format is not None else _by_suffix(destination)
+    own = exporter_for(destination) if format is None else None
+    exporter = own or get_exporter("onnx" if format is None else format)
     path = destination_of(model, destination, exporter)
     check_writable(path)
     if form not in ("deploy", "training"):
@@ -140,12 +144,11 @@ def export(
     _check_precision(exporter, precision)
     Limits.check(max_diff, min_agreement)
     if dynamic_size and not exporter.dynamic_size:
-        raise UserError(f"{exporter.title} files have one input size; formats without: {_dynamic()}")
+        free = ", ".join(name for name, other in EXPORTERS.items() if other.dynamic_size)
+        raise UserError(f"{exporter.title} files have one input size; formats without: {free}")
     exporter.require()
-    from phonecv.create import load_network
-
     start = time.perf_counter()
-    network = prepared(load_network(model, task=None), form)
+    network = in_form(load_network(model, task=None), form)
     task = done_by(network)
     room, limits = exporting_of(task), Limits.of(task, precision, max_diff, min_agreement)
     _check_refused(exporter, network, decode)
@@ -239,14 +242,12 @@ def export(
     )
 
 
-def prepared(network: Any, form: str) -> Any:
+def in_form(network: Any, form: str) -> Any:
     """A copy on the CPU, float32, in evaluation mode and in the form asked for; the person's stays as it was.
 
     Raises:
         UserError: the training form of a fused network.
     """
-    from phonecv.models.fusing import fuse
-
     network = copy.deepcopy(network).cpu().float().eval()
     if form == "training" and network.form == "deploy":
         raise UserError(
@@ -349,10 +350,6 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def _by_suffix(destination: Path | str) -> Exporter:
-    return exporter_for(destination) or get_exporter("onnx")
-
-
 def _check_precision(exporter: Exporter, precision: str) -> None:
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
@@ -361,20 +358,12 @@ def _check_precision(exporter: Exporter, precision: str) -> None:
 
 
 def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:
-    from phonecv.models.catalog import MODELS
-
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
     needs = exporting_of(done_by(network)).needs(network, decoding_of(decode))
     for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
-
-
-def _dynamic() -> str:
-    from phonecv.exporting.formats import EXPORTERS
-
-    return ", ".join(name for name, exporter in EXPORTERS.items() if exporter.dynamic_size)
 
 
 __all__ = ["Comparison", "ExportResult", "export"]

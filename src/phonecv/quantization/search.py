@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phonecv.create import load_network
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, get_exporter
-from phonecv.exporting.run import prepared
+from phonecv.exporting.run import in_form
 from phonecv.files import check_writable, scratch_folder, write_json
 from phonecv.models.quantized import state_of
 from phonecv.options import Count, checked
@@ -81,9 +82,7 @@ def quantize(
     exporters = [get_exporter(name) for name in dict.fromkeys(formats)]
     _check(exporters, precision, max_drop)
     check_writable(Path(folder) / "file")
-    from phonecv.create import load_network
-
-    network = prepared(load_network(model, task=None), "deploy")
+    network = in_form(load_network(model, task=None), "deploy")
     if state_of(network):
         raise UserError(f"{network.name} is prepared for int8 already; start from the network it was made from")
     room = quantizing_of(done_by(network))
