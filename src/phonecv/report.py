@@ -112,12 +112,12 @@ class ReportRoom(Protocol):
     Attributes:
         FIGURES: what summary.json has to hold for the task's `tiles`, as rules of `phonecv.rules.check_table`; a figure
             that is not defined is null or missing.
-        CLASSES: the table of classes.
+        CLASSES: the table of classes; None where there are none.
         PICTURES: files of an evaluation in the order of the page, with heading and explanation.
     """
 
     FIGURES: Mapping[str, Rule]
-    CLASSES: ClassTable
+    CLASSES: ClassTable | None
     PICTURES: Sequence[tuple[str, str, str]]
 
     def tiles(self, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -151,11 +151,11 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
         raise UserError(f"{run} holds no run to report on (none of {', '.join(_SIGNS)})")
     title = title or printable(run.resolve().name)
     damaged: list[str] = []
-    training: dict[str, Any] = {}
-    if (run / "metrics.csv").is_file():
-        training = _facts(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net"))
-    # An evaluation may have a folder of its own.
-    place = "" if not (run / "metrics.csv").is_file() and (run / "summary.json").is_file() else "evaluation/"
+    trained = (run / "metrics.csv").is_file()
+    training = (
+        _facts(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net")) if trained else {}
+    )
+    place = "evaluation/" if trained or not (run / "summary.json").is_file() else ""
     evaluation, task = _evaluation(run, f"{place}summary.json", damaged)
     room = report_room(task)
     forms = _facts(run, "forms.json", _FORMS, damaged)
@@ -168,7 +168,8 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     parts += [_forms(forms), _export(exported), picture(run / CURVES[0], *CURVES[1:])]
     parts += [picture(run / f"{place}{name}", *words) for name, *words in room.PICTURES]
     parts.append(picture(run / "predictions/predictions.png", "Predictions", "What the model says about each picture."))
-    parts.append(_per_class(_rows(run, f"{place}per_class.csv", damaged, room.CLASSES), room.CLASSES))
+    if room.CLASSES is not None:
+        parts.append(_per_class(_rows(run, f"{place}per_class.csv", damaged, room.CLASSES), room.CLASSES))
     skipped = [_rows(run, name, damaged)[1:] for name in (f"{place}skipped.csv", "bad_images.csv")]
     parts.append(_skipped([row for rows in skipped for row in rows]))
     parts.append(_configuration(run / "config.yaml"))

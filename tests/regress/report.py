@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phonecv.report import ClassTable
 from phonecv.rules import NUMBER
 from phonecv.tables import write_csv
 from regress.result import RegressionResult
 
 FIGURES = {"mean_error": NUMBER}
-CLASSES = ClassTable({}, "")
+CLASSES = None
 PICTURES: tuple[tuple[str, str, str], ...] = ()
 
 

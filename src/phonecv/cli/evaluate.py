@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from phonecv.cli.options import Device, Ema, Evaluated, Model, loading
+from phonecv.cli.options import Device, Ema, Model, RunnableOrResults, loading
 from phonecv.cli.output import progress, say, say_json
 from phonecv.cli.task_options import with_task_options
 
 
 @with_task_options("evaluate")
 def evaluate(
-    checkpoint: Evaluated,
+    checkpoint: RunnableOrResults,
     /,
     *,
     data: Path,

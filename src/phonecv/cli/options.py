@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
 Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}")]
-Classifier = Annotated[str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}")]
-Evaluated = Annotated[
+Runnable = Annotated[str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}")]
+RunnableOrResults = Annotated[
     str,
     Parameter(help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, or {_NAMES}"),
 ]

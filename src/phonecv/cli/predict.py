@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonecv.cli.options import Classifier, Device, Ema, Model, loading
+from phonecv.cli.options import Device, Ema, Model, Runnable, loading
 from phonecv.cli.output import say, say_json, say_line, text_table
 from phonecv.cli.task_options import with_task_options
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @with_task_options("predict")
 def predict(
-    checkpoint: Classifier,
+    checkpoint: Runnable,
     /,
     *images: str,
     out: Path | None = None,
