@@ -168,7 +168,7 @@ def evaluate(
     if results is not None:
         what = verbs_room(task).RESULTS[Path(model).suffix.lower()]
         opening = {"device": device, "amp": None if amp == "none" else amp, "limit": limit}
-        for name in [*_given(opening), *loading, *_given({"batch_size": batch_size, "workers": workers})]:
+        for name in [*_given(opening), *loading.given, *_given({"batch_size": batch_size, "workers": workers})]:
             raise UserError(f"{name} is for models; {str(model)!r} is {what}")
         start = time.perf_counter()
         room = cast(ResultsRoom, TASKS[task].room("evaluate"))

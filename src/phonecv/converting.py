@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.create import load_network
-from phonecv.weights import read_checkpoint, save_checkpoint
+from phonecv.weights import Loading, read_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,7 @@ def convert(
     Raises:
         UserError: the source cannot be read, or the layout cannot hold it.
     """
-    chosen = {key: value for key, value in (("name", name), ("ema", ema)) if value is not None}
-    network = load_network(source, task=None, **chosen).eval()
+    network = load_network(source, task=None, loading=Loading(name, ema)).eval()
     written = save_checkpoint(network, target, layout=to, **origin(source))
     return Converted(written, to, network.name, network.form, network.num_classes)
 

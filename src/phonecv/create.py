@@ -15,7 +15,7 @@ from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.weights import load_checkpoint, load_public_or_file
+from phonecv.weights import Loading, load_public_or_file
 
 
 @overload
@@ -74,23 +74,28 @@ def create_model(
 
 
 @overload
-def load_network(model: VisionModel | Path | str, **loading: Any) -> VisionModel: ...
+def load_network(model: VisionModel | Path | str, *, loading: Loading = ...) -> VisionModel: ...
 @overload
-def load_network(model: nn.Module | Path | str, *, task: str | None, **loading: Any) -> Any: ...
-def load_network(model: nn.Module | Path | str, *, task: str | None = DEFAULT_TASK, **loading: Any) -> Any:
+def load_network(model: nn.Module | Path | str, *, task: str | None, loading: Loading = ...) -> Any: ...
+def load_network(
+    model: nn.Module | Path | str,
+    *,
+    task: str | None = DEFAULT_TASK,
+    loading: Loading = Loading(),  # noqa: B008  (frozen)
+) -> Any:
     """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
 
     Args:
         model: what names it.
         task: that it has to be for; None for any.
-        **loading: arguments of `load_checkpoint`; `name` for its first.
+        loading: what to take of a checkpoint.
 
     Raises:
         UserError: there is no such file or name, or it is for another task.
     """
     if task not in (None, DEFAULT_TASK) and isinstance(model, Path | str) and not Path(model).exists():
         raise UserError(f"{str(model)!r}: no such file; give the path of a {TASKS[task].title}'s checkpoint")
-    network = model if isinstance(model, nn.Module) else _load_named(model, **loading)
+    network = model if isinstance(model, nn.Module) else _load_named(model, loading)
     if task is not None and not (isinstance(network, VisionModel | HeadedModel) and network.task == task):
         name = getattr(network, "name", "") or "the network"
         known = isinstance(network, VisionModel | HeadedModel)
@@ -100,10 +105,10 @@ def load_network(model: nn.Module | Path | str, *, task: str | None = DEFAULT_TA
     return network
 
 
-def _load_named(model: Path | str, **loading: Any) -> Network:
+def _load_named(model: Path | str, loading: Loading) -> Network:
     path = Path(model)
     if path.exists():
-        return load_checkpoint(loading.pop("name", None), path, **loading)
+        return loading.read(path)
     name, _, tag = str(model).partition(":")
     if name in MODELS:
         weights = MODELS[name].weights

@@ -219,7 +219,7 @@ def open_runner(
         if file.task != task:
             raise UserError(f"{model} is for the task {file.task!r}; this needs {task!r}")
         return room.file_runner(file, options)
-    network = load_network(model, task=task, **opening.loading)
+    network = load_network(model, task=task, loading=opening.loading)
     return room.network_runner(_placed(network, opening), options)
 
 
@@ -243,7 +243,7 @@ def _check_options(model: Any, opening: Opening) -> None:
     Raises:
         UserError: naming the option and what it belongs to.
     """
-    amp, device, loading = opening.amp, opening.device, opening.loading
+    amp, device, loading = opening.amp, opening.device, opening.loading.given
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}{did_you_mean(str(amp), AMP_TYPES)}")
     options = ", ".join(loading)

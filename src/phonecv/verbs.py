@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 import torch
@@ -15,7 +15,7 @@ from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
 from phonecv.options import Checked, Count, Workers, options_of
 from phonecv.task import TASKS
-from phonecv.weights import load_checkpoint
+from phonecv.weights import Loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class Opening:
     Attributes:
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
-        loading: arguments of `load_checkpoint` by name, known ones.
+        loading: what to take of a checkpoint.
     """
 
     device: str | torch.device | None = None
     amp: str = "none"
-    loading: Mapping[str, Any] = field(default_factory=dict)
+    loading: Loading = field(default_factory=Loading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Steps(Checked):
 
 def settled(
     task: str, verb: str, given: Mapping[str, Any], *, common: Sequence[str], model: object
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, Loading]:
     """The options of a verb as the task wants them, and those that belong to the reading of a checkpoint.
 
     Args:
@@ -59,7 +59,7 @@ def settled(
         model: for the message.
 
     Returns:
-        The task's dataclass, and arguments of `load_checkpoint`.
+        The task's dataclass, and what to take of a checkpoint.
 
     Raises:
         UserError: an option that does not exist or belongs to another task, a wrong type or a value out of range.
@@ -71,7 +71,7 @@ def settled(
         owners = {other: _names(options_of(other, verb)) for other in TASKS}
         for name in loading:
             _check_known(name, task, owners, [*common, *_loading_names(constructors=False)], model)
-    return kind(**{name: value for name, value in given.items() if name in own}), loading
+    return kind(**{name: value for name, value in given.items() if name in own}), Loading.of(loading)
 
 
 def _names(kind: type[Checked]) -> list[str]:
@@ -103,9 +103,7 @@ def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: object
 
 def _loading_names(*, constructors: bool = True) -> Iterator[str]:
     """Options of `load_checkpoint`; with those of the networks' constructors, which it passes on."""
-    yield "name"
-    yield from (n for n, p in inspect.signature(load_checkpoint).parameters.items() if p.kind is p.KEYWORD_ONLY)
+    yield from Loading.names()
     if constructors:
         for builder in {record.builder for record in MODELS.values()}:
-            module, _, kind = builder.partition(":")
-            yield from inspect.signature(getattr(importlib.import_module(module), kind)).parameters
+            yield from inspect.signature(resolve_name(builder)).parameters

@@ -20,7 +20,7 @@ from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.options import Count, Positive, check_options, checked
 from phonecv.segment.opening import SegmentRunner
-from phonecv.weights import save_checkpoint
+from phonecv.weights import Loading, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_names_of_public_weights_leave_nothing_to_choose(photo: Path) -> None:
 
 def test_options_of_checkpoints_reach_them(model: VisionModel, photo: Path) -> None:
     path = save_checkpoint(model, photo.parent / "a.safetensors")
-    opened = open_classifier(path, device="cpu", form="deploy")
+    opened = open_classifier(path, device="cpu", loading=Loading(form="deploy"))
     assert "deploy form" in opened.description
     with pytest.raises(UserError, match="did you mean 'form'"):
         phonecv.predict(path, photo, fom="deploy")

@@ -30,6 +30,7 @@ from phonecv.inspection import info
 from phonecv.opening import task_of
 from phonecv.segment.architectures import list_segmenters
 from phonecv.segment.opening import open_segmenter
+from phonecv.weights import Loading
 from segment.tiny import tiny
 
 #: Odd sizes, wide and high.
@@ -183,7 +184,7 @@ def test_mistakes_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError, match="this needs 'segment'"):
         open_segmenter(path)
     with pytest.raises(UserError, match="ema: only for checkpoints"):
-        open_detector(path, ema=True)
+        open_detector(path, loading=Loading(ema=True))
     with pytest.raises(UserError, match="amp 'bf16' is for networks"):
         open_detector(path, amp="bf16")
     with pytest.raises(UserError, match="run on the CPU"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from phonecv.models import VisionModel
 from phonecv.opening import Placed, Runner, open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Opening
+from phonecv.weights import Loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def open_classifier(
     *,
     device: str | torch.device | None = None,
     amp: str = "none",
-    **loading: Any,
+    loading: Loading = Loading(),  # noqa: B008  (frozen)
 ) -> ClassifyRunner:
     """Whatever names a classifier -> a runner, see `phonecv.opening.open_runner`.
 
@@ -61,7 +62,7 @@ def open_classifier(
         model: what names it.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16", for PyTorch.
-        **loading: arguments of `load_checkpoint`, such as ``ema=True``.
+        loading: what to take of a checkpoint.
 
     Raises:
         UserError: nothing of that name, or a file that cannot be used.

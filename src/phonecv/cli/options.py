@@ -97,8 +97,9 @@ def load(source: str, model: str | None, ema: bool | None) -> Network:
     """
     chosen = loading(source, model, ema)
     from phonecv.create import load_network
+    from phonecv.weights import Loading
 
-    return load_network(source, task=None, **chosen).eval()
+    return load_network(source, task=None, loading=Loading(**chosen)).eval()
 
 
 def destination(path: Path, *, force: bool, source: str, suffix: str = "", into: bool | None = None) -> Path:

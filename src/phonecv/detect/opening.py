@@ -19,6 +19,7 @@ from phonecv.devices import cpu_batch
 from phonecv.exporting.opening import OpenedFile
 from phonecv.opening import Placed, Runner, open_runner
 from phonecv.verbs import Opening
+from phonecv.weights import Loading
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
 create = create_detector
@@ -53,7 +54,7 @@ def open_detector(
     device: str | torch.device | None = None,
     amp: str = "none",
     threshold: float = 0.0,
-    **loading: Any,
+    loading: Loading = Loading(),  # noqa: B008  (frozen)
 ) -> DetectRunner:
     """Whatever names a detector -> a runner, see `phonecv.opening.open_runner`.
 
@@ -62,7 +63,7 @@ def open_detector(
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
         threshold: see `OpeningOptions`.
-        **loading: arguments of `load_checkpoint`.
+        loading: what to take of a checkpoint.
 
     Raises:
         UserError: it detects nothing, or cannot be used.

@@ -20,6 +20,7 @@ from phonecv.segment.exported import OUTPUTS, labeller
 from phonecv.segment.inference import Windows, predict_in_parts
 from phonecv.segment.verbs import OpeningOptions
 from phonecv.verbs import Opening
+from phonecv.weights import Loading
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
 create = create_segmenter
@@ -45,7 +46,7 @@ def open_segmenter(
     slide: tuple[int, int] | None = None,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
-    **loading: Any,
+    loading: Loading = Loading(),  # noqa: B008  (frozen)
 ) -> SegmentRunner:
     """Whatever names a segmenter -> a runner, see `phonecv.opening.open_runner`.
 
@@ -56,7 +57,7 @@ def open_segmenter(
         slide: see `OpeningOptions`, as the next two.
         scales: sizes of the input.
         flip: mirrored pictures too.
-        **loading: arguments of `load_checkpoint`.
+        loading: what to take of a checkpoint.
 
     Raises:
         UserError: it labels nothing, cannot be used, or holds weights that are not numbers.

@@ -2,6 +2,7 @@
 
 from phonecv.weights.checkpoint import (
     CheckpointInfo,
+    Loading,
     load_checkpoint,
     load_public_or_file,
     read_checkpoint,
@@ -14,6 +15,7 @@ __all__ = [
     "LAYOUTS",
     "WRITABLE",
     "CheckpointInfo",
+    "Loading",
     "cache_dir",
     "fetch",
     "from_phonecv",
