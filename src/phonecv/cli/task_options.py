@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import re
 import types
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
-from docstring_parser import parse
 
 from phonecv.options import options_of
 from phonecv.task import TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Name and text of an attribute in a docstring.
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 def with_task_options(verb: str) -> Callable[[F], F]:
@@ -42,11 +45,8 @@ def _options(verb: str) -> dict[str, dict[str, tuple[Any, str]]]:
     found: dict[str, dict[str, tuple[Any, str]]] = {}
     for name, task in TASKS.items():
         kind = options_of(name, verb)
-        texts = {
-            param.arg_name: " ".join((param.description or "").split())
-            for base in reversed(kind.__mro__)
-            for param in parse(base.__doc__ or "").params
-        }
+        docs = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__))
+        texts = {key: " ".join(text.split()) for key, text in _ATTRIBUTE.findall(docs)}
         hints = get_type_hints(kind, include_extras=True)
         for field in fields(cast(Any, kind)):
             found.setdefault(field.name, {})[f"{task.title}s"] = hints[field.name], texts.get(field.name, "")
