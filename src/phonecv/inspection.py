@@ -69,25 +69,25 @@ class Description:
     remark: str = ""
     exported: Mapping[str, Any] | None = None
 
-    def facts(self) -> list[tuple[str, Any]]:
+    def fields(self) -> list[tuple[str, Any]]:
         """Names and values to print."""
-        facts: list[tuple[str, Any]] = []
+        fields: list[tuple[str, Any]] = []
         if self.exported is not None:
-            facts += _exported_facts(self.exported)
+            fields += _exported_fields(self.exported)
         if self.file is not None:
-            facts += [*_file_facts(self.file), ("remark", self.remark)]
+            fields += [*_file_fields(self.file), ("remark", self.remark)]
         if self.record is not None:
             if self.file is None:
-                facts.append(("name", self.record.name))
-            facts += [("family", self.record.family), ("paper", self.record.paper), ("note", self.record.note)]
+                fields.append(("name", self.record.name))
+            fields += [("family", self.record.family), ("paper", self.record.paper), ("note", self.record.note)]
         if self.model is not None:
             if self.file is None:
-                facts += [("form", self.model.form), ("classes", self.model.num_classes)]
-            facts += [
+                fields += [("form", self.model.form), ("classes", self.model.num_classes)]
+            fields += [
                 ("preprocessing", self.model.preprocessing.in_words()),
                 ("overrides", ", ".join(f"{key}={value}" for key, value in self.model.overrides.items())),
             ]
-        return facts
+        return fields
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -154,7 +154,7 @@ def _explain_missing(text: str, path: Path) -> NoReturn:
     )
 
 
-def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
+def _file_fields(file: CheckpointInfo) -> list[tuple[str, Any]]:
     """What the checkpoint itself says, without its network."""
     record = file.record or {}
     several = ", ".join(file.candidates)
@@ -190,16 +190,16 @@ def _file_facts(file: CheckpointInfo) -> list[tuple[str, Any]]:
     ]
 
 
-def _exported_facts(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _exported_fields(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What the record of an exported file says."""
-    facts: list[tuple[str, Any]] = [("file", f"{record['path']} ({record['title']})")]
+    fields: list[tuple[str, Any]] = [("file", f"{record['path']} ({record['title']})")]
     if "model" not in record:
-        return [*facts, ("record", "none beside it or in it; only files that `phonecv export` wrote have one")]
+        return [*fields, ("record", "none beside it or in it; only files that `phonecv export` wrote have one")]
     size, names, checked = record.get("input_size") or (), record.get("classes") or (), record.get("checked")
     decoding = record.get("decoding") or {}
     batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
     return [
-        *facts,
+        *fields,
         ("task", TASKS[record.get("task", DEFAULT_TASK)].title),
         ("network", record["model"]),
         ("form", record.get("form")),

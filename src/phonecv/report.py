@@ -153,13 +153,15 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     damaged: list[str] = []
     trained = (run / "metrics.csv").is_file()
     training = (
-        _facts(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net")) if trained else {}
+        _checked_values(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net"))
+        if trained
+        else {}
     )
     place = "evaluation/" if trained or not (run / "summary.json").is_file() else ""
     evaluation, task = _evaluation(run, f"{place}summary.json", damaged)
     room = report_room(task)
-    forms = _facts(run, "forms.json", _FORMS, damaged)
-    exported = _facts(run, "export.json", _EXPORTED, damaged, ("difference", "agreement"))
+    forms = _checked_values(run, "forms.json", _FORMS, damaged)
+    exported = _checked_values(run, "export.json", _EXPORTED, damaged, ("difference", "agreement"))
     parts = [f"<h1>{text(title)}</h1>"]
     if evaluation:
         parts.append(f'<p class="soft">{text(evaluation["model"])}, evaluated on {text(evaluation["data"])}</p>')
@@ -193,7 +195,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 def _evaluation(run: Path, name: str, damaged: list[str]) -> tuple[dict[str, Any], str]:
     """The summary of an evaluation, and its task."""
-    summary = _facts(run, name, _EVALUATION, damaged)
+    summary = _checked_values(run, name, _EVALUATION, damaged)
     task = summary.get("task", DEFAULT_TASK)
     if not (isinstance(task, str) and task in TASKS):
         damaged.append(f"{name}: task {brief(task)} is not one of {', '.join(TASKS)}")
@@ -201,7 +203,7 @@ def _evaluation(run: Path, name: str, damaged: list[str]) -> tuple[dict[str, Any
     if not summary:
         return {}, task
     figures = report_room(task).FIGURES
-    return _facts(run, name, _EVALUATION | dict(figures), damaged, tuple(figures)), task
+    return _checked_values(run, name, _EVALUATION | dict(figures), damaged, tuple(figures)), task
 
 
 def _scores(training: dict[str, Any]) -> list[tuple[str, str]]:
@@ -334,7 +336,7 @@ def text(value: object) -> str:
     return html.escape("\n".join(map(printable, str(value).split("\n"))))
 
 
-def _facts(
+def _checked_values(
     run: Path, name: str, rules: Mapping[str, Any], damaged: list[str], free: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What a file of the folder says, held to its rules; nothing if it is not there or damaged, which is noted."""

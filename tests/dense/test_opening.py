@@ -275,7 +275,7 @@ def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert main(["info", str(path)]) == 0
     assert "ssdlite320 on mobileone_s0" in capsys.readouterr().out
-    facts = dict(info(str(path)).facts())
+    facts = dict(info(str(path)).fields())
     assert facts["outputs"] == "boxes, scores, labels, count"
 
 

@@ -30,7 +30,7 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 
 USES: dict[str, Callable[[Path], Any]] = {
-    "info": lambda path: info(str(path)).facts(),
+    "info": lambda path: info(str(path)).fields(),
     "predict": lambda path: [str(one) for one in phonecv.predict(path, path.parent / "photo.png", workers=0)],
     "page": lambda path: json.dumps([model.to_page(0) for model in open_models([path])]),
 }

@@ -234,7 +234,7 @@ def test_records_of_our_own_files(task: str, tmp_path: Path) -> None:
         target.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
         phonecv.read_checkpoint(target)
         if rng.random() < 0.1:  # these build networks
-            assert info(str(target)).facts()
+            assert info(str(target)).fields()
             phonecv.load_checkpoint(None, target)
 
     assert survive(f"record of {task}", case, CASES // 3) > 0

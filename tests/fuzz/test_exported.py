@@ -36,7 +36,7 @@ def test_records_of_exported_files(tmp_path: Path) -> None:
     def case(rng: random.Random) -> None:
         beside.write_bytes(written(rng, mutated(rng, RECORD)))
         described = info(str(path))
-        assert [f"{name} {value}" for name, value in described.facts()]
+        assert [f"{name} {value}" for name, value in described.fields()]
         preprocessing_of(find_record(path))
 
     assert 0 < survive("exported record", case) < CASES

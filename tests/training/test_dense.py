@@ -76,7 +76,7 @@ def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -
     record = read_checkpoint(result.last).record
     assert record is not None
     assert record["training"]["weights"] == "net"
-    facts = dict(info(str(result.last)).facts())
+    facts = dict(info(str(result.last)).fields())
     assert facts["task"] == f"{'segmenter' if task == 'segment' else 'detector'}, {architecture}"
     assert facts["backbone"] == "emov2_1m"
 

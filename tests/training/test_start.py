@@ -162,7 +162,7 @@ def test_heads_are_trained_on_a_fused_backbone(architecture: str, scenes: Path, 
     info = read_checkpoint(last)
     assert (info.form, info.backbone_form, info.model) == ("training", "deploy", "mobileone_s0")
     assert info.problems == ()
-    assert dict(describe(str(last)).facts())["form"] == "training on a fused backbone"
+    assert dict(describe(str(last)).fields())["form"] == "training on a fused backbone"
     net = load_checkpoint(None, last)
     assert (net.form, net.backbone_form) == ("training", "deploy")
     expected = classifier.stage2[0].reparam_conv.weight  # type: ignore[index]

@@ -60,7 +60,7 @@ def test_class_names_beside_the_weights_are_the_file_s(kind: str, model: VisionM
 def test_info_shows_them(model: VisionModel, tmp_path: Path) -> None:
     path = tmp_path / "last.pth"
     torch.save({"state_dict": model.state_dict(), "classes": ["a\nb", *NAMES[1:]]}, path)
-    facts = dict(info(str(path)).facts())
+    facts = dict(info(str(path)).fields())
     assert facts["classes"] == r"5 (a\x0ab, bee, cat, dog, eel)"
     assert "class names from its 'classes'" in facts["notes"]
 

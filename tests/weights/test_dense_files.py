@@ -110,7 +110,7 @@ def test_what_a_file_says_of_itself(tmp_path: Path) -> None:
     info = read_checkpoint(path)
     assert (info.task, info.architecture, info.model, info.family) == ("segment", "deeplabv3", "emov2_1m", "emov2")
     assert (info.num_classes, info.form, info.problems) == (3, "training", ())
-    facts = dict(describe(str(path)).facts())
+    facts = dict(describe(str(path)).fields())
     assert facts["task"] == "segmenter, deeplabv3"
     assert facts["backbone"] == "emov2_1m"
     assert facts["input"] == "short side to 64 px, long side at most 100 px"
@@ -126,7 +126,7 @@ def test_a_classifiers_record_is_as_it_was(tmp_path: Path) -> None:
     assert not record.keys() & {"task", "architecture", "options"}
     info = read_checkpoint(path)
     assert (info.task, info.architecture) == ("classify", "")
-    assert dict(describe(str(path)).facts())["task"] == "classifier"
+    assert dict(describe(str(path)).fields())["task"] == "classifier"
     dense = save_checkpoint(make("ssdlite320"), tmp_path / "d.safetensors")
     assert json.loads(dense.with_suffix(".json").read_text())["format"] == 2  # earlier versions say they cannot read it
 

@@ -196,7 +196,7 @@ class Reports:
                 number += 1
                 path = place / f"{stem}-{number}.json"
             used = {row["file"] for row in [*report["rows"], *report["failed"]]}
-            files = {file: dict(facts) for file, facts in self.files.items() if file in used}
+            files = {file: dict(told) for file, told in self.files.items() if file in used}
             date = time.strftime("%Y-%m-%dT%H:%M:%S%z")
             made_by = {"date": date, "phonecv": __version__, "runtimes": versions(), "files": files}
             write_json(path, {**report, **made_by})
@@ -225,7 +225,7 @@ def _rows(path: Path) -> list[tuple[Any, ...]]:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > 4 * MAX_BYTES:
         raise FiguresError("no file, or a larger one than any report")
     value = _object(parse(path.read_bytes()), "the report")
-    files = {name: _object(facts, "a file's facts") for name, facts in _object(value.get("files"), "files").items()}
+    files = {name: _object(told, "a file's facts") for name, told in _object(value.get("files"), "files").items()}
     report = check(value, list(files))
     device = {key: report["device"][key] for key in ("browser", "platform", "cores", "isolated")}
     common = {**device, "date": _text(value, "date", 40), "device": device_name(report)}

@@ -105,10 +105,10 @@ class PageServer(ThreadingHTTPServer):
             )
         self.token = secrets.token_urlsafe(16)
         self.models, self.saved = list(models), saved
-        facts = [model.to_page(number) for number, model in enumerate(models)]
+        offered = [model.to_page(number) for number, model in enumerate(models)]
         kept = ("model", "form", "precision", "sha256", "bytes")
-        self.reports = Reports(out, {item["name"]: {key: item[key] for key in kept} for item in facts})
-        config = {"version": __version__, "rounds": rounds, "seconds": seconds, "files": facts}
+        self.reports = Reports(out, {item["name"]: {key: item[key] for key in kept} for item in offered})
+        config = {"version": __version__, "rounds": rounds, "seconds": seconds, "files": offered}
         self.config = json.dumps(config).encode()
         self.assets = {place: (path, _identity(path.stat())) for place, path in _assets(models).items()}
         self._open: Counter[str] = Counter()

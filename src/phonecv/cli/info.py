@@ -40,7 +40,7 @@ def info(
     if json:
         say_json(found.to_dict())
         return
-    say(fields(found.facts()))
+    say(fields(found.fields()))
     if found.model is not None:
         rows = [
             (row.stage, row.channels, row.stride or "", row.blocks, f"{row.parameters:,}", f"{row.macs:,}")
