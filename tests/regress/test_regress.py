@@ -149,3 +149,39 @@ def test_bench(main: Main, exported: Path, capsys: pytest.CaptureFixture[str]) -
     quick = ["--batch", "1", "--threads", "1", "--rounds", "2", "--seconds", "0.1", "--no-memory"]
     assert main(["bench", best, "--runtime", "eager", *quick]) == 0
     assert "best" in capsys.readouterr().out
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_two_processes_know_the_row(main: Main, trained: Path, data: Path, tmp_path: Path) -> None:
+    recipe = str(trained.with_name("recipe.yaml"))
+    out = str(tmp_path / "out")
+    assert main(["train", recipe, "--data", str(data), "--out", out, "--devices", "2", "schedule.epochs=1"]) == 0
+    assert phonecv.read_checkpoint(tmp_path / "out" / "best.safetensors").task == "regress"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["distill", "RECIPE", "--teacher", "timm:resnet18"], "distill.teacher is for classifiers, a regressor has no"),
+        (["train", "RECIPE", "detect.architecture=ssdlite320"], "detect.architecture and regress.head are both set"),
+        (["audit", "DATA", "--task", "regres"], "did you mean 'regress'"),
+        (["convert", "BEST", "net.pth", "--to", "timm"], "a Regressor is written as 'phonecv'"),
+        (["eval", "BEST", "--data", "DATA", "--list-file", "x"], "list_file is for a classifier"),
+        (["predict", "emo_1m", "DATA", "--digits", "2"], "digits is for a regressor; 'emo_1m' is a classifier"),
+    ],
+)
+def test_mistakes_are_told_in_its_words(
+    main: Main,
+    trained: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = {"RECIPE": trained.with_name("recipe.yaml"), "DATA": data, "BEST": trained / "best.safetensors"}
+    assert main([str(named.get(word, word)) for word in arguments]) == 2
+    assert message in capsys.readouterr().err
