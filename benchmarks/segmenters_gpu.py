@@ -37,8 +37,8 @@ from phonecv.benchmarking.count import count_parameters
 from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.machine import describe_machine
 from phonecv.benchmarking.timing import interleave
-from phonecv.dense import RawOutputs
 from phonecv.files import write_json
+from phonecv.models.headed import RawOutputs
 from phonecv.training.speed import lay_out
 
 RESULTS = Path(__file__).parent / "results" / "segmenters_gpu.json"
