@@ -71,6 +71,21 @@ class Exporter:
                 f'install with: pip install "phonecv[{self.extra}]"'
             )
 
+    def check_precision(self, precision: str) -> None:
+        """Check that files of this format are written so.
+
+        Raises:
+            UserError: they are not.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        if precision not in self.precisions:
+            able = ", ".join(name for name, other in EXPORTERS.items() if precision in other.precisions)
+            raise UserError(
+                f"{self.title} files are written as {', '.join(self.precisions)}, not as {precision} (formats with"
+                f" {precision}: {able})"
+            )
+
 
 def _no_mask_rcnn(why: str) -> Mapping[str, str]:
     """Why a format cannot hold Mask R-CNN, whose second stage reads the features of many boxes with RoIAlign."""

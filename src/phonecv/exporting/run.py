@@ -21,7 +21,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
 from phonecv.exporting.deployable import decoding_of, deployable
 from phonecv.exporting.example import Example
-from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter
+from phonecv.exporting.formats import EXPORTERS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
@@ -141,7 +141,7 @@ def export(
     check_writable(path)
     if form not in ("deploy", "training"):
         raise UserError(f"form {form!r} is not one of deploy, training")
-    _check_precision(exporter, precision)
+    exporter.check_precision(precision)
     Limits.check(max_diff, min_agreement)
     if dynamic_size and not exporter.dynamic_size:
         free = ", ".join(name for name, other in EXPORTERS.items() if other.dynamic_size)
@@ -348,13 +348,6 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
-
-
-def _check_precision(exporter: Exporter, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if precision not in exporter.precisions:
-        raise UserError(f"{exporter.title} files are written as {', '.join(exporter.precisions)}, not as {precision}")
 
 
 def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from phonecv.create import load_network
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, get_exporter
-from phonecv.exporting.run import in_form
+from phonecv.exporting.run import in_form, move
 from phonecv.files import check_writable, scratch_folder, write_json
 from phonecv.models.quantized import state_of
 from phonecv.options import Count, checked
@@ -142,7 +141,7 @@ def _search(
             if on_trial is not None:
                 on_trial(trial)
             if trial.score is not None and trial.score.drop <= budget:
-                move_all(path, target)
+                move(path, folder, target)
                 final = None
                 if last is not None:
                     final = workshop.final(target, last)
@@ -157,15 +156,6 @@ def _lost(trial: Trial) -> tuple[float, float]:
     return trial.score.drop, -trial.score.decibels
 
 
-def move_all(path: Path, target: Path) -> None:
-    """Move all files beside `path` to where `target` is, the main file last, so that it is never alone."""
-    for file in [*(file for file in sorted(path.parent.iterdir()) if file != path), path]:
-        place = target.with_name(file.name)
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)  # a Core ML package is a folder
-        file.replace(place)
-
-
 def _check(exporters: Sequence[Any], precision: str, max_drop: float | None) -> None:
     if not exporters:
         raise UserError(f"no format was given (known: {', '.join(EXPORTERS)})")
@@ -174,12 +164,7 @@ def _check(exporters: Sequence[Any], precision: str, max_drop: float | None) -> 
     if max_drop is not None and not 0 <= max_drop < 100:
         raise UserError(f"max_drop {max_drop!r} is not a number of points between 0 and 100; the usual value is 1.0")
     for exporter in exporters:
-        if precision not in exporter.precisions:
-            can = [name for name, other in EXPORTERS.items() if precision in other.precisions]
-            raise UserError(
-                f"{exporter.title} files are written as {', '.join(exporter.precisions)}, not as {precision} "
-                f"(formats with {precision}: {', '.join(can)})"
-            )
+        exporter.check_precision(precision)
         exporter.require()
 
 
