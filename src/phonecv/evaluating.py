@@ -219,11 +219,12 @@ def write_evaluation(result: EvaluationResult, out: Path | str) -> Path:
 
     What an earlier evaluation into the same folder left without a successor goes.
     """
-    out = Path(out)
+    out, room = Path(out), report_room(result.task)
     write_json(out / "summary.json", result.summary())
-    (out / "skipped.csv").unlink(missing_ok=True)
+    for name in ("skipped.csv", *(name for name, *_ in room.PICTURES)):
+        (out / name).unlink(missing_ok=True)
     if result.skipped:
         write_csv(out / "skipped.csv", ("path", "reason"), result.skipped)
-    report_room(result.task).write_files(result, out)
+    room.write_files(result, out)
     write_report(out)
     return out

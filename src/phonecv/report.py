@@ -125,7 +125,7 @@ class ReportRoom(Protocol):
         ...
 
     def write_files(self, result: Any, out: Path) -> None:
-        """Write the task's tables and pictures of a result, and remove those of an earlier one."""
+        """Write the task's tables and pictures of a result; `PICTURES` of an earlier one are gone already."""
         ...
 
 

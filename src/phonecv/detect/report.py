@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from phonecv.data.pictures.opening import printable, reopen
+from phonecv.data.pictures.opening import fitted, printable, reopen
 from phonecv.data.pictures.reading import planes
 from phonecv.detect.average_precision import IOUS, shown
 from phonecv.detect.detections import decode_masks
@@ -83,8 +83,6 @@ def write_files(result: DetectionResult, out: Path) -> None:
         ((row.path, row.objects, row.found, row.right, _cell(row.quality, 4)) for row in result.pictures),
     )
     write_results(result, out / "detections.json")
-    for name in ("precision_recall.png", "confusion.png", "best.png", "worst.png"):
-        (out / name).unlink(missing_ok=True)
     _plot(result, out)
     save_grids(result, out)
 
@@ -179,9 +177,8 @@ def _pair(result: DetectionResult, place: int) -> Image.Image | None:
     image = reopen(result.split.path(place))
     if image is None:
         return None
-    scale = SIDE / max(image.size)
-    picture = planes(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
-    truth, found = (_scaled(things, scale, picture) for things in _things(result, place))
+    picture = planes(fitted(image, SIDE))
+    truth, found = (_scaled(things, SIDE / max(image.size), picture) for things in _things(result, place))
     gap = torch.full((3, picture.shape[1], SIDE // 60), 255, dtype=torch.uint8)
     return to_image(torch.cat([draw(picture, truth, _LETTERS), gap, draw(picture, found, _LETTERS)], dim=2))
 

@@ -88,6 +88,25 @@ def legend(width: int, order: Sequence[int], classes: Sequence[str], palette: Se
     return strip
 
 
+def with_legend(
+    pictures: Sequence[Image.Image],
+    order: Sequence[int],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    *,
+    gap: int = 0,
+    least: int = 0,
+) -> Image.Image:
+    """Pictures of one size side by side, and below them the `legend` of some classes; `least` pixels wide."""
+    (width, height), count = pictures[0].size, len(pictures)
+    strip = legend(max(least, count * width + (count - 1) * gap), order, classes, palette)
+    sheet = Image.new("RGB", (strip.width, height + strip.height), "white")
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, (place * (width + gap), 0))
+    sheet.paste(strip, (0, height))
+    return sheet
+
+
 @cache
 def _font() -> str:
     """The font file of the plots, so that `phonecv.plots.legible` knows its letters."""

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from phonecv.data.labelmaps.classes import Colour, palette_for
-from phonecv.data.pictures.opening import file_names, printable, reopen
+from phonecv.data.pictures.opening import file_names, fitted, printable, reopen
 from phonecv.dense.predicting import answers
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.predicting import Prediction, pictures_only
 from phonecv.segment.opening import SegmentRunner
-from phonecv.segment.overlay import legend, overlay, save_label_map, shares
+from phonecv.segment.overlay import overlay, save_label_map, shares, with_legend
 from phonecv.segment.verbs import PredictOptions
 from phonecv.text import printable_name
 from phonecv.verbs import Steps
@@ -167,12 +167,6 @@ def _with_legend(entry: PictureClassMap, classes: Sequence[str], palette: Sequen
     image = reopen(entry.overlay) if entry.overlay is not None else None
     if image is None:
         return None
-    scale = SIDE / max(image.size)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     numbers = {name: label for label, name in enumerate(classes)}
-    width = max(SIDE // 2, image.width)
-    strip = legend(width, [numbers[name] for name, _ in entry.shares], classes, palette)
-    sheet = Image.new("RGB", (width, image.height + strip.height), "white")
-    sheet.paste(image, (0, 0))
-    sheet.paste(strip, (0, image.height))
-    return sheet
+    order = [numbers[name] for name, _ in entry.shares]
+    return with_legend([fitted(image, SIDE)], order, classes, palette, least=SIDE // 2)

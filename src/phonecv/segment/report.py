@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from phonecv.data.labelmaps.files import read_pair
-from phonecv.data.pictures.opening import ImageError, printable
+from phonecv.data.pictures.opening import ImageError, fitted, printable
 from phonecv.plots import save_bars, save_confusion, save_image_grid
 from phonecv.report import ClassTable
 from phonecv.rules import NUMBER
-from phonecv.segment.overlay import legend, overlay, shares
+from phonecv.segment.overlay import overlay, shares, with_legend
 from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.tables import write_csv
 
@@ -64,8 +64,6 @@ def write_files(result: SegmentationResult, out: Path) -> None:
             for shown in [(one.miou, one.aacc)]
         ),
     )
-    for name in ("best.png", "worst.png"):
-        (out / name).unlink(missing_ok=True)
     save_class_bars(result, out / "per_class.png")
     save_confusion_picture(result, out / "confusion.png")
     for name, chosen in (("best", result.best), ("worst", result.worst)):
@@ -135,22 +133,9 @@ def _triple(result: SegmentationResult, score: PictureScore) -> Image.Image | No
         return None
     found = score.found
     assert found is not None
-    scale = SIDE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    small = picture.resize(size)
-    shown = [small]
-    for labels in (truth, found):
-        shown.append(
-            overlay(small, np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)), result.palette)
-        )
-    classes = len(result.classes)
+    small, classes = fitted(picture, SIDE), len(result.classes)
+    resized = (Image.fromarray(labels).resize(small.size, Image.Resampling.NEAREST) for labels in (truth, found))
+    shown = [small, *(overlay(small, np.asarray(labels), result.palette) for labels in resized)]
     weight = shares(truth, classes) + shares(found, classes)
-    gap = max(4, SIDE // 60)
-    width = 3 * size[0] + 2 * gap
     order = [int(label) for label in np.argsort(-weight, kind="stable") if weight[label]]
-    strip = legend(width, order, result.classes, result.palette)
-    sheet = Image.new("RGB", (width, size[1] + strip.height), "white")
-    for place, part in enumerate(shown):
-        sheet.paste(part, (place * (size[0] + gap), 0))
-    sheet.paste(strip, (0, size[1]))
-    return sheet
+    return with_legend(shown, order, result.classes, result.palette, gap=max(4, SIDE // 60))

@@ -136,6 +136,12 @@ def reopen(path: Path) -> Image.Image | None:
         return None
 
 
+def fitted(image: Image.Image, side: int) -> Image.Image:
+    """A picture in a size to be looked at: its longer side has so many pixels."""
+    scale = side / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+
 def reason_of(error: str, path: Path) -> str:
     """The text of an `ImageError` without the path it starts with, which is kept apart."""
     return error.removeprefix(f"{printable(path)}: ")
