@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +48,29 @@ def write_readers(records: Sequence[FileRecord], folder: Path) -> tuple[list[Rea
 
 
 def filled_readers(
-    package: str,
-    name: str,
-    values: Mapping[str, Any],
-    written: Callable[[Language], Mapping[str, str]],
-    conditions: Set[str] = frozenset(),
+    package: str, name: str, values: Mapping[str, Any], conditions: Set[str] = frozenset()
 ) -> dict[str, str]:
     """File name -> source text, in every language.
 
     Args:
         package: import path of the task's folder, which has the templates.
         name: of the file or files, for the comments.
-        values: that all languages write alike: texts as they are, all else as in JSON.
-        written: values as a language writes them.
+        values: for the blanks: texts as they are, tuples as lists of 32-bit numbers, functions of the `Language` for
+            what they return, all else as in JSON.
         conditions: see `phonecv.bundles.templating`.
     """
-    common = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    common |= {"NAME": comment(name), "VERSION": __version__}
+    values = {**values, "NAME": comment(name), "VERSION": __version__}
     return {
-        language.file: filled(package, language.file, common | dict(written(language)), conditions)
+        language.file: filled(
+            package, language.file, {key: _in(language, value) for key, value in values.items()}, conditions
+        )
         for language in LANGUAGES.values()
     }
+
+
+def _in(language: Language, value: Any) -> str:
+    if callable(value):
+        return value(language)
+    if isinstance(value, tuple):
+        return language.numbers(value)
+    return value if isinstance(value, str) else json.dumps(value)

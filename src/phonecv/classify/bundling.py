@@ -101,10 +101,11 @@ def classifier_reader_files(
             "CHANNELS_FIRST": layout == "nchw",
             "BAKED": baked,
             "PREPROCESSING": preprocessing.to_dict(),
+            "MEAN": preprocessing.mean,
+            "STD": preprocessing.std,
             "LAYOUT": layout,
             "LAYOUT_TEXT": f"float32, {shape}, {'0..255' if baked else 'normalised'}",
         },
-        lambda language: {"MEAN": language.numbers(preprocessing.mean), "STD": language.numbers(preprocessing.std)},
     )
     # The page that times models in a browser prepares its pictures with the same module.
     found["picture.js"] = (files("phonecv.benchmarking") / "page" / "picture.js").read_text(encoding="utf-8")

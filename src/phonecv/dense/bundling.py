@@ -7,11 +7,8 @@ the pixels of the picture as it was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from phonecv.bundles.languages import Language
-from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import channels_first, decoding_kind, is_baked, output_shape, values_step
 from phonecv.bundles.tensors import input_text
 from phonecv.data.class_mapping import display_names
@@ -61,47 +58,28 @@ def why_no_readers(record: FileRecord) -> str:
     return ""
 
 
-def dense_reader_files(
-    package: str,
-    record: FileRecord,
-    name: str,
-    values: Mapping[str, Any],
-    written: Callable[[Language], Mapping[str, str]],
-    conditions: Set[str] = frozenset(),
-) -> dict[str, str]:
-    """File name -> source text; what is told of the input and the classes is added to what a task tells.
-
-    Args:
-        package: import path of the task's folder.
-        record: of the file.
-        name: of the file or files, for the comments.
-        values: see `phonecv.bundles.readers.filled_readers`.
-        written: see there.
-        conditions: words that hold, beside the kind of decoding and the way of fitting.
-    """
+def reader_values(record: FileRecord) -> dict[str, Any]:
+    """What readers are told of the input and the classes, see `phonecv.bundles.readers.filled_readers`."""
     spec = DensePreprocessing.from_dict(record["preprocessing"])
     height, width = record["input_size"]
     tensor, baked = input_text(record), is_baked(record)
-    common = {
+    classes = display_names(record.get("classes"), record["num_classes"])
+    return {
         "CLASSES": record["num_classes"],
+        "NAMES": lambda language: language.strings(classes),
         "HEIGHT": height,
         "WIDTH": width,
         "SHORT": spec.size,
         "LONGEST": spec.longest or 0,
         "MULTIPLE": spec.multiple,
+        "MEAN": spec.mean,
+        "STD": spec.std,
         "NORMALISE": not baked,
         "CHANNELS_FIRST": channels_first(record),
         "LAYOUT_TEXT": f"{tensor.type}, {tensor.shape}, {'0..255' if baked else 'normalised'}",
     }
-    classes = display_names(record.get("classes"), record["num_classes"])
 
-    def of_the_input(language: Language) -> Mapping[str, str]:
-        lists = {
-            "MEAN": language.numbers(spec.mean),
-            "STD": language.numbers(spec.std),
-            "NAMES": language.strings(classes),
-        }
-        return {**lists, **written(language)}
 
-    conditions = {decoding_kind(record), fitting(record)} | conditions
-    return filled_readers(package, name, {**common, **values}, of_the_input, conditions)
+def reader_conditions(record: FileRecord) -> set[str]:
+    """Words of their templates that hold: what of the decoding is in the file, and how pictures fit into the input."""
+    return {decoding_kind(record), fitting(record)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from phonecv.bundles.expected import save_drawing
-from phonecv.bundles.languages import Language
+from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.pictures.opening import open_image
@@ -18,9 +19,10 @@ from phonecv.dense.bundling import (
     NEEDED_FIELDS,
     READERS_TESTED,
     STRETCH,
-    dense_reader_files,
     fitting,
     preparation,
+    reader_conditions,
+    reader_values,
     why_no_readers,
 )
 from phonecv.detect.anchors import anchors_by_rule
@@ -91,36 +93,23 @@ def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     options, masks = record["decoding"], "masks" in record["outputs"]
-    conditions = {"masks"} if masks else set()
+    values = {
+        "SCORE_THRESHOLD": (options.get("score_threshold") or 0.0,),
+        "OVERLAP": float(options.get("nms_overlap") or 0),
+        "CANDIDATES": options.get("candidates") or 0,
+        "KEEP": options.get("max_detections") or 0,
+        "PLACES": (output_shape(record, "scores") or [0])[0],
+        "MASK_SIDE": (output_shape(record, "masks") or [0, 0])[1],
+        "PLACE_ARGUMENT": lambda language: language.place_argument if masks else "",
+    }
+    conditions = reader_conditions(record) | ({"masks"} if masks else set())
     if decoding_kind(record) != "final":
+        values |= _anchor_values(record)
         conditions.add("free_maps" if fitting(record) == FREE else "fixed_maps")
-
-    def written(language: Language) -> Mapping[str, str]:
-        threshold = language.numbers([options.get("score_threshold") or 0.0])
-        anchors = {} if decoding_kind(record) == "final" else _anchors(record, language)
-        return {
-            "SCORE_THRESHOLD": threshold,
-            "PLACE_ARGUMENT": language.place_argument if masks else "",
-            **anchors,
-        }
-
-    return dense_reader_files(
-        "phonecv.detect",
-        record,
-        name,
-        {
-            "OVERLAP": float(options.get("nms_overlap") or 0),
-            "CANDIDATES": options.get("candidates") or 0,
-            "KEEP": options.get("max_detections") or 0,
-            "PLACES": (output_shape(record, "scores") or [0])[0],
-            "MASK_SIDE": (output_shape(record, "masks") or [0, 0])[1],
-        },
-        written,
-        conditions,
-    )
+    return filled_readers("phonecv.detect", name, reader_values(record) | values, conditions)
 
 
-def _anchors(record: FileRecord, language: Language) -> dict[str, str]:
+def _anchor_values(record: FileRecord) -> dict[str, Any]:
     """Maps of the levels and the anchors of their first cells, from which all others are shifted."""
     options = record["decoding"]
     rule, maps = options["anchors"], options["maps"]
@@ -134,15 +123,15 @@ def _anchors(record: FileRecord, language: Language) -> dict[str, str]:
         )
     softmax = options["activation"] == "softmax"
     return {
-        "LEVELS": str(len(maps)),
-        "KINDS": str(kinds),
+        "LEVELS": len(maps),
+        "KINDS": kinds,
         "ROWS": ", ".join(str(rows) for rows, _ in maps),
         "COLUMNS": ", ".join(str(columns) for _, columns in maps),
-        "STRIDES": language.numbers(rule["strides"]),
-        "CELLS": language.numbers(side for level in cells for box in level for side in box),
-        "STDS": language.numbers(options["stds"]),
-        "VALUES": str(record["num_classes"] + softmax),
-        "SOFTMAX": "true" if softmax else "false",
+        "STRIDES": tuple(rule["strides"]),
+        "CELLS": tuple(side for level in cells for box in level for side in box),
+        "STDS": tuple(options["stds"]),
+        "VALUES": record["num_classes"] + softmax,
+        "SOFTMAX": softmax,
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
+from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.class_mapping import display_names
@@ -21,9 +22,10 @@ from phonecv.dense.bundling import (
     NEEDED_FIELDS,
     READERS_TESTED,
     STRETCH,
-    dense_reader_files,
     fitting,
     preparation,
+    reader_conditions,
+    reader_values,
 )
 from phonecv.exporting.fields import FileRecord
 from phonecv.segment.opening import open_segmenter
@@ -68,13 +70,11 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     colours = palette_for(display_names(record.get("classes"), record["num_classes"]))
     shape = output_shape(record, "logits")
-    return dense_reader_files(
-        "phonecv.segment",
-        record,
-        name,
-        {"MAP_TEXT": f"{shape[1]} and {shape[2]}" if shape and fitting(record) != FREE else "its last two axes"},
-        lambda language: {"COLOURS": language.wrapped("0x{:02x}{:02x}{:02x}".format(*colour) for colour in colours)},
-    )
+    values = {
+        "MAP_TEXT": f"{shape[1]} and {shape[2]}" if shape and fitting(record) != FREE else "its last two axes",
+        "COLOURS": lambda language: language.wrapped("0x{:02x}{:02x}{:02x}".format(*colour) for colour in colours),
+    }
+    return filled_readers("phonecv.segment", name, reader_values(record) | values, reader_conditions(record))
 
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
