@@ -8,6 +8,7 @@ from torch import nn
 
 from phonecv.detect import exporting as detect
 from phonecv.detect.exporting_checks import compare_objects
+from phonecv.exporting.comparing import Sides
 from phonecv.segment import exporting as segment
 
 NAMES = ("boxes", "scores", "labels", "count")
@@ -107,8 +108,8 @@ def test_maps_of_classes() -> None:
     got = wanted.copy()
     got[0, 0, :3] = 7
     module = nn.Identity()
-    found = segment.compare(module, ("classes",), [wanted], [got], batch=None, max_diff=None)
+    found = segment.compare(Sides(("classes",), [wanted], [got], module), None)
     assert found.difference == pytest.approx(0.03)
     # Of other outputs the numbers count.
     for room in (segment, detect):
-        assert room.compare(module, ("codes",), [wanted], [got], batch=None, max_diff=None).difference == 7
+        assert room.compare(Sides(("codes",), [wanted], [got], module), None).difference == 7

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -87,14 +89,7 @@ def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
     taken = graph.graph.input[0].type.tensor_type.shape.dim if graph.graph.input else []
     if len(graph.graph.input) != 1 or len(taken) != 4:
         raise UserError(f"{path} does not take one batch of pictures, B x 3 x H x W")
-    found = record.get("form", "unknown")
-    if form == "training" and found != "training":
-        raise UserError(f"{path} holds the {found} form; --form training needs a file exported with --form training")
-    if form == "deploy" and found == "training":
-        raise UserError(
-            f"{path} was exported in training form; export it again (the deploy form is the default), or time it as it "
-            "is with --form training"
-        )
+    found = _checked_form(path, record, form)
     own = tuple(side.dim_value or None for side in list(taken)[2:])
     if size is None:
         height, width = (side or 224 for side in own)
@@ -115,6 +110,23 @@ def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
     )
 
 
+def _checked_form(path: Path, record: Mapping[str, Any], form: str) -> str:
+    """The form of an exported file.
+
+    Raises:
+        UserError: it is not the one asked for.
+    """
+    found = record.get("form", "unknown")
+    if form == "training" and found != "training":
+        raise UserError(f"{path} holds the {found} form; --form training needs a file exported with --form training")
+    if form == "deploy" and found == "training":
+        raise UserError(
+            f"{path} was exported in training form; export it again (the deploy form is the default), or time it as it "
+            "is with --form training"
+        )
+    return found
+
+
 def _open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int, int] | None) -> Subject:
     """An exported file as a subject; what it is stands in its record.
 
@@ -125,11 +137,7 @@ def _open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int,
         raise UserError(f"there is no file {str(path)!r}")
     exporter.require()
     record = find_record(path)
-    found = record.get("form", "unknown")
-    if form == "training" and found != "training":
-        raise UserError(f"{path} holds the {found} form; --form training needs a file exported with --form training")
-    if form == "deploy" and found == "training":
-        raise UserError(f"{path} was exported in training form; export it again, or time it with --form training")
+    found = _checked_form(path, record, form)
     session = open_session(path, threads=1)
     own = session.size or tuple(record.get("input_size", ())) or (224, 224)
     height, width = own if size is None else (size, size) if isinstance(size, int) else size

@@ -29,7 +29,7 @@ from phonecv.detect.exporting_checks import compare_choice, compare_objects, off
 from phonecv.detect.exporting_rcnn import FinalMasks
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
-from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
+from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
 from phonecv.models.headed import RawOutputs
 
@@ -130,22 +130,14 @@ def map_sizes(network: DenseModel, size: tuple[int, int]) -> list[tuple[int, int
     return [(level.shape[2], level.shape[3]) for level in outputs[-1]]
 
 
-def compare(
-    module: nn.Module,
-    names: Sequence[str],
-    wanted: Sequence[np.ndarray],
-    got: Sequence[np.ndarray],
-    *,
-    batch: np.ndarray | None,
-    max_diff: float | None,
-) -> Compared:
+def compare(sides: Sides, max_diff: float | None) -> Compared:
     """Sets of objects, whatever was chosen among equally sure ones; other outputs number by number."""
-    if not set(names) >= set(OBJECTS):
-        return compare_numbers(names, wanted, got, max_diff=max_diff)
-    ours, theirs = (dict(zip(names, side, strict=True)) for side in (wanted, got))
+    if not set(sides.names) >= set(OBJECTS):
+        return compare_numbers(sides, max_diff)
+    ours, theirs = (dict(zip(sides.names, side, strict=True)) for side in (sides.wanted, sides.got))
     difference = compare_objects(ours, theirs)
-    if max_diff is not None and not difference <= max_diff and batch is not None:
-        offer = offered(module, batch, theirs)
+    if max_diff is not None and not difference <= max_diff and sides.batch is not None:
+        offer = offered(sides.module, sides.batch, theirs)
         if offer is not None:
             # However much a person allows: with scores that far apart as equals, no choice would be wrong.
             found = compare_choice(offer, theirs, min(max_diff, MAX_DIFF_FP16))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
+from phonecv.exporting.comparing import Sides
 from phonecv.exporting.job import Job
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.tracing import LEAST
@@ -153,7 +154,7 @@ def compare(
         for name, want, have in zip(job.outputs, wanted, got, strict=True):
             if want.shape != have.shape:
                 raise UserError(f"{file} was not written: {name} has shape {have.shape}, PyTorch's has {want.shape}")
-        found.append(room.compare(job.module, job.outputs, wanted, got, batch=batch, max_diff=limits.max_diff))
+        found.append(room.compare(Sides(job.outputs, wanted, got, job.module, batch), limits.max_diff))
         worst = found[-1].difference if not found[-1].difference <= worst else worst  # NaN stays
     whole = found[0]
     agreement = whole.same / whole.count if whole.count else None

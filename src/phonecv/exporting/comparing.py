@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 #: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
 MAX_DIFF: dict[str, float | None] = {"float32": 1e-4, "fp16": 0.15, "int8": None, "int8-weights": None}
@@ -37,27 +38,36 @@ class Compared:
     tipping: float = 0.0
 
 
-def compare_numbers(
-    names: Sequence[str],
-    wanted: Sequence[np.ndarray],
-    got: Sequence[np.ndarray],
-    *,
-    max_diff: float | None,
-    unit: str = "pictures",
-    tipping: float = 0.0,
-) -> Compared:
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What PyTorch and a file gave for one batch.
+
+    Attributes:
+        names: of the outputs.
+        wanted: PyTorch's, with the batch in front.
+        got: the file's, of the same shapes.
+        module: that gave PyTorch's, a `phonecv.exporting.deployable.Deployable`.
+        batch: what both were given; None where it is not known.
+    """
+
+    names: Sequence[str]
+    wanted: Sequence[np.ndarray]
+    got: Sequence[np.ndarray]
+    module: nn.Module
+    batch: np.ndarray | None = None
+
+
+def compare_numbers(sides: Sides, max_diff: float | None, *, unit: str = "pictures", tipping: float = 0.0) -> Compared:
     """Number by number, and by the best class where one of the outputs is called "logits".
 
     Args:
-        names: of the outputs.
-        wanted: PyTorch's, with the batch in front; classes are the second axis of logits.
-        got: the file's, of the same shapes.
+        sides: classes are the second axis of logits.
         max_diff: that is allowed; classes that are so close may swap.
         unit: see `Compared`.
         tipping: likewise.
     """
     worst, same, count = 0.0, 0, 0
-    for name, want, have in zip(names, wanted, got, strict=True):
+    for name, want, have in zip(sides.names, sides.wanted, sides.got, strict=True):
         scale = max(1.0, float(np.abs(want).max(initial=0)))
         difference = float(np.abs(have.astype(np.float64) - want).max(initial=0)) / scale
         worst = difference if not difference <= worst else worst  # NaN stays

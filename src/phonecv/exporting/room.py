@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from phonecv.exporting.comparing import Compared
+from phonecv.exporting.comparing import Compared, Sides
 from phonecv.exporting.example import Example
 from phonecv.exporting.pictures import Pictures
 from phonecv.task import Task
@@ -56,26 +56,8 @@ class ExportingRoom(Protocol):
         """RGB pictures as the network takes them, ``N 3 height width``."""
         ...
 
-    def compare(
-        self,
-        module: nn.Module,
-        names: Sequence[str],
-        wanted: Sequence[np.ndarray],
-        got: Sequence[np.ndarray],
-        *,
-        batch: np.ndarray | None,
-        max_diff: float | None,
-    ) -> Compared:
-        """One batch of a file's outputs against PyTorch's.
-
-        Args:
-            module: what was written, a `phonecv.exporting.deployable.Deployable`.
-            names: of the outputs.
-            wanted: PyTorch's.
-            got: the file's, of the same shapes.
-            batch: what both were given, where it is known.
-            max_diff: that is allowed; None for any.
-        """
+    def compare(self, sides: Sides, max_diff: float | None, /) -> Compared:
+        """A file's outputs against PyTorch's, where so much of a difference is allowed; None for any."""
         ...
 
     def nothing_compared(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from phonecv.dense.exporting import MAX_DIFF, input_batch
 from phonecv.errors import UserError
-from phonecv.exporting.comparing import HINT, Compared, compare_numbers, unvaried
+from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.plain import needs, traceable
 from phonecv.models.headed import RawOutputs
@@ -47,20 +47,11 @@ def decoding(network: Segmenter, height: int, width: int, decode: str) -> dict[s
     return {"kind": decode, "windows": None if windows is None else [windows.crop, windows.stride]}
 
 
-def compare(
-    module: nn.Module,
-    names: Sequence[str],
-    wanted: Sequence[np.ndarray],
-    got: Sequence[np.ndarray],
-    *,
-    batch: np.ndarray | None,
-    max_diff: float | None,
-) -> Compared:
+def compare(sides: Sides, max_diff: float | None) -> Compared:
     """Maps of classes by the share of pixels that are of another class, logits number by number."""
-    del module, batch
-    if tuple(names) == ("classes",):
-        return Compared(float(np.mean(wanted[0] != got[0])))
-    return compare_numbers(names, wanted, got, max_diff=max_diff, unit="pixels", tipping=MAX_DIFF_PIXELS)
+    if tuple(sides.names) == ("classes",):
+        return Compared(float(np.mean(sides.wanted[0] != sides.got[0])))
+    return compare_numbers(sides, max_diff, unit="pixels", tipping=MAX_DIFF_PIXELS)
 
 
 def nothing_compared(
