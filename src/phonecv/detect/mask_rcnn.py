@@ -19,8 +19,8 @@ from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import SSD_STDS, decode
+from phonecv.detect.head_options import check_boxes
 from phonecv.detect.masks import crop_masks, target_masks
-from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import suppressed
 from phonecv.detect.roi import pool, with_picture
 from phonecv.detect.roi_heads import (

@@ -20,8 +20,8 @@ from phonecv.detect.anchors import anchors_by_rule, usable_anchors
 from phonecv.detect.assign import assign
 from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import UNIT_STDS
+from phonecv.detect.head_options import check_boxes
 from phonecv.detect.losses import box_targets, focal_sum, normaliser
-from phonecv.detect.options import check_boxes
 from phonecv.detect.postprocess import dense_detections
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct

@@ -19,8 +19,8 @@ from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.assign import assign
 from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
+from phonecv.detect.head_options import check_boxes, check_numbers
 from phonecv.detect.losses import box_targets, mined_cross_entropy, normaliser
-from phonecv.detect.options import check_boxes, check_numbers
 from phonecv.detect.postprocess import dense_detections
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct

@@ -20,8 +20,8 @@ from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.aspp import ASPPHead
 from phonecv.segment.base import Segmenter
 from phonecv.segment.fcn import FCNHead
+from phonecv.segment.head_options import check_options
 from phonecv.segment.inference import Windows
-from phonecv.segment.options import check_options
 from phonecv.segment.psp import PSPHead
 from phonecv.segment.segformer import SegFormerHead
 from phonecv.segment.semantic_fpn import SemanticFPNHead

@@ -26,7 +26,6 @@ from phonecv.settings import to_plain
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
-from phonecv.training.honesty import score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
@@ -35,6 +34,7 @@ from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
 from phonecv.training.state import Progress, write_state
+from phonecv.training.uncertainty import score_text
 from phonecv.training.world import Agreement, World, share_buffers
 from phonecv.weights import save_checkpoint
 

@@ -28,7 +28,6 @@ from phonecv.training.data_record import changed_pictures, check_classes, data_r
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
-from phonecv.training.honesty import caution, last_figures, score_text
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
@@ -42,6 +41,7 @@ from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
 from phonecv.training.threads import Threads, choose_threads
 from phonecv.training.trial import check_first_batch
+from phonecv.training.uncertainty import caution, last_figures, score_text
 from phonecv.training.world import World
 
 #: Findings of the audit that are shown before training.

@@ -14,7 +14,7 @@ from phonecv.classify.config import LossConfig
 from phonecv.classify.objective import ClassifyObjective
 from phonecv.segment.training import SegmentObjective
 from phonecv.training import train
-from phonecv.training.honesty import caution, last_figures, score_text
+from phonecv.training.uncertainty import caution, last_figures, score_text
 from training.conftest import SEGMENTERS, Configure
 
 CLASSIFY, DENSE_TASK = ClassifyObjective(3, LossConfig()), SegmentObjective(3, auxiliary=False)
