@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,14 @@ def test_a_damaged_record_inside_is_named(tmp_path: Path, record: bytes) -> None
     path.write_bytes(content.replace(own, record.ljust(len(own))))
     with pytest.raises(UserError, match=r"the record in .*f\.tflite"):
         find_record(path)
+
+
+def test_the_record_is_read_without_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = with_record(tmp_path / "f.tflite", INSIDE)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ai_edge_litert"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert find_record(path).get("classes") == ["r", "g", "b"]
 
 
 def test_damage_anywhere_in_a_file_is_no_traceback(tmp_path: Path) -> None:

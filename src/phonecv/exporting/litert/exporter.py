@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -19,16 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord, parse_record
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.job import Job, Session, Written
+from phonecv.exporting.litert.record import METADATA, read_content, record_in
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
 
 INPUT = "images"
-#: Name of the metadata that holds the record.
-_METADATA = "phonecv.record"
-#: Entries of metadata that are looked at; converters write a handful, a damaged file may speak of billions.
-_MOST_METADATA = 64
 _QUANTIZERS = {
     "fp16": "phonecv.exporting.litert.exporter:halve",
     "int8": "phonecv.exporting.litert.int8:quantize",
@@ -131,42 +127,8 @@ def _add_record(model: Any, record: Mapping[str, Any]) -> None:
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(json.dumps(dict(record), ensure_ascii=False).encode(), np.uint8)
     model.buffers.append(buffer)
-    entry.name, entry.buffer = _METADATA, len(model.buffers) - 1
+    entry.name, entry.buffer = METADATA, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-
-
-def record_within(path: Path) -> FileRecord:
-    """The record inside a file; empty if it has none.
-
-    Raises:
-        UserError: not a LiteRT file, or a damaged one.
-    """
-    return _metadata(_content(path), path)
-
-
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if len(content) < 64 or content[4:8] != b"TFL3":
-        raise UserError(f"{path} is not a LiteRT file: it does not start as one")
-    return content
-
-
-def _metadata(content: bytes, path: Path) -> FileRecord:
-    """The record inside a file.
-
-    Raises:
-        UserError: what leads to it points nowhere.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        entries = [model.Metadata(number) for number in range(min(model.MetadataLength(), _MOST_METADATA))]
-        ours = next((entry for entry in entries if entry.Name() == _METADATA.encode()), None)
-        text = None if ours is None else model.Buffers(ours.Buffer()).DataAsNumpy().tobytes()
-    except (struct.error, ValueError, TypeError, AttributeError, IndexError) as error:  # as its reader falls
-        raise UserError(f"{path} is damaged: its metadata cannot be read ({type(error).__name__})") from error
-    return {} if text is None else parse_record(text, f"the record in {path}")
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
@@ -177,7 +139,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     """
     from importlib.metadata import version
 
-    content = _content(path)
+    content = read_content(path)
     try_in_child(_TRIAL, path, runtime="LiteRT")
     from ai_edge_litert.interpreter import Interpreter
 
@@ -191,7 +153,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x H x W x 3")
     channels_last = shape[3] == 3
     size = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
-    record = _metadata(content, path) or read_record(path)
+    record = record_in(content, path) or read_record(path)
     outputs = _in_order(interpreter, outputs, record)
 
     def run(images: np.ndarray) -> list[np.ndarray]:
