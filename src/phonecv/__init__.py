@@ -14,26 +14,30 @@ from phonecv.late import late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
-    from phonecv.api import evaluate, predict
-    from phonecv.benchmarking import bench
-    from phonecv.bundles import bundle
-    from phonecv.converting import convert
-    from phonecv.create import create_model
-    from phonecv.data.audit import audit
-    from phonecv.data.samples import samples
-    from phonecv.demonstration import demo
-    from phonecv.detect.architectures import list_detectors
-    from phonecv.detect.create import create_detector
-    from phonecv.exporting import export
-    from phonecv.inspection import info
-    from phonecv.installation import doctor
-    from phonecv.models.catalog import list_models
-    from phonecv.models.fusing import fuse
-    from phonecv.quantization import quantize
-    from phonecv.segment.architectures import list_segmenters
-    from phonecv.segment.create import create_segmenter
-    from phonecv.training import distill, train
-    from phonecv.weights import load_checkpoint, read_checkpoint, save_checkpoint
+    from phonecv.api import evaluate as evaluate
+    from phonecv.api import predict as predict
+    from phonecv.benchmarking import bench as bench
+    from phonecv.bundles import bundle as bundle
+    from phonecv.converting import convert as convert
+    from phonecv.create import create_model as create_model
+    from phonecv.data.audit import audit as audit
+    from phonecv.data.samples import samples as samples
+    from phonecv.demonstration import demo as demo
+    from phonecv.detect.architectures import list_detectors as list_detectors
+    from phonecv.detect.create import create_detector as create_detector
+    from phonecv.exporting import export as export
+    from phonecv.inspection import info as info
+    from phonecv.installation import doctor as doctor
+    from phonecv.models.catalog import list_models as list_models
+    from phonecv.models.fusing import fuse as fuse
+    from phonecv.quantization import quantize as quantize
+    from phonecv.segment.architectures import list_segmenters as list_segmenters
+    from phonecv.segment.create import create_segmenter as create_segmenter
+    from phonecv.training import distill as distill
+    from phonecv.training import train as train
+    from phonecv.weights import load_checkpoint as load_checkpoint
+    from phonecv.weights import read_checkpoint as read_checkpoint
+    from phonecv.weights import save_checkpoint as save_checkpoint
 
 #: Public name -> module that defines it.
 _LAZY = {
@@ -63,34 +67,7 @@ _LAZY = {
     "train": "phonecv.training",
 }
 
-__all__ = [
-    "UserError",
-    "__version__",
-    "audit",
-    "bench",
-    "bundle",
-    "convert",
-    "create_detector",
-    "create_model",
-    "create_segmenter",
-    "demo",
-    "distill",
-    "doctor",
-    "evaluate",
-    "export",
-    "fuse",
-    "info",
-    "list_detectors",
-    "list_models",
-    "list_segmenters",
-    "load_checkpoint",
-    "predict",
-    "quantize",
-    "read_checkpoint",
-    "samples",
-    "save_checkpoint",
-    "train",
-]
+__all__ = ["UserError", "__version__", *_LAZY]
 
 
 if not TYPE_CHECKING:
