@@ -11,9 +11,6 @@ import numpy as np
 
 from phonecv.detect.detections import Detections, Kind
 
-#: Detections of a picture that COCO counts: those with the highest scores.
-MOST_PER_PICTURE = 100
-
 #: IoU thresholds, and where .5 and .75 are among them.
 IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 AT_50, AT_75 = 0, 5

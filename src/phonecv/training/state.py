@@ -20,10 +20,6 @@ FILE = "state.pt"
 FORMAT = 1
 #: What every state holds beside the format and the progress.
 PARTS = frozenset({"threads", "net", "optimizer", "ranks", "rows", "seconds"})
-#: What torch's reader raises about damaged bytes, and what other content leads to.
-_DAMAGED = (
-    OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, UnpicklingError
-)  # fmt: skip
 
 
 @dataclass(slots=True)
