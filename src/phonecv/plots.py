@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from phonecv.errors import UserError
@@ -446,6 +446,54 @@ class Point:
     x: float
     y: float
     name: str
+
+
+def save_points(
+    series: Mapping[str, Sequence[Point]],
+    png_path: Path | str,
+    *,
+    x: str,
+    y: str,
+    joined: Sequence[str] = (),
+    source: str = "",
+) -> Path:
+    """Named dots in colours by series, the first axis logarithmic.
+
+    Args:
+        series: title -> points; empty ones are left out.
+        png_path: the picture.
+        x: title of the logarithmic axis.
+        y: title of the other.
+        joined: series whose points a line connects, from left to right.
+        source: kept in the file as "Source", so that a picture tells what it was drawn from.
+    """
+    if not any(series.values()):
+        raise UserError("no values to draw")
+    figure = _figure(8.4, 5.0)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    for number, (title, points) in enumerate((title, points) for title, points in series.items() if points):
+        colour = COLOURS[number] if title in joined else COLOURS[-1]
+        ordered = sorted(points, key=lambda point: point.x)
+        style = {"ls": "-" if title in joined else "none", "marker": "o" if title in joined else "s"}
+        axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, lw=1.4, ms=5, label=title, **style)
+        # Series take turns above and below their points, so that neighbours of two series stay legible.
+        place: Any = ((-5, 5), "right") if number % 2 == 0 else ((5, -10), "left")
+        for point in ordered:
+            axes.annotate(legible(point.name, 30), (point.x, point.y), xytext=place[0], textcoords="offset points",
+                          ha=place[1], fontsize=7, color=colour, parse_math=False)  # fmt: skip
+    axes.margins(x=0.12, y=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    _tidy(axes)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return _save(figure, png_path, source)
+
+
+# ------------------------------------------------------------------------------------------ helpers
 
 
 def legible(text: str, limit: int | None = None) -> str:
