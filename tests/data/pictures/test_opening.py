@@ -206,7 +206,8 @@ def test_find_images(tmp_path: Path) -> None:
 
 
 def test_opening_needs_no_torch() -> None:
-    modules = ", ".join(f"phonecv.data.{name}" for name in ("images", "folder", "audit", "augment", "samples"))
+    names = ("pictures.opening", "folders.listing", "audit", "folders.augment", "samples")
+    modules = ", ".join(f"phonecv.data.{name}" for name in names)
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
