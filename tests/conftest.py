@@ -15,8 +15,8 @@ import torch
 # One thread per test process: spinning threads cost far more than they give on a busy machine.
 torch.set_num_threads(1)
 
-# Tests started in the background of a script inherit that Ctrl-C is ignored, those under nohup that SIGHUP is, and would
-# hand it on to the commands whose signals they test.
+# Tests started in the background of a script inherit that Ctrl-C is ignored, those under nohup that SIGHUP is, and
+# would hand it on to the commands whose signals they test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -101,6 +101,7 @@ def test_an_exported_file_tells_its_form_and_size(mobileone: Small, tmp_path: Pa
         open_subject(str(tmp_path / "signs.onnx"), form="training")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_exported_in_training_form_is_refused_unless_asked_for(mobileone: Small, tmp_path: Path) -> None:
     phonecv.export(mobileone.checkpoint, tmp_path / "branches.onnx", form="training")

@@ -111,8 +111,8 @@ def written(folder: Path, record: Mapping[str, Any]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-#: Cases whose readers are run in the default set: a map of classes, boxes to decode, boxes to choose from, masks.
-RUN = ("logits of any size", "SSDLite boxes, baked", "RetinaNet raw", "RetinaNet final", "Mask R-CNN")
+#: Cases whose readers are run in the default set: a map of classes, boxes to choose from, objects, masks.
+RUN = ("logits of any size", "SSDLite boxes, baked", "RetinaNet final", "Mask R-CNN")
 
 
 @pytest.mark.parametrize("case", mostly_long(CASES, *RUN))

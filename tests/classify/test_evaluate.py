@@ -201,7 +201,7 @@ def test_limit_takes_the_first(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "list_file", "expected"),
     [
-        ("imagenet-samples", None, (171, 192, 200)),
+        pytest.param("imagenet-samples", None, (171, 192, 200), marks=pytest.mark.long),
         pytest.param("imagenette-mini", None, (203, 272, 300), marks=pytest.mark.long),
         ("imagenette-mini", "val_imagenet_index.txt", (203, 272, 300)),
     ],

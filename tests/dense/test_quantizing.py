@@ -144,7 +144,7 @@ def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path) -> None
 
 
 #: What the default suite tries of formats and heads.
-IN_SHORT = (("onnx", "segformer"), ("openvino", "ssdlite320"))
+IN_SHORT = (("openvino", "segformer"),)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mostly_long
 from detect.scenes import CATEGORY_IDS, jittered, random_truth, to_detections, write_scenes
 from phonecv.api import evaluate
 from phonecv.data.coco.reader import find_coco, read_coco
@@ -185,7 +186,7 @@ def test_a_file_of_results(tmp_path: Path, prefix: str) -> None:
     same({n: result.figures[prefix + n] for n in NAMES}, theirs)
 
 
-@pytest.mark.parametrize("split", ["val", "train"])
+@pytest.mark.parametrize("split", mostly_long(["val", "train"], "train"))
 def test_coco_itself(shared_dir: Path, tmp_path: Path, split: str) -> None:
     """Real annotations: polygons, crowd regions of run lengths, 80 classes with gaps in their numbers."""
     paths = find_coco(shared_dir / "data" / "coco-tiny", split)

@@ -19,7 +19,7 @@ TRAINED = [file for file in FILES if file.endswith("_train")]
 
 def marked(files: list[str]) -> list[object]:
     """The small members and every variant of the architecture in the fast subset; the largest only with `long`."""
-    fast, large = ("1M", "abl", "s0", "s4"), ("20M", "50M")
+    fast, large = ("1M", "abl", "s0", "s4"), ("20M", "50M", "_256", "_512", "s2", "s3")
     return [
         file
         if any(word in file for word in fast)

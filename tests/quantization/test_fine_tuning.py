@@ -147,6 +147,7 @@ def test_it_sees_the_calibration_pictures_alone(
     assert all(torch.equal(pictures, calibration.tensor()) for pictures in seen)
 
 
+@pytest.mark.long
 def test_it_is_not_run_where_it_is_not_needed(
     coarse: VisionModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

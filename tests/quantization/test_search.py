@@ -110,6 +110,7 @@ def test_the_pictures_of_the_last_word_are_scored_once_and_choose_nothing(
         quantize(network, tmp_path / "out2", formats=["onnx"], data=data, evaluation=data, methods=THREE)
 
 
+@pytest.mark.long
 def test_a_toolkit_that_fails_is_a_result(
     network: VisionModel, data: Path, tmp_path: Path, scripted: list[tuple[int, int]]
 ) -> None:

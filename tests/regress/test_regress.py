@@ -143,6 +143,7 @@ def test_bundle(main: Main, exported: Path, tmp_path: Path) -> None:
     assert "number" in json.dumps(expected)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_bench(main: Main, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = str(exported.with_name("best.safetensors"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mostly_long
 from phonecv.models.fusing import fuse
 from phonecv.segment.inference import slide, whole
 from phonecv.segment.layers import resize
@@ -30,7 +31,8 @@ EXACT = 2e-6
 #: In float32.
 SINGLE = 1e-4
 
-ALL = [file if file.endswith("1M") else pytest.param(file, marks=pytest.mark.slow) for file in FILES]
+#: The larger ones have the same heads.
+ALL = mostly_long(FILES, *(file for file in FILES if file.endswith("1M")))
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -45,7 +47,7 @@ def test_names_and_shapes_are_the_reference_s(file: str) -> None:
     assert ours == reference_keys(file)
 
 
-@pytest.mark.parametrize("file", ALL)
+@pytest.mark.parametrize("file", mostly_long(FILES, "v2_unet_5M", *(file for file in FILES if file.endswith("1M"))))
 def test_maps_and_logits(file: str) -> None:
     arrays, model, x = load_arrays(file), golden_model(file), golden_input(file)
     with torch.no_grad():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from conftest import mostly_long
 from data.coco_files import HEIGHT, WIDTH, content, write_coco
 from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
@@ -206,7 +207,7 @@ def test_detectors_do_not_resize_again(coco_dir: Path, split: CocoSplit) -> None
     assert prepare([square], DensePreprocessing(40)).sizes == ((40, 40),)
 
 
-@pytest.mark.parametrize("name", ["nuclei", "coco-ccby"])
+@pytest.mark.parametrize("name", mostly_long(["nuclei", "coco-ccby"], "coco-ccby"))
 def test_reference_sets(shared_dir: Path, name: str) -> None:
     split = read_coco(find_coco(shared_dir / "data" / name, "train"), masks=True).trainable()
     for transform in (ssd_transform(96), light_transform(96, 160), resize_transform(96, 160)):

@@ -206,6 +206,7 @@ def test_threads_are_those_asked_for(mobileone: tuple[VisionModel, Written]) -> 
     assert portable_lib._threadpool_get_thread_count() == 1
 
 
+@pytest.mark.long
 def test_eight_bits(mobileone: tuple[VisionModel, Written], tmp_path: Path) -> None:
     model, whole = mobileone
     images = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(2))

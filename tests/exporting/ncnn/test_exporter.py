@@ -83,6 +83,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple
     assert made.operators == len(read_graph(made.path).layers)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
@@ -114,12 +115,13 @@ def test_variants(tmp_path: Path, name: str, overrides: dict[str, Any]) -> None:
     assert list(made.report["outputs"]) == list(job.outputs)
 
 
-@pytest.mark.parametrize("name", list(TINY))
+@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_odd_sizes(tmp_path: Path, name: str) -> None:
     job = job_of(tiny(name), 75, 53)
     check(job, outputs_of(written(job, tmp_path).path, job.example), 1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_training_form(tmp_path: Path) -> None:
     module, outputs = deployable(tiny("emov2_1m"))

@@ -96,6 +96,7 @@ def test_free_height_and_width(tmp_path: Path, name: str) -> None:
         assert difference(logits(model, images), session(images.numpy())[0]) < 1e-4
 
 
+@pytest.mark.long
 def test_half_precision_halves_the_weights(mobileone: tuple[VisionModel, Path], tmp_path: Path) -> None:
     model, whole = mobileone
     path = written(model, tmp_path, precision="fp16").path
