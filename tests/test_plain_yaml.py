@@ -48,7 +48,7 @@ def test_what_is_no_settings_is_refused_at_once(text: str, message: str) -> None
     start = time.process_time()
     with pytest.raises(UserError) as caught:
         read_yaml(text, "recipe x")
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5  # a bomb would take hours
     assert message in str(caught.value)
     assert str(caught.value).startswith("recipe x is not readable YAML: ")
     assert "\n" not in str(caught.value)

@@ -143,6 +143,18 @@ def with_reduce(module: str, name: str, argument: bytes = b"X\x01\x00\x00\x00a")
     return b"\x80\x02c" + module.encode() + b"\n" + name.encode() + b"\n" + argument + b"\x85R."
 
 
+#: A member of an enumeration, as Python 3.11.2 writes it; one and several of a flag.
+MEMBER = b"c%b\ngetattr\ncsomebody\nPhase\nX\x04\x00\x00\x00WARM\x86R"
+SEVERAL = b"c_operator\nor_\n" + 2 * (MEMBER % b"__builtin__") + b"\x86R"
+
+
+@pytest.mark.parametrize("value", [MEMBER % b"builtins", MEMBER % b"__builtin__", SEVERAL])
+def test_members_of_enumerations_are_inert_however_they_are_spelt(value: bytes) -> None:
+    loaded = load_pickle(b"\x80\x02}X\x01\x00\x00\x00x" + value + b"s.")
+    assert type(loaded["x"]) is Inert
+    assert not loaded["x"]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -158,6 +170,8 @@ def with_reduce(module: str, name: str, argument: bytes = b"X\x01\x00\x00\x00a")
         with_reduce("pip", "main"),
         with_reduce("subprocess", "Popen"),
         with_reduce("builtins", "getattr"),
+        with_reduce("__builtin__", "getattr"),
+        with_reduce("_operator", "or_"),
         with_reduce("functools", "reduce"),
         with_reduce("operator", "methodcaller"),
         with_reduce("somebodys.module", "function"),

@@ -330,9 +330,13 @@ class Machine:
         self.stack.append(made)
 
     def _stand_in(self, symbol: Symbol, arguments: tuple[Any, ...]) -> Inert:
-        if symbol.path == "builtins.getattr":  # how Python 3.11 spells a member of an enumeration
+        # How early releases of Python 3.11 spell a member of an enumeration, and several of a flag's.
+        if symbol.path in ("builtins.getattr", "__builtin__.getattr"):
             owner, member = (*arguments, None, None)[:2]
             if not isinstance(owner, Symbol) or not is_class_like(owner.module, owner.name) or type(member) is not str:
+                raise unsafe(symbol.path)
+        elif symbol.path == "_operator.or_":
+            if not (arguments and all(isinstance(argument, Inert) for argument in arguments)):
                 raise unsafe(symbol.path)
         elif not is_class_like(symbol.module, symbol.name):
             raise unsafe(symbol.path)

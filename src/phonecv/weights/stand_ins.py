@@ -36,7 +36,7 @@ _HARMLESS = frozenset(
     + ["decimal.Decimal", "fractions.Fraction", "functools.partial", "ipaddress.IPv4Address", "uuid.UUID"]
     + ["copyreg._reconstructor", "copy_reg._reconstructor", "random.Random", "zoneinfo.ZoneInfo", "string.Template"]
     + ["logging.Logger", "logging.getLogger", "re._compile", "optparse.Values", "configparser.ConfigParser"]
-    + ["builtins.getattr"]  # of an enumeration, see `pickles`
+    + ["builtins.getattr", "__builtin__.getattr", "_operator.or_"]  # of an enumeration, see `pickles`
 )
 
 #: Functions of numpy that only lead to the state of a random generator.
