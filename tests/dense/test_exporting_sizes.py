@@ -22,8 +22,7 @@ from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
 from phonecv.segment import exporting as segment
-from phonecv.segment.architectures import list_segmenters
-from segment.tiny import tiny
+from segment.tiny import OPTIONS, tiny
 
 #: Batch, height, width: what no stride divides, a single pixel in the coarsest maps and several, wide and high ones.
 SIZES = ((1, 96, 96), (3, 61, 75), (2, 200, 129), (1, 33, 140), (1, 321, 322))
@@ -114,7 +113,7 @@ def test_openvino_and_torch_export(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "pspnet"))
+@pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "pspnet"))
 def test_segmenters(tmp_path: Path, architecture: str) -> None:
     model: Any = tiny(architecture, "mobileone_s0")
     for decode in ("raw", "final") if architecture == "segformer" else ("raw",):

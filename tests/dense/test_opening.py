@@ -28,10 +28,9 @@ from phonecv.exporting import export
 from phonecv.exporting.record import record_path
 from phonecv.inspection import info
 from phonecv.opening import task_of
-from phonecv.segment.architectures import list_segmenters
 from phonecv.segment.opening import open_segmenter
 from phonecv.weights import Loading
-from segment.tiny import tiny
+from segment.tiny import OPTIONS, tiny
 
 #: Odd sizes, wide and high.
 SIZES = ((75, 101), (64, 96), (131, 60))
@@ -280,7 +279,7 @@ def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "segformer"))
+@pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "segformer"))
 def test_segmenters_as_onnx(tmp_path: Path, architecture: str) -> None:
     model = tiny(architecture, "mobileone_s0")
     images = pictures((64, 96), (128, 192), (60, 90))

@@ -109,13 +109,15 @@ def traceable(network: Any, batch: Tensor) -> tuple[Any, Tensor]:
 
     Their coarsest maps are a single pixel in small pictures, where all layouts of a tensor are the same. PyTorch's
     tracer looks at that, and writes a graph for such maps alone, or for others alone. So the pictures are made so large
-    that no map is a pixel, and the weights, in place, are no longer laid out channels last: then it may suppose that no
-    map is ever one, and the operators that it writes are right for both.
+    that no map is a pixel, and neither the weights, in place, nor the backbone's maps, which windowed attention gives
+    in layouts of its own, are laid out channels last: then it may suppose that no map is ever one, and the operators
+    that it writes are right for both.
     """
     size = (batch.shape[2], batch.shape[3])
     if not hasattr(network, "box_rule"):
         return network, batch
     network = network.to(memory_format=torch.contiguous_format)
+    network.backbone.register_forward_hook(lambda _, __, maps: [level.contiguous() for level in maps])
     while min(min(sides) for sides in map_sizes(network, size)) < 2:
         size = (2 * size[0], 2 * size[1])
     return network, batch if size == tuple(batch.shape[2:]) else F.interpolate(batch, size, mode="bilinear")
