@@ -49,7 +49,13 @@ class LayerScale2d(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drop the whole residual branch of a sample with probability `rate` (Huang et al. 2016, section 3)."""
+    """Drop the whole residual branch of a sample with probability `rate` (Huang et al. 2016, section 3).
+
+    Attributes:
+        frames: maps of the batch that are one sample, and dropped together.
+    """
+
+    frames = 1
 
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
@@ -59,7 +65,7 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return x
         keep = 1.0 - self.rate
-        mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)
+        mask = x.new_empty(x.shape[0] // self.frames, 1, 1, 1).bernoulli_(keep).repeat_interleave(self.frames, 0)
         return x * (mask / keep)
 
     def extra_repr(self) -> str:
@@ -174,6 +180,11 @@ class WindowGrid:
     def single(self) -> bool:
         """Whether one window covers the map; remote and close are then the same cut."""
         return self.whole or (not self.symbolic and self.rows == 1 and self.columns == 1)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a window."""
+        return self.window_h * self.window_w
 
     def pad(self, x: Tensor, value: Tensor | None = None) -> Tensor:
         """Append the cells that fill the last windows: zeros, or `value` per channel (1 C 1 1)."""

@@ -14,7 +14,7 @@ state within a few steps. Load weights or settle the scale before testing anythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -78,11 +78,13 @@ class WindowExpansion(SavesWork):
         self.schemes, self.window = schemes, window
         self.heads, self.scale = dim_in // head_dim, head_dim**-0.5
         # See `IRMB.pad_value`.
+        #: How a map is cut into windows, by height, width and window; networks of clips have their own.
+        self.grid: Callable[[int, int, int], WindowGrid] = WindowGrid
         self.pad_value: Tensor | None
         self.register_buffer("pad_value", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = WindowGrid(x.shape[2], x.shape[3], self.window)
+        grid = self.grid(x.shape[2], x.shape[3], self.window)
         x = grid.pad(x, self.pad_value)
         qk, v = grid.to_rows(self.qk(x)), grid.to_rows(self.v(x))
         # Under one window all cuts are the same, so is the result.
@@ -99,11 +101,10 @@ class WindowExpansion(SavesWork):
 
     def saved_macs(self, x: Tensor) -> int:
         """Those of the cuts that are the same as the first one."""
-        grid = WindowGrid(x.shape[2], x.shape[3], self.window)
+        grid = self.grid(x.shape[2], x.shape[3], self.window)
         if not grid.single:
             return 0
-        tokens = grid.window_h * grid.window_w
-        return (len(self.schemes) - 1) * tokens**2 * (self.qk.conv.in_channels + self.v.conv.out_channels)
+        return (len(self.schemes) - 1) * grid.tokens**2 * (self.qk.conv.in_channels + self.v.conv.out_channels)
 
 
 class I2RMB(nn.Module):

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from phonecv.errors import UserError
 from phonecv.models.base import VisionModel
 from phonecv.models.blocks import Conv2d, ConvNormAct, LayerNorm2d, LayerScale2d
+from phonecv.models.clips import ClipConv
 from phonecv.models.emo import IRMB
 from phonecv.models.emov2 import I2RMB, WindowExpansion
 from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBlock
@@ -150,12 +151,23 @@ def _bias(conv: nn.Conv2d) -> Tensor:
     return conv.weight.new_zeros(conv.out_channels, dtype=torch.float64) if conv.bias is None else conv.bias.double()
 
 
+def _folded(conv: nn.Conv2d, factor: Tensor, shift: Tensor) -> Conv2d:
+    """The convolution whose output is scaled and shifted."""
+    return _conv(conv, conv.weight.double() * factor[:, None, None, None], _bias(conv) * factor + shift)
+
+
 def _fuse_conv_norm_act(unit: ConvNormAct) -> ConvNormAct:
     """Fold the BatchNorm that follows the convolution into it."""
     if isinstance(unit.norm, _BatchNorm):
         factor, shift = _batchnorm_affine(unit.norm)
-        weight = unit.conv.weight.double() * factor[:, None, None, None]
-        unit.conv = _conv(unit.conv, weight, _bias(unit.conv) * factor + shift)
+        conv: nn.Module = unit.conv
+        if isinstance(conv, ClipConv):
+            middle = _folded(conv.middle, factor, shift)
+            for tap in conv.convolutions:
+                tap.weight.copy_(tap.weight.double() * factor[:, None, None, None])
+            conv.taps[conv.reach] = middle
+        else:
+            unit.conv = _folded(unit.conv, factor, shift)
         unit.norm = nn.Identity()
     return unit
 
