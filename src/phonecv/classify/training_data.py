@@ -16,7 +16,11 @@ def list_once(config: ClassifyConfig, *, keep: bool) -> None:
 
 
 def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:
-    """Both splits of a classifier's data, with the same classes."""
+    """Both splits of a classifier's data, with the same classes.
+
+    Raises:
+        UserError: no data folder was given, or it cannot be used.
+    """
     for known, listed in _LISTED:
         if known is config:
             _LISTED.clear()

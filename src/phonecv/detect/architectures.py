@@ -71,7 +71,11 @@ def list_detectors() -> list[str]:
 
 
 def get_architecture(name: str) -> Architecture:
-    """The entry of a name."""
+    """The entry of a name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in ARCHITECTURES:
         raise UserError(
             f"unknown detector {name!r}{did_you_mean(name, ARCHITECTURES)}; there are {', '.join(ARCHITECTURES)}"

@@ -57,9 +57,11 @@ class RawBoxes(nn.Module):
 
 
 class DecodedBoxes(RawBoxes):
-    """Scores and boxes of every anchor of a detector with a `box_rule`.
+    """Scores and boxes of every anchor.
 
-    Sizes of its maps are None where they are known only when the file runs.
+    Args:
+        network: a detector with a `box_rule`.
+        sizes: of its maps; None where they are known only when the file runs.
     """
 
     anchors: Tensor | None

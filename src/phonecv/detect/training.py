@@ -133,9 +133,13 @@ class Paths(Sequence[Path]):
 
 
 class DetectObjective:
-    """The detector's losses; average precision over the validation split, whose figure `score` picks the best.
+    """The detector's losses; average precision over the validation split.
 
-    Outputs beyond the data's classes are never right.
+    Args:
+        val: the validation split.
+        num_classes: of the detector; more than the data has are never right.
+        masks: whether it finds masks.
+        score: figure that picks the best checkpoint.
     """
 
     def __init__(self, val: CocoSplit, num_classes: int, *, masks: bool, score: str) -> None:
@@ -171,7 +175,11 @@ class DetectObjective:
 
 
 def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> DetectionTransform:
-    """What training does to a picture, so that the detector has nothing left to resize."""
+    """What training does to a picture, so that the detector has nothing left to resize.
+
+    Raises:
+        UserError: SSD's transform, which ends in a square, for a detector that keeps the aspect.
+    """
     wanted, size, longest = config.detect, preprocessing.size, preprocessing.longest
     if wanted.transform == "ssd":
         if longest is not None:

@@ -11,7 +11,11 @@ DATA = "a folder with pictures and label maps"
 
 
 def check_training(config: SegmentConfig, *, keep: bool) -> None:
-    """Check that pictures and label maps are there and teach something; nothing is kept."""
+    """Check that pictures and label maps are there and teach something; nothing is kept.
+
+    Raises:
+        UserError: they are not, or do not.
+    """
     data_folder(config, DATA)
     for split in read_splits(config):
         check_content(split)

@@ -101,9 +101,11 @@ class PixelClassifier(nn.Module):
 
 
 def check_batch_of_one(unit: nn.Module, x: Tensor) -> None:
-    """A BatchNorm after pooling to one pixel needs two pictures to tell a mean from a value; one alone is refused.
+    """A BatchNorm after pooling to one pixel needs two pictures to tell a mean from a value.
 
-    A synchronised norm may find the others in other processes, so it is left to judge for itself.
+    Raises:
+        UserError: there is one picture, and the norm is about to take its statistics from it. A synchronised norm
+            may find the others in other processes, so it is left to judge for itself.
     """
     norm = unit.norm if isinstance(unit, ConvNormAct) else None
     if (

@@ -149,7 +149,12 @@ class SegmentData(SplitData):
 
 
 class SegmentObjective:
-    """The segmenter's losses; mean intersection over union on the validation split."""
+    """The segmenter's losses; mean intersection over union on the validation split.
+
+    Args:
+        num_classes: outputs per pixel.
+        auxiliary: whether there is an auxiliary head.
+    """
 
     score = "miou"
     figures: tuple[str, ...] = ("miou", "aacc", "macc")

@@ -10,7 +10,11 @@ from phonecv.segment.config import SegmentConfig
 
 
 def read_splits(config: SegmentConfig) -> tuple[LabelSplit, LabelSplit]:
-    """Both splits of a segmenter's data, with the same classes."""
+    """Both splits of a segmenter's data, with the same classes.
+
+    Raises:
+        UserError: they cannot be used.
+    """
     wanted = config.segment
 
     def read(

@@ -127,7 +127,11 @@ class Record:
         }
 
     def to_json(self) -> str:
-        """The record on one line."""
+        """The record on one line.
+
+        Raises:
+            UserError: `training` or an override holds something that JSON cannot.
+        """
         try:
             return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -135,7 +139,11 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Record:
-        """The record in a file, checked."""
+        """The record in a file, checked.
+
+        Raises:
+            UserError: it is damaged, or of a later format.
+        """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -86,7 +86,11 @@ def find_coco(
 
 
 def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths:
-    """An annotation file with the pictures that lie where pictures usually lie beside it."""
+    """An annotation file with the pictures that lie where pictures usually lie beside it.
+
+    Raises:
+        UserError: no such file, or its pictures are nowhere.
+    """
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{printable(file)}: {'not a file' if file.exists() else 'no such file'}")
@@ -94,7 +98,11 @@ def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths
 
 
 def annotation_file(root: Path, split: str) -> Path | None:
-    """The annotation file of a split in one of the usual places; None if there is none."""
+    """The annotation file of a split in one of the usual places; None if there is none.
+
+    Raises:
+        UserError: several fit.
+    """
     aliases = ALIASES.get(split, (split,))
     words = "|".join(map(re.escape, aliases))
     plain = re.compile(rf"({words})([-_]?\d+)?\.json")

@@ -43,7 +43,11 @@ class MapReading:
     note: str = ""
 
     def __call__(self, pixels: MapPixels, path: Path) -> np.ndarray:
-        """Numbers, ``H W``, uint8 or uint16."""
+        """Numbers, ``H W``, uint8 or uint16.
+
+        Raises:
+            LabelFormatError: a value, a colour or a palette that does not fit; names how many do not.
+        """
         values = self._numbers(pixels, path)
         if self.white is None:
             return values

@@ -48,9 +48,12 @@ class Ticket:
 
 
 class Slots:
-    """Slots of all workers of one loader, made in the main process: so many for `each`, of `size` bytes (a batch).
+    """Slots of all workers of one loader, made in the main process.
 
-    Without room for all of them there is no slot.
+    Args:
+        workers: number of worker processes.
+        each: slots of each.
+        size: bytes of the largest batch. Without room for all of them there is no slot.
     """
 
     def __init__(self, workers: int, each: int, size: int) -> None:
