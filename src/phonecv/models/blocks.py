@@ -52,7 +52,7 @@ class DropPath(nn.Module):
     """Drop the whole residual branch of a sample with probability `rate` (Huang et al. 2016, section 3).
 
     Attributes:
-        frames: maps of the batch that are one sample, and dropped together.
+        frames: of a clip, which are dropped together; see `phonecv.models.clips`.
     """
 
     frames = 1
@@ -65,7 +65,7 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return x
         keep = 1.0 - self.rate
-        mask = x.new_empty(x.shape[0] // self.frames, 1, 1, 1).bernoulli_(keep).repeat_interleave(self.frames, 0)
+        mask = x.new_empty(x.shape[0] // self.frames, 1, 1, 1).bernoulli_(keep).repeat(self.frames, 1, 1, 1)
         return x * (mask / keep)
 
     def extra_repr(self) -> str:

