@@ -14,6 +14,7 @@ from phonecv.classify.predict import PictureClasses
 from phonecv.classify.result import ClassificationResult
 from phonecv.detect.predict import PictureDetections
 from phonecv.detect.result import DetectionResult
+from phonecv.quantization import QuantizeResult
 from phonecv.segment.predict import PictureClassMap
 from phonecv.segment.result import SegmentationResult
 from phonecv.training import RunResult, load_config
@@ -47,5 +48,12 @@ assert_type(phonecv.train(load_config("finetune")), RunResult)
 phonecv.train("finetune")  # type: ignore[arg-type]
 
 print(phonecv.export(model, "model.onnx").path.name)
+print(phonecv.export(model, "model.onnx", size=256, precision="fp16").operators + 1)
+phonecv.export(model, "model.onnx", sise=256)  # type: ignore[call-arg]
+phonecv.export(model, "model.onnx", size="256")  # type: ignore[arg-type]
+print(phonecv.bundle(model, "app.zip", formats=["onnx"], bake=True).licence.upper())
+print(phonecv.bench(["emo_1m"], batches=[1], memory=False).baseline.upper())
+assert_type(phonecv.quantize(model, "phone", formats=["onnx"], data="photos"), QuantizeResult)
+phonecv.quantize(model, "phone", formats=["onnx"])  # type: ignore[call-arg]
 print(phonecv.convert("net.pth", "net.safetensors").model.upper())
 print(phonecv.audit("photos").errors, phonecv.info("emo_1m").remark.upper())

@@ -1,7 +1,7 @@
 """Options of the verbs in Python: known, of the right type and in range before work starts, as on the command line.
 
-A function's signature says all there is to say: ``topk: Count = 5`` is a whole number from 1 on, wherever it is given.
-`checked` holds callers to it.
+An annotation says all there is to say: ``topk: Count = 5`` is a whole number from 1 on, wherever it is given. A verb's
+options are a frozen dataclass: `by_keywords` makes the function that takes its fields, `phonecv.cli` the command.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import re
+import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import (
     Annotated,
     Any,
     ClassVar,
+    Concatenate,
     Literal,
     ParamSpec,
     Protocol,
@@ -24,6 +28,7 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    overload,
 )
 
 from phonecv.errors import UserError, did_you_mean
@@ -32,11 +37,25 @@ from phonecv.task import TASKS
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M")
+D = TypeVar("D")
+O = TypeVar("O")  # noqa: E741 - options
 
 Count = Annotated[int, Range(low=1)]
 Workers = Annotated[int, Range(low=0)]
 Share = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(above=0)]
+#: Side of a square in pixels, or height and width.
+Size = Count | tuple[Count, Count]
+
+
+#: Name and text of an attribute in a docstring.
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
+
+
+def flag(name: str | None) -> Mapping[str, str | None]:
+    """What a field's metadata say of the command line: its name there, where it has another; None for Python alone."""
+    return {"flag": name}
 
 
 class Checked:
@@ -45,9 +64,9 @@ class Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            if get_origin(hint) is not ClassVar:
-                object.__setattr__(self, name, taken(getattr(self, name), hint, name))
+        for one in fields(cast(Any, self)):
+            hint = hint_in(type(self), one.name)
+            object.__setattr__(self, one.name, taken(getattr(self, one.name), hint, one.name))
 
 
 class OpeningOptions(Checked):
@@ -92,44 +111,61 @@ def options_of(task: str, verb: str) -> type[VerbOptions]:
     return verbs_room(task).OPTIONS[verb]
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which first checks the options it is given, see `check_options`."""
-
-    @functools.wraps(function)
-    def call(*arguments: P.args, **options: P.kwargs) -> R:
-        return function(*arguments, **check_options(function, options))  # type: ignore[arg-type]
-
-    return call
-
-
-def check_options(function: Callable[..., Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The options given, as the signature of `function` wants them.
-
-    Annotations of paths, arrays and callables are left to the function; numbers, texts, choices and lists of them are
-    checked.
+@overload
+def by_keywords(function: Callable[[M, D, O], R], kind: Callable[P, O], /) -> Callable[Concatenate[M, D, P], R]: ...
+@overload
+def by_keywords(function: Callable[[M, O], R], kind: Callable[P, O], /) -> Callable[Concatenate[M, P], R]: ...
+def by_keywords(function: Callable[..., Any], kind: Any, /) -> Callable[..., Any]:
+    """A verb's function as people call it: its options one by one, as keywords, in the place of the object.
 
     Args:
-        function: one of a verb's.
-        chosen: options by name.
+        function: ``<verb>_with``; its last parameter takes the options.
+        kind: their frozen dataclass, a `Checked`, whose docstring tells what they are.
+
+    Returns:
+        The function, which raises a UserError that names the nearest option for one that does not exist.
+    """
+
+    def verb(*arguments: Any, **options: Any) -> Any:
+        check_names(options, inspect.signature(kind).parameters)
+        return function(*arguments, kind(**options))
+
+    own = inspect.signature(function)
+    first = [one.replace(kind=one.POSITIONAL_ONLY) for one in own.parameters.values()][:-1]
+    shown = own.replace(parameters=[*first, *inspect.signature(kind).parameters.values()])
+    verb.__signature__ = shown  # type: ignore[attr-defined]
+    verb.__module__, verb.__name__ = function.__module__, function.__name__.removesuffix("_with")
+    verb.__qualname__ = verb.__name__
+    listed = "\n".join(f"    {name}: {text}" for name, text in texts_of(kind).items())
+    verb.__doc__ = f"{inspect.getdoc(function)}\n\nOptions, as fields of `{kind.__name__}`:\n{listed}"
+    return verb
+
+
+def texts_of(kind: type) -> dict[str, str]:
+    """What the docstrings of a dataclass and its bases say of each field."""
+    docs = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__))
+    return {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(docs)}
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that options exist.
 
     Raises:
-        UserError: an option that does not exist, with the nearest one; a wrong type, or a value out of range.
+        UserError: one does not, with the nearest one.
     """
-    parameters = inspect.signature(function).parameters
-    for name in chosen:
-        if name not in parameters:
-            options = [key for key, one in parameters.items() if one.default is not inspect.Parameter.empty]
-            near = did_you_mean(name, parameters)
-            raise UserError(f"there is no option {name!r}{near} (options: {', '.join(options)})")
-    return {name: taken(value, _hint(function, name), name) for name, value in chosen.items()}
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise UserError(f"there is no option {name!r}{did_you_mean(name, known)} (options: {', '.join(known)})")
 
 
-def _hint(function: Callable[..., Any], name: str) -> Any:
-    parameter = inspect.signature(function).parameters.get(name)
-    holder = types.SimpleNamespace(__annotations__={} if parameter is None else {name: parameter.annotation})
+def hint_in(kind: type, name: str) -> Any:
+    """The annotation of a dataclass's field, whichever of its bases has it; Any for a class that only types need."""
+    owner = next(base for base in kind.__mro__ if name in inspect.get_annotations(base))
+    holder = types.SimpleNamespace(__annotations__={name: owner.__annotations__[name]})
     try:
-        return get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=True).get(name, Any)
-    except NameError:  # of a class that is imported for the type checker alone: nothing plain
+        return get_type_hints(holder, vars(sys.modules[owner.__module__]), include_extras=True)[name]
+    except NameError:
         return Any
 
 

@@ -210,11 +210,11 @@ def test_two_of_one_name_are_refused(mobileone: Small) -> None:
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"form": "fused"}, "form 'fused'"),
+        ({"form": "fused"}, "form='fused'"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
         ({"batches": [0]}, "batch 0"),
         ({"baseline": "nobody"}, "the baseline 'nobody' is not among the candidates"),
-        ({"size": 0}, "not positive"),
+        ({"size": 0}, "size=0"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_timed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from phonecv.classify.opening import ClassifyRunner, open_classifier
 from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
-from phonecv.options import Count, Positive, check_options, checked
+from phonecv.options import Checked, Count, Positive, by_keywords
 from phonecv.segment.opening import SegmentRunner
 from phonecv.weights import Loading, save_checkpoint
 
@@ -184,12 +186,31 @@ def test_bundle(model: VisionModel, tmp_path: Path, options: dict[str, Any], mes
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_signature_says_is_what_arrives() -> None:
-    @checked
-    def verb(path: Any, *, count: Count = 1, shares: tuple[Positive, ...] = (), names: Any = None) -> tuple[Any, ...]:
-        return path, count, shares, names
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted(Checked):
+    """Of a verb.
 
+    Attributes:
+        count: How many.
+        shares: Of what.
+        names: Any.
+    """
+
+    count: Count = 1
+    shares: tuple[Positive, ...] = ()
+    names: Any = None
+
+
+def test_what_a_signature_says_is_what_arrives() -> None:
+    def verb_with(path: Any, options: Wanted) -> tuple[Any, ...]:
+        """Do it."""
+        return path, options.count, options.shares, options.names
+
+    verb = by_keywords(verb_with, Wanted)
     options: dict[str, Any] = {"count": np.int32(3), "shares": [1, 2.5], "names": [1]}
     assert verb("x", **options) == ("x", 3, (1.0, 2.5), [1])
     with pytest.raises(UserError, match=r"no option 'cont'; did you mean 'count'\? \(options: count, shares, names\)"):
-        check_options(verb, {"cont": 2})
+        verb("x", cont=2)  # type: ignore[call-arg]
+    assert verb.__name__ == "verb"
+    assert list(inspect.signature(verb).parameters) == ["path", "count", "shares", "names"]
+    assert "count: How many." in str(verb.__doc__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import phonecv.benchmarking.run
 import phonecv.benchmarking.serve
 from benchmarking.test_run import result, row
 from cli.conftest import Run
+from phonecv.benchmarking.options import BenchOptions
 
 
 @pytest.fixture
@@ -19,11 +21,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the command line asked for, in the place of timing it."""
     seen: dict[str, Any] = {}
 
-    def pretend(models: Any, **choices: Any) -> Any:
-        seen.update(choices, models=list(models))
+    def pretend(models: Any, options: BenchOptions) -> Any:
+        seen.update(asdict(options), models=list(models))
         return result(row(), row(batch=16), warnings=("the machine is busy",))
 
-    monkeypatch.setattr(phonecv.benchmarking.run, "bench", pretend)
+    monkeypatch.setattr(phonecv.benchmarking.run, "bench_with", pretend)
     return seen
 
 
@@ -31,7 +33,7 @@ def test_defaults_and_table(run: Run, asked: dict[str, Any]) -> None:
     done = run("bench", "emov2_5m")
     assert done.status == 0
     assert asked["models"] == ["emov2_5m"]
-    assert (asked["batches"], asked["threads"], asked["form"], asked["runtimes"]) == ([1, 16], None, "deploy", None)
+    assert (asked["batches"], asked["threads"], asked["form"], asked["runtimes"]) == ((1, 16), None, "deploy", None)
     assert done.out.count("eager") == 2 + 1
     assert "warning: the machine is busy" in done.out
     assert "ratio: times as fast as net/eager/float32" in done.out
@@ -46,8 +48,8 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any], tmp_path: Path) -
     assert done.status == 0, done.err
     assert json.loads(done.out)["baseline"] == "net/eager/float32"
     assert asked == {
-        "models": ["a.onnx", "emo_1m"], "batches": [1, 4, 32], "threads": [2], "precisions": ["float32", "int8"],
-        "runtimes": ["onnxruntime", "openvino"], "device": "cpu", "size": (256, 192), "form": "training",
+        "models": ["a.onnx", "emo_1m"], "batches": (1, 4, 32), "threads": (2,), "precisions": ("float32", "int8"),
+        "runtimes": ("onnxruntime", "openvino"), "device": "cpu", "size": (256, 192), "form": "training",
         "layout": "nchw", "baseline": "emo_1m", "rounds": 7, "seconds": 2.5, "memory": False, "out": tmp_path,
     }  # fmt: skip
 
@@ -91,7 +93,7 @@ def test_serving_times_nothing_here(run: Run, offered: dict[str, Any], asked: di
     assert done.status == 0, done.err
     assert asked == {}
     assert offered == {
-        "files": ["a.onnx", "b.tflite"], "out": Path("runs/phones"), "host": "0.0.0.0", "port": 8420, "https": False,
+        "files": ["a.onnx", "b.tflite"], "out": "runs/phones", "host": "0.0.0.0", "port": 8420, "https": False,
         "rounds": 30, "seconds": 15.0,
     }  # fmt: skip
     assert "open on the phone: somewhere" in done.out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from cli.conftest import Run
 from exporting.fake_formats import fake
 from phonecv.exporting import EXPORTERS
+from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.run import ExportResult
 from phonecv.exporting.targets import destination_of
 
@@ -22,22 +22,21 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Arguments of `export`, which does nothing else."""
     seen: list[dict[str, Any]] = []
 
-    def export(model: object, destination: Path, **options: Any) -> ExportResult:
-        seen.append({"model": model, "destination": destination} | options)
+    def export(model: object, destination: Path, options: ExportOptions) -> ExportResult:
+        seen.append({"model": model, "destination": destination} | dataclasses.asdict(options))
         return ExportResult(
-            destination, (destination,), destination.with_suffix(".json"), options["format"], "float32", "emo_1m",
+            destination, (destination,), destination.with_suffix(".json"), str(options.format), "float32", "emo_1m",
             "deploy", (32, 32), 2**20, 12, 1e-6, 1.0, "Fake 1", 2.0, {"gpu": {"share": 0.5}, "neural_engine": [{}]},
         )  # fmt: skip
 
-    # `phonecv.export` is the function where it was used before.
-    monkeypatch.setattr(sys.modules["phonecv.exporting"], "export", export)
+    monkeypatch.setattr("phonecv.exporting.run.export_with", export)
     return seen
 
 
 DEFAULTS = {
     "precision": "float32", "form": "deploy", "size": None, "dynamic_size": False, "bake": False, "decode": "raw",
     "images": None, "verify": True, "max_diff": None, "min_agreement": None,
-    "replace_file": False,
+    "calibration": None, "settings": {}, "replace_file": False,
 }  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def test_final_boxes_are_the_networks(architecture: str) -> None:
     detector = busy(architecture)
     prepared = detector.prepare(torch.stack(pictures((64, 96), (64, 96), (64, 96))))
     size = (prepared.batch.shape[2], prepared.batch.shape[3])
-    module, names = deployable(detector, decode=True, size=size)
+    module, names = deployable(detector, decode="final", size=size)
     assert names == ("boxes", "scores", "labels", "count")
     outputs = dict(zip(names, module(prepared.batch), strict=True))
     wanted = detector.postprocess(detector.network(prepared.batch), prepared)
@@ -93,7 +93,7 @@ def test_final_boxes_are_the_networks(architecture: str) -> None:
 def test_raw_outputs_and_boxes_belong_together(architecture: str) -> None:
     detector = busy(architecture)
     batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    raw, names = deployable(detector, decode=False)
+    raw, names = deployable(detector, decode="raw")
     assert names == ("class_logits", "box_codes")
     logits, codes = raw(batch)
     module, names = deployable(detector, decode="boxes", size=(96, 96))
@@ -120,7 +120,7 @@ def test_raw_outputs_and_boxes_belong_together(architecture: str) -> None:
 def test_masks_and_boxes_are_mask_rcnns() -> None:
     detector = busy_masks()
     prepared = detector.prepare(torch.stack([mask_rcnn.picture(seed=seed) for seed in range(3)]))
-    module, names = deployable(detector, decode=True, size=(64, 96))
+    module, names = deployable(detector, decode="final", size=(64, 96))
     outputs = dict(zip(names, module(prepared.batch), strict=True))
     detector.paste = False
     wanted = detector.postprocess(detector.network(prepared.batch), prepared)
@@ -143,11 +143,11 @@ def test_masks_and_boxes_are_mask_rcnns() -> None:
 def test_classes_are_the_largest_resized_logits() -> None:
     model = tiny("segformer", "mobileone_s0")
     batch = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    raw, names = deployable(model, decode=False)
+    raw, names = deployable(model, decode="raw")
     assert names == ("logits",)
     (logits,) = raw(batch)
     assert logits.shape == (2, 5, 16, 24)
-    module, names = deployable(model, decode=True)
+    module, names = deployable(model, decode="final")
     assert names == ("classes",)
     whole = torch.nn.functional.interpolate(logits, (64, 96), mode="bilinear")
     assert torch.equal(module(batch)[0], whole.argmax(1).int())
@@ -171,8 +171,8 @@ def test_what_a_detector_refuses(decode: str, size: tuple[int, int] | None, mess
 def test_what_mask_rcnn_and_segmenters_refuse() -> None:
     detector = mask_rcnn.make("mobileone_s0").eval()
     with pytest.raises(UserError, match="always holds the decoding"):
-        deployable(detector, decode=False, size=(64, 96))
+        deployable(detector, decode="raw", size=(64, 96))
     with pytest.raises(UserError, match="fixed number of proposals"):
-        deployable(detector, decode=True)
+        deployable(detector, decode="final")
     with pytest.raises(UserError, match="it has no boxes"):
         deployable(tiny("segformer", "mobileone_s0"), decode="boxes")

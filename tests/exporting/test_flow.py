@@ -321,10 +321,9 @@ def test_mistakes_are_explained(
     message: str,
 ) -> None:
     use(fake())
-    given: dict[str, Any] = {"model": network, "destination": "m.fake", "format": "fake"} | options
-    given["destination"] = tmp_path / str(given["destination"])
+    given: dict[str, Any] = {"format": "fake"} | options
     with pytest.raises(UserError, match=message):
-        export(**given)
+        export(given.pop("model", network), tmp_path / str(given.pop("destination", "m.fake")), **given)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -93,7 +93,7 @@ def test_it_runs_where_the_others_miss_the_budget(
     monkeypatch.setattr(ClassifyWorkshop, "judge", judge)
     said: list[str] = []
     result = quantize(
-        coarse, tmp_path, formats=["onnx"], data=data, stem="x", methods=COARSE, steps=10, say=said.append
+        coarse, tmp_path, formats=["onnx"], data=data, stem="x", methods=COARSE, fine_tune_steps=10, say=said.append
     )  # fmt: skip
     found = result.formats["onnx"]
     assert [trial.method for trial in found.trials] == [method.name for method in COARSE]

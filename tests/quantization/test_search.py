@@ -126,7 +126,7 @@ def test_a_toolkit_that_fails_is_a_result(
 def test_mistakes_are_named_before_any_work(network: VisionModel, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not as int8 \(formats with int8: onnx"):
         quantize(network, tmp_path, formats=["pt2"], data=data)
-    with pytest.raises(UserError, match="max_drop -1"):
+    with pytest.raises(UserError, match="max_drop=-1"):
         quantize(network, tmp_path, formats=["onnx"], data=data, max_drop=-1)
     with pytest.raises(UserError, match="no format was given"):
         quantize(network, tmp_path, formats=[], data=data)

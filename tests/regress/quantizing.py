@@ -10,7 +10,7 @@ from torch import Tensor
 from phonecv.data.pictures.opening import find_images, open_image
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.preprocessing import Preprocessing
-from phonecv.quantization.room import WorkshopOptions
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.workshop import Workshop
 from regress.network import Regressor
@@ -72,7 +72,7 @@ def check_int8(network: Regressor, formats: Sequence[str]) -> None:
     pass
 
 
-def open_workshop(network: Regressor, options: WorkshopOptions) -> RegressWorkshop:
+def open_workshop(network: Regressor, options: QuantizeOptions) -> RegressWorkshop:
     paths = find_images(options.data)
     one, other = (Pictures(tuple(paths[start::2]), network.preprocessing, str(options.data)) for start in (0, 1))
     return RegressWorkshop(network, one, other)

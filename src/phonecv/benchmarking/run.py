@@ -17,6 +17,7 @@ from typing import Any
 from phonecv.benchmarking.candidates import Job
 from phonecv.benchmarking.machine import Peaks, describe_machine, disturbances
 from phonecv.benchmarking.opening import open_subject
+from phonecv.benchmarking.options import BenchOptions
 from phonecv.benchmarking.plan import Entry, Skipped, check_numbers, pick_baseline, plan
 from phonecv.benchmarking.prepare import prepare
 from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
@@ -24,7 +25,7 @@ from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.timing import Timing, ratios
 from phonecv.devices import pick_device
 from phonecv.errors import UserError
-from phonecv.options import checked
+from phonecv.options import by_keywords
 from phonecv.training.threads import usable_cores
 
 log = logging.getLogger("phonecv.benchmarking")
@@ -32,28 +33,8 @@ log = logging.getLogger("phonecv.benchmarking")
 #: What decides how OpenMP's threads wait.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
-#: Rounds, and seconds of rounds for each batch size, unless asked otherwise.
-ROUNDS, SECONDS, WARMUP = 30, 15.0, 20
 
-
-@checked
-def bench(
-    models: Sequence[str],
-    *,
-    batches: Sequence[int] = (1, 16),
-    threads: Sequence[int] | None = None,
-    precisions: Sequence[str] | None = None,
-    runtimes: Sequence[str] | None = None,
-    device: str = "cpu",
-    size: int | tuple[int, int] | None = None,
-    form: str = "deploy",
-    layout: str = "auto",
-    baseline: str | None = None,
-    rounds: int = ROUNDS,
-    seconds: float | None = SECONDS,
-    memory: bool = True,
-    out: Path | str | None = None,
-) -> BenchResult:
+def bench_with(models: Sequence[str], options: BenchOptions) -> BenchResult:
     """Time networks side by side.
 
     All candidates of a batch size and a number of threads take turns in one process, round by round; figures are
@@ -62,40 +43,27 @@ def bench(
 
     Args:
         models: catalog names (timed with fresh weights), "name:tag" for public weights, checkpoints, exported files.
-        batches: pictures at once.
-        threads: numbers of CPU threads; None for one and for all usable cores.
-        precisions: of "float32", "bf16", "fp16", "int8"; None for those that run here.
-        runtimes: of `phonecv.benchmarking.runtimes.RUNTIMES`; None for the installed ones that prepare a
-            network within seconds.
-        device: "cpu" or "cuda".
-        size: input side, or (height, width); None for each network's own.
-        form: "deploy" fuses networks in training form; "training" times them as they are.
-        layout: of PyTorch's input: "nchw", "nhwc", or "auto" for the faster one.
-        baseline: label of the candidate that ratios refer to; None for the first.
-        rounds: at most.
-        seconds: of rounds for each batch size and number of threads, about; None for no limit.
-        memory: also measure each candidate's peak memory, which takes a process for each.
-        out: folder for bench.csv, bench.json and bench.png.
+        options: what to time of them, where, and for how long.
 
     Raises:
         UserError: anything unknown or impossible, or a candidate whose outputs are wrong.
     """
     start = time.perf_counter()
-    if form not in ("deploy", "training"):
-        raise UserError(f"form {form!r} is not one of deploy, training")
-    place = pick_device(device)
+    place = pick_device(options.device)
     cpu = place.type == "cpu"
-    chosen = tuple(dict.fromkeys(threads or ((1, usable_cores()) if cpu else (usable_cores(),))))
-    batches = tuple(dict.fromkeys(batches))
-    check_numbers(batches, chosen, rounds, seconds)
-    subjects = [open_subject(source, form=form, size=size) for source in dict.fromkeys(models)]
+    chosen = tuple(dict.fromkeys(options.threads or ((1, usable_cores()) if cpu else (usable_cores(),))))
+    batches = tuple(dict.fromkeys(options.batches))
+    check_numbers(batches, chosen, options.rounds, options.seconds)
+    subjects = [open_subject(source, form=options.form, size=options.size) for source in dict.fromkeys(models)]
     _check_subjects(subjects, batches)
-    entries, skipped = plan(subjects, runtimes=runtimes, precisions=precisions, layout=layout, device=str(place))
-    base = pick_baseline(baseline, [entry.label for entry in entries])
+    entries, skipped = plan(
+        subjects, runtimes=options.runtimes, precisions=options.precisions, layout=options.layout, device=str(place)
+    )
+    base = pick_baseline(options.baseline, [entry.label for entry in entries])
     warnings = disturbances()
     rows, peaks = measure(
-        entries, baseline=base, batches=batches, threads=chosen, device=str(place), rounds=rounds, seconds=seconds,
-        memory=memory,
+        entries, baseline=base, batches=batches, threads=chosen, device=str(place), rounds=options.rounds,
+        seconds=options.seconds, memory=options.memory,
     )  # fmt: skip
     result = BenchResult(
         rows=tuple(rows),
@@ -108,9 +76,12 @@ def bench(
         date=time.strftime("%Y-%m-%d"),
         seconds=time.perf_counter() - start,
     )
-    if out is not None:
-        result.save(out)
+    if options.out is not None:
+        result.save(options.out)
     return result
+
+
+bench = by_keywords(bench_with, BenchOptions)
 
 
 def measure(
@@ -120,9 +91,9 @@ def measure(
     batches: Sequence[int],
     threads: Sequence[int],
     device: str = "cpu",
-    rounds: int = ROUNDS,
-    seconds: float | None = SECONDS,
-    warmup: int = WARMUP,
+    rounds: int = 30,
+    seconds: float | None = 15.0,
+    warmup: int = 20,
     memory: bool = False,
     peaks: bool = True,
 ) -> tuple[list[Row], list[Peaks]]:
@@ -247,4 +218,4 @@ def _rows(
     return rows
 
 
-__all__ = ["BenchResult", "Skipped", "bench", "measure"]
+__all__ = ["BenchResult", "Skipped", "bench", "bench_with", "measure"]

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from phonecv.bundles.build import BundleResult, bundle
-from phonecv.bundles.manifest import check_manifest
+from typing import TYPE_CHECKING
+
+from phonecv.late import late_names
+
+if TYPE_CHECKING:
+    from phonecv.bundles.build import BundleResult, bundle
+    from phonecv.bundles.manifest import check_manifest
+
+_LAZY = {
+    "BundleResult": "phonecv.bundles.build",
+    "bundle": "phonecv.bundles.build",
+    "check_manifest": "phonecv.bundles.manifest",
+}
 
 __all__ = ["BundleResult", "bundle", "check_manifest"]
+
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)

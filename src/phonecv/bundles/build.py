@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from phonecv.bundles.contents import LABELS, LICENCE, PAGE, README, Contents
 from phonecv.bundles.expected import write_expected
 from phonecv.bundles.manifest import write_manifest
+from phonecv.bundles.options import BundleOptions
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
@@ -20,14 +20,14 @@ from phonecv.bundles.room import bundling_of
 from phonecv.create import load_network
 from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
-from phonecv.exporting import EXPORTERS, export, exporter_for, get_exporter, record_path
+from phonecv.exporting import EXPORTERS, exporter_for, get_exporter, record_path
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.record import read_record
-from phonecv.exporting.run import size_of
+from phonecv.exporting.run import export_with, size_of
 from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
-from phonecv.options import Count, checked
+from phonecv.options import by_keywords
 from phonecv.task import done_by
 
 #: What a bundle says of weights whose licence nobody named.
@@ -55,25 +55,7 @@ class BundleResult:
     seconds: float
 
 
-@checked
-def bundle(
-    model: Network | Path | str,
-    destination: Path | str,
-    *,
-    formats: Sequence[str] = ("onnx",),
-    precision: str = "float32",
-    include: Sequence[Path | str] = (),
-    name: str | None = None,
-    licence: str | None = None,
-    size: Count | tuple[Count, Count] | None = None,
-    dynamic_size: bool = False,
-    bake: bool = False,
-    decode: bool | str = False,
-    images: Path | str | Sequence[Path] | None = None,
-    max_diff: float | None = None,
-    min_agreement: float | None = None,
-    force: bool = False,
-) -> BundleResult:
+def bundle_with(model: Network | Path | str, destination: Path | str, options: BundleOptions) -> BundleResult:
     """Export to several formats, check each, and put the files with all that an app needs into one place.
 
     The bundle holds the model files with their records, labels, a test picture with what has to be found in it, readers
@@ -83,49 +65,35 @@ def bundle(
     Args:
         model: a network, a checkpoint, or a catalog name with public weights.
         destination: a folder, or a name that ends in .zip.
-        formats: to export to; none, to bundle `include` alone.
-        precision: of the exported files.
-        include: exported files to take as they are, for example those of `phonecv quantize`; their records come along.
-        name: of the files; None for the model's own.
-        licence: of the weights, a text or the path of a text file; None takes what the catalog knows.
-        size: see `phonecv.export`, like all that follow.
-        dynamic_size: leave height and width free.
-        bake: the files take pixel values 0..255.
-        decode: how much of the decoding is in the files.
-        images: pictures to compare on.
-        max_diff: largest difference allowed.
-        min_agreement: least share of pictures with PyTorch's best class.
-        force: replace the destination.
+        options: of the files, and of the bundle.
 
     Raises:
         UserError: the destination exists, a format or file is unknown, a file is not of it, or an export failed.
     """
     start = time.perf_counter()
     path = Path(destination)
-    if path.exists() and not force:
+    if path.exists() and not options.force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
     check_writable(path)
-    exporters = [get_exporter(format) for format in dict.fromkeys(formats)]
+    exporters = [get_exporter(format) for format in dict.fromkeys(options.formats)]
     for exporter in exporters:
         exporter.require()
-    taken = [_checked(Path(file)) for file in include]
+    taken = [_checked(Path(file)) for file in options.include]
     if not exporters and not taken:
         raise UserError(f"a bundle needs at least one model file: formats (known: {', '.join(EXPORTERS)}) or files")
     network = load_network(model, task=None)
     for file in taken:
         _check_same(file, network)
-    stem = name or (Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name)
+    stem = options.name
+    if stem is None:
+        stem = Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
-    stated = _licence(licence, model)
+    stated = _licence(options.licence, model)
     with scratch_folder(path) as place:
         folder = place / (path.stem if path.suffix == ".zip" else path.name)
         folder.mkdir()
         for exporter in exporters:
-            export(
-                network, folder / f"{stem}{exporter.suffix}", format=exporter.format, precision=precision, size=size,
-                dynamic_size=dynamic_size, bake=bake, decode=decode, images=images, max_diff=max_diff,
-                min_agreement=min_agreement,
-            )  # fmt: skip
+            export_with(network, folder / f"{stem}{exporter.suffix}", options.of_format(exporter.format))
         for file in taken:
             _take(file, folder)
         records = _records(folder)
@@ -142,6 +110,9 @@ def bundle(
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         _publish(folder, path)
     return BundleResult(path, files, tuple(records), stated, size, time.perf_counter() - start)
+
+
+bundle = by_keywords(bundle_with, BundleOptions)
 
 
 def _checked(file: Path) -> Path:

@@ -16,7 +16,7 @@ from phonecv.classify.opening import open_classifier
 from phonecv.classify.quantizing_data import CHOOSE, SCORE, Pictures, find, split_data
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
-from phonecv.quantization.room import WorkshopOptions
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import signal_to_noise
 from phonecv.quantization.workshop import Workshop
@@ -109,7 +109,7 @@ def check_int8(network: VisionModel, formats: Sequence[str]) -> None:
     del network, formats
 
 
-def open_workshop(network: VisionModel, options: WorkshopOptions) -> ClassifyWorkshop:
+def open_workshop(network: VisionModel, options: QuantizeOptions) -> ClassifyWorkshop:
     """A classifier with its pictures.
 
     Raises:

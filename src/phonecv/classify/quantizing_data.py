@@ -18,7 +18,8 @@ from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
-from phonecv.quantization.data import CALIBRATE, check_counts, check_enough, evenly, picked_text
+from phonecv.quantization.data import check_counts, check_enough, evenly, picked_text
+from phonecv.quantization.options import CALIBRATE
 
 #: Pictures to choose by, and to score at the end, at most.
 CHOOSE, SCORE = 1000, 5000

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from phonecv.cli.options import (
-    Bake,
-    CheckImages,
-    Decode,
-    Ema,
-    Force,
-    MaxDiff,
-    MinAgreement,
-    Model,
-    Precision,
-    Size,
-    Source,
-    listed,
-    load,
-    loading,
-    pixels,
-)
+from phonecv.bundles.options import BundleOptions
+from phonecv.cli.options import Ema, Model, Source, load, loading
 from phonecv.cli.output import fields, say, say_json, text_table
+from phonecv.cli.task_options import with_options
 
 
+@with_options
 def bundle(
     source: Source,
     target: Path,
     /,
     *,
-    to: str = "onnx",
-    precision: Precision = "float32",
-    include: list[Path] | None = None,
-    name: str | None = None,
-    licence: str | None = None,
-    size: Size = None,
-    bake: Bake = False,
-    decode: Decode = "raw",
-    images: CheckImages = None,
-    max_diff: MaxDiff = None,
-    min_agreement: MinAgreement = None,
     model: Model = None,
     ema: Ema = None,
-    force: Force = False,
     json: bool = False,
+    options: BundleOptions,
 ) -> None:
     """Export to several formats, check every file, and put all that an app needs into one folder or zip.
 
@@ -59,33 +36,16 @@ def bundle(
 
     Args:
         target: The folder to make, or a name that ends in .zip.
-        to: Formats, separated by commas; empty for none. `phonecv doctor` lists them.
-        include: An exported file to take as it is, for example an int8 one; once for each file.
-        name: Of the model files; by default the source's.
-        licence: Of the weights: a text, or the path of a text file.
         json: Print JSON.
     """
-    from phonecv.bundles import bundle as run
+    from phonecv.bundles.build import bundle_with
     from phonecv.bundles.records import difference_text
     from phonecv.exporting.example import example_text
 
+    if options.name is None and Path(source).exists():
+        options = replace(options, name=Path(source).stem)
     chosen = loading(source, model, ema)
-    result = run(
-        load(source, model, ema) if chosen else source,
-        target,
-        formats=listed(to),
-        precision=precision,
-        include=include or [],
-        name=name or (Path(source).stem if Path(source).exists() else None),
-        licence=licence,
-        images=images,
-        force=force,
-        size=pixels(size),
-        bake=bake,
-        decode=decode,
-        max_diff=max_diff,
-        min_agreement=min_agreement,
-    )
+    result = bundle_with(load(source, model, ema) if chosen else source, target, options)
     if json:
         say_json(
             {"path": str(result.path), "files": list(result.files), "licence": result.licence, "bytes": result.bytes}

@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from phonecv.cli.options import (
-    Bake,
-    CheckImages,
-    Decode,
-    Ema,
-    Force,
-    MaxDiff,
-    MinAgreement,
-    Model,
-    Precision,
-    Size,
-    Source,
-    destination,
-    listed,
-    load,
-    loading,
-    pixels,
-)
+from phonecv.cli.options import Ema, Force, Model, Source, destination, listed, load, loading
 from phonecv.cli.output import fields, say, say_json
+from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
+from phonecv.exporting.options import ExportOptions
 
 if TYPE_CHECKING:
     from phonecv.exporting import ExportResult
 
 
+@with_options
 def export(
     source: Source,
     target: str,
     /,
     *,
     to: str | None = None,
-    precision: Precision = "float32",
-    form: Literal["deploy", "training"] = "deploy",
-    size: Size = None,
-    any_size: bool = False,
-    bake: Bake = False,
-    decode: Decode = "raw",
-    images: CheckImages = None,
-    verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
-    max_diff: MaxDiff = None,
-    min_agreement: MinAgreement = None,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
     json: bool = False,
+    options: ExportOptions,
 ) -> None:
     """Write a network for other runtimes, run every file there, and compare.
 
@@ -70,13 +46,10 @@ def export(
         target: The file to write, or a folder: one that exists, or a name that ends in a slash or has no suffix.
         to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, pt2); by default the one of
             the file's suffix. `phonecv doctor --formats` says what each can hold.
-        form: Deploy fuses the network first.
-        any_size: Leave height and width free, where the format can.
-        verify: Run the written file and compare.
         json: Print JSON.
     """
-    from phonecv.exporting import export as run
     from phonecv.exporting import exporter_for, get_exporter
+    from phonecv.exporting.run import export_with
     from phonecv.exporting.targets import is_folder
 
     path, into = Path(target), is_folder(target)
@@ -95,7 +68,6 @@ def export(
             f"{target!r} is one file for {len(exporters)} formats; give a folder, such as {path.stem + '/'!r}"
         )
     paths = [destination(path, force=force, source=source, suffix=exporter.suffix, into=into) for exporter in exporters]
-    shape = pixels(size)
     for exporter in exporters:
         exporter.require()
     chosen = loading(source, model, ema)
@@ -103,11 +75,8 @@ def export(
     results, failures = [], []
     for exporter, file in zip(exporters, paths, strict=True):
         try:
-            result = run(
-                network, file, format=exporter.format, precision=precision, form=form, size=shape,
-                dynamic_size=any_size, bake=bake, decode=decode, images=images, verify=verify, max_diff=max_diff,
-                min_agreement=min_agreement, replace_file=force,
-            )  # fmt: skip
+            own = replace(options, format=exporter.format, replace_file=force)
+            result = export_with(network, file, own)
         except UserError as error:
             if len(exporters) == 1:
                 raise

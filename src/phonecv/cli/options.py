@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -36,35 +36,6 @@ Ema = Annotated[
 ]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one.")]
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
-
-# Of the verbs that write files for other runtimes.
-Precision = Annotated[
-    Literal["float32", "fp16"], Parameter(help="Arithmetic of the files; `phonecv quantize` makes int8 files.")
-]
-Size = Annotated[str | None, Parameter(help="Input side in pixels, or HEIGHTxWIDTH; by default the network's own.")]
-Bake = Annotated[bool, Parameter(help="The files take pixel values 0..255 and normalise them themselves.")]
-Decode = Annotated[
-    Literal["raw", "boxes", "final"],
-    Parameter(
-        help="How much the files decode of what heads give: nothing, up to all boxes, or all: boxes after suppression,"
-        " the class of every pixel."
-    ),
-]
-CheckImages = Annotated[
-    str | None,
-    Parameter(help="Pictures to compare on: a folder, a file or a pattern; by default embedded photographs."),
-]
-MaxDiff = Annotated[
-    float | None,
-    Parameter(
-        help="Largest difference of the outputs that passes, a share of the largest output; by default what the"
-        " precision allows (float32 1e-4)."
-    ),
-]
-MinAgreement = Annotated[
-    float | None,
-    Parameter(help="Least share of pictures whose best class stays the same (float32 1, fp16 0.95)."),
-]
 
 
 def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
@@ -134,14 +105,24 @@ def listed(formats: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip()))
 
 
-def pixels(size: str | None) -> int | tuple[int, int] | None:
+def numbers(option: str, text: str) -> list[int]:
+    """``"1,16"`` -> ``[1, 16]``.
+
+    Raises:
+        UserError: not whole numbers.
+    """
+    found = listed(text)
+    if not found or not all(word.isdecimal() for word in found):
+        raise UserError(f"{option} {text!r} is not a whole number, or several with commas such as 1,16")
+    return [int(word) for word in found]
+
+
+def pixels(size: str) -> int | tuple[int, int]:
     """``"224"`` -> 224, ``"224x320"`` -> (224, 320), height first.
 
     Raises:
         UserError: neither form.
     """
-    if size is None:
-        return None
     parts = size.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"size {size!r} is not a number of pixels such as 224, or HEIGHTxWIDTH such as 224x320")

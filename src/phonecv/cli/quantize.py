@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from phonecv.cli.options import Ema, Force, Model, Source, load, pixels
+from phonecv.cli.options import Ema, Force, Model, Source, load
 from phonecv.cli.output import printable, say, say_json, text_table
+from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
+from phonecv.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
     from phonecv.quantization.result import QuantizeResult
@@ -20,26 +21,18 @@ if TYPE_CHECKING:
 _WORST = 8
 
 
+@with_options
 def quantize(
     source: Source,
     folder: Path,
     /,
     *,
-    to: str,
-    data: Path,
-    evaluation: Annotated[Path | None, Parameter(name="--eval")] = None,
-    max_drop: float | None = None,
-    precision: Literal["int8", "int8-weights", "fp16"] = "int8",
-    size: str | None = None,
-    calibrate: int = 128,
-    choose: int | None = None,
-    fine_tune: Annotated[bool, Parameter(negative="--no-fine-tune")] = True,
-    fine_tune_steps: int = 150,
     latency: bool = False,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
     json: bool = False,
+    options: QuantizeOptions,
 ) -> int:
     """Write a network with 8-bit numbers, and measure what that costs on your pictures.
 
@@ -56,38 +49,23 @@ def quantize(
 
     Args:
         folder: Where the files go.
-        to: Formats, separated by commas: onnx, openvino, executorch, litert; weights alone also coreml.
-        data: Pictures like those the app will see, 200 or more. One half finds ranges, the other one chooses; of a data
-            folder, train/ and val/. With class folders right answers are counted, otherwise changed ones.
-        evaluation: Other pictures, on which the chosen files are scored, once; with labels in mIoU or AP.
-        max_drop: Points of top-1 that may be lost (1.0). Without labels percent of answers that may change (5.0), of
-            pixels (2.0), or of a detector's confident boxes that may come or go (5.0).
-        precision: 8-bit weights and activations, 8-bit weights alone, or half precision.
-        size: Input side in pixels, or HEIGHTxWIDTH, of a detector or segmenter; by default its own.
-        calibrate: Pictures to find ranges on, and to fine-tune on, at most.
-        choose: Pictures to choose by, at most (1000; detectors and segmenters 100).
-        fine_tune: Where nothing else meets the budget, train the fused network in 8 bits for a few minutes, taught by
-            the float one on the calibration pictures.
-        fine_tune_steps: Batches of that training.
         latency: Time the files against the same runtime's float32, one thread on one core.
         json: Print JSON.
     """
     from phonecv.exporting import get_exporter
 
-    exporters = [get_exporter(name) for name in dict.fromkeys(part.strip() for part in to.split(",") if part.strip())]
+    exporters = [get_exporter(name) for name in options.formats]
     if not exporters:
-        raise UserError(f"--to {to!r} names no format; `phonecv doctor` lists them")
+        raise UserError("--to names no format; `phonecv doctor` lists them")
     stem = Path(source.partition(":")[0]).stem
     for exporter in exporters:
-        path = folder / f"{stem}-{precision}{exporter.suffix}"
+        path = folder / f"{stem}-{options.precision}{exporter.suffix}"
         if path.exists() and not force:
             raise UserError(f"{str(path)!r} exists already; --force replaces it")
         exporter.require()
-    if fine_tune_steps < 1:
-        raise UserError(f"--fine-tune-steps {fine_tune_steps} is not positive; --no-fine-tune leaves it out")
     network = load(source, model, ema)
     from phonecv.benchmarking.against_float32 import against_float32
-    from phonecv.quantization.search import quantize as run
+    from phonecv.quantization.search import quantize_with
 
     def tell(trial: Trial) -> None:
         if not json:
@@ -96,11 +74,8 @@ def quantize(
     def tell_meanwhile(line: str) -> None:
         print(printable(line), file=sys.stderr, flush=True)
 
-    result = run(
-        network, folder, formats=[exporter.format for exporter in exporters], data=data, evaluation=evaluation,
-        max_drop=max_drop, precision=precision, size=pixels(size), calibrate=calibrate, choose=choose,
-        fine_tune=fine_tune, steps=fine_tune_steps, stem=stem, on_trial=tell, say=tell_meanwhile,
-    )  # fmt: skip
+    own = replace(options, stem=stem, on_trial=tell, say=tell_meanwhile)
+    result = quantize_with(network, folder, own)
     times = against_float32(network, result.files) if latency else {}
     if json:
         say_json(result.to_dict() | {"latency": times})

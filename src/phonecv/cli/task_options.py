@@ -1,26 +1,58 @@
-"""Options that verbs take for the models of some tasks: on the command line, straight from the tasks' dataclasses."""
+"""Options of verbs on the command line, straight from the dataclasses that Python takes."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import operator
-import re
 import types
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from cyclopts import Parameter
 
-from phonecv.options import options_of
+from phonecv.cli.options import listed, numbers, pixels
+from phonecv.options import Size, hint_in, options_of, texts_of
 from phonecv.task import TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Name and text of an attribute in a docstring.
-_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
+
+def with_options(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The command of a function whose last parameter is a dataclass of options: an option for each of its fields.
+
+    What the person does not give does not arrive either, so that the dataclass's own default holds.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    *own, last = signature.parameters.values()
+    kind = last.annotation
+    shown, readers = {}, {}
+    for one in fields(kind):
+        name = one.metadata.get("flag", one.name.replace("_", "-"))
+        if name is None:
+            continue
+        said, readers[one.name] = _said(hint_in(kind, one.name), f"--{name}")
+        default = inspect.Parameter.empty if one.default is one.default_factory is MISSING else one.default
+        negative = f"--no-{name}" if default is True else ()
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default)) or None
+        shown[one.name] = inspect.Parameter(
+            one.name, inspect.Parameter.KEYWORD_ONLY, default=default,
+            annotation=Annotated[
+                said if default is not None else said | None,
+                Parameter(name=f"--{name}", negative=negative, help=texts_of(kind)[one.name]),
+            ],
+        )  # fmt: skip
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **given: Any) -> int | None:
+        chosen = {name: read(given.pop(name)) for name, read in readers.items() if name in given}
+        return function(*arguments, **given, **{last.name: kind(**chosen)})
+
+    _show(command, signature, [*own, *shown.values()])
+    return command
 
 
 def with_task_options(verb: str) -> Callable[[F], F]:
@@ -32,12 +64,33 @@ def with_task_options(verb: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         signature = inspect.signature(function, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        shown = [*own, *(_parameter(name, by) for name, by in _options(verb).items())]
-        function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
-        function.__annotations__ = {one.name: one.annotation for one in shown} | {"return": signature.return_annotation}
+        _show(function, signature, [*own, *(_parameter(name, by) for name, by in _options(verb).items())])
         return function
 
     return decorate
+
+
+def _show(function: Any, signature: inspect.Signature, parameters: Sequence[inspect.Parameter]) -> None:
+    """Let cyclopts see a function with these parameters."""
+    function.__signature__ = signature.replace(parameters=parameters)
+    function.__annotations__ = {one.name: one.annotation for one in parameters} | {
+        "return": signature.return_annotation
+    }
+
+
+def _said(hint: Any, flag: str) -> tuple[Any, Callable[[Any], Any]]:
+    """How an option is given on the command line, and how that becomes what its annotation wants."""
+    if get_origin(hint) is Annotated:
+        return _said(get_args(hint)[0], flag)
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if set(get_args(Size)) <= set(kinds):
+        return str, pixels
+    if get_origin(kinds[0]) is Sequence:
+        (item,) = get_args(kinds[0])
+        if _plain(item) is int:
+            return str, functools.partial(numbers, flag)
+        return (str, listed) if _plain(item) is str else (list[_plain(item)], list)  # type: ignore[misc]
+    return _plain(hint), lambda value: value
 
 
 def _options(verb: str) -> dict[str, dict[str, tuple[Any, str]]]:
@@ -45,15 +98,14 @@ def _options(verb: str) -> dict[str, dict[str, tuple[Any, str]]]:
     found: dict[str, dict[str, tuple[Any, str]]] = {}
     for name, task in TASKS.items():
         kind = options_of(name, verb)
-        docs = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__))
-        texts = {key: " ".join(text.split()) for key, text in _ATTRIBUTE.findall(docs)}
-        hints = get_type_hints(kind, include_extras=True)
+        texts = texts_of(kind)
         for field in fields(cast(Any, kind)):
-            found.setdefault(field.name, {})[f"{task.title}s"] = hints[field.name], texts.get(field.name, "")
+            described = hint_in(kind, field.name), texts.get(field.name, "")
+            found.setdefault(field.name, {})[f"{task.title}s"] = described
     return found
 
 
-def _parameter(name: str, by: dict[str, tuple[Any, str]]) -> inspect.Parameter:
+def _parameter(name: str, by: Mapping[str, tuple[Any, str]]) -> inspect.Parameter:
     texts = list(dict.fromkeys(text for _, text in by.values()))
     if len(texts) == 1:
         text = f"{texts[0].rstrip('.')} ({', '.join(by)})."
@@ -66,12 +118,12 @@ def _parameter(name: str, by: dict[str, tuple[Any, str]]) -> inspect.Parameter:
 
 
 def _plain(hint: Any) -> Any:
-    """An annotation without its bounds, which the task's dataclass checks."""
+    """An annotation without its bounds, which the dataclass checks; a path where several kinds begin with one."""
     if get_origin(hint) is Annotated:
         return _plain(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
         kinds = [_plain(item) for item in get_args(hint) if item is not types.NoneType]
-        return Path if Path in kinds else functools.reduce(operator.or_, kinds)
+        return kinds[0] if Path in kinds else functools.reduce(operator.or_, kinds)
     if get_origin(hint) is tuple:
         return tuple[tuple(_plain(item) for item in get_args(hint))]  # type: ignore[misc]
     return hint

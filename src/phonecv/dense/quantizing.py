@@ -21,8 +21,8 @@ from phonecv.dense.quantizing_data import CHOOSE, DensePictures, all_pictures, c
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.opening import open_session
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.qat import FineTuning
-from phonecv.quantization.room import WorkshopOptions
 from phonecv.quantization.scoring import LabelledScore, Score
 from phonecv.quantization.sensitivity import outputs_decibels
 from phonecv.quantization.workshop import Workshop
@@ -100,7 +100,7 @@ class DenseWorkshop(Workshop[DensePictures]):
         return outputs_decibels(wanted, got)
 
 
-def prepared_for(options: WorkshopOptions, size: tuple[int, int]) -> tuple[DensePictures, DensePictures, FineTuning]:
+def prepared_for(options: QuantizeOptions, size: tuple[int, int]) -> tuple[DensePictures, DensePictures, FineTuning]:
     """The pictures to calibrate on, those to choose by, and how to train at this size.
 
     Raises:

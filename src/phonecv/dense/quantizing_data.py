@@ -15,7 +15,8 @@ from phonecv.data.labelmaps.folders import IMAGE_FOLDERS
 from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.data.pictures.reading import planes
 from phonecv.dense import DenseModel, prepare
-from phonecv.quantization.data import CALIBRATE, LEAST, check_counts, check_enough, evenly, picked_text
+from phonecv.quantization.data import LEAST, check_counts, check_enough, evenly, picked_text
+from phonecv.quantization.options import CALIBRATE
 
 #: Pictures to choose by and to score at the end, at most: each of them is a forward pass of a large picture.
 CHOOSE, SCORE = 100, 1000

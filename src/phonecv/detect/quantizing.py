@@ -26,7 +26,7 @@ from phonecv.errors import UserError
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.record import check_size
-from phonecv.quantization.room import WorkshopOptions
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import LabelledScore, Measure
 
 OBJECTS = Measure("% of confident detections that differ", 5.0)
@@ -94,7 +94,7 @@ def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
     check_heads(network, formats, INT8_HEADS)
 
 
-def open_workshop(network: DenseModel, options: WorkshopOptions) -> DetectWorkshop:
+def open_workshop(network: DenseModel, options: QuantizeOptions) -> DetectWorkshop:
     """A detector with its pictures.
 
     Raises:

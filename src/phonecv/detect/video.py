@@ -25,7 +25,7 @@ from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import THRESHOLD
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
-from phonecv.options import Count, Share, checked
+from phonecv.options import Count, Share, taken
 from phonecv.predicting import OnFrame, Prediction
 
 #: Extensions taken for videos, in lower case.
@@ -107,7 +107,6 @@ def is_video(source: Path | str) -> bool:
     return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
-@checked
 def predict_video(
     runner: DetectRunner,
     source: Path | str,
@@ -137,6 +136,7 @@ def predict_video(
     Raises:
         UserError: no decoder is installed, the source cannot be opened, or a number is out of range.
     """
+    threshold, limit = taken(threshold, Share, "threshold"), taken(limit, Count | None, "limit")
     av = _decoder()
     container = _open(av, str(source), camera=camera)
     counted: Counter[str] = Counter()

@@ -5,9 +5,26 @@ What is written is loaded by the format's own runtime and compared with PyTorch 
 
 from __future__ import annotations
 
-from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter
-from phonecv.exporting.record import check_size, record_path
-from phonecv.exporting.run import ExportResult, export
+from typing import TYPE_CHECKING
+
+from phonecv.late import late_names
+
+if TYPE_CHECKING:
+    from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, exporter_for, get_exporter
+    from phonecv.exporting.record import check_size, record_path
+    from phonecv.exporting.run import ExportResult, export
+
+_LAZY = {
+    "EXPORTERS": "phonecv.exporting.formats",
+    "PRECISIONS": "phonecv.exporting.formats",
+    "ExportResult": "phonecv.exporting.run",
+    "Exporter": "phonecv.exporting.formats",
+    "check_size": "phonecv.exporting.record",
+    "export": "phonecv.exporting.run",
+    "exporter_for": "phonecv.exporting.formats",
+    "get_exporter": "phonecv.exporting.formats",
+    "record_path": "phonecv.exporting.record",
+}
 
 __all__ = [
     "EXPORTERS",
@@ -20,3 +37,7 @@ __all__ = [
     "get_exporter",
     "record_path",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)

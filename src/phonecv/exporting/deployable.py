@@ -56,7 +56,7 @@ def deployable(
     network: Any,
     *,
     bake: bool = False,
-    decode: bool | str = False,
+    decode: str = "raw",
     size: tuple[int, int] | None = None,
 ) -> tuple[Deployable, tuple[str, ...]]:
     """The module for a file, and a name for each of its outputs.
@@ -64,27 +64,23 @@ def deployable(
     Args:
         network: of any task, on the CPU, in evaluation mode.
         bake: take pixel values 0..255 rather than normalised ones.
-        decode: of `DECODINGS`; True for "final", False for "raw".
+        decode: of `DECODINGS`.
         size: input height and width, None where they are free.
 
     Raises:
         UserError: a decoding or size that this network does not have.
     """
+    check_decoding(decode)
     spec = network.preprocessing
-    module, names = exporting_of(done_by(network)).as_module(network, decode=decoding_of(decode), size=size)
+    module, names = exporting_of(done_by(network)).as_module(network, decode=decode, size=size)
     return Deployable(module, *((spec.mean, spec.std) if bake else (None, None))).eval(), names
 
 
-def decoding_of(decode: bool | str) -> str:
-    """The decoding as one of `DECODINGS`.
+def check_decoding(decode: str) -> None:
+    """Check that there is such a decoding.
 
     Raises:
-        UserError: it is none.
+        UserError: there is none.
     """
-    if isinstance(decode, bool):
-        return "final" if decode else "raw"
     if decode not in DECODINGS:
-        raise UserError(
-            f"decoding {decode!r} is not one of {', '.join(DECODINGS)}{did_you_mean(str(decode), DECODINGS)}"
-        )
-    return decode
+        raise UserError(f"decoding {decode!r} is not one of {', '.join(DECODINGS)}{did_you_mean(decode, DECODINGS)}")

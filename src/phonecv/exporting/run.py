@@ -19,10 +19,11 @@ from phonecv._version import __version__
 from phonecv.create import load_network
 from phonecv.errors import UserError
 from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
-from phonecv.exporting.deployable import decoding_of, deployable
+from phonecv.exporting.deployable import check_decoding, deployable
 from phonecv.exporting.example import Example
 from phonecv.exporting.formats import EXPORTERS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.job import Job
+from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.perform import ExportFailed, Performed, perform
 from phonecv.exporting.pictures import Pictures, check_pictures
 from phonecv.exporting.record import at_size, check_size, record_path
@@ -34,7 +35,7 @@ from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.models.quantized import refuse_floating_point
-from phonecv.options import Count, checked
+from phonecv.options import by_keywords
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import done_by
 
@@ -87,46 +88,13 @@ class ExportResult:
         return asdict(self) | paths | {"size": list(self.size), "report": dict(self.report)}
 
 
-@checked
-def export(
-    model: nn.Module | Path | str,
-    destination: Path | str,
-    *,
-    format: str | None = None,
-    form: str = "deploy",
-    size: Count | tuple[Count, Count] | None = None,
-    dynamic_size: bool = False,
-    precision: str = "float32",
-    bake: bool = False,
-    decode: bool | str = False,
-    images: Path | str | Sequence[Path] | None = None,
-    verify: bool = True,
-    max_diff: float | None = None,
-    min_agreement: float | None = None,
-    calibration: np.ndarray | None = None,
-    settings: Mapping[str, Any] | None = None,
-    replace_file: bool = True,
-) -> ExportResult:
+def export_with(model: nn.Module | Path | str, destination: Path | str, options: ExportOptions) -> ExportResult:
     """Write a network in another format, run the file in that format's runtime and compare.
 
     Args:
         model: a network, the path of a checkpoint, or a catalog name, whose public weights are then used.
         destination: the file to write; a folder, see `phonecv.exporting.targets.is_folder`, gets ``<model><suffix>``.
-        format: a key of `EXPORTERS`; None for the one whose suffix `destination` has.
-        form: "deploy" fuses the network first (a copy); "training" exports it as it is.
-        size: input height and width, one number for a square; None for the size of its preprocessing.
-        dynamic_size: leave height and width free, where the format can; `size` is then what it is traced with.
-        precision: of `phonecv.exporting.formats.PRECISIONS`; "int8" needs `calibration`, see `phonecv.quantize`.
-        bake: the file takes pixel values 0..255 and normalises them itself (Core ML: a picture).
-        decode: detectors give boxes, scores and labels after suppression, segmenters the class of every pixel; "boxes"
-            stops before suppression. See `phonecv.exporting.deployable.DECODINGS`.
-        images: pictures to compare on: a folder, a pattern or files; None for embedded photographs.
-        verify: run the file and compare; False only writes it.
-        max_diff: largest difference allowed, see `ExportResult.difference`; None for the precision's own limit.
-        min_agreement: least share of pictures with PyTorch's best class; None for the precision's own.
-        calibration: ``N 3 H W`` float32 for int8, as the network takes it.
-        settings: of the quantization.
-        replace_file: whether the file may exist; False refuses one that comes up during the export, too.
+        options: what to write, and how to check it.
 
     Returns:
         The file, its record and the difference found.
@@ -135,36 +103,40 @@ def export(
         UserError: bad arguments, a package is missing, the exporter failed, the outputs differ, or another export is
             writing the same file.
     """
-    own = exporter_for(destination) if format is None else None
-    exporter = own or get_exporter("onnx" if format is None else format)
+    precision, dynamic_size, bake = options.precision, options.dynamic_size, options.bake
+    own = exporter_for(destination) if options.format is None else None
+    exporter = own or get_exporter("onnx" if options.format is None else options.format)
     path = destination_of(model, destination, exporter)
     check_writable(path)
-    if form not in ("deploy", "training"):
-        raise UserError(f"form {form!r} is not one of deploy, training")
     exporter.check_precision(precision)
-    Limits.check(max_diff, min_agreement)
+    check_decoding(options.decode)
+    Limits.check(options.max_diff, options.min_agreement)
+    if precision == "int8" and options.calibration is None:
+        raise UserError("an int8 file needs pictures to calibrate on (`phonecv quantize` takes them); or write fp16")
     if dynamic_size and not exporter.dynamic_size:
         free = ", ".join(name for name, other in EXPORTERS.items() if other.dynamic_size)
         raise UserError(f"{exporter.title} files have one input size; formats without: {free}")
     exporter.require()
     start = time.perf_counter()
-    network = in_form(load_network(model, task=None), form)
+    network = in_form(load_network(model, task=None), options.form)
     task = done_by(network)
-    room, limits = exporting_of(task), Limits.of(task, precision, max_diff, min_agreement)
-    _check_refused(exporter, network, decode)
+    room, limits = exporting_of(task), Limits.of(task, precision, options.max_diff, options.min_agreement)
+    _check_refused(exporter, network, options.decode)
     refuse_floating_point(network, precision)
-    height, width = check_size(size, network)
+    height, width = check_size(options.size, network)
     if dynamic_size and min(height, width) < LEAST:
         raise UserError(
             f"a file of any size is traced with pictures of at least {LEAST} x {LEAST}, this network has"
             f" {height} x {width}; give a larger size (--size 64), or leave dynamic_size (--any-size) out"
         )
-    pictures = check_pictures(images)
+    pictures = check_pictures(options.images)
     tensor = as_input(pictures.images, network, height, width, bake=bake)
     example = tensor[:2]
     if dynamic_size:
         network, example = room.traceable(network, example)
-    module, names = deployable(network, bake=bake, decode=decode, size=None if dynamic_size else (height, width))
+    module, names = deployable(
+        network, bake=bake, decode=options.decode, size=None if dynamic_size else (height, width)
+    )
     job = Job(
         module=module,
         example=example.contiguous(),
@@ -173,22 +145,22 @@ def export(
         precision=precision,
         dynamic_batch=exporter.dynamic_batch,
         dynamic_size=dynamic_size,
-        record=describe(network, height, width, outputs=names, bake=bake, decode=decode),
-        calibration=calibration,
-        settings=settings or {},
+        record=describe(network, height, width, outputs=names, bake=bake, decode=options.decode),
+        calibration=options.calibration,
+        settings=options.settings,
     )
     batches: list[np.ndarray] = []
-    if verify:
+    if options.verify:
         batches = check_inputs(
             job, tensor.numpy(), dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size
         )
     expected = expected_outputs(job, batches or [tensor[:1].numpy()])
-    with claimed(path, replace=replace_file), scratch_folder(path) as place:
+    with claimed(path, replace=options.replace_file), scratch_folder(path) as place:
         folder = place / "files"
         folder.mkdir()
         done = _performed(exporter, job, folder, batches, path)
         comparison = None
-        if verify:
+        if options.verify:
             comparison = compare(
                 job,
                 expected,
@@ -242,6 +214,9 @@ def export(
     )
 
 
+export = by_keywords(export_with, ExportOptions)
+
+
 def in_form(network: Any, form: str) -> Any:
     """A copy on the CPU, float32, in evaluation mode and in the form asked for; the person's stays as it was.
 
@@ -268,10 +243,10 @@ def as_input(
 
 
 def describe(
-    network: Any, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: bool | str
+    network: Any, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: str
 ) -> dict[str, Any]:
     """The record that travels with the file; see docs/deploy.md for its fields."""
-    task, kind, spec = done_by(network), decoding_of(decode), network.preprocessing
+    task, spec = done_by(network), network.preprocessing
     if isinstance(network, HeadedModel):
         built = {
             "architecture": network.architecture,
@@ -281,7 +256,7 @@ def describe(
         }
     else:
         built = {"overrides": network.overrides}
-    decoding = exporting_of(task).decoding(network, height, width, kind)
+    decoding = exporting_of(task).decoding(network, height, width, decode)
     state = getattr(network, "quantization", None)
     return {
         "version": __version__,
@@ -293,7 +268,7 @@ def describe(
         "input_size": [height, width],
         "input_range": "pixels 0..255" if bake else "normalised",
         "outputs": list(outputs),
-        "decoded": kind != "raw",
+        "decoded": decode != "raw",
         **built,
         "preprocessing": (at_size(spec, height, width) if isinstance(spec, Preprocessing) else spec).to_dict(),
         **({"decoding": decoding} if decoding else {}),
@@ -350,13 +325,13 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def _check_refused(exporter: Exporter, network: Any, decode: bool | str) -> None:
+def _check_refused(exporter: Exporter, network: Any, decode: str) -> None:
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
-    needs = exporting_of(done_by(network)).needs(network, decoding_of(decode))
+    needs = exporting_of(done_by(network)).needs(network, decode)
     for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
 
 
-__all__ = ["Comparison", "ExportResult", "export"]
+__all__ = ["Comparison", "ExportResult", "export", "export_with"]

@@ -6,14 +6,31 @@
 
 from __future__ import annotations
 
-from phonecv.quantization.bias import correct_biases
-from phonecv.quantization.data import calibration
-from phonecv.quantization.equalization import equalize
-from phonecv.quantization.relu6 import rescale_to_relu6
-from phonecv.quantization.result import QuantizeResult
-from phonecv.quantization.search import quantize
-from phonecv.quantization.sensitivity import layer_noise
-from phonecv.quantization.simulation import input_ranges, simulate
+from typing import TYPE_CHECKING
+
+from phonecv.late import late_names
+
+if TYPE_CHECKING:
+    from phonecv.quantization.bias import correct_biases
+    from phonecv.quantization.data import calibration
+    from phonecv.quantization.equalization import equalize
+    from phonecv.quantization.relu6 import rescale_to_relu6
+    from phonecv.quantization.result import QuantizeResult
+    from phonecv.quantization.search import quantize
+    from phonecv.quantization.sensitivity import layer_noise
+    from phonecv.quantization.simulation import input_ranges, simulate
+
+_LAZY = {
+    "QuantizeResult": "phonecv.quantization.result",
+    "calibration": "phonecv.quantization.data",
+    "correct_biases": "phonecv.quantization.bias",
+    "equalize": "phonecv.quantization.equalization",
+    "input_ranges": "phonecv.quantization.simulation",
+    "layer_noise": "phonecv.quantization.sensitivity",
+    "quantize": "phonecv.quantization.search",
+    "rescale_to_relu6": "phonecv.quantization.relu6",
+    "simulate": "phonecv.quantization.simulation",
+}
 
 __all__ = [
     "QuantizeResult",
@@ -26,3 +43,7 @@ __all__ = [
     "rescale_to_relu6",
     "simulate",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__, _LAZY)

@@ -18,9 +18,7 @@ from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.errors import UserError
 from phonecv.exporting.record import check_size
 from phonecv.exporting.run import as_input
-
-#: Pictures to calibrate on, at most.
-CALIBRATE = 128
+from phonecv.quantization.options import CALIBRATE
 
 #: Fewer pictures than this say little about what values occur.
 LEAST = 8

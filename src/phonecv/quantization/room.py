@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.workshop import Workshop
 from phonecv.task import Task
-
-
-@dataclass(frozen=True, slots=True)
-class WorkshopOptions:
-    """What a person says of the pictures.
-
-    Attributes:
-        data: pictures like those the app will see; one half finds ranges, the other half chooses.
-        calibrate: pictures to find ranges on, and to fine-tune on, at most.
-        choose: pictures to choose by, at most; None for the task's own number.
-        size: input height and width of the file; None for the network's own.
-    """
-
-    data: Path | str
-    calibrate: int
-    choose: int | None = None
-    size: int | tuple[int, int] | None = None
 
 
 class QuantizingRoom(Protocol):
@@ -39,12 +21,12 @@ class QuantizingRoom(Protocol):
         """
         ...
 
-    def open_workshop(self, network: Any, options: WorkshopOptions) -> Workshop[Any]:
+    def open_workshop(self, network: Any, options: QuantizeOptions) -> Workshop[Any]:
         """A network with its pictures, and how its files are judged.
 
         Args:
             network: in deploy form, on the CPU and in evaluation mode; a copy that may be changed.
-            options: of the pictures.
+            options: `data`, `calibrate`, `choose` and `size` say which pictures.
 
         Raises:
             UserError: a network that cannot be quantized or judged, or too few pictures.

@@ -207,7 +207,7 @@ class Workshop(ABC, Generic[P]):
             size=self.file_size,
             images=self.choosing.paths[:4],
             calibration=self.images.numpy() if full else None,
-            settings=settings if full else None,
+            settings=settings if full else {},
         )
 
     def attempt(self, method: Method, format: str, path: Path) -> Trial:

@@ -17,7 +17,7 @@ from phonecv.dense.quantizing_data import DensePictures
 from phonecv.dense.quantizing_scoring import PartsScore, labelled_score, ratio
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.record import check_size
-from phonecv.quantization.room import WorkshopOptions
+from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import LabelledScore, Measure
 from phonecv.segment.base import Segmenter
 from phonecv.segment.opening import SegmentRunner, open_segmenter
@@ -73,7 +73,7 @@ def check_int8(network: Segmenter, formats: Sequence[str]) -> None:
     check_heads(network, formats, INT8_HEADS)
 
 
-def open_workshop(network: Segmenter, options: WorkshopOptions) -> SegmentWorkshop:
+def open_workshop(network: Segmenter, options: QuantizeOptions) -> SegmentWorkshop:
     """A segmenter with its pictures.
 
     Raises:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,7 +54,7 @@ def assert_close(got: np.ndarray, want: torch.Tensor) -> None:
         ("mobileone_s0", "deploy"),
     ),
 )  # fmt: skip
-def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) -> None:
+def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: Any) -> None:
     model = tiny(name)
     result = export(model, tmp_path / "m.onnx", form=form)
     assert result.difference is not None
@@ -74,7 +75,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: str) 
         ("emov2_1m", "deploy", 64),
     ),
 )
-def test_one_file_serves_every_size(tmp_path: Path, name: str, form: str, side: int) -> None:
+def test_one_file_serves_every_size(tmp_path: Path, name: str, form: Any, side: int) -> None:
     """Traced where one window covers the last maps, and where several do."""
     model = tiny(name)
     export(model, tmp_path / "m.onnx", form=form, size=side, dynamic_size=True)
