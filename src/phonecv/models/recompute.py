@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """``block(x)``, whose intermediate results are computed again in the backward pass."""
+def recomputed(block: nn.Module, *given: Tensor) -> Tensor:
+    """``block(*given)``, whose intermediate results are computed again in the backward pass."""
     if torch.compiler.is_compiling():
         # The compiler sees one graph, in which statistics are written once.
-        return checkpoint(block, x, use_reentrant=False)
+        return checkpoint(block, *given, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), buffers_kept(block)
 
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return checkpoint(block, *given, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

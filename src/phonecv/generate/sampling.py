@@ -1,0 +1,127 @@
+"""From noise to pictures, by whatever denoises: a network of ours or an exported file.
+
+DDPM: Ho et al., arXiv 2006.11239, with the learned variance of arXiv 2102.09672. DDIM: Song et al., arXiv 2010.02502,
+without noise (eta 0). Classifier-free guidance, Ho and Salimans, arXiv 2207.12598, acts on the noise of all channels
+(DiT's code: of the first three); the variance is that of the class asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonecv.generate.config import Sampling
+from phonecv.generate.diffusion import schedule
+from phonecv.generate.network import Generator
+
+#: ``noisy B C S S, timesteps B, classes B -> B 2C S S``, see `Generator.forward`.
+Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+#: Pictures that are denoised together.
+TOGETHER = 64
+
+
+@torch.inference_mode()
+def sample(
+    denoise: Denoise,
+    classes: Tensor,
+    *,
+    shape: tuple[int, int, int],
+    no_class: int,
+    sampling: Sampling,
+    clip: bool,
+    seed: int = 0,
+    first: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Pictures or latents of classes.
+
+    Picture number `first` + i has the noise of (`seed`, that number) alone: the same one comes out in any batch.
+
+    Args:
+        denoise: the network.
+        classes: ``B``, whole numbers, on the device of the network.
+        shape: C S S of one picture.
+        no_class: the number that stands for no class.
+        sampling: how.
+        clip: keep the picture that a step sees within -1..1; for pixels, not for latents.
+        seed: of the noise.
+        first: number of the first picture.
+        on_step: told how many steps are done, and of how many.
+
+    Returns:
+        ``B C S S`` float32, in the range that the network was trained on.
+    """
+    streams = [np.random.default_rng((seed, first + place)) for place in range(len(classes))]
+    known, device, last = schedule(sampling.steps), classes.device, sampling.steps - 1
+    clean_weights, noisy_weights = known.mean_weights
+    x = draw(streams, shape).to(device)
+    for done, step in enumerate(range(last, -1, -1)):
+        noise, share = _predict(denoise, x, int(known.timesteps[step]), classes, no_class, sampling.guidance)
+        kept, before = float(known.kept[step]), float(known.before[step])
+        clean = (x - (1 - kept) ** 0.5 * noise) / kept**0.5
+        if clip:
+            clean = clean.clamp(-1, 1)
+        if sampling.sampler == "ddim":
+            # The noise anew: clipping has moved the picture.
+            noise = (x - kept**0.5 * clean) / (1 - kept) ** 0.5
+            x = before**0.5 * clean + (1 - before) ** 0.5 * noise
+        else:
+            x = float(clean_weights[step]) * clean + float(noisy_weights[step]) * x
+            if step:
+                low, high = (float(np.log(v[step])) for v in (known.posterior_variance, known.betas))
+                x = x + (0.5 * (low + (share + 1) / 2 * (high - low))).exp() * draw(streams, shape).to(device)
+        if on_step is not None:
+            on_step(done + 1, sampling.steps)
+    return x
+
+
+def sample_from(
+    net: Generator,
+    classes: Sequence[int],
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """`sample` by a network of ours, ``B C S S`` on its device; so many at a time as suit its memory."""
+    device = net.last.weight.device
+    given, parts = torch.tensor(list(classes), device=device), []
+    rounds = -(-len(given) // TOGETHER)
+    for turn, part in enumerate(given.split(TOGETHER)):
+        parts.append(
+            sample(
+                lambda x, t, c: net(x, t, c).float(),
+                part,
+                shape=(net.channels, net.size, net.size),
+                no_class=net.num_classes,
+                sampling=sampling,
+                clip=not net.latent,
+                seed=seed,
+                first=first + turn * TOGETHER,
+                on_step=on_step and (lambda done, of, turn=turn: on_step(turn * of + done, rounds * of)),
+            )
+        )
+    return torch.cat(parts)
+
+
+def draw(streams: Sequence[np.random.Generator], shape: tuple[int, int, int]) -> Tensor:
+    """Normal noise, of each picture from its own stream, ``B C S S`` float32."""
+    return torch.from_numpy(np.stack([stream.standard_normal(shape, np.float32) for stream in streams]))
+
+
+def _predict(
+    denoise: Denoise, x: Tensor, timestep: int, classes: Tensor, no_class: int, guidance: float
+) -> tuple[Tensor, Tensor]:
+    """The noise, guided, and where the variance lies between its bounds."""
+    if guidance == 1:
+        noise, share = denoise(x, torch.full_like(classes, timestep), classes).chunk(2, 1)
+        return noise, share
+    both = torch.cat([classes, torch.full_like(classes, no_class)])
+    noise, share = denoise(torch.cat([x, x]), torch.full_like(both, timestep), both).chunk(2, 1)
+    asked, free = noise.chunk(2)
+    return free + guidance * (asked - free), share[: len(x)]
