@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from phonecv.detect.architectures import list_detectors as list_detectors
     from phonecv.detect.create import create_detector as create_detector
     from phonecv.exporting import export as export
-    from phonecv.generate.catalog import list_generators as list_generators
-    from phonecv.generate.create import create_generator as create_generator
+    from phonecv.generation.catalog import list_generators as list_generators
+    from phonecv.generation.create import create_generator as create_generator
     from phonecv.inspection import info as info
     from phonecv.installation import doctor as doctor
     from phonecv.models.catalog import list_models as list_models
@@ -48,7 +48,7 @@ _LAZY = {
     "bundle": "phonecv.bundles",
     "convert": "phonecv.converting",
     "create_detector": "phonecv.detect.create",
-    "create_generator": "phonecv.generate.create",
+    "create_generator": "phonecv.generation.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
     "demo": "phonecv.demonstration",
@@ -59,7 +59,7 @@ _LAZY = {
     "fuse": "phonecv.models.fusing",
     "info": "phonecv.inspection",
     "list_detectors": "phonecv.detect.architectures",
-    "list_generators": "phonecv.generate.catalog",
+    "list_generators": "phonecv.generation.catalog",
     "list_models": "phonecv.models.catalog",
     "list_segmenters": "phonecv.segment.architectures",
     "load_checkpoint": "phonecv.weights",

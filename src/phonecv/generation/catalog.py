@@ -21,7 +21,7 @@ class GeneratorRecord:
 
     Attributes:
         name: for `phonecv.create_generator`.
-        config: constructor arguments of `phonecv.generate.network.Generator`.
+        config: constructor arguments of `phonecv.generation.network.Generator`.
         picture: side of the pictures, pixels.
         parameters: with 1000 classes; the fixed positions are counted, as in the published logs.
         paper: where it is described.

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.generate.blocks import DiffusionBackbone, LocalNorm
-from phonecv.generate.catalog import Blocks
+from phonecv.generation.blocks import DiffusionBackbone, LocalNorm
+from phonecv.generation.catalog import Blocks
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.headed import HeadedModel
 from phonecv.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ class Generator(HeadedModel[Preprocessing]):
         latent: see above.
         head_dim: channels of queries and keys per attention head.
         window: side of EMOv2's attention windows, in tokens.
-        local_norm: see `phonecv.generate.blocks.ModulatedI2RMB`.
+        local_norm: see `phonecv.generation.blocks.ModulatedI2RMB`.
         num_classes: at least 1.
         preprocessing: of the picture.
 
@@ -112,7 +112,7 @@ class Generator(HeadedModel[Preprocessing]):
 
         Returns:
             ``B 2*channels size size``: the noise, and where between its two bounds the logarithm of the variance lies
-            (-1..1), see `phonecv.generate.diffusion`.
+            (-1..1), see `phonecv.generation.diffusion`.
         """
         condition = self.time(time_features(timesteps).to(self.last.weight.dtype)) + self.classes(classes)
         x = self.backbone(self.embed(noisy) + self.positions, condition)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonecv.generate import diffusion
-from phonecv.generate.config import Sampling
-from phonecv.generate.diffusion import between, hybrid_loss, noised, pixel_log_likelihood, schedule, step_mean
-from phonecv.generate.sampling import Denoise, draw, sample
+from phonecv.generation import diffusion
+from phonecv.generation.config import Sampling
+from phonecv.generation.diffusion import between, hybrid_loss, noised, pixel_log_likelihood, schedule, step_mean
+from phonecv.generation.sampling import Denoise, draw, sample
 
 SHAPE = (2, 4, 4)
 

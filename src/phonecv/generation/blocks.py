@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.generate.catalog import Blocks
+from phonecv.generation.catalog import Blocks
 from phonecv.models.blocks import EMO_EPS, ConvNormAct, LayerNorm2d
 from phonecv.models.emov2 import OPERATORS, WindowExpansion
 from phonecv.models.recompute import recomputed

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.errors import UserError
-from phonecv.generate.catalog import get_generator
-from phonecv.generate.network import ARCHITECTURE, Generator
+from phonecv.generation.catalog import get_generator
+from phonecv.generation.network import ARCHITECTURE, Generator
 from phonecv.models.base import Form, check_form
 from phonecv.models.factory import check_known, listed
 from phonecv.models.fusing import fuse

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import phonecv
 from phonecv.benchmarking.count import count_cost, count_parameters
 from phonecv.errors import UserError
-from phonecv.generate.catalog import GENERATORS
-from phonecv.generate.network import Generator
+from phonecv.generation.catalog import GENERATORS
+from phonecv.generation.network import Generator
 
 SMALL: dict[str, Any] = {
     "width": 16,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.generate.autoencoder import STABLE_DIFFUSION, open_autoencoder
+from phonecv.generation.autoencoder import STABLE_DIFFUSION, open_autoencoder
 
 pytest.importorskip("diffusers")
 
@@ -122,7 +122,7 @@ def test_a_single_file_is_stable_diffusions(
 ) -> None:
     state = load_file(folder / "diffusion_pytorch_model.safetensors")
     assert STABLE_DIFFUSION["scaling_factor"] == 0.18215
-    monkeypatch.setattr("phonecv.generate.autoencoder.STABLE_DIFFUSION", TINY)
+    monkeypatch.setattr("phonecv.generation.autoencoder.STABLE_DIFFUSION", TINY)
     whole = {f"first_stage_model.{name}": value for name, value in first_publications_names(state).items()}
     torch.save({"state_dict": whole | {"model.diffusion_model.x": torch.ones(1)}}, tmp_path / "model.ckpt")
     torch.testing.assert_close(
