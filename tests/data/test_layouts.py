@@ -10,7 +10,7 @@ import pytest
 from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from phonecv.data.audit import audit
-from phonecv.data.findings import Finding, group_findings
+from phonecv.data.findings import AuditReport, Finding, group_findings
 
 
 def write_coco(root: Path) -> None:
@@ -203,3 +203,15 @@ def test_findings_that_differ_stay_apart() -> None:
         ("train.txt:3", "train.txt:9"),
     ]
     assert str(groups[3]) == "train.txt:3: no such file; and 1 more of this (train.txt:9)"
+
+
+def test_findings_of_several_places_are_counted_once() -> None:
+    def finding(record: int, count: int) -> Finding:
+        return Finding("area", "warning", "a.json", 0, f"annotations[{record}]: no area", "", count)
+
+    one, both = group_findings([finding(1, 71)]), group_findings([finding(1, 71), finding(80, 2)])
+    assert str(one[0]) == "a.json: annotations[1]: no area; and 70 more of this"
+    assert str(both[0]) == "a.json: annotations[1]: no area; and 72 more of this (a.json annotations[80], ...)"
+    assert both[0].to_json()["count"] == 73
+    report = AuditReport("data", quick=True, findings=(finding(1, 71), finding(80, 2)))
+    assert report.counts == {"area": 73}

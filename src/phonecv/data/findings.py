@@ -52,6 +52,7 @@ class Finding:
         line: line of a list file, or 0.
         message: what is wrong, and for COCO files with which record.
         fix: what to do.
+        count: how many places it speaks of; `message` tells of the first.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Finding:
     line: int
     message: str
     fix: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +71,29 @@ class FindingGroup:
     Attributes:
         first: the first of them.
         places: of all, as ``path``, ``path:line`` or, of COCO files, ``path record``.
+        count: how many places they speak of; no fewer than `places`.
     """
 
     first: Finding
     places: tuple[str, ...]
+    count: int
 
     def __str__(self) -> str:
         """One line: the first place with what is wrong there, how many more there are, and some of them."""
         line = f":{self.first.line}" if self.first.line else ""
         text = f"{self.first.path}{line}: {self.first.message}"
         others = list(dict.fromkeys(place for place in self.places[1:] if place != self.places[0]))
-        if len(self.places) == 1:
-            return text
-        also = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
-        return f"{text}; and {len(self.places) - 1} more of this{also}"
+        some = ", ".join(others[:3]) + (", ..." if others and self.count - 1 > len(others[:3]) else "")
+        return text + more_of_this(self.count) + (f" ({some})" if some else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: those of the first finding, "count" and all "places"."""
-        return asdict(self.first) | {"count": len(self.places), "places": list(self.places)}
+        return asdict(self.first) | {"count": self.count, "places": list(self.places)}
+
+
+def more_of_this(count: int) -> str:
+    """What is said after the first of `count` equal things."""
+    return f"; and {count - 1} more of this" if count > 1 else ""
 
 
 #: What makes messages differ that say the same: numbers, and names of files.
@@ -102,7 +109,10 @@ def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
         # Of long lists the beginning tells what they are.
         words = _PARTICULARS.sub("", finding.message)[:60]
         groups.setdefault((finding.kind, finding.severity, words), []).append(finding)
-    return [FindingGroup(group[0], tuple(_place(one) for one in group)) for group in groups.values()]
+    return [
+        FindingGroup(group[0], tuple(_place(one) for one in group), sum(one.count for one in group))
+        for group in groups.values()
+    ]
 
 
 def _place(finding: Finding) -> str:
@@ -143,7 +153,10 @@ class AuditReport:
     @property
     def counts(self) -> dict[str, int]:
         """Kind of finding -> how many."""
-        return dict(Counter(finding.kind for finding in self.findings))
+        counts: Counter[str] = Counter()
+        for finding in self.findings:
+            counts[finding.kind] += finding.count
+        return dict(counts)
 
     @property
     def groups(self) -> list[FindingGroup]:
@@ -175,7 +188,7 @@ class AuditReport:
             kind = group.first.kind
             shown[kind] += 1
             if shown[kind] > most:
-                rest[kind] += len(group.places)
+                rest[kind] += group.count
             else:
                 lines.append(f"  {group.first.severity:7} {kind:14} {group}")
         lines += [f"  ... and {count} more of kind {kind}" for kind, count in rest.items()]
@@ -227,6 +240,6 @@ class Notes:
         """How the report calls a file."""
         return printable(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
-    def add(self, kind: str, severity: str, path: Path, message: str, line: int = 0) -> None:
+    def add(self, kind: str, severity: str, path: Path, message: str, line: int = 0, count: int = 1) -> None:
         """Take up a finding; `kind` is a key of `fixes`."""
-        self.findings.append(Finding(kind, severity, self.name(path), line, message, self.fixes[kind]))
+        self.findings.append(Finding(kind, severity, self.name(path), line, message, self.fixes[kind], count))

@@ -18,6 +18,7 @@ from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.openvino import exporter
+from phonecv.exporting.openvino.exporter import computed_in
 from phonecv.models import VisionModel
 from phonecv.models.fusing import fuse
 from settle import settle
@@ -106,8 +107,12 @@ def test_half_precision_halves_the_weights(mobileone: tuple[VisionModel, Path], 
     assert 1e-6 < found < 0.15
 
 
-def test_float32_is_computed_in_float32(mobileone: tuple[VisionModel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On processors with bfloat16 that is not OpenVINO's own choice."""
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_nothing_is_computed_in_bfloat16(
+    mobileone: tuple[VisionModel, Path], monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """That is OpenVINO's own choice on processors that have it, and in place of a half precision that they lack."""
+    half = precision == "fp16" and "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     seen: list[dict[str, Any]] = []
     honest = openvino.Core.compile_model
 
@@ -118,8 +123,15 @@ def test_float32_is_computed_in_float32(mobileone: tuple[VisionModel, Path], mon
         return compiled
 
     monkeypatch.setattr(openvino.Core, "compile_model", spy)
-    open_session(mobileone[1], threads=1)
-    assert seen == [{"INFERENCE_PRECISION_HINT": openvino.Type.f32, "INFERENCE_NUM_THREADS": 1}]
+    open_session(mobileone[1], threads=1, precision=precision)
+    used = openvino.Type.f16 if half else openvino.Type.f32
+    assert seen == [{"INFERENCE_PRECISION_HINT": used, "INFERENCE_NUM_THREADS": 1}]
+
+
+def test_half_precision_is_asked_for_only_where_it_is() -> None:
+    assert computed_in("fp16", ["BF16", "FP32", "FP16", "INT8"]) == "f16"
+    assert computed_in("fp16", ["BF16", "FP32", "INT8"]) == "f32"
+    assert computed_in("int8", ["BF16", "FP32", "FP16", "INT8"]) == "f32"
 
 
 def test_the_record_travels_inside(mobileone: tuple[VisionModel, Path]) -> None:

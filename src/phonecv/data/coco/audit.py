@@ -106,7 +106,7 @@ def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> N
 def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path) -> None:
     for problem in problems:
         severity = "warning" if problem.kind in _WARNINGS else "error"
-        notes.add(problem.kind, severity, source, str(problem))
+        notes.add(problem.kind, severity, source, f"{problem.place}: {problem.message}", count=problem.alike)
 
 
 def _finish(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from phonecv.data.findings import more_of_this
 from phonecv.data.loading.byte_table import ByteTable
 
 #: Kinds of faults that make a file unusable.
@@ -34,8 +35,13 @@ class CocoProblem:
     dropped: bool = False
     count: int = 1
 
+    @property
+    def alike(self) -> int:
+        """For how many records `place` stands; 1 where that is a whole list: `message` then says how many."""
+        return 1 if self.place.startswith('"') else self.count
+
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"; and {self.count - 1} more of this" if self.count > 1 else "")
+        return f"{self.place}: {self.message}{more_of_this(self.alike)}"
 
 
 @dataclass(slots=True)

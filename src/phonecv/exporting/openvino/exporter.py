@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 #: Where the record lies in the model's runtime information.
 RECORD = ["phonecv", "record"]
-
-#: What OpenVINO may compute in. Unset, it takes bfloat16 for everything wherever the processor has it: logits of
-#: MobileOne-S0 then differ by 0.5. The parts of an int8 file that stay float are computed in float32.
-_HINTS = {"fp16": "f16"}
 
 
 def write(job: Job, folder: Path) -> Written:
@@ -74,7 +70,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     Args:
         path: the .xml file; its weights lie beside it under the same name with .bin.
         threads: that it computes with.
-        precision: "fp16" lets it compute in half precision where the processor can; everything else is float32.
+        precision: "fp16" lets it compute in half precision where the processor can; everything else, the parts of an
+            int8 file that stay float too, is float32.
 
     Raises:
         UserError: not an OpenVINO file, its weights are missing or too few, or it takes no RGB pictures.
@@ -88,13 +85,14 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
             f"{port.get_partial_shape()} {port.get_element_type().get_type_name()}" for port in model.inputs
         )
         raise UserError(f"{path} takes {wanted or 'nothing'}; a network of ours takes float32 pictures, B x 3 x H x W")
+    used = computed_in(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     compiled = _understood(
         path,
         lambda: core.compile_model(
             model,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32"),
+                "INFERENCE_PRECISION_HINT": used,
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
@@ -115,6 +113,15 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         size=(height, width) if height and width else None,
         record=record_within(path) or read_record(path),
     )
+
+
+def computed_in(precision: str, capabilities: Sequence[str]) -> str:
+    """What OpenVINO is asked to compute in, on a processor with these capabilities.
+
+    Unset, it takes bfloat16 for everything wherever the processor has it: logits of MobileOne-S0 then differ by 0.5.
+    It takes bfloat16, too, where it is asked for a half precision that the processor lacks.
+    """
+    return "f16" if precision == "fp16" and "FP16" in capabilities else "f32"
 
 
 def _understood(path: Path, step: Callable[[], Any]) -> Any:
