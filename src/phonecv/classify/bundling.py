@@ -73,18 +73,7 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
 def classifier_reader_files(
     preprocessing: Preprocessing, *, name: str, classes: int, layout: str, baked: bool
 ) -> dict[str, str]:
-    """File name -> source text.
-
-    Args:
-        preprocessing: of the model.
-        name: of the model.
-        classes: outputs.
-        layout: of the input, "nchw" or "nhwc".
-        baked: the model takes pixel values 0..255.
-
-    Raises:
-        UserError: an unknown layout.
-    """
+    """File name -> source text; the model takes pixel values 0..255 where normalising is `baked` in."""
     if layout not in ("nchw", "nhwc"):
         raise UserError(f"layout {layout!r} is not one of nchw, nhwc")
     side = preprocessing.size

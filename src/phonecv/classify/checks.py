@@ -9,15 +9,7 @@ from phonecv.training.checks import check_file
 
 
 def check_training(config: ClassifyConfig, *, keep: bool) -> None:
-    """Check that the teacher is known or there, and that the data can be listed.
-
-    Args:
-        config: the training.
-        keep: whether it follows in this process, so that what is listed need not be listed again.
-
-    Raises:
-        UserError: one of them is not.
-    """
+    """Check that the teacher is known or there, and that the data can be listed."""
     teacher = config.distill.teacher
     if teacher is not None and not teacher.startswith("timm:") and teacher not in MODELS:
         check_file(teacher, f"distill.teacher={teacher!r}", [f"timm:NAME, {len(MODELS)} of `phonecv models`"])

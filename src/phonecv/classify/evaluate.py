@@ -86,12 +86,7 @@ def run_images(
 
 
 def match_outputs(runner: ClassifyRunner, listing: Listing, *, trust_labels: bool) -> OutputMap:
-    """The model output of every label in the data.
-
-    Args:
-        runner: the model.
-        listing: the data.
-        trust_labels: the person named a list file, so labels that match no name are outputs already.
+    """The model output of every label in the data; with `trust_labels` those that match no name are outputs already.
 
     Raises:
         UserError: they cannot be matched, with what to do next.

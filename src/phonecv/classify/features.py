@@ -30,13 +30,7 @@ MOST_BYTES = 4 * 2**30
 
 
 def kept_views(config: ClassifyConfig, pictures: int, features: int) -> tuple[int, str]:
-    """How many views of each training picture are kept, and what a person should know; 0 views: none are.
-
-    Args:
-        config: the training.
-        pictures: in the training split.
-        features: of each picture.
-    """
+    """How many views of each training picture are kept, and what a person should know; 0 views: none are."""
     if "all" not in config.model.freeze:
         return 0, ""
     changing = {
@@ -97,16 +91,7 @@ class Pictures(NamedTuple):
 
 
 class FeatureData(SplitData):
-    """Loaders of kept features: batches whose `images` are ``B features``.
-
-    Args:
-        config: the training.
-        world: the processes.
-        workers: of the loaders that read the pictures.
-        pictures: what the features are computed from.
-        net: the frozen network.
-        views: of each training picture.
-    """
+    """Loaders of kept features, some views of each training picture: batches whose `images` are ``B features``."""
 
     def __init__(
         self, config: ClassifyConfig, world: World, workers: int, pictures: Pictures, net: VisionModel, views: int

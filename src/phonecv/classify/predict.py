@@ -82,11 +82,7 @@ def write_predictions(
 ) -> Path:
     """Write predictions.csv (a line per picture and name), predictions.json, and predictions.png with the first ones.
 
-    Args:
-        predictions: see `predictions`.
-        out: folder.
-        title: of the picture.
-        truth: true names by path where they are known; mistakes then stand out in the picture.
+    Where true names are known by path, mistakes stand out in the picture.
 
     Raises:
         UserError: there are no predictions.

@@ -74,11 +74,7 @@ class Found:
         return Found(self.paths[start::step], labels, self.source, self.note)
 
     def read(self, network: VisionModel, most: int) -> Pictures:
-        """The pictures themselves, at most so many, evenly picked.
-
-        Raises:
-            UserError: one of them cannot be read.
-        """
+        """The pictures themselves, at most so many, evenly picked."""
         chosen = evenly(range(len(self.paths)), most)
         paths = tuple(self.paths[number] for number in chosen)
         transform = eval_transform(network.preprocessing)
@@ -89,11 +85,7 @@ class Found:
 
 
 def find(source: Path | str, network: VisionModel, split: str = "val") -> Found:
-    """The pictures of a folder, with labels where its class folders are the network's classes.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The pictures of a folder, with labels where its class folders are the network's classes."""
     folder, name = Path(source), printable(source)
     try:
         listing = read_split(folder, split)

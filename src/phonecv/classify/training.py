@@ -166,10 +166,6 @@ def follow_classes(net: VisionModel, data: Listing) -> None:
     """Give every class of the data the classifier's row that means it, where the starting weights name their classes.
 
     The same number of classes says nothing of their order. Where some of the names are others, all rows start fresh.
-
-    Args:
-        net: with the class names of its weights; None leaves it as it is.
-        data: the training split.
     """
     known, classes = net.class_names, data.classes
     if known is None or tuple(known) == tuple(classes):

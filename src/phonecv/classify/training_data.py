@@ -16,11 +16,7 @@ def list_once(config: ClassifyConfig, *, keep: bool) -> None:
 
 
 def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:
-    """Both splits of a classifier's data, with the same classes.
-
-    Raises:
-        UserError: no data folder was given, or it cannot be used.
-    """
+    """Both splits of a classifier's data, with the same classes."""
     for known, listed in _LISTED:
         if known is config:
             _LISTED.clear()

@@ -218,11 +218,7 @@ def foreign_layout(root: Path | str) -> ForeignLayout | None:
 
 
 def refuse_foreign(root: Path | str) -> None:
-    """Nothing, unless the annotations at `root` are of a layout that is known and not read.
-
-    Raises:
-        UserError: names the layout and what to do.
-    """
+    """Nothing, unless the annotations at `root` are of a layout that is known and not read."""
     found = foreign_layout(root)
     if found is not None:
         raise UserError(f"{printable(root)}: {found.message(Path(root))}")

@@ -103,13 +103,9 @@ def backbone_for_heads(
 
 
 def completed(model: M, options: Mapping[str, Any], *, form: Form | None, pretrained: bool) -> M:
-    """A network whose heads have just been made, as it is given away.
+    """A network whose heads have just been made on a backbone from `backbone_for_heads`, as it is given away.
 
-    Args:
-        model: heads on a backbone from `backbone_for_heads`; gets the normalisation that the backbone was trained with.
-        options: of the heads, as the person gave them; they become part of its record.
-        form: as asked for.
-        pretrained: see `normalisation`.
+    It gets the normalisation that its backbone was trained with, and the options of the heads as part of its record.
     """
     model.preprocessing = replace(model.preprocessing, **normalisation(model.backbone, pretrained=pretrained))
     model.options = listed(options)

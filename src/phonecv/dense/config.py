@@ -37,10 +37,6 @@ class DenseConfig(TrainConfig):
 
 
 def check_rising(name: str, bounds: tuple[float, float]) -> None:
-    """Refuse a range that falls.
-
-    Raises:
-        UserError: naming the setting.
-    """
+    """Refuse a range that falls."""
     if bounds[0] > bounds[1]:
         raise UserError(f"{name}={list(bounds)} must rise, for example [0.5, 2.0]")

@@ -39,11 +39,7 @@ class DenseFile:
 
     @classmethod
     def of(cls, opened: OpenedFile, wanted: Mapping[str, tuple[str, ...]]) -> DenseFile:
-        """A file whose record says all that reading its outputs takes.
-
-        Args:
-            opened: the file.
-            wanted: outputs that it must have, for each kind of decoding that can be read.
+        """A file whose record says all that reading its outputs takes; `wanted` are those it needs, by decoding.
 
         Raises:
             UserError: its record lacks something.
@@ -87,11 +83,7 @@ class DenseFile:
         }
 
     def run(self, batch: Tensor) -> dict[str, Tensor]:
-        """Outputs by name for normalised pictures ``B 3 H W``.
-
-        Raises:
-            UserError: other ones than the record names.
-        """
+        """Outputs by name for normalised pictures ``B 3 H W``."""
         outputs, names = self.opened.outputs(batch, self.spec), self.outputs
         if len(outputs) != len(names):
             raise UserError(f"{self.path} gives {len(outputs)} outputs, its record names {len(names)}; export it again")

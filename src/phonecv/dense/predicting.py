@@ -38,15 +38,7 @@ def answers(
     bits: int | None,
     find: Callable[[Sequence[Tensor]], Iterable[Any]],
 ) -> Iterator[list[Answer]]:
-    """What is found in pictures that are decoded ahead, those of a step at a time.
-
-    Args:
-        paths: the pictures.
-        steps: how they are taken.
-        batch_size: where `steps` leaves it open.
-        bits: see `phonecv.data.pictures.ahead.read_pictures`.
-        find: pictures of one step -> what is in each.
-    """
+    """What is found in pictures that are decoded ahead, those of a step at a time; `find` takes the pictures of one."""
     for batch in read_pictures(paths, steps.batch_size or batch_size, steps.workers, bits=bits):
         found = iter(zip(batch.tensors, find(batch.tensors), strict=True))
         rows = zip(batch.indices.tolist(), batch.errors, strict=True)

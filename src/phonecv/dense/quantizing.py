@@ -101,11 +101,7 @@ class DenseWorkshop(Workshop[DensePictures]):
 
 
 def prepared_for(options: QuantizeOptions, size: tuple[int, int]) -> tuple[DensePictures, DensePictures, FineTuning]:
-    """The pictures to calibrate on, those to choose by, and how to train at this size.
-
-    Raises:
-        UserError: there are too few pictures.
-    """
+    """The pictures to calibrate on, those to choose by, and how to train at this size."""
     choose = CHOOSE if options.choose is None else options.choose
     tuning = FineTuning(batch=batch_at(size))
     return (*split_pictures(options.data, size, calibrate=options.calibrate, choose=choose), tuning)
@@ -119,11 +115,8 @@ def batch_at(size: tuple[int, int]) -> int:
 def check_heads(network: DenseModel, formats: Sequence[str], tried: Mapping[str, tuple[str, ...]]) -> None:
     """These formats hold networks of this architecture in 8 bits.
 
-    Args:
-        network: any.
-        formats: keys of `phonecv.exporting.EXPORTERS`.
-        tried: format -> beginnings of the architectures whose int8 files were made and judged there, where not all
-            were.
+    `tried` has, by format, beginnings of the architectures whose int8 files were made and judged there, where not all
+    were.
 
     Raises:
         UserError: one is known not to, or was never tried.
@@ -138,11 +131,7 @@ def check_heads(network: DenseModel, formats: Sequence[str], tried: Mapping[str,
 
 
 def read(pictures: DensePictures, together: int) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
-    """The pictures in parts, with their places.
-
-    Raises:
-        UserError: one cannot be read.
-    """
+    """The pictures in parts, with their places."""
     for part in read_pictures(pictures.paths, together):
         for place, error in zip(part.indices.tolist(), part.errors, strict=True):
             if error:

@@ -48,16 +48,10 @@ class DensePictures:
 def split_pictures(
     source: Path | str, size: tuple[int, int], *, calibrate: int = CALIBRATE, choose: int = CHOOSE
 ) -> tuple[DensePictures, DensePictures]:
-    """Pictures to calibrate on, and others to choose by.
+    """Pictures to calibrate on, and others to choose by, at most so many; fewer where their size is large.
 
-    Of a data set with pictures for training and validation the former calibrate; of any other folder every second
-    picture does.
-
-    Args:
-        source: a folder, with data sets as detectors and segmenters are trained on among them, or a pattern.
-        size: height and width of the network's input.
-        calibrate: at most; fewer where they are large.
-        choose: at most.
+    Of a data set with pictures for training and validation the former calibrate; of any other folder, or pattern, every
+    second picture does.
 
     Raises:
         UserError: there are too few.
@@ -86,11 +80,7 @@ def all_pictures(source: Path | str, most: int = SCORE) -> DensePictures:
 
 
 def canvas_tensor(paths: Sequence[Path], network: DenseModel, size: tuple[int, int]) -> Tensor:
-    """Pictures as a file of one size gets them, ``N 3 H W``.
-
-    Raises:
-        UserError: one of them cannot be read.
-    """
+    """Pictures as a file of one size gets them, ``N 3 H W``."""
     windows = getattr(network, "windows", None)
     parts = []
     for path in paths:

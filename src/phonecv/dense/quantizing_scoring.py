@@ -48,14 +48,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
 
 
 def labelled_score(figure: str, count: int, wanted: float, got: float, folder: Path | str) -> LabelledScore:
-    """The last word on labelled pictures.
-
-    Args:
-        figure: its name.
-        count: pictures.
-        wanted: the figure of the floating-point network at the file's size, percent.
-        got: of the file.
-        folder: of the pictures, for the message.
+    """The last word on labelled pictures: a figure in percent, `wanted` that of the floating-point network.
 
     Raises:
         UserError: the figure is not defined there.

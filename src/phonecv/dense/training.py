@@ -27,13 +27,6 @@ def make_dense(
 ) -> M:
     """A detector or segmenter with its starting weights, class names and preprocessing; frozen parts marked.
 
-    Args:
-        config: the training.
-        create: `create_detector` or `create_segmenter`.
-        architecture: which one.
-        options: of its heads.
-        classes: names from the data.
-
     Raises:
         UserError: something of it does not exist or does not fit.
     """
@@ -65,11 +58,7 @@ def make_dense(
 
 
 def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePreprocessing:
-    """The network's preprocessing with what the configuration sets.
-
-    Raises:
-        UserError: data.longest, where pictures are stretched to a square.
-    """
+    """The network's preprocessing with what the configuration sets."""
     data = config.data
     changes: dict[str, Any] = {
         name: value for name in ("mean", "std", "bits") if (value := getattr(data, name)) is not None

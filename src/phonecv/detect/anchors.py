@@ -19,11 +19,9 @@ Sizes = Sequence[tuple[int, int]]
 
 
 def anchors_by_rule(sizes: Sizes, rule: Mapping[str, Any]) -> list[Tensor]:
-    """Anchors from a rule that can be written down.
+    """Anchors from a rule that can be written down, for maps of these heights and widths.
 
-    Args:
-        sizes: height and width of every level's map.
-        rule: "kind" is "ssd" or "grid"; the rest are the arguments of `ssd_anchors` or `grid_anchors`.
+    "kind" is "ssd" or "grid"; the rest are the arguments of `ssd_anchors` or `grid_anchors`.
     """
     arguments = {name: value for name, value in rule.items() if name != "kind"}
     return {"ssd": ssd_anchors, "grid": grid_anchors}[rule["kind"]](sizes, **arguments)

@@ -71,11 +71,7 @@ def list_detectors() -> list[str]:
 
 
 def get_architecture(name: str) -> Architecture:
-    """The entry of a name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The entry of a name."""
     if name not in ARCHITECTURES:
         raise UserError(
             f"unknown detector {name!r}{did_you_mean(name, ARCHITECTURES)}; there are {', '.join(ARCHITECTURES)}"

@@ -146,11 +146,7 @@ class Detector(DenseModel):
         return Prepared(prepared.batch.to(dtype), prepared.sizes, prepared.originals)
 
     def truth(self, targets: Targets, prepared: Prepared) -> Truth:
-        """Targets as padded tensors, their boxes scaled along with the pictures.
-
-        Raises:
-            UserError: not one target per picture, wrong shapes, or a label that is no class.
-        """
+        """Targets as padded tensors, their boxes scaled along with the pictures."""
         if len(targets) != len(prepared.sizes):
             raise UserError(f"{len(prepared.sizes)} pictures came with {len(targets)} targets; one each is expected")
         for number, target in enumerate(targets):

@@ -10,11 +10,7 @@ DATA = "a folder with COCO annotations and pictures"
 
 
 def check_training(config: DetectConfig, *, keep: bool) -> None:
-    """Check that annotations and pictures are there; nothing is kept.
-
-    Raises:
-        UserError: they are not.
-    """
+    """Check that annotations and pictures are there; nothing is kept."""
     root, wanted = data_folder(config, DATA), config.detect
     find_coco(root, "train", annotations=wanted.train_annotations, images=wanted.train_images)
     find_coco(root, "val", annotations=wanted.val_annotations, images=wanted.val_images)

@@ -165,11 +165,7 @@ def encode_masks(masks: Tensor | BoxMasks) -> list[RunLengths]:
 
 
 def decode_masks(codes: Sequence[RunLengths]) -> Tensor:
-    """Run lengths of one picture as ``M H W`` bool.
-
-    Args:
-        codes: at least one.
-    """
+    """Run lengths of one picture as ``M H W`` bool."""
     from faster_coco_eval.core import mask as coder
 
     return torch.from_numpy(np.ascontiguousarray(coder.decode(list(codes)).transpose(2, 0, 1))).bool()

@@ -42,12 +42,9 @@ class Drawn:
 
 
 def draw(picture: Tensor, things: Drawn, letters: int | None = None) -> Tensor:
-    """A copy of the picture with masks, boxes and the names that find room; the first of `things` lies on top.
+    """A copy of the picture (``3 H W`` bytes) with masks, boxes and the names that find room; the first lies on top.
 
-    Args:
-        picture: ``3 H W`` bytes.
-        things: what to draw.
-        letters: height of the names' letters, pixels; None goes by the size of the picture and the number of names.
+    Letters of the names are so many pixels high; None goes by the size of the picture and the number of names.
     """
     from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 

@@ -111,12 +111,7 @@ def evaluate_results(
 
 
 def match_outputs(runner: DetectRunner, split: CocoSplit, notes: list[str]) -> np.ndarray:
-    """Label of the data for every output of the model, -1 where the data has no such class.
-
-    Args:
-        runner: the detector.
-        split: the data.
-        notes: gets a line if some of the model's classes are not in the data.
+    """Label of the data for every output of the model, -1 where the data has no such class, which `notes` then tells.
 
     Raises:
         UserError: objects of the data are of classes that the model does not know.
@@ -202,13 +197,9 @@ def looks_sorted(root: Path, split: str) -> bool:
 
 
 def judged(split: CocoSplit, found: Detections, threshold: float | None, *, masks: bool) -> DetectionResult:
-    """Figures of detections, and what is right and wrong at one threshold.
+    """Figures of detections, whose `pictures` are places in `split`, and what is right and wrong at one threshold.
 
-    Args:
-        split: the pictures that count, and what is on them.
-        found: `pictures` are places in `split`.
-        threshold: least score of what is counted at one threshold; None takes the one with the best F1.
-        masks: whether masks count too.
+    That is the least score of what is counted; None takes the one with the best F1.
     """
     truth = split.to_ground_truth()
     notes: tuple[str, ...] = ()

@@ -29,10 +29,6 @@ OUTPUTS = {
 def finder(file: DenseFile, threshold: float) -> Callable[[Sequence[Tensor]], list[dict[str, Any]]]:
     """What finds objects in pictures (``3 H W`` bytes each) by an exported detector.
 
-    Args:
-        file: of `OUTPUTS`.
-        threshold: detections with lower scores are not wanted.
-
     Raises:
         UserError: the record does not describe the outputs.
     """
@@ -110,11 +106,7 @@ def _levels(file: DenseFile, prepared: Prepared) -> tuple[list[Tensor], BoxRule]
 
 
 def _check_final(file: DenseFile, outputs: Mapping[str, Tensor]) -> None:
-    """Refuse outputs of other shapes than final boxes have, or labels that the record has no class for.
-
-    Raises:
-        UserError: they are.
-    """
+    """Refuse outputs of other shapes than final boxes have, or labels that the record has no class for."""
     count, boxes, scores, labels = (outputs[name] for name in ("count", "boxes", "scores", "labels"))
     fits = boxes.ndim == 3 and boxes.shape[2] == 4 and scores.shape == labels.shape == boxes.shape[:2]
     if not fits or count.numel() != len(boxes):

@@ -38,12 +38,7 @@ OBJECTS = ("boxes", "scores", "labels", "count")
 
 
 def as_module(network: Any, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
-    """The outputs of the table above.
-
-    Args:
-        network: a detector.
-        decode: how much is in the file.
-        size: input height and width, for which anchors are computed beforehand; None to compute them in the file.
+    """The outputs of the table above; anchors are computed beforehand for a size (height, width), else in the file.
 
     Raises:
         UserError: a decoding that this detector does not have, or a size that its anchors were not made for.
@@ -90,11 +85,7 @@ def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, An
 
 
 def _check_fixed(network: DenseModel, size: tuple[int, int]) -> None:
-    """Refuse one other size for a detector whose anchors belong to its square.
-
-    Raises:
-        UserError: it is another.
-    """
+    """Refuse one other size for a detector whose anchors belong to its square."""
     spec = network.preprocessing
     if spec.longest is None and size != (spec.size, spec.size):
         raise UserError(

@@ -57,11 +57,9 @@ class RawBoxes(nn.Module):
 
 
 class DecodedBoxes(RawBoxes):
-    """Scores and boxes of every anchor.
+    """Scores and boxes of every anchor of a detector with a `box_rule`.
 
-    Args:
-        network: a detector with a `box_rule`.
-        sizes: of its maps; None where they are known only when the file runs.
+    Sizes of its maps are None where they are known only when the file runs.
     """
 
     anchors: Tensor | None

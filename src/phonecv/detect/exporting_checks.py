@@ -87,12 +87,9 @@ class Offer:
 
 @torch.inference_mode()
 def offered(module: Any, batch: np.ndarray, got: Mapping[str, np.ndarray]) -> Offer | None:
-    """What there was to choose from; None where a module does not say, or `got` holds no numbers to look at.
+    """What there was to choose from, by a `Deployable` that was given `batch`; None where it does not say.
 
-    Args:
-        module: a `phonecv.exporting.deployable.Deployable`.
-        batch: what the file was given.
-        got: what it gave, by name.
+    Nor where `got`, what the file gave by name, holds no numbers to look at.
     """
     inner = module.network
     if not hasattr(inner, "offered") or not all(np.isfinite(values).all() for values in got.values()):

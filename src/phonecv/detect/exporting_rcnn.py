@@ -35,10 +35,6 @@ class FinalMasks(nn.Module):
 
     Where the detector in PyTorch considers every pair of proposal and class above the threshold, this considers the
     best so many (`candidates`).
-
-    Args:
-        network: the detector.
-        sizes: of the maps that propose.
     """
 
     def __init__(self, network: MaskRCNN, sizes: Sequence[tuple[int, int]]) -> None:

@@ -8,11 +8,7 @@ from phonecv.errors import UserError
 
 
 def check_boxes(score_threshold: float, candidates: int, nms_overlap: float, max_detections: int) -> None:
-    """Refuse values out of range for the choice of final boxes.
-
-    Raises:
-        UserError: naming the value and its range.
-    """
+    """Refuse values out of range for the choice of final boxes."""
     if not 0 <= score_threshold < 1:
         raise UserError(f"score_threshold {score_threshold!r} is not in 0 .. 1 (1 excluded)")
     if not 0 <= nms_overlap <= 1:
@@ -23,11 +19,7 @@ def check_boxes(score_threshold: float, candidates: int, nms_overlap: float, max
 
 
 def check_numbers(name: str, values: Sequence[float] | None, default: Sequence[float]) -> tuple[float, ...]:
-    """The values given, or the default's, as a tuple: as many as the default has, all positive.
-
-    Raises:
-        UserError: another number of values, or one that is not positive.
-    """
+    """The values given, or the default's, as a tuple: as many as the default has, all positive."""
     values = tuple(default if values is None else values)
     if len(values) != len(default) or not all(isinstance(v, int | float) and v > 0 for v in values):
         raise UserError(f"{name} {values!r}: {len(default)} positive numbers are expected, such as {tuple(default)}")

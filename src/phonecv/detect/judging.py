@@ -67,15 +67,7 @@ class Judged:
 
 
 def judge(found: Detections, objects: Objects, pictures: int, classes: int, threshold: float | None = None) -> Judged:
-    """Compare what was found with what is there.
-
-    Args:
-        found: detections.
-        objects: true objects.
-        pictures: how many there are.
-        classes: how many there are.
-        threshold: least score that counts; None takes the one with the best F1 score on these very data.
-    """
+    """Compare what was found with what is there, from a least score on; None takes the one with the best F1 here."""
     matching = match(found, objects)
     if threshold is None:
         threshold = best_threshold(found, objects, matching)

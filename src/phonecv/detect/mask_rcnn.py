@@ -53,14 +53,10 @@ Outputs = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class MaskRCNN(Detector):
-    """The detector; pictures keep their aspect.
+    """The detector, on maps at strides 4, 8, 16 and 32; pictures keep their aspect.
 
     Args:
-        architecture: its name.
-        backbone: with maps at strides 4, 8, 16 and 32.
-        num_classes: without background.
-        size: length of the short side, pixels.
-        longest: most of the long side; None stretches pictures to a square of `size`.
+        architecture: as for `phonecv.detect.retinanet.RetinaNet`, like all that is not named here.
         channels: of the pyramid, the first stage and the masks.
         hidden: width of the two layers that tell class and box.
         proposals: boxes per picture that reach the second stage.
@@ -68,9 +64,6 @@ class MaskRCNN(Detector):
         train_candidates: the same while training.
         rpn_samples: anchors per picture that the first stage learns from, half of them positive at most; None for all.
         roi_samples: proposals per picture that the second stage learns from, a quarter positive at most; None for all.
-        score_threshold: predictions have a higher score.
-        nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
-        max_detections: objects per picture.
 
     Attributes:
         paste: predictions hold masks as large as the pictures; False leaves them small, as `BoxMasks`, for whoever
@@ -137,11 +130,7 @@ class MaskRCNN(Detector):
         return levels[: len(_POOLED)], scores, codes
 
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
-        """ "rpn_cls" and "rpn_box" of the first stage, "cls", "box" and "mask" of the second.
-
-        Raises:
-            UserError: unusable pictures or targets, or targets without masks.
-        """
+        """ "rpn_cls" and "rpn_box" of the first stage, "cls", "box" and "mask" of the second."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
         given = target_masks(targets, prepared.originals)

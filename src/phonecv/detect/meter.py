@@ -33,12 +33,8 @@ class DetectMeter:
     """COCO's figures in percent: ap, ap50, ap75, ap_small, ap_medium, ap_large, and mask_ap, ... of masks.
 
     Only pictures that were seen count, each once, however many processes saw it. A figure is NaN where it is not
-    defined: without any true object (of that size).
-
-    Args:
-        split: the data; its classes are the labels.
-        masks: whether masks are evaluated too.
-        outputs: label of the data for every output of the model, -1 for none; None if they are the same.
+    defined: without any true object (of that size). `outputs` has the data's label for every output of the model, -1
+    for none; None if they are the same.
     """
 
     def __init__(self, split: CocoSplit, *, masks: bool, outputs: np.ndarray | None = None) -> None:

@@ -95,22 +95,14 @@ def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
 
 
 def open_workshop(network: DenseModel, options: QuantizeOptions) -> DetectWorkshop:
-    """A detector with its pictures.
-
-    Raises:
-        UserError: a Mask R-CNN, a size that does not suit the anchors, or too few pictures.
-    """
+    """A detector with its pictures."""
     network, size = usable(network, options.size)
     calibration, choosing, tuning = prepared_for(options, size)
     return DetectWorkshop(network, calibration, choosing, tuning=tuning, size=size)
 
 
 def usable(network: Any, size: int | tuple[int, int] | None) -> tuple[Any, tuple[int, int]]:
-    """The network, and the height and width of its input.
-
-    Args:
-        network: in deploy form.
-        size: what was asked for; None for its own.
+    """The network in deploy form, and the height and width of its input: `size`, or its own.
 
     Raises:
         UserError: a Mask R-CNN, whose second stage is no network of convolutions, or a size that does not suit it.
@@ -170,11 +162,7 @@ def float_detector(network: Any, size: tuple[int, int], threshold: float = 0.0) 
 
 
 def check_confident(found: Detections, source: str) -> None:
-    """Check that there is something to compare.
-
-    Raises:
-        UserError: nothing is confident.
-    """
+    """Check that there is something to compare."""
     if not (found.scores >= CONFIDENT).any():
         raise UserError(
             f"the network is sure of nothing in {source}: no detection has a score of {CONFIDENT:g} or more, so there "

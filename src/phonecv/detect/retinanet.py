@@ -108,11 +108,7 @@ class RetinaNet(Detector):
         return anchors_by_rule(sizes, self.box_rule.anchors)
 
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
-        """ "cls" and "box", both per positive anchor.
-
-        Raises:
-            UserError: unusable pictures or targets.
-        """
+        """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
         logits, codes = self.network(prepared.batch)

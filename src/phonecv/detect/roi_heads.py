@@ -85,15 +85,7 @@ class Regions:
 
 @torch.no_grad()
 def choose_regions(proposals: Proposals, truth: Truth, sizes: Tensor, num_classes: int, sampling: Sampling) -> Regions:
-    """Match proposals with objects and sample them; the objects' own boxes are proposals too.
-
-    Args:
-        proposals: of the first stage.
-        truth: the objects.
-        sizes: ``B 2``, height and width of the prepared pictures.
-        num_classes: without background.
-        sampling: of each picture's proposals.
-    """
+    """Match proposals of the first stage with objects and sample them; the objects' own boxes are proposals too."""
     assigned = assign(
         proposals.boxes, truth.boxes, truth.valid, positive=0.5, negative=0.5, least=0.5, usable=proposals.valid
     )

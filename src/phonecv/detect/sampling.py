@@ -48,10 +48,6 @@ def sample(assigned: Assigned, sampling: Sampling) -> Sample:
 
     Torch's generator of the device decides. Nothing is drawn where all candidates are wanted. The slots depend on the
     counts alone, so that a GPU need not wait for the outcome.
-
-    Args:
-        assigned: ``B N``.
-        sampling: how many.
     """
     positive, negative = assigned.positive, assigned.negative
     B, N = positive.shape

@@ -37,20 +37,14 @@ Outputs = tuple[list[Tensor], list[Tensor]]
 
 
 class SSDLite(Detector):
-    """The detector; pictures are stretched to a square.
+    """The detector, on maps at strides 16 and 32; pictures are stretched to a square.
 
     Args:
-        architecture: its name.
-        backbone: with maps at strides 16 and 32.
-        num_classes: without background.
+        architecture: as for `phonecv.detect.retinanet.RetinaNet`, like all that is not named here.
         size: side of the square, pixels.
         min_sizes: least anchor size of each of the six levels in pixels; None grows those of 320 with `size`.
         max_sizes: likewise the greatest.
         anchor_strides: pixels from anchor to anchor on each level; None spreads them over the whole picture.
-        score_threshold: predictions have a higher score.
-        candidates: pairs of anchor and class per level that enter the suppression of doubles.
-        nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
-        max_detections: boxes per picture.
     """
 
     def __init__(
@@ -117,11 +111,7 @@ class SSDLite(Detector):
         return anchors_by_rule(sizes, self.box_rule.anchors)
 
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
-        """ "cls" and "box", both per positive anchor.
-
-        Raises:
-            UserError: unusable pictures or targets, or a single picture in train mode.
-        """
+        """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
         if len(prepared.batch) == 1 and any(m.training for m in self.extras.modules() if isinstance(m, nn.BatchNorm2d)):

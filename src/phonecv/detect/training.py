@@ -133,13 +133,9 @@ class Paths(Sequence[Path]):
 
 
 class DetectObjective:
-    """The detector's losses; average precision over the validation split.
+    """The detector's losses; average precision over the validation split, whose figure `score` picks the best.
 
-    Args:
-        val: the validation split.
-        num_classes: of the detector; more than the data has are never right.
-        masks: whether it finds masks.
-        score: figure that picks the best checkpoint.
+    Outputs beyond the data's classes are never right.
     """
 
     def __init__(self, val: CocoSplit, num_classes: int, *, masks: bool, score: str) -> None:
@@ -175,11 +171,7 @@ class DetectObjective:
 
 
 def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> DetectionTransform:
-    """What training does to a picture, so that the detector has nothing left to resize.
-
-    Raises:
-        UserError: SSD's transform, which ends in a square, for a detector that keeps the aspect.
-    """
+    """What training does to a picture, so that the detector has nothing left to resize."""
     wanted, size, longest = config.detect, preprocessing.size, preprocessing.longest
     if wanted.transform == "ssd":
         if longest is not None:

@@ -20,11 +20,6 @@ from phonecv.text import printable
 def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoSplit, CocoSplit]:
     """Training and validation split, whole.
 
-    Args:
-        config: of the training.
-        root: folder of the data.
-        masks: whether objects need masks.
-
     Raises:
         UserError: they can't be read, teach nothing, or too many pictures are missing or of other sizes than told.
     """
@@ -58,11 +53,7 @@ def _only_file(root: Path) -> str | None:
 
 
 def held_out(names: Sequence[str], share: float) -> np.ndarray:
-    """Which of the pictures are held out: N bool. A picture's name decides, so that they stay when others come.
-
-    Raises:
-        UserError: that would be all of them, or none.
-    """
+    """Which of the pictures are held out: N bool. A picture's name decides, so that they stay when others come."""
     digests = [hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in names]
     held = np.array([int.from_bytes(digest, "big") < share * 2**64 for digest in digests], dtype=bool)
     if not 0 < held.sum() < len(names):
@@ -74,11 +65,7 @@ def held_out(names: Sequence[str], share: float) -> np.ndarray:
 
 
 def check_learnable(train: CocoSplit) -> None:
-    """Refuse data that teach nothing.
-
-    Raises:
-        UserError: there is no object, or only crowds, which are no examples of anything.
-    """
+    """Refuse data that teach nothing."""
     if train.learnable:
         return
     why = f"none of its {len(train)} pictures has an object"
@@ -88,11 +75,7 @@ def check_learnable(train: CocoSplit) -> None:
 
 
 def check_missing(config: DetectConfig, *splits: CocoSplit) -> None:
-    """Refuse data with more missing pictures than may be unreadable.
-
-    Raises:
-        UserError: names the first.
-    """
+    """Refuse data with more missing pictures than may be unreadable."""
     missing = [problem for split in splits for problem in split.problems if problem.kind == "missing-file"]
     pictures = sum(map(len, splits))
     if len(missing) > config.data.max_bad * pictures:
@@ -103,11 +86,7 @@ def check_missing(config: DetectConfig, *splits: CocoSplit) -> None:
 
 
 def check_sizes(config: DetectConfig, split: CocoSplit) -> None:
-    """Refuse data whose pictures have other sizes than the annotations say: nearly all would be left out.
-
-    Raises:
-        UserError: what seems to be behind it, and the setting for it.
-    """
+    """Refuse data whose pictures have other sizes than the annotations say: nearly all would be left out."""
     check = SizeCheck.of(split, sampled(len(split)))
     wrong = sum(map(len, check.wrong.values()))
     if wrong > max(0.5, config.data.max_bad) * check.looked:

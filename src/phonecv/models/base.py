@@ -18,11 +18,7 @@ Form = Literal["training", "deploy"]
 
 
 def check_form(form: str | None) -> None:
-    """Refuse what is no form of a network; None leaves it open.
-
-    Raises:
-        UserError: it is none.
-    """
+    """Refuse what is no form of a network; None leaves it open."""
     if form is not None and form not in get_args(Form):
         raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
 
@@ -223,11 +219,7 @@ class VisionModel(nn.Module, Generic[Out]):
 
 
 def take_indices(indices: int | Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """Stage numbers as a rising tuple of 0..count-1.
-
-    Raises:
-        UserError: a stage that does not exist, or none at all.
-    """
+    """Stage numbers as a rising tuple of 0..count-1."""
     if indices is None:
         return tuple(range(count))
     if isinstance(indices, int):

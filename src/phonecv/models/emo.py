@@ -172,22 +172,14 @@ class EMO(VisionModel):
 
 
 def check_stages(**per_stage: Sequence[float]) -> None:
-    """Every argument holds four positive numbers, one per stage.
-
-    Raises:
-        UserError: it does not.
-    """
+    """Every argument holds four positive numbers, one per stage."""
     for name, values in per_stage.items():
         if len(values) != 4 or any(value <= 0 for value in values):
             raise UserError(f"{name} {tuple(values)!r} needs four positive numbers, one for each of stages 1 to 4")
 
 
 def check_heads(widths: Sequence[int], head_dims: Sequence[int]) -> None:
-    """Stages 3 and 4 split their channels into whole heads.
-
-    Raises:
-        UserError: they do not.
-    """
+    """Stages 3 and 4 split their channels into whole heads."""
     for stage in (3, 4):
         width, head = widths[stage - 1], head_dims[stage - 1]
         if width % head:

@@ -35,17 +35,7 @@ def build_model(name: str, *, num_classes: int = 1000, **overrides: Any) -> Visi
 
 
 def check_known(owner: str, kind: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse names that are not known.
-
-    Args:
-        owner: whose they are, for the message.
-        kind: "argument" or "option".
-        given: as the person gave them.
-        known: all that there are.
-
-    Raises:
-        UserError: one is not; with the nearest.
-    """
+    """Refuse names that are not known, with the nearest; `kind` is "argument" or "option" of `owner`."""
     for name in given:
         if name not in known:
             raise UserError(f"{owner} has no {kind} {name!r}{did_you_mean(name, known)} (it takes {', '.join(known)})")

@@ -184,9 +184,8 @@ def _fold_pre_norm(
 ) -> tuple[nn.Module, Tensor | None]:
     """Move the affine part of a block's pre-norm into the 1x1 convolutions that read it.
 
-    Returns:
-        What remains of the norm, and the value per channel (1 C 1 1) that stands for zero in an appended
-        window cell, or None when zero still does.
+    Gives what remains of the norm, and the value per channel (1 C 1 1) that stands for zero in an appended window cell,
+    or None when zero still does.
     """
     if isinstance(norm, _BatchNorm):
         factor, shift = _batchnorm_affine(norm)

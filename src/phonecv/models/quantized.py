@@ -30,11 +30,7 @@ def mark(network: Any, remedy: str, **changes: Any) -> None:
 
 
 def restore(network: Any, state: Mapping[str, Any], source: str) -> None:
-    """Give a fresh deploy-form network the parts that a file of a prepared one holds, in place.
-
-    Raises:
-        UserError: the state does not fit the network.
-    """
+    """Give a fresh deploy-form network the parts that a file of a prepared one holds, in place."""
     if state_of(network) and not state:
         raise UserError(f"the network given is prepared for int8 and {source} is not; pass its name instead")
     if not state:
@@ -50,11 +46,7 @@ def restore(network: Any, state: Mapping[str, Any], source: str) -> None:
 
 
 def refuse_floating_point(network: nn.Module, precision: str) -> None:
-    """Refuse to pass a network off as a floating-point one that is right as int8 only.
-
-    Raises:
-        UserError: it is.
-    """
+    """Refuse to pass a network off as a floating-point one that is right as int8 only."""
     state = state_of(network)
     if not state.get("float", True) and precision not in ("int8", "int8-weights"):
         done = ", ".join(state.get("remedies", []))

@@ -15,15 +15,7 @@ from phonecv.segment.layers import PixelClassifier, check_batch_of_one, conv_bn_
 
 
 class ASPPHead(nn.Module):
-    """Image pooling, a 1x1 and dilated 3x3 convolutions side by side, joined by a 3x3.
-
-    Args:
-        in_channels: of the last map.
-        num_classes: outputs per pixel.
-        channels: of every branch and of the joining convolution.
-        dilations: of the 3x3 branches.
-        dropout: share of channels dropped before the classifier.
-    """
+    """Image pooling, a 1x1 and dilated 3x3 convolutions side by side, joined by a 3x3."""
 
     def __init__(
         self,

@@ -11,11 +11,7 @@ DATA = "a folder with pictures and label maps"
 
 
 def check_training(config: SegmentConfig, *, keep: bool) -> None:
-    """Check that pictures and label maps are there and teach something; nothing is kept.
-
-    Raises:
-        UserError: they are not, or do not.
-    """
+    """Check that pictures and label maps are there and teach something; nothing is kept."""
     data_folder(config, DATA)
     for split in read_splits(config):
         check_content(split)

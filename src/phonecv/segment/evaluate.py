@@ -78,11 +78,7 @@ class SegmenterEvaluation:
             yield len(batch), skipped
 
     def result(self) -> SegmentationResult:
-        """What was found.
-
-        Raises:
-            UserError: no pixel is labelled.
-        """
+        """What was found."""
         scores, runner, split = self._meter.scores, self.runner, self.split
         if not scores.labelled.any():
             raise UserError(
@@ -153,11 +149,7 @@ def choose_reading(root: Path, runner: SegmentRunner) -> tuple[bool, str]:
 
 
 def match_outputs(runner: SegmentRunner, data: LabelSplit) -> np.ndarray:
-    """The model's class for every label of the data, 256 numbers; ignored stays ignored.
-
-    Raises:
-        UserError: they cannot be matched, with what to do next.
-    """
+    """The model's class for every label of the data, 256 numbers; ignored stays ignored."""
     other = str(not data.reduce_zero_label).lower()
     hint = f"; name the classes in classes.txt as the model does, or choose reduce_zero_label={other}"
     names = runner.classes if runner.named else None

@@ -29,11 +29,7 @@ MAX_DIFF_PIXELS = 1e-4
 
 
 def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
-    """Logits or classes.
-
-    Raises:
-        UserError: boxes are asked for.
-    """
+    """Logits or classes."""
     del size
     if decode == "boxes":
         raise UserError(f"{network.name} labels pixels, it has no boxes; decode 'raw' or 'final'")

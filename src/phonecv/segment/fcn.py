@@ -13,15 +13,7 @@ from phonecv.segment.layers import PixelClassifier, conv_bn_relu
 
 
 class FCNHead(nn.Module):
-    """A 3x3 convolution and the classifier, on one of the backbone's maps.
-
-    Args:
-        in_channels: of that map.
-        num_classes: outputs per pixel.
-        index: which of the maps.
-        channels: of the convolution.
-        dropout: share of channels dropped before the classifier.
-    """
+    """A 3x3 convolution and the classifier, on the map with number `index` of the backbone's."""
 
     def __init__(
         self, in_channels: int, num_classes: int, *, index: int, channels: int = 256, dropout: float = 0.1

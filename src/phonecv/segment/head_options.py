@@ -19,16 +19,7 @@ _LISTS = ("dilations", "pools", "widths")
 
 
 def check_options(architecture: str, options: Mapping[str, Any], own: Sequence[str]) -> None:
-    """Every option is known and has a value in range.
-
-    Args:
-        architecture: for messages, and for `UNET`.
-        options: as the person gave them.
-        own: names of the options that the head itself takes.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Every option is known (to the head itself, by `own`, or to all) and has a value in range."""
     check_known(architecture, "option", options, [*own, *COMMON, *(UNET if architecture == "unet" else ())])
     for key, value in options.items():
         if key in _NUMBERS and not _positive(value):

@@ -101,11 +101,9 @@ class PixelClassifier(nn.Module):
 
 
 def check_batch_of_one(unit: nn.Module, x: Tensor) -> None:
-    """A BatchNorm after pooling to one pixel needs two pictures to tell a mean from a value.
+    """A BatchNorm after pooling to one pixel needs two pictures to tell a mean from a value; one alone is refused.
 
-    Raises:
-        UserError: there is one picture, and the norm is about to take its statistics from it. A synchronised norm
-            may find the others in other processes, so it is left to judge for itself.
+    A synchronised norm may find the others in other processes, so it is left to judge for itself.
     """
     norm = unit.norm if isinstance(unit, ConvNormAct) else None
     if (

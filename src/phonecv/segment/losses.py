@@ -109,11 +109,7 @@ def balanced_weights(pixels: Sequence[int], power: float) -> Tensor:
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Every label is a class or ignored.
-
-    Raises:
-        UserError: one is not.
-    """
+    """Every label is a class or ignored."""
     wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != IGNORE)]
     if wrong.numel():
         values = sorted(set(wrong.unique().tolist()))

@@ -71,15 +71,8 @@ streams = pictures_only
 def predictions(
     runner: SegmentRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureClassMap]]:
-    """See `phonecv.predicting.PredictRoom`. Label maps are saved as they are found, since they would fill the memory.
-
-    Args:
-        runner: the segmenter.
-        paths: the pictures.
-        steps: pictures that are decoded ahead together; the network takes as many as its memory allows.
-        options: they have served their purpose when the runner was opened.
-        out: folder for ``labels/*.png`` (class numbers, in the classes' colours) and ``overlays/*.jpg``; None saves
-            nothing.
+    """See `phonecv.predicting.PredictRoom`. Label maps are saved as they are found, since they would fill the memory:
+    ``labels/*.png`` (class numbers, in the classes' colours) and ``overlays/*.jpg``, in `out`.
     """
     palette = palette_for(runner.classes)
     names = file_names(paths)

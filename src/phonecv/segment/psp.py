@@ -15,15 +15,7 @@ from phonecv.segment.layers import PixelClassifier, check_batch_of_one, conv_bn_
 
 
 class PSPHead(nn.Module):
-    """The map beside its averages over n x n grids, joined by a 3x3 convolution.
-
-    Args:
-        in_channels: of the last map.
-        num_classes: outputs per pixel.
-        channels: of every level and of the joining convolution.
-        pools: cells along a side, per level.
-        dropout: share of channels dropped before the classifier.
-    """
+    """The map beside its averages over n x n grids for each n of `pools`, joined by a 3x3 convolution."""
 
     def __init__(
         self,

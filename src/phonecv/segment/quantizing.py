@@ -74,11 +74,7 @@ def check_int8(network: Segmenter, formats: Sequence[str]) -> None:
 
 
 def open_workshop(network: Segmenter, options: QuantizeOptions) -> SegmentWorkshop:
-    """A segmenter with its pictures.
-
-    Raises:
-        UserError: a size that does not suit it, or too few pictures.
-    """
+    """A segmenter with its pictures."""
     network, size = usable(network, options.size)
     calibration, choosing, tuning = prepared_for(options, size)
     return SegmentWorkshop(network, calibration, choosing, tuning=tuning, size=size)
@@ -87,12 +83,7 @@ def open_workshop(network: Segmenter, options: QuantizeOptions) -> SegmentWorksh
 def usable(network: Any, size: int | tuple[int, int] | None) -> tuple[Any, tuple[int, int]]:
     """The network as it goes into a file, without what only training needs, and the height and width of its input.
 
-    Args:
-        network: in deploy form; it is changed.
-        size: what was asked for; None for its own.
-
-    Raises:
-        UserError: a size that does not suit it.
+    The network is in deploy form, and is changed.
     """
     network.aux_head = None
     for module in network.modules():

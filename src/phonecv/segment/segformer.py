@@ -17,13 +17,7 @@ from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
 class SegFormerHead(SavesWork):
-    """One 1x1 convolution per level, bilinear to the first level's size, one 1x1 convolution over all.
-
-    Args:
-        in_channels: per level, finest first.
-        num_classes: outputs per pixel.
-        channels: of the convolutions.
-        dropout: share of channels dropped before the classifier.
+    """One 1x1 convolution per level, finest first, bilinear to its size, one 1x1 convolution over all.
 
     Attributes:
         whole: join the levels by one convolution even where parts of it are faster, as files do.

@@ -14,16 +14,9 @@ from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 
 
 class SemanticFPNHead(nn.Module):
-    """Per level a 3x3 convolution and a doubling of the size for every halving below stride 4.
+    """Per level, at strides 4, 8, ..., a 3x3 convolution and a doubling of the size for every halving below stride 4.
 
     The first level has one convolution and no doubling.
-
-    Args:
-        in_channels: of the levels, all alike.
-        num_classes: outputs per pixel.
-        levels: how many, at strides 4, 8, 16, ...
-        channels: of the convolutions.
-        dropout: share of channels dropped before the classifier.
     """
 
     def __init__(

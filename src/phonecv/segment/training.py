@@ -149,12 +149,7 @@ class SegmentData(SplitData):
 
 
 class SegmentObjective:
-    """The segmenter's losses; mean intersection over union on the validation split.
-
-    Args:
-        num_classes: outputs per pixel.
-        auxiliary: whether there is an auxiliary head.
-    """
+    """The segmenter's losses; mean intersection over union on the validation split."""
 
     score = "miou"
     figures: tuple[str, ...] = ("miou", "aacc", "macc")

@@ -10,11 +10,7 @@ from phonecv.segment.config import SegmentConfig
 
 
 def read_splits(config: SegmentConfig) -> tuple[LabelSplit, LabelSplit]:
-    """Both splits of a segmenter's data, with the same classes.
-
-    Raises:
-        UserError: they cannot be used.
-    """
+    """Both splits of a segmenter's data, with the same classes."""
     wanted = config.segment
 
     def read(

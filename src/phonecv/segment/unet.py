@@ -19,14 +19,7 @@ from phonecv.segment.layers import PixelClassifier, conv_bn_relu, resize
 class UNetHead(nn.Module):
     """From the coarsest map upwards: resize to the next one, concatenate, two 3x3 convolutions.
 
-    Args:
-        in_channels: per map, finest first.
-        num_classes: outputs per pixel.
-        widths: after each of the steps, coarsest first; one fewer than there are maps.
-        dropout: share of channels dropped before the classifier.
-
-    Raises:
-        UserError: `widths` do not fit the maps.
+    Maps come finest first; `widths` are those after each of the steps, coarsest first; one fewer than there are maps.
     """
 
     def __init__(

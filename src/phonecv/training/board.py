@@ -17,10 +17,6 @@ class Board:
 
     TensorBoard writes in a thread of its own. An error there reaches the next call here; until then its traceback would
     be printed over the run's own message.
-
-    Args:
-        folder: for the records.
-        purge_step: from which on earlier records do not count any more.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:

@@ -40,10 +40,6 @@ class ChecksRoom(Protocol):
 def check_before(config: TrainConfig, devices: int = 1) -> None:
     """Refuse what cannot work, in about the time that a listing of the data takes.
 
-    Args:
-        config: the training.
-        devices: processes on this machine.
-
     Raises:
         UserError: a mistake in the run folder, the data, the network, its weights, or the number of processes.
     """
@@ -56,11 +52,7 @@ def check_before(config: TrainConfig, devices: int = 1) -> None:
 
 
 def check_processes(config: TrainConfig, devices: int) -> None:
-    """Refuse more processes than this machine has cores, where no GPU could take them; GPUs are counted by torch.
-
-    Raises:
-        UserError: there are too few cores, or it is no number of processes.
-    """
+    """Refuse more processes than this machine has cores, where no GPU could take them; GPUs are counted by torch."""
     if devices < 1:
         raise UserError(f"devices={devices} is not a number of processes; use 1 or more")
     cores = usable_cores()
@@ -81,11 +73,7 @@ def _may_have_gpu(device: str) -> bool:
 
 
 def part_size(config: TrainConfig, processes: int) -> int:
-    """Images that one process takes at once: the batch divided by processes and accumulated parts.
-
-    Raises:
-        UserError: it does not divide.
-    """
+    """Images that one process takes at once: the batch divided by processes and accumulated parts."""
     batch, parts = config.data.batch_size, processes * config.optimizer.accumulate
     if batch % parts:
         raise UserError(
@@ -98,11 +86,7 @@ def part_size(config: TrainConfig, processes: int) -> int:
 
 
 def check_folder(config: TrainConfig) -> None:
-    """Check that the run folder can be used.
-
-    Raises:
-        UserError: none was given, nothing can be written there, or another run is there.
-    """
+    """Check that the run folder can be used."""
     if not config.run.out:
         raise UserError("no run folder was given; pass --out RUN (run.out)")
     folder = Path(config.run.out)
@@ -114,11 +98,7 @@ def check_folder(config: TrainConfig) -> None:
 
 
 def check_network(config: TrainConfig) -> None:
-    """Check that network and weights are known by name or are there as files.
-
-    Raises:
-        UserError: one of them is not.
-    """
+    """Check that network and weights are known by name or are there as files."""
     name, weights = config.model.name, config.model.weights
     tags = ["pretrained", "official"]
     if config.in_catalog(name):
@@ -128,16 +108,7 @@ def check_network(config: TrainConfig) -> None:
 
 
 def check_file(text: str, what: str, names: Sequence[str]) -> None:
-    """Check that a file is there.
-
-    Args:
-        text: its path.
-        what: setting and value, for the message.
-        names: what else could have been meant.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Check that a file is there; `what` is its setting for the message, `names` what else could have been meant."""
     path = Path(text)
     if path.is_dir():
         raise UserError(f"{what} is a folder; name the checkpoint file in it")
@@ -146,15 +117,7 @@ def check_file(text: str, what: str, names: Sequence[str]) -> None:
 
 
 def data_folder(config: TrainConfig, what: str) -> Path:
-    """The folder of the data.
-
-    Args:
-        config: the training.
-        what: "a folder with ...", for the message.
-
-    Raises:
-        UserError: none was given, or it is not there.
-    """
+    """The folder of the data, which has to be there; `what` is "a folder with ...", for the message."""
     root = Path(config.data.path)
     if not config.data.path:
         raise UserError(f"no data set was given; pass --data DIR (data.path), {what}")

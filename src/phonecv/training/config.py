@@ -102,18 +102,10 @@ class TrainConfig:
         self.check_together()
 
     def check_together(self) -> None:
-        """Check what lies between the groups of this task.
-
-        Raises:
-            UserError: naming the setting.
-        """
+        """Check what lies between the groups of this task."""
 
     def check_part(self, pictures: int) -> None:
-        """Check how many pictures are computed at once by one process.
-
-        Raises:
-            UserError: they are not enough for what is set.
-        """
+        """Check how many pictures are computed at once by one process."""
 
     def in_catalog(self, name: str) -> bool:
         """Whether a network of this name has to be in the catalog."""
@@ -176,11 +168,7 @@ def _whole(kinds: tuple[type[TrainConfig], ...]) -> type[Any]:
 
 
 def build_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> TrainConfig:
-    """The configuration that nested plain values stand for, with ``group.name=value`` texts laid over them.
-
-    Raises:
-        UserError: two tasks are chosen, a setting of another task is set, or anything `TrainConfig` refuses.
-    """
+    """The configuration that nested plain values stand for, with ``group.name=value`` texts laid over them."""
     kinds = _kinds()
     whole = _whole(kinds)
     every = settings.build(whole, settings.merge(dict(values), overrides, whole))

@@ -24,14 +24,7 @@ _SHOWN = 20
 def data_record(
     classes: Sequence[str], files: Mapping[str, Sequence[Path]], root: Path, bits: int | None = None
 ) -> dict[str, Any]:
-    """Class names, and per split the number of pictures and digests of their names and sizes; plain values.
-
-    Args:
-        classes: of the data, in label order.
-        files: of every split.
-        root: data folder; names count relative to it.
-        bits: that 16-bit pictures are read with.
-    """
+    """Class names, and per split the number of pictures and digests of their names and sizes; plain values."""
     return {
         "classes": list(classes),
         "splits": {name: _digests(paths, root) for name, paths in files.items()},
@@ -55,13 +48,7 @@ def _digests(files: Sequence[Path], root: Path) -> dict[str, Any]:
 
 
 def settle_pictures(net: Network, pictures: Sequence[Path], before: Mapping[str, Any] | None) -> str:
-    """Write into the network's preprocessing how 16-bit pictures are read, and say it; empty if there are none.
-
-    Args:
-        net: whose preprocessing may set it already.
-        pictures: of the training split.
-        before: what the run remembers of its data, if it goes on.
-    """
+    """Write into the network's preprocessing how 16-bit pictures are read, and say it; empty if there are none."""
     spec: Any = net.preprocessing
     if before and before.get("bits"):
         spec = replace(spec, bits=before["bits"])
@@ -70,16 +57,7 @@ def settle_pictures(net: Network, pictures: Sequence[Path], before: Mapping[str,
 
 
 def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> None:
-    """Refuse to go on where the rows of the classifier would come to mean other classes.
-
-    Args:
-        state: as `read_state` gives it.
-        folder: of the run.
-        classes: that the data has now.
-
-    Raises:
-        UserError: they are not those that the run began with.
-    """
+    """Refuse to go on where the rows of the classifier would come to mean other classes."""
     record = state.get("data")
     before = (record or header_record(folder / "last.safetensors")).get("classes")
     if before is None or list(before) == list(classes):

@@ -39,10 +39,6 @@ def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
     """Keep other runs out of the folder; a run that leaves nothing there leaves no folder.
 
     What a killed run left half written is removed.
-
-    Raises:
-        UserError: another process trains there, the folder belongs to a run with another configuration, or nothing can
-            be written there.
     """
     lock = None
     try:
@@ -76,11 +72,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def check_still_there(folder: Path) -> None:
-    """Stop a training whose folder somebody has removed, before it makes a new one with half of the files.
-
-    Raises:
-        UserError: the folder or its configuration is gone.
-    """
+    """Stop a training whose folder somebody has removed, before it makes a new one with half of the files."""
     if not (folder / CONFIG).is_file():
         raise UserError(
             f"{folder / CONFIG} is gone: the run folder was removed or emptied during the training, and what it held"
@@ -106,11 +98,7 @@ def _lock(folder: Path) -> IO[str] | None:
 
 
 def same_run(config: TrainConfig, folder: Path) -> None:
-    """Check that a run in the folder, if there is one, is that of `config`.
-
-    Raises:
-        UserError: it is another, or its configuration cannot be read.
-    """
+    """Check that a run in the folder, if there is one, is that of `config`."""
     path = folder / CONFIG
     if not path.is_file():
         return

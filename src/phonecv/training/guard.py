@@ -39,12 +39,6 @@ class FiniteGuard:
     def watch(self, step: int, lr: float, losses: dict[str, Tensor], images: Tensor | Sequence[Tensor]) -> None:
         """Look at the losses of the step under way (number `step`, from 1).
 
-        Args:
-            step: its number.
-            lr: its learning rate, for the message.
-            losses: what to look at.
-            images: the inputs, stacked or of different sizes; their range is told when a loss is not finite.
-
         Raises:
             NonFiniteLoss: a loss of this step, or on an accelerator of the one before, is not finite.
         """
@@ -75,11 +69,7 @@ class FiniteGuard:
             self._judge(seen)
 
     def check_weights(self, model: nn.Module, step: int) -> None:
-        """Refuse to go on with weights that are not finite (a finite loss may have an infinite gradient).
-
-        Raises:
-            NonFiniteLoss: names the first such tensor.
-        """
+        """Refuse to go on with weights that are not finite (a finite loss may have an infinite gradient)."""
         parameters = [parameter.detach() for parameter in model.parameters()]
         sizes = torch.stack(torch._foreach_norm(parameters, float("inf")))
         if not bool(sizes.isfinite().all()):

@@ -182,11 +182,7 @@ def wrap(net: nn.Module, world: World) -> nn.Module:
 
 
 def with_shared_batches(net: Network, how: str, world: World) -> Network:
-    """The network with BatchNorm that takes its statistics from all processes, where `how` says so.
-
-    Raises:
-        UserError: the processes are not on GPUs.
-    """
+    """The network with BatchNorm that takes its statistics from all processes, where `how` says so."""
     if how not in ("sync", "sync_heads") or world.size == 1:
         return net
     if world.device.type != "cuda":
@@ -203,11 +199,7 @@ def with_shared_batches(net: Network, how: str, world: World) -> Network:
 
 
 def checkpoint_activations(net: Network) -> None:
-    """Make the network, or its backbone, compute its activations again in the backward pass.
-
-    Raises:
-        UserError: the backbone is none of ours.
-    """
+    """Make the network, or its backbone, compute its activations again in the backward pass."""
     part = net if isinstance(net, VisionModel) else net.backbone
     if not isinstance(part, VisionModel):
         raise UserError(f"run.checkpoint_activations works with our own networks, not with a {type(part).__name__}")

@@ -62,11 +62,7 @@ def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
 
 
 def pick_device(name: str, local_rank: int, local_size: int) -> torch.device:
-    """The device of one process.
-
-    Raises:
-        UserError: it does not exist, or there are fewer than processes.
-    """
+    """The device of one process."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

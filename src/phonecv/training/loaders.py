@@ -112,15 +112,9 @@ class SplitData:
         val_set: samples to evaluate on.
 
     Args:
-        config: the training.
-        world: the processes.
-        workers: loader processes of each.
-        train: files of the training split, in its order.
+        train: files of the training split, in its order; it has to fill one batch.
         val: files of the validation split.
         kinds: per training sample a number; batches hold samples of one kind where they can.
-
-    Raises:
-        UserError: the training split does not fill one batch.
     """
 
     train_set: Any
@@ -175,11 +169,7 @@ class SplitData:
         return batch.to(self.world.device)
 
     def note_errors(self, batch: TaskBatch, bad: dict[str, str], split: str) -> None:
-        """Remember the unreadable files of a batch in `bad` (path to reason).
-
-        Raises:
-            UserError: they are more than data.max_bad of all files.
-        """
+        """Remember the unreadable files of a batch in `bad` (path to reason)."""
         if not any(batch.errors):
             return
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):

@@ -86,13 +86,9 @@ class RunLog:
         return self.seconds_before + time.monotonic() - self.started
 
     def open(self, columns: Sequence[str], rows: int = 0, seconds: float = 0.0, step: int = 0) -> None:
-        """Start writing after the first `rows` rows of an earlier part; what it wrote later is cut off.
+        """Start writing after the first `rows` rows of an earlier part that took so many seconds; later ones are cut.
 
-        Args:
-            columns: of metrics.csv, beside step, epoch and seconds.
-            rows: to keep.
-            seconds: spent before.
-            step: that TensorBoard goes on from.
+        TensorBoard goes on from `step`; `columns` come after step, epoch and seconds.
         """
         self.columns = ["step", "epoch", "seconds", *columns]
         self.seconds_before = seconds

@@ -22,13 +22,9 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def decay_groups(model: nn.Module, rule: str) -> tuple[list[str], list[str]]:
-    """Names of the trained parameters with and without weight decay.
+    """Names of the trained parameters with and without weight decay, by a rule of `OptimizerConfig.no_decay`.
 
-    Args:
-        model: the network.
-        rule: "emo" (1-D tensors, biases, names with alpha, beta or gamma are spared), "norm" (parameters of
-            normalisation layers are spared), "backbone_norm" (those of the backbone alone; one without heads is
-            all backbone), "layer_norm" (those of LayerNorm alone) or "none" (nothing is spared).
+    A network without heads is all backbone.
     """
     within = "backbone." if rule == "backbone_norm" and isinstance(model, HeadedModel) else ""
     kinds = (nn.LayerNorm,) if rule == "layer_norm" else _NORMS
@@ -59,14 +55,8 @@ def head_names(model: nn.Module) -> set[str]:
 def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fused: bool = False) -> Optimizer:
     """The optimizer over all trained parameters: with and without weight decay, the heads apart if their rate differs.
 
-    Args:
-        model: the network.
-        config: which optimizer; its `fused` is not looked at, because it may be "auto".
-        lr: learning rate of the first step; that of the heads is `config.head_lr` times as much.
-        fused: one kernel for the whole update; else PyTorch's own choice.
-
-    Raises:
-        UserError: everything is frozen.
+    `lr` is the rate of the first step, that of the heads `config.head_lr` times as much. `config.fused` may be "auto",
+    so `fused` decides: one kernel for the whole update, else PyTorch's own choice.
     """
     parameters = dict(model.named_parameters())
     heads = head_names(model) if config.head_lr != 1 else set[str]()
@@ -90,9 +80,6 @@ def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | 
     """Stop the gradient of every parameter whose name begins so.
 
     "backbone" is the module of that name, or all but `classifier`; "all" is the same: a task may do more for it.
-
-    Raises:
-        UserError: a beginning that fits no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
     kept = {id(parameter) for parameter in classifier.parameters()} if classifier is not None else set()

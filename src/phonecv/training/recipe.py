@@ -45,11 +45,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe given by name or path.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The file of a recipe given by name or path."""
     path, name = Path(recipe), str(recipe)
     if name in recipe_names():
         return Path(str(resources.files("phonecv.training") / "recipes" / f"{name}.yaml"))

@@ -77,16 +77,7 @@ def distill(config: TrainConfig, *, devices: int = 1) -> RunResult:
 
 
 def check_teacher(config: TrainConfig, named: str = "the configuration", by: str = "distill.teacher=") -> None:
-    """Refuse a configuration without a teacher.
-
-    Args:
-        config: the configuration.
-        named: what it is, for the message.
-        by: what to write before the teacher, likewise.
-
-    Raises:
-        UserError: it names none.
-    """
+    """Refuse a configuration without a teacher; `named` says what it is, `by` what to write before the teacher."""
     if config.flat()["distill.teacher"] is None:
         raise UserError(f"{named} names no teacher; pass {by}timm:NAME, a network's name or a checkpoint")
 

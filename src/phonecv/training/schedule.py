@@ -94,9 +94,6 @@ class Schedule:
     ends (to 0.989 of the peak for 20 of 300 epochs). ``cosine: after_warmup`` restarts t there instead, and
     `decay_start` at its share of T, with the peak rate until then. ``decay: poly`` is
     ``lr_min + (lr - lr_min)(1 - t / T) ** power``. Groups with an `lr_scale` get that multiple of it all.
-
-    Raises:
-        UserError: warm-up is as long as the training.
     """
 
     def __init__(

@@ -74,11 +74,7 @@ class TrainingRoom(Protocol):
 
 
 def open_setup(config: TrainConfig) -> Setup:
-    """The setup for what `config` trains; reads the data's listings.
-
-    Raises:
-        UserError: the data cannot be used.
-    """
+    """The setup for what `config` trains; reads the data's listings."""
     return cast(TrainingRoom, TASKS[config.task].room("training")).open_setup(config)
 
 
@@ -100,11 +96,7 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def class_count(config: TrainConfig, there: int) -> int:
-    """Classes of the network: as set, else as many as the data has.
-
-    Raises:
-        UserError: fewer are set than the data has.
-    """
+    """Classes of the network: as set, else as many as the data has."""
     wanted = config.model.num_classes
     if wanted is not None and wanted < there:
         raise UserError(

@@ -67,14 +67,9 @@ def choose_speed(
     steps: int,
     before: Mapping[str, Any] | None = None,
 ) -> Speed:
-    """Fill in what is "auto".
+    """Fill in what is "auto"; a run of so many `steps` that is resumed keeps its choices `before`.
 
-    Args:
-        config: the training.
-        device: where it computes.
-        family: of the network or its backbone, as the catalog has it; empty for foreign ones.
-        steps: optimizer steps of the whole run.
-        before: the choices of the run that is resumed.
+    `family` is that of the network or its backbone, as the catalog has it; empty for foreign ones.
 
     Raises:
         UserError: something was asked for that cannot be had here.
@@ -199,10 +194,8 @@ def lay_out(net: nn.Module) -> None:
 def compiled(net: nn.Module, *, sizes: int) -> nn.Module:
     """The network behind torch.compile; names, parameters and random numbers are those of `net` itself.
 
-    Args:
-        net: stays usable as it is, and as it is it is saved, averaged and evaluated.
-        sizes: how many image sizes will come; each is compiled by itself, so that what is compiled does not depend on
-            what came before, and a resumed run computes the same.
+    `net` stays usable as it is, and as it is it is saved, averaged and evaluated. Each of the image `sizes` is compiled
+    by itself, so that what is compiled does not depend on what came before, and a resumed run computes the same.
     """
     more: dict[str, Any] = {}
     if "recompile_limit" in inspect.signature(torch.compile).parameters:

@@ -28,9 +28,6 @@ def starting_form(weights: str | None) -> Form | None:
 def starting_file(config: TrainConfig) -> Path | None:
     """The checkpoint that `model.weights` names, downloaded where it is a tag of a fused public file; None for fresh
     values and for public weights in training form.
-
-    Raises:
-        UserError: the download failed.
     """
     name, weights = config.model.name, config.model.weights
     if weights is None:

@@ -60,11 +60,7 @@ def _tensor_bytes(value: Any) -> int:
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Progress] | None:
-    """The state in a run folder, on the CPU; None where the run has not saved any yet.
-
-    Raises:
-        UserError: the file is damaged or of another format.
-    """
+    """The state in a run folder, on the CPU; None where the run has not saved any yet."""
     path = folder / FILE
     if not path.is_file():
         return None

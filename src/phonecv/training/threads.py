@@ -52,14 +52,7 @@ class Threads:
 
 
 def choose_threads(*, processes: int, cpu: bool, threads: int | None = None, workers: int | None = None) -> Threads:
-    """Split the usable cores between the processes of this machine.
-
-    Args:
-        processes: training processes on this machine.
-        cpu: whether they compute on the CPU, too.
-        threads: a person's choice, or None.
-        workers: a person's choice, or None.
-    """
+    """Split the usable cores between the processes of this machine."""
     share = max(1, usable_cores() // processes)
     if workers is None:
         # On the CPU the network takes nearly all the time and one loader process keeps up with a few cores. A process

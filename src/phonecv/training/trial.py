@@ -30,17 +30,6 @@ def check_first_batch(
 
     A picture alone in its part of a batch is enough wherever maps are larger than 1 x 1 when they are normalised, so
     that is tried, at every size of a curriculum.
-
-    Args:
-        config: the training.
-        objective: computes the losses.
-        net: the network.
-        trained: the part of it that takes the batches.
-        data: the loaders.
-        world: the processes.
-
-    Raises:
-        UserError: it does not work; names the setting to change.
     """
     check_takes_rgb(getattr(net, "backbone", net), config.model.name)
     if part_size(config, world.size) > 1:

@@ -61,10 +61,7 @@ class World:
 def share_buffers(modules: Iterable[nn.Module], world: World, how: str) -> None:
     """Make BatchNorm statistics equal on all processes, before they are evaluated or saved.
 
-    Args:
-        modules: networks whose float buffers are shared.
-        world: the processes.
-        how: "none" takes those of the first process, "average" their mean; "sync" finds them equal already.
+    "none" takes those of the first process, "average" their mean; "sync" finds them equal already.
     """
     if world.size == 1:
         return

@@ -300,11 +300,7 @@ class Loading:
         return [name for name in self.names() if getattr(self, name) != getattr(plain, name)] + [*self.overrides]
 
     def read(self, path: Path | str) -> Network:
-        """The network in a file.
-
-        Raises:
-            UserError: see `load_checkpoint`.
-        """
+        """The network in a file."""
         chosen = {name: getattr(self, name) for name in self.names() if name != "name"}
         return load_checkpoint(self.name, path, **chosen, **self.overrides)
 

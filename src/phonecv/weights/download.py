@@ -103,11 +103,7 @@ def check_file(path: Path, record: WeightRecord) -> str | None:
 
 
 def digest(path: Path, kind: str) -> str:
-    """Hex digest of a file: "sha256" and "sha256-prefix" alike, or "git-blob" (git's own SHA-1).
-
-    Raises:
-        UserError: another kind.
-    """
+    """Hex digest of a file: "sha256" and "sha256-prefix" alike, or "git-blob" (git's own SHA-1)."""
     if kind in ("sha256", "sha256-prefix"):
         hasher = hashlib.sha256()
     elif kind == "git-blob":

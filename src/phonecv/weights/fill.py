@@ -216,14 +216,7 @@ def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:
 
 
 def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loaded, head: Head) -> set[str]:
-    """Take out of `state` what the network has no place for or shall not get.
-
-    Returns:
-        Names of the network that may stay as they are.
-
-    Raises:
-        UserError: the class counts differ and nobody said what to do.
-    """
+    """Take out of `state` what the network has no place for or shall not get; give names that may stay as they are."""
     prefix = model.classifier_name + "."
     classifier = {name for name in model.state_dict() if name.startswith(prefix)}
     in_file = {name for name in state if name.startswith(prefix)}

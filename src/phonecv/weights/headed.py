@@ -53,11 +53,7 @@ class Building(Protocol):
 
 
 def tensors_of(raw: RawFile) -> dict[str, Tensor]:
-    """The tensors of a file, checked for NaN.
-
-    Raises:
-        UserError: some are not finite.
-    """
+    """The tensors of a file, checked for NaN."""
     state = choose_weights(raw.content, None, str(raw.path)).state
     bad = not_finite(state)
     if bad:
@@ -66,14 +62,9 @@ def tensors_of(raw: RawFile) -> dict[str, Tensor]:
 
 
 def build_headed(record: Record, source: str, *, tensors: int, values: int, form: Form | None = None) -> HeadedModel:
-    """The backbone with heads that a record describes, with fresh values.
+    """The backbone with heads that a record describes, with fresh values; `form` takes the place of the record's.
 
-    Args:
-        record: from a file, so it may lie.
-        source: for messages.
-        tensors: how many the file holds.
-        values: how many numbers; a network that is far larger is not made.
-        form: None for the record's.
+    The record may lie: the file holds `tensors` with so many `values`, and no network that is far larger is made.
 
     Raises:
         UserError: no network can be built from the record, or it is larger than the file can fill.
@@ -101,11 +92,7 @@ def build_headed(record: Record, source: str, *, tensors: int, values: int, form
 
 
 def load_headed(raw: RawFile, record: Record, *, strict: bool = True, form: Form | None = None) -> HeadedModel:
-    """The backbone with heads in a file, in evaluation mode.
-
-    Raises:
-        UserError: the record cannot be believed, or does not fit the tensors.
-    """
+    """The backbone with heads in a file, in evaluation mode."""
     source, state = str(raw.path), tensors_of(raw)
     if form == "training" and record.form == "deploy":
         raise UserError(f"{source} {NO_WAY_BACK}")
@@ -123,19 +110,10 @@ def fill_headed(
     strict: bool,
     head: Head,
 ) -> HeadedModel:
-    """Put tensors into a backbone with heads of their own kind.
+    """Put tensors into a backbone with heads of their own kind, in their form; see `load_checkpoint` for `strict`.
 
-    Args:
-        model: in the form of the tensors.
-        state: tensors under its names.
-        record: of the file, or None.
-        source: for messages.
-        strict: False loads what agrees in name and shape, and logs the rest.
-        head: "keep" wants all of the heads; "auto" leaves fresh what has another shape, such as the rows of other
-            classes; "drop" leaves all heads fresh.
-
-    Raises:
-        UserError: they do not fit.
+    Of the heads "keep" wants all; "auto" leaves fresh what has another shape, such as the rows of other classes; "drop"
+    leaves all fresh.
     """
     if record is not None and (record.form, record.backbone_form) != (model.form, model.backbone_form):
         raise UserError(

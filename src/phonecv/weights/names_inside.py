@@ -39,13 +39,7 @@ _LONGEST, _MOST = 1000, 1_000_000
 def class_names_in(
     content: Mapping[str, Any], metadata: Mapping[str, str], num_classes: int | None
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Class names kept in a checkpoint of somebody's, and remarks on those that could not be used.
-
-    Args:
-        content: the whole checkpoint.
-        metadata: texts of a safetensors header.
-        num_classes: outputs of its network; names of another number are not taken.
-    """
+    """Class names kept in a checkpoint of somebody's, and remarks on those that could not be used."""
     found: dict[tuple[str, ...], str] = {}
     notes = []
     for place, entry in _entries(content, metadata):
@@ -90,11 +84,7 @@ def _entries(content: Mapping[str, Any], metadata: Mapping[str, str]) -> list[tu
 
 
 def _names(entry: Any, *, numbered: bool) -> tuple[str, ...]:
-    """Names in the order of their numbers.
-
-    Raises:
-        UserError: saying what is wrong with them.
-    """
+    """Names in the order of their numbers."""
     if len(entry) > _MOST:
         raise UserError(f"{len(entry):,} names")
     if isinstance(entry, Mapping):

@@ -139,11 +139,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: str) -> Any:
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    """Sides of an array, or offset and strides.
-
-    Raises:
-        Refused: it is no tuple of whole numbers within sense.
-    """
+    """Sides of an array, or offset and strides."""
     if type(value) not in (tuple, list) or len(value) > MAX_DIMENSIONS:
         raise Refused(f"it holds an array of shape {brief(value)}")
     if not all(type(n) is int and 0 <= n <= _MAX_SIDE for n in value):
@@ -207,24 +203,16 @@ CONSTRUCTORS: Names = {
 
 
 def load_pickle(data: bytes) -> Any:
-    """The plain data in a pickle of protocol 2 to 5: containers, strings, numbers, numpy arrays.
-
-    Raises:
-        Refused: it asks for anything else, or is not a well-formed pickle.
-    """
+    """The plain data in a pickle of protocol 2 to 5: containers, strings, numbers, numpy arrays."""
     return finish(run(io.BytesIO(data), len(data)))
 
 
 def run(
     stream: BinaryIO, size: int, names: Names = CONSTRUCTORS, persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Run one pickle of a stream, which is left behind its end.
+    """Run one pickle of a stream, which is left behind its end; `size` of the file bounds what it may unpack to.
 
-    Args:
-        stream: where the pickle begins.
-        size: bytes of the file, which bound what it may unpack to.
-        names: constructors that it may use.
-        persistent: what an identifier of something outside the pickle stands for.
+    `names` are constructors that it may use, `persistent` says what an identifier outside the pickle stands for.
 
     Raises:
         Refused: it asks for anything else, or is not a well-formed pickle.
@@ -386,11 +374,7 @@ def _cost(value: Any) -> int:
 
 
 def _put_item(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """One item of a mapping, left out if its key is an object or nested: such mappings hold no weights.
-
-    Raises:
-        Refused: a key so long that hashing it over and over would take hours.
-    """
+    """One item of a mapping, left out if its key is an object or nested: such mappings hold no weights."""
     if (type(key) in (str, bytes) and len(key) > _LONGEST_KEY) or (type(key) is int and key.bit_length() > _WIDEST_KEY):
         raise Refused(f"a mapping has the key {brief(key)}; names are short strings")
     if key is None or type(key) in (str, bytes, int, float, bool):

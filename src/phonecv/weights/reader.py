@@ -115,9 +115,6 @@ def as_mapping(content: Any, source: str) -> dict[str, Any]:
     """Check that `content` is a mapping with names as keys, and turn its arrays (some levels deep) into tensors.
 
     A whole network of torch's that was pickled becomes its state_dict.
-
-    Raises:
-        UserError: it is something else, or holds a tensor that is not an ordinary one.
     """
     if is_network(content):
         content = state_of_network(content)
@@ -200,11 +197,7 @@ _READ = frozenset(
 
 
 def check_tensor(tensor: Tensor, where: tuple[str, ...]) -> None:
-    """Refuse tensors that are not what they seem: sparse, without data, or larger than their storage.
-
-    Raises:
-        UserError: naming the tensor.
-    """
+    """Refuse tensors that are not what they seem: sparse, without data, or larger than their storage."""
     reason = ""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         reason = f"is not an ordinary dense tensor ({tensor.layout}); save plain weights"
@@ -222,11 +215,7 @@ def check_tensor(tensor: Tensor, where: tuple[str, ...]) -> None:
 
 
 def _safetensors_header(data: bytes) -> dict[str, str]:
-    """Check the header against the file before anything is allocated by it; returns the metadata texts.
-
-    Raises:
-        UserError: the header is too long, no JSON, or contradicts the data.
-    """
+    """Check the header against the file before anything is allocated by it; returns the metadata texts."""
     if len(data) < 10:
         raise UserError(f"damaged safetensors file: only {len(data)} bytes; get it again")
     length = int.from_bytes(data[:8], "little")

@@ -74,11 +74,7 @@ def network_of(weights: Weights) -> tuple[dict[str, Tensor], str, Weights]:
 
 
 def recognise(content: Mapping[str, Any], ema: bool | None = None, source: str = "the mapping") -> Recognised:
-    """What a mapping is, bare or wrapped as training programs do.
-
-    Raises:
-        UserError: see `choose_weights`; here two sets of weights are no error, since they have the same shapes.
-    """
+    """What a mapping is, bare or wrapped as training programs do."""
     try:
         weights = choose_weights(content, ema, source)
     except TwoSets:

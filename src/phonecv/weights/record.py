@@ -127,11 +127,7 @@ class Record:
         }
 
     def to_json(self) -> str:
-        """The record on one line.
-
-        Raises:
-            UserError: `training` or an override holds something that JSON cannot.
-        """
+        """The record on one line."""
         try:
             return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -139,11 +135,7 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Record:
-        """The record in a file, checked.
-
-        Raises:
-            UserError: it is damaged, or of a later format.
-        """
+        """The record in a file, checked."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:

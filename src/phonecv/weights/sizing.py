@@ -23,14 +23,9 @@ _BLOCKS = ("depths", "depth", "layers", "num_layers", "blocks")
 def parameters_within(
     make: Callable[[], nn.Module], what: str, arguments: Mapping[str, Any], *, tensors: int, values: int
 ) -> int:
-    """Parameters of the network that `make` builds, after checking that a file can fill it.
+    """Parameters of the network that `make` builds, if a file of so many tensors and values can fill it.
 
-    Args:
-        make: builds the network.
-        what: it is, for messages.
-        arguments: that it is built from; the number of blocks is looked at before anything is built.
-        tensors: in the file; every block has one at least.
-        values: in the file.
+    The number of blocks among `arguments` is looked at before anything is built; every block has one tensor at least.
 
     Raises:
         UserError: it cannot be built, or is far larger than what the file holds.

@@ -206,11 +206,7 @@ def _network_class(identifier: Any) -> Symbol | None:
 
 
 def read_zip(path: Path, size: int) -> Any:
-    """What a torch file of today's format holds.
-
-    Raises:
-        UserError: it is a zip of another program, cut off, or compressed, or asks for anything but plain data.
-    """
+    """What a torch file of today's format holds."""
     with path.open("rb") as file:
         members = _members(file, size)
         programs = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -252,11 +248,7 @@ def _zip_storage(
 
 
 def _members(file: BinaryIO, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The records of the archive: uncompressed, so they cannot unpack to more than the file.
-
-    Raises:
-        UserError: it is a zip of another program, cut off, or compressed.
-    """
+    """The records of the archive: uncompressed, so they cannot unpack to more than the file."""
     try:
         _check_directory(file, size)
         with zipfile.ZipFile(file) as archive:
@@ -307,20 +299,12 @@ def _record(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
 
 
 def read_legacy(data: bytes) -> Any:
-    """What a torch file of the oldest format holds.
-
-    Raises:
-        UserError: it is cut off, or asks for anything but plain data.
-    """
+    """What a torch file of the oldest format holds."""
     return pickles.finish(_read_legacy(data, _NAMES))
 
 
 def read_pickle(data: bytes) -> Any:
-    """What a bare pickle holds: Paddle's, or tensors that somebody pickled without torch's help.
-
-    Raises:
-        UserError: it is damaged, or asks for anything but plain data.
-    """
+    """What a bare pickle holds: Paddle's, or tensors that somebody pickled without torch's help."""
     budget = [2 * len(data)]
 
     def from_bytes(inner: Any = b"", *_: Any) -> Any:

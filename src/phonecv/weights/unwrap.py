@@ -124,11 +124,7 @@ def _place(found: _Set | None) -> str:
 
 
 def _only(sets: list[_Set], source: str) -> _Set | None:
-    """The one set of its kind; sets that hold the same values are one, as a network that two modules share.
-
-    Raises:
-        UserError: there are several.
-    """
+    """The one set of its kind; sets that hold the same values are one, as a network that two modules share."""
     for other in sets[1:]:
         if not _equal(sets[0].state, other.state):
             places = ", ".join(repr(found.place) for found in sets[:4])

@@ -31,15 +31,7 @@ _BEYOND = 2.0
 
 
 class AnnotationReader:
-    """Fills the tables with the annotations of a file.
-
-    Args:
-        tables: with the pictures and categories filled in.
-        places: of the categories, by id.
-        rows: of the pictures, by id.
-        masks: whether annotations need a mask.
-        layout: how boxes are written.
-    """
+    """Fills the tables with the annotations of a file; `places` of categories and `rows` of pictures are by id."""
 
     def __init__(
         self,

@@ -29,14 +29,7 @@ _LARGEST_SHARE = 1.01
 
 
 def to_xywh(layout: str, box: Any, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
-    """Left, top, width and height in pixels.
-
-    Args:
-        layout: of the box.
-        box: its four numbers, or four columns of many.
-        height: of the picture, or of the pictures.
-        width: the same.
-    """
+    """Left, top, width and height in pixels; `box` is four numbers, or four columns of many."""
     a, b, c, d = box
     form, _, shares = layout.partition("_")
     if shares:
@@ -59,11 +52,7 @@ def fits(layout: str, boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray
 def suspected_layout(layout: str, boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> tuple[str, str]:
     """The layout that a whole file of boxes has in all probability, and why; two empty texts if it is `layout`.
 
-    Args:
-        layout: in which they are read.
-        boxes: N 4, as in the file, finite.
-        heights: N, of the pictures.
-        widths: N.
+    `boxes` are N 4, as in the file, finite; `heights` and `widths` N, of their pictures.
     """
     if len(boxes) < _LEAST:
         return "", ""

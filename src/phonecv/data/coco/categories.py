@@ -11,14 +11,9 @@ from phonecv.data.pictures.opening import printable
 
 
 def numbered(categories: Any, annotations: list[Any]) -> tuple[Any, str]:
-    """Categories as a list of records; names alone get the ids that the annotations use.
+    """Categories as a list of records, and how they were written, "" where as COCO writes them.
 
-    Args:
-        categories: of the file.
-        annotations: of the file.
-
-    Returns:
-        The records and how they were written, "" where as COCO writes them; what can't be numbered stays as it is.
+    Names alone get the ids that the annotations use; what can't be numbered stays as it is.
     """
     if isinstance(categories, dict) and categories:
         if all(isinstance(name, str) and whole(key) is not None for key, name in categories.items()):

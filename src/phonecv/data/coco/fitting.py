@@ -28,21 +28,13 @@ _TURNS: dict[Image.Transpose | None, tuple[bool, bool, bool]] = {
 
 
 def stored_size(path: Path) -> tuple[int, int, Image.Transpose | None]:
-    """Width and height of a picture as it is stored, and how it is turned to stand upright, from its header.
-
-    Raises:
-        ImageError: it can't be read.
-    """
+    """Width and height of a picture as it is stored, and how it is turned to stand upright, from its header."""
     with opened(path) as image:
         return image.width, image.height, turn_of(image)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is shown, from its header.
-
-    Raises:
-        ImageError: it can't be read.
-    """
+    """Width and height of a picture as it is shown, from its header."""
     return upright(*stored_size(path))
 
 

@@ -110,18 +110,9 @@ def see(
     keep: Tensor,
     fill: Sequence[float],
 ) -> tuple[tv_tensors.Image, dict[str, Any]]:
-    """What a view shows, resized (bilinear, without antialiasing), with the boxes in it, cut at its border.
+    """What a view shows, resized to `size` (bilinear, without antialiasing), with the boxes in it, cut at its border.
 
-    Args:
-        image: 3 H W, bytes or floats in 0..1.
-        targets: as tv_tensors.
-        view: what to show.
-        size: height and width of the result.
-        keep: N, bool; the objects that stay.
-        fill: colour around the picture, RGB in 0..1.
-
-    Returns:
-        Picture (float32) and targets.
+    Gives the picture (float32) and targets of the objects to `keep` (N, bool); around the picture is `fill` (0..1).
     """
     result = {name: value[keep] for name, value in targets.items()}
     scale = torch.tensor([size[1] / view.width, size[0] / view.height] * 2)

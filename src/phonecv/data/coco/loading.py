@@ -150,16 +150,7 @@ def make_detection_loader(
     prefetch: int = 2,
     persistent: bool = False,
 ) -> Iterable[DetectionBatch]:
-    """A loader that yields `DetectionBatch` objects and touches no global generator.
-
-    Args:
-        dataset: what to load.
-        batches: keys batch by batch, as for `phonecv.data.loading.loader.make_loader`.
-        workers: processes that read and transform; 0 does it in this one, with the same result.
-        pin_memory: for copies to a GPU that overlap with its work.
-        prefetch: batches each worker holds ready.
-        persistent: keep the workers from one iteration to the next.
-    """
+    """A loader that yields `DetectionBatch` objects; see `phonecv.data.loading.workers.open_loader`."""
     loader = open_loader(
         dataset, batches, workers, DetectionBatch.of, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
     )

@@ -48,16 +48,9 @@ def compact(segmentation: Any) -> Any:
 
 
 def pack(segmentation: Any, height: int, width: int, mended: list[str] | None = None) -> bytes:
-    """A checked segmentation of a picture of `height` x `width` as bytes.
+    """A checked segmentation (polygons or run lengths) of a picture of this size as bytes; empty if there is none.
 
-    Args:
-        segmentation: polygons or run lengths.
-        height: of the picture.
-        width: of the picture.
-        mended: takes up what was written otherwise and could be read in one way only; without it that is refused.
-
-    Returns:
-        The mask; empty if the record has none (an empty list, or nothing at all).
+    `mended` takes up what was written otherwise and could be read in one way only; without it that is refused.
 
     Raises:
         MaskError: it is not a mask of this picture.
@@ -115,13 +108,9 @@ def box(packed: bytes, height: int, width: int) -> list[float]:
 def moved(
     packed: bytes, points: Callable[[np.ndarray], np.ndarray], pixels: Callable[[np.ndarray], np.ndarray], size: Size
 ) -> bytes:
-    """A packed mask in a picture that was resized or turned.
+    """A packed mask in a picture of `size` (height, width) that was resized or turned.
 
-    Args:
-        packed: the mask.
-        points: takes the corners of polygons, N x y, to their new places.
-        pixels: takes a mask, H W, to its new pixels.
-        size: height and width of the old picture.
+    `points` takes the corners of polygons, N x y, to their new places; `pixels` a mask, H W, to its new pixels.
     """
     if packed[:1] == _POLYGONS:
         rings = [points(np.array(ring).reshape(-1, 2)).ravel() for ring in _polygons(packed)]
@@ -149,9 +138,6 @@ def run_lengths(text: str | bytes) -> np.ndarray:
 
     Numbers are written in digits of 5 bits, lowest first, each with a bit that says whether more follow; from the
     fourth on they are differences to the number two places before.
-
-    Raises:
-        MaskError: not such a text. Lengths may still be negative or too many.
     """
     try:
         codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, dtype=np.uint8)

@@ -86,11 +86,7 @@ def find_coco(
 
 
 def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths:
-    """An annotation file with the pictures that lie where pictures usually lie beside it.
-
-    Raises:
-        UserError: no such file, or its pictures are nowhere.
-    """
+    """An annotation file with the pictures that lie where pictures usually lie beside it."""
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{printable(file)}: {'not a file' if file.exists() else 'no such file'}")
@@ -98,11 +94,7 @@ def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths
 
 
 def annotation_file(root: Path, split: str) -> Path | None:
-    """The annotation file of a split in one of the usual places; None if there is none.
-
-    Raises:
-        UserError: several fit.
-    """
+    """The annotation file of a split in one of the usual places; None if there is none."""
     aliases = ALIASES.get(split, (split,))
     words = "|".join(map(re.escape, aliases))
     plain = re.compile(rf"({words})([-_]?\d+)?\.json")

@@ -79,11 +79,6 @@ def near_names(folder: Path, wanted: Mapping[int, Any], taken: Collection[str]) 
     capitals and ``.jpeg`` for ``.jpg`` do not count, and neither does what Label Studio puts before an upload. A file
     is taken where one alone fits, and only for one name; nothing outside the folder ever is, and nothing in the folder
     of a split that the name does not speak of, for splits often number their pictures alike.
-
-    Args:
-        folder: of the pictures.
-        wanted: name by row.
-        taken: names that other rows have.
     """
     files = [name for name in scan_images(folder) if name not in taken] if folder.is_dir() else []
     found: dict[int, str] = {}

@@ -82,11 +82,7 @@ def read_coco(
 
 
 def read_tables(paths: CocoPaths, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
-    """The tables of an annotation file, whatever is wrong with its content.
-
-    Raises:
-        UserError: it is not a JSON file.
-    """
+    """The tables of an annotation file, whatever is wrong with its content."""
     content = read_json_file(paths.annotations, partial(slim, masks=masks))
     tables = read_records(content, paths.images, masks=masks, reading=reading)
     other = foreign_layout(paths.annotations) if tables.fatal else None
@@ -96,11 +92,7 @@ def read_tables(paths: CocoPaths, *, masks: bool, reading: CocoReading = PLAIN) 
 
 
 def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None, *, masks: bool) -> CocoSplit:
-    """A split from its tables.
-
-    Raises:
-        UserError: objects are of other classes than `classes`.
-    """
+    """A split from its tables."""
     names, ids, labels = _match_classes(paths.annotations, tables, classes)
     images = ImageTable(tables, paths.images or Path(), np.arange(len(tables.image_ids)))
     return CocoSplit(

@@ -43,14 +43,7 @@ def slim(record: dict[str, Any], *, masks: bool) -> dict[str, Any]:
 
 
 def read_records(content: Any, folder: Path | None, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
-    """Tables of a COCO file's content.
-
-    Args:
-        content: what the JSON file holds.
-        folder: of the pictures; None leaves them alone.
-        masks: whether annotations need a mask.
-        reading: how the file is to be understood.
-    """
+    """Tables of what a COCO file holds; without a `folder` the pictures are left alone."""
     tables = CocoTables()
     note = tables.problems.append
     if not isinstance(content, Mapping):

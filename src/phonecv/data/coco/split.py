@@ -150,9 +150,6 @@ class CocoSplit:
         Args:
             least: shortest side that stays, pixels.
             empty: keep pictures without annotations.
-
-        Raises:
-            UserError: nothing is left.
         """
         good = np.minimum(self.images.heights, self.images.widths) >= least
         if not empty:

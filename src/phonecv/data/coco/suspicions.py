@@ -144,11 +144,8 @@ def _crowds(tables: CocoTables) -> None:
 def drop_placeholders(tables: CocoTables, groups: dict[int, str]) -> None:
     """Leave out categories that no object has and that are no class of their own.
 
-    Those are the one that stands for the group of all others, as Roboflow writes it, and those without a name.
-
-    Args:
-        tables: with the annotations filled in.
-        groups: the "supercategory" of the categories, by id; "" for categories without a name.
+    Those are the one that stands for the group ("supercategory") of all others, as Roboflow writes it, and those
+    without a name.
     """
     used = np.bincount(tables.categories_of, minlength=len(tables.categories))
     dead = []

@@ -104,11 +104,7 @@ class ClassList:
 
     @classmethod
     def of_folders(cls, folders: Sequence[str], where: Path) -> ClassList:
-        """Classes from the names of their folders, in natural order.
-
-        Raises:
-            UserError: two folders look like one class.
-        """
+        """Classes from the names of their folders, in natural order."""
         ids = sorted(folders, key=natural_key)
         if twins := look_alikes(ids):
             first, second = twins[0]

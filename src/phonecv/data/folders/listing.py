@@ -244,11 +244,7 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
 
 
 def _owners(folder: Path, names: Sequence[str], order: ClassList, source: str) -> dict[int, str]:
-    """The folder of each label that has one.
-
-    Raises:
-        UserError: a folder of no class, or two of one.
-    """
+    """The folder of each label that has one."""
     owners: dict[int, str] = {}
     strangers = []
     for name in names:

@@ -33,11 +33,7 @@ def find_split(root: Path, split: str) -> Path | None:
 
 
 def split_folder(root: Path, split: str) -> tuple[Path, tuple[Problem, ...]]:
-    """Folder whose sub-folders are the classes, and what a person should know about the choice.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Folder whose sub-folders are the classes, and what a person should know about the choice."""
     found = find_split(root, split)
     if found is not None:
         if found.name in (split, root.name):

@@ -14,13 +14,7 @@ from phonecv.text import printable, quoted, some_names
 
 
 def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem]:
-    """Pictures of phones that this installation can't read; told by the extension, and by the content of one of them.
-
-    Args:
-        root: data folder.
-        place: folder or list that the paths come from.
-        paths: of the pictures, relative to `root`.
-    """
+    """Pictures of phones that can't be read here; told by the extension, and by the content of one of them."""
     named = [path for path in paths if suffix_of(path) in HEIC_SUFFIXES]
     if not named or can_read_heif():
         return []
@@ -35,13 +29,7 @@ def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem
 
 
 def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]) -> list[Problem]:
-    """Classes that lie a level too deep, and a single class.
-
-    Args:
-        folder: of the split.
-        split: which one.
-        trees: class folder -> paths of its pictures in it.
-    """
+    """Classes that lie a level too deep, and a single class."""
     filled = {name: found for name, found in trees.items() if found}
     # First folder of each picture below its class folder; "" for pictures that lie in it directly.
     inner = {name: {path.rpartition("/")[0].partition("/")[0] for path in found} for name, found in filled.items()}
@@ -73,15 +61,7 @@ def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]
 def list_suspicions(
     path: Path, split: str, order: ClassList, labels: Sequence[int], *, numbered: bool
 ) -> list[Problem]:
-    """A single class, classes without a picture, and labels counted from 1.
-
-    Args:
-        path: the list.
-        split: which one.
-        order: the classes.
-        labels: of all pictures.
-        numbered: the labels alone tell how many classes there are.
-    """
+    """A single class, classes without a picture, and labels counted from 1 (where they alone count the classes)."""
     there = set(labels)
     if split == "train" and len(there) == 1:
         (label,) = there

@@ -65,11 +65,7 @@ class LabelValues:
         object.__setattr__(self, "_table", table)
 
     def __call__(self, raw: np.ndarray, path: Path) -> np.ndarray:
-        """Classes and `IGNORE`, uint8.
-
-        Raises:
-            ImageError: a value that means nothing; names the file, the value and the number of classes.
-        """
+        """Classes and `IGNORE`, uint8."""
         if self.threshold is not None:
             return (raw >= self.threshold).astype(np.uint8)
         labels = self._table[raw]
@@ -124,9 +120,6 @@ def read_pair(
 
     A camera may have stored the picture lying, with a note to turn it. A label map that has the stored size, unlike the
     upright one, is turned like its picture; where both sizes are the same, `MapReading.stored` decides.
-
-    Raises:
-        ImageError: one of the two can't be used, or their sizes differ.
     """
     with opened(image_path) as image:
         turn, stored = turn_of(image), (image.height, image.width)

@@ -179,11 +179,7 @@ def _beside_each_other(folder: Path) -> bool:
 
 
 def pair_names(folders: LabelFolders) -> tuple[list[tuple[str, str]], tuple[tuple[Path, str], ...]]:
-    """Pictures and label maps of equal names (extension and endings such as "_mask" apart), and the files left over.
-
-    Raises:
-        UserError: the list of the split can't be read.
-    """
+    """Pictures and label maps of equal names (extension and endings such as "_mask" apart), and the files left over."""
     maps: dict[str, str] = {}
     left_out: list[tuple[Path, str]] = []
     images, labels = list(scan_images(folders.images)), list(scan_images(folders.labels))

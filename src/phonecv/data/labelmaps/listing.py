@@ -85,20 +85,13 @@ class LabelSplit:
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def read_label(self, index: int) -> np.ndarray:
-        """``H W`` uint8, classes and `IGNORE`, as the file holds it (`read` turns it like its picture).
-
-        Raises:
-            ImageError: the file can't be used as a label map.
-        """
+        """``H W`` uint8, classes and `IGNORE`, as the file holds it (`read` turns it like its picture)."""
         return self.values(read_map(self.labels[index], self.reading), self.labels[index])
 
     def read(self, index: int, *, bits: int | None = None) -> tuple[Image.Image, np.ndarray]:
         """The picture as upright RGB, and its label map of the same size, uint8: classes and `IGNORE`.
 
         `bits` is what the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
-
-        Raises:
-            ImageError: one of the two can't be used, or their sizes differ.
         """
         picture, raw = read_pair(self.images[index], self.labels[index], self.reading, bits=bits)
         return picture, self.values(raw, self.labels[index])

@@ -193,17 +193,7 @@ def make_segmentation_loader(
     prefetch: int = 2,
     persistent: bool = False,
 ) -> DataLoader[Any]:
-    """A loader that yields `SegmentationBatch` objects and touches no global generator.
-
-    Args:
-        dataset: usually a `SegmentationDataset`.
-        batches: keys batch by batch, such as ``TrainBatches(...).epoch(3)`` or
-            `phonecv.data.loading.loader.eval_batches`.
-        workers: processes that read and transform; 0 does it in this one, with the same result.
-        pin_memory: for copies to a GPU that overlap with its work.
-        prefetch: batches each worker holds ready.
-        persistent: keep the workers from one iteration to the next; `EpochBatches.move_to` changes the epoch.
-    """
+    """A loader that yields `SegmentationBatch` objects; see `phonecv.data.loading.workers.open_loader`."""
     return open_loader(
         dataset, batches, workers, collate, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
     )

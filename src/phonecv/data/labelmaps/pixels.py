@@ -64,12 +64,7 @@ class MapPixels:
 
 
 def read_pixels(path: Path) -> MapPixels:
-    """What is in a label map: gray of 1 to 32 bits, whole floating point numbers, a palette's indices, or colours.
-
-    Raises:
-        ImageError: unreadable, of a format or with an opacity that does not keep numbers, or with numbers that are no
-            labels.
-    """
+    """What is in a label map: gray of 1 to 32 bits, whole floating point numbers, a palette's indices, or colours."""
     with opened(path) as image:
         lossy = image.format in _LOSSY
         arguments = image.tile[0][3] if image.tile else None

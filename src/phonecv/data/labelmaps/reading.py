@@ -43,11 +43,7 @@ class MapReading:
     note: str = ""
 
     def __call__(self, pixels: MapPixels, path: Path) -> np.ndarray:
-        """Numbers, ``H W``, uint8 or uint16.
-
-        Raises:
-            LabelFormatError: a value, a colour or a palette that does not fit; names how many do not.
-        """
+        """Numbers, ``H W``, uint8 or uint16."""
         values = self._numbers(pixels, path)
         if self.white is None:
             return values

@@ -28,16 +28,11 @@ _MANY, _ODD_OF_MANY = 16, 0.35
 
 
 def smoothed(raw: np.ndarray, values: np.ndarray, counts: np.ndarray) -> str:
-    """Why a label map seems to be resized or drawn with smoothing, or to come from a JPEG; "" if it does not.
+    """Why a label map (``H W``) seems to be resized or drawn with smoothing, or to come from a JPEG; "" if it does not.
 
     Smoothing makes values between those of neighbouring areas, and JPEG specks around edges. Both are rare values whose
     pixels have a smaller and a larger neighbour, or no neighbour of their own value. The pixels of a small thing that
-    was labelled as such mostly touch each other instead.
-
-    Args:
-        raw: ``H W``.
-        values: that occur.
-        counts: pixels of each.
+    was labelled as such mostly touch each other instead. `counts` are the pixels of each of the `values`.
     """
     rare = values[(counts < _RARE * raw.size) & (values != IGNORE)]
     if len(rare) < _SEVERAL:
@@ -73,15 +68,9 @@ def smoothed(raw: np.ndarray, values: np.ndarray, counts: np.ndarray) -> str:
 def suspicions(
     pixels: np.ndarray, files: np.ndarray, classes: LabelClasses | None
 ) -> tuple[list[Suspicion], frozenset[int]]:
-    """What the values of a whole data set tell.
+    """What the values of a whole data set tell, and which values that explains.
 
-    Args:
-        pixels: number of pixels of every value.
-        files: number of label maps that hold it.
-        classes: of the class file, if there is one.
-
-    Returns:
-        The suspicions, and values that they explain.
+    `pixels` counts those of every value, `files` the label maps that hold it.
     """
     present = [int(value) for value in np.flatnonzero(files) if value != IGNORE]
     white = int(files[IGNORE])

@@ -272,17 +272,7 @@ def collate(
     channels_last: bool = False,
     slots: Slots | None = None,
 ) -> Batch | _Parcel:
-    """Stack samples.
-
-    Args:
-        items: what a data set gives.
-        normalise: for pictures that come as bytes.
-        channels_last: memory layout of the pictures.
-        slots: of this loader's workers.
-
-    Returns:
-        A batch; in a worker, what becomes one in the main process.
-    """
+    """Stack samples into a batch; in a worker, which has `slots`, into what becomes one in the main process."""
     given = [Item(*item) for item in items]
     labels, indices = [item.label for item in given], [item.index for item in given]
     errors, erasures = [item.error for item in given], tuple(item.erasures for item in given)
@@ -430,16 +420,10 @@ def make_loader(
     persistent: bool = False,
     channels_last: bool = False,
 ) -> DataLoader[Item]:
-    """A loader that yields `Batch` objects and touches no global generator.
+    """A loader that yields `Batch` objects; see `phonecv.data.loading.workers.open_loader`.
 
-    Args:
-        dataset: usually a `ClassificationDataset`.
-        batches: keys batch by batch, such as ``TrainBatches(...).epoch(3)`` or `eval_batches`.
-        workers: processes that read and transform; 0 does it in this one, with the same result.
-        pin_memory: for copies to a GPU that overlap with its work.
-        prefetch: batches each worker holds ready.
-        persistent: keep the workers from one iteration to the next; `EpochBatches.move_to` changes the epoch.
-        channels_last: memory layout of the pictures.
+    Batches are keys such as ``TrainBatches(...).epoch(3)``; `EpochBatches.move_to` changes the epoch of one that keeps
+    its workers.
     """
     slots = None
     if workers:

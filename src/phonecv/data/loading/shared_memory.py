@@ -48,12 +48,9 @@ class Ticket:
 
 
 class Slots:
-    """Slots of all workers of one loader, made in the main process.
+    """Slots of all workers of one loader, made in the main process: so many for `each`, of `size` bytes (a batch).
 
-    Args:
-        workers: number of worker processes.
-        each: slots of each.
-        size: bytes of the largest batch. Without room for all of them there is no slot.
+    Without room for all of them there is no slot.
     """
 
     def __init__(self, workers: int, each: int, size: int) -> None:

@@ -157,9 +157,6 @@ def workers_explained(advice: str) -> Iterator[None]:
     """Turn torch's errors about a lost loader process into one line that ends in `advice`.
 
     They may come at any point of the main process: torch raises them where the death of a process is noticed.
-
-    Raises:
-        WorkerLost: a loader process was killed or ended.
     """
     try:
         yield

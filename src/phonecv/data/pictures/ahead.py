@@ -34,15 +34,9 @@ class Pictures(NamedTuple):
 def read_pictures(
     paths: Sequence[Path], batch_size: int, workers: int | None = None, *, bits: int | None = None
 ) -> Generator[Pictures, None, None]:
-    """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile).
+    """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile); none with 0 `workers`.
 
     Never more than three batches are in memory.
-
-    Args:
-        paths: of the files.
-        batch_size: pictures at once.
-        workers: threads; None chooses, 0 decodes without any.
-        bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
     """
     workers = max(1, default_workers()) if workers is None else workers
     steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]

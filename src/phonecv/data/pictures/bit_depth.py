@@ -60,12 +60,7 @@ Spec = TypeVar("Spec", bound=Preprocessing | DensePreprocessing)
 
 
 def settle_depth(spec: Spec, paths: Sequence[Path]) -> tuple[Spec, str]:
-    """The preprocessing with the depth that pictures are read with, and what people should know of it, perhaps nothing.
-
-    Args:
-        spec: of the network; the depth that it holds stays.
-        paths: pictures that are going to be read.
-    """
+    """The preprocessing with the depth that pictures are read with (its own if it has one), and what to know of it."""
     found = find_depth(paths)
     if found is None:
         return spec, ""

@@ -185,13 +185,7 @@ class _EnoughError(Exception):
 
 
 class _Feed(io.BufferedIOBase):
-    """Hands a file to a picture's decoder in portions, until the rows that are wanted are there.
-
-    Args:
-        file: the file of the picture.
-        image: opened, not yet decoded.
-        box: what is wanted of it.
-    """
+    """Hands a file to a picture's decoder in portions, until the rows that are wanted are there."""
 
     def __init__(self, file: IO[bytes], image: ImageFile.ImageFile, box: tuple[int, int, int, int]) -> None:
         left, _, right, bottom = box

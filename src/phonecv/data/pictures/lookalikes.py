@@ -47,11 +47,7 @@ class Lookalike:
 
 
 class Lookalikes:
-    """Collects the pictures of all splits.
-
-    Args:
-        opener: gives a picture again, for its finer structure.
-    """
+    """Collects the pictures of all splits; `opener` gives one again, for its finer structure."""
 
     def __init__(self, opener: Callable[[Path], Image.Image] = open_image) -> None:
         self._splits: dict[str, list[tuple[Path, bytes, bytes]]] = {}

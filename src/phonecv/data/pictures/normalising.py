@@ -56,12 +56,7 @@ class Normalise:
     std: tuple[float, float, float]
 
     def __call__(self, pixels: Tensor, erasures: Sequence[Sequence[Erasure]] = ()) -> Tensor:
-        """Float32 of the same layout.
-
-        Args:
-            pixels: uint8, B 3 H W.
-            erasures: rectangles of every picture, or nothing at all.
-        """
+        """Float32 of the layout of `pixels`, B 3 H W bytes; `erasures` are rectangles of every picture, or none."""
         images = self._scaled(pixels)
         for image, rectangles in zip(images, erasures, strict=False):
             for one in rectangles:
@@ -89,14 +84,7 @@ class Normalise:
 
 
 def choose_erasures(probability: float, mode: str, count: int, size: int) -> tuple[Erasure, ...]:
-    """Random rectangles of a square picture, drawn like timm's random erasing draws them.
-
-    Args:
-        probability: that there are any.
-        mode: see `Erasure`.
-        count: most of them.
-        size: side of the picture.
-    """
+    """Random rectangles of a square picture, drawn like timm's random erasing draws them."""
     if not probability or random.random() > probability:
         return ()
     chosen = []

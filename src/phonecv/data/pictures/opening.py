@@ -148,21 +148,13 @@ def reason_of(error: str, path: Path) -> str:
 
 
 def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
-    """Format, width and height from the header alone; pixels are not decoded.
-
-    Raises:
-        ImageError: the header can't be read or announces too large a picture.
-    """
+    """Format, width and height from the header alone; pixels are not decoded."""
     with opened(Path(path), max_pixels) as image:
         return image.format or "", image.width, image.height
 
 
 def largest_value(path: Path, *, header_only: bool = False) -> int:
-    """Largest value of a gray picture of more than 8 bits, 255 for all others.
-
-    Args:
-        path: the file.
-        header_only: do not decode, and give the most that its kind can hold.
+    """Largest value of a gray picture of more than 8 bits, 255 for all others; with `header_only` the most it can hold.
 
     Raises:
         ImageError: the file can't be used.

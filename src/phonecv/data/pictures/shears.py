@@ -67,13 +67,9 @@ def _move(
 
 
 def shift_rows(pixels: np.ndarray, shift: np.ndarray, fill: np.uint32, *, bicubic: bool) -> np.ndarray:
-    """Rows of a picture, each moved to the left.
+    """Rows of a picture, each moved to the left by `shift` (H, pixels); `fill` comes from outside.
 
-    Args:
-        pixels: H W, four channels of 8 bits in each uint32.
-        shift: H, by how many pixels.
-        fill: where the source lies outside.
-        bicubic: mix four neighbours, not two.
+    Pixels are H W, four channels of 8 bits in each uint32; `bicubic` mixes four neighbours, not two.
     """
     height, width = pixels.shape
     whole = np.floor(shift)

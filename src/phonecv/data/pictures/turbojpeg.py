@@ -75,12 +75,9 @@ def read_header(data: bytes) -> Header | None:
 
 
 def decode_box(header: Header, box: tuple[int, int, int, int], reduced: int = 1) -> np.ndarray | None:
-    """A rectangle of a JPEG file as H W 3, uint8; None if the file is damaged.
+    """A rectangle (left, top, right, bottom) of a JPEG file as H W 3, uint8; None if the file is damaged.
 
-    Args:
-        header: see `read_header`.
-        box: left, top, right, bottom, in pixels of the reduced picture.
-        reduced: decode at one part in this many: 1, 2, 4 or 8.
+    The file is decoded at one part in `reduced`: 1, 2, 4 or 8; the rectangle's pixels are of that size.
     """
     library = load()
     assert library is not None

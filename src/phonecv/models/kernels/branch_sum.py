@@ -231,15 +231,10 @@ def _fold_taps(block: BranchedBlock, x: Tensor, moments: Moments) -> tuple[Tenso
 def _doubtful(
     power: Tensor, means: Tensor, variances: Tensor, norms: Sequence[nn.BatchNorm2d], error: float, dtype: torch.dtype
 ) -> Tensor:
-    """Which variances from moments have too few digits left, ``J out``; also those that are not finite.
+    """Which variances from moments (``J out``) have too few digits left; also those that are not finite.
 
-    Args:
-        power: sums over a kernel's taps of the mean of (weight * value)^2, ``J out``.
-        means: of the outputs, likewise.
-        variances: likewise.
-        norms: J.
-        error: of the sums over the map, see `Moments`.
-        dtype: of these sums.
+    `power` has sums over a kernel's taps of the mean of (weight * value)^2; `error` is of the sums over the map, see
+    `Moments`, in `dtype`.
     """
     unit = torch.finfo(dtype).eps / 2
     eps = _column([norm.eps for norm in norms], variances)
@@ -247,14 +242,10 @@ def _doubtful(
 
 
 def _measure(variances: Tensor, doubts: Tensor, run: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
-    """Variances with the doubtful ones taken from the outputs themselves; None where they are too many.
+    """Variances (``J out``) with the doubtful ones taken from the outputs themselves; None where they are too many.
 
-    Gradients stay those of the moments: they lose only half as many digits.
-
-    Args:
-        variances: ``J out``.
-        doubts: likewise.
-        run: gives the outputs ``B n H W`` of n branches and channels.
+    Gradients stay those of the moments: they lose only half as many digits. `run` gives the outputs ``B n H W`` of n
+    branches and channels.
     """
     with torch.no_grad():
         # On a GPU this waits for the device, once per layer.
