@@ -90,8 +90,8 @@ REASONS = {
 
 
 def outside() -> Iterator[tuple[str, Path]]:
-    """Every module of the package that is in no task's folder and not in the one that two of them share."""
-    rooms = {task.package.rpartition(".")[2] for task in TASKS.values()} | {"dense"}
+    """Every module of the package that is in no task's folder and in none that two of them share."""
+    rooms = {task.package.rpartition(".")[2] for task in TASKS.values()} | {"dense", "whole"}
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE)
         if name.parts[0] not in rooms:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.classify.predict import PictureClasses
 from phonecv.cli.output import fields, markdown_table, text_table
 from phonecv.text import LONGEST_NAME, printable, printable_name, quoted, some_names
+from phonecv.whole.predict import PictureClasses
 
 ODD = {
     "half a pair \ud800": "half a pair \\ud800",

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import phonecv
-from phonecv.classify.predict import PictureClasses
 from phonecv.classify.result import ClassificationResult
 from phonecv.detect.predict import PictureDetections
 from phonecv.detect.result import DetectionResult
@@ -18,6 +17,7 @@ from phonecv.quantization import QuantizeResult
 from phonecv.segment.predict import PictureClassMap
 from phonecv.segment.result import SegmentationResult
 from phonecv.training import RunResult, load_config
+from phonecv.whole.predict import PictureClasses
 
 pictures = torch.rand(2, 3, 224, 224)
 

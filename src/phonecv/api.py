@@ -21,7 +21,6 @@ from phonecv.verbs import Opening, Steps, settled
 
 if TYPE_CHECKING:
     from phonecv.classify.opening import ClassifyRunner
-    from phonecv.classify.predict import PictureClasses
     from phonecv.classify.result import ClassificationResult
     from phonecv.detect.base import Detector
     from phonecv.detect.opening import DetectRunner
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from phonecv.segment.opening import SegmentRunner
     from phonecv.segment.predict import PictureClassMap
     from phonecv.segment.result import SegmentationResult
+    from phonecv.whole.predict import PictureClasses
 
 #: Where the pictures are.
 Images = Path | str | Sequence[Path | str]

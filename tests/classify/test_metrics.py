@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonecv.classify.metrics import Accuracy, TopK, label_rank, standard_error
+from phonecv.whole.metrics import Accuracy, TopK, label_rank, standard_error
 
 
 def plain_counts(logits: torch.Tensor, labels: torch.Tensor) -> list[int]:

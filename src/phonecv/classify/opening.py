@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,36 +16,17 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
 from phonecv.models import VisionModel
-from phonecv.opening import Placed, Runner, open_runner
+from phonecv.opening import Placed, open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Opening
 from phonecv.weights import Loading
+from phonecv.whole.opening import WholeRunner
 
 
-@dataclass(frozen=True, slots=True)
-class ClassifyRunner(Runner[Tensor, Tensor]):
-    """A classifier ready to run: float32 batch ``B 3 H W`` in main memory -> logits ``B C`` in main memory.
-
-    Attributes:
-        preprocessing: how a picture becomes its input.
-        batch: the only batch size that `run` takes, or None for any.
-    """
+class ClassifyRunner(WholeRunner):
+    """A classifier ready to run: float32 batch ``B 3 H W`` in main memory -> logits ``B C`` in main memory."""
 
     task: ClassVar[str] = "classify"
-
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    batch: int | None = None
-
-    def __call__(self, given: Tensor) -> Tensor:
-        """Logits of a batch of any size; a fixed batch size is served in parts, the last one padded."""
-        if self.batch is None:
-            return self.run(given)
-        parts = []
-        for part in given.split(self.batch):
-            missing = self.batch - len(part)
-            padded = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-            parts.append(self.run(padded)[: len(part)])
-        return torch.cat(parts)
 
 
 def open_classifier(

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from phonecv.classify.evaluate import run_images
 from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.verbs import PredictOptions
-from phonecv.data.folders.listing import Listing, Sample
-from phonecv.data.pictures.opening import reason_of, reopen
-from phonecv.errors import UserError
-from phonecv.files import write_json
-from phonecv.predicting import Prediction, pictures_only
-from phonecv.tables import write_csv
-from phonecv.text import printable_name
+from phonecv.data.pictures.opening import reopen
+from phonecv.data.pictures.reading import eval_transform
+from phonecv.predicting import pictures_only
 from phonecv.verbs import Steps
-
-#: Pictures per step.
-BATCH = 32
-
-#: Pictures in the grid; the tables hold all of them.
-GRID = 36
-
-
-@dataclass(frozen=True, slots=True)
-class PictureClasses(Prediction):
-    """What a classifier says about one picture.
-
-    Attributes:
-        labels: names, the most probable first; empty if the picture could not be used.
-        probabilities: of these names, softmax over all classes.
-        indices: the outputs these names belong to.
-    """
-
-    labels: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    indices: tuple[int, ...] = ()
-
-    def said(self) -> str:
-        """See `Prediction`."""
-        guesses = zip(self.labels, self.probabilities, strict=True)
-        return ", ".join(f"{printable_name(label)} {share:.1%}" for label, share in guesses)
-
-    def values(self) -> dict[str, Any]:
-        """See `Prediction`."""
-        rows = zip(self.indices, self.labels, self.probabilities, strict=True)
-        guesses = [{"index": index, "label": label, "probability": share} for index, label, share in rows]
-        return {"predictions": guesses}
-
+from phonecv.whole import predict
+from phonecv.whole.predict import PictureClasses
 
 streams = pictures_only
 
@@ -59,65 +22,7 @@ def predictions(
     runner: ClassifyRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureClasses]]:
     """See `phonecv.predicting.PredictRoom`."""
-    names = runner.classes
-    listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
-    for logits, indices, errors in run_images(runner, listing, steps.batch_size or BATCH, steps.workers):
-        shares, order = logits.softmax(1).topk(min(options.topk, runner.num_classes))
-        broken = logits.isnan().any(1).tolist()
-        said = []
-        rows = zip(indices.tolist(), shares.tolist(), order.tolist(), errors, broken, strict=True)
-        for index, row_shares, row_order, error, nan in rows:
-            path = paths[index]
-            if error or nan:
-                reason = reason_of(error, path) if error else "the model's output is NaN; its weights may be broken"
-                said.append(PictureClasses(path, error=reason))
-                continue
-            labels = tuple(names[output] for output in row_order)
-            said.append(PictureClasses(path, labels, tuple(row_shares), tuple(row_order)))
-        yield said
+    return predict.predictions(runner, paths, steps, eval_transform(runner.preprocessing), options.topk)
 
 
-def write_predictions(
-    predictions: Sequence[PictureClasses], out: Path | str, *, title: str = "", truth: Mapping[Path, str] | None = None
-) -> Path:
-    """Write predictions.csv (a line per picture and name), predictions.json, and predictions.png with the first ones.
-
-    Where true names are known by path, mistakes stand out in the picture.
-
-    Raises:
-        UserError: there are no predictions.
-    """
-    from phonecv.plots import COLOURS, INK, save_image_grid  # matplotlib, for those who want pictures
-
-    if not predictions:
-        raise UserError("there are no predictions to write")
-    out = Path(out)
-    rows: list[tuple[Any, ...]] = []
-    for prediction in predictions:
-        if prediction.error:
-            rows.append((prediction.path, "", "", "", prediction.error))
-        guesses = zip(prediction.labels, prediction.probabilities, strict=True)
-        rows += [(prediction.path, place, name, f"{share:.6f}", "") for place, (name, share) in enumerate(guesses, 1)]
-    write_csv(out / "predictions.csv", ("path", "place", "label", "probability", "error"), rows)
-    write_json(out / "predictions.json", [prediction.to_dict() for prediction in predictions])
-    shown = list(predictions[:GRID])
-    more = f" (the first {GRID} of {len(predictions)})" if len(predictions) > GRID else ""
-    save_image_grid(
-        [None if prediction.error else reopen(prediction.path) for prediction in shown],
-        [_caption(prediction) for prediction in shown],
-        out / "predictions.png",
-        title=(title or "Predictions") + more,
-        colours=[COLOURS[1] if prediction.error or _wrong(prediction, truth) else INK for prediction in shown],
-    )
-    return out
-
-
-def _wrong(prediction: PictureClasses, truth: Mapping[Path, str] | None) -> bool:
-    return truth is not None and prediction.labels[:1] != (truth.get(prediction.path),)
-
-
-def _caption(prediction: PictureClasses) -> str:
-    lines = [prediction.path.name]
-    guesses = zip(prediction.labels, prediction.probabilities, strict=True)
-    lines += [f"{name} {share:.1%}" for name, share in guesses]
-    return "\n".join([*lines[:3], prediction.error] if prediction.error else lines[:3])
+write_predictions = partial(predict.write_predictions, show=reopen)

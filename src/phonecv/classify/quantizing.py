@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor, cat, float64
 
-from phonecv.classify.metrics import label_rank
 from phonecv.classify.opening import open_classifier
 from phonecv.classify.quantizing_data import CHOOSE, SCORE, Pictures, find, split_data
 from phonecv.errors import UserError
@@ -20,6 +19,7 @@ from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import signal_to_noise
 from phonecv.quantization.workshop import Workshop
+from phonecv.whole.metrics import label_rank
 
 #: An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones right.
 LABELLED, CHANGED = Measure("points of top-1 lost", 1.0, labelled=True), Measure("% of answers changed", 5.0)

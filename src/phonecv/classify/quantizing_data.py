@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phonecv.classify.evaluate import match_outputs
 from phonecv.classify.opening import open_classifier
 from phonecv.data.folders.listing import SPLITS, find_list, read_split
 from phonecv.data.folders.splits import find_split
@@ -20,6 +19,7 @@ from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from phonecv.quantization.data import check_counts, check_enough, evenly, picked_text
 from phonecv.quantization.options import CALIBRATE
+from phonecv.whole.evaluate import match_outputs
 
 #: Pictures to choose by, and to score at the end, at most.
 CHOOSE, SCORE = 1000, 5000

@@ -185,14 +185,14 @@ class ClassificationDataset(Dataset[Item]):
     def __init__(
         self,
         listing: Listing,
-        transforms: Transform | Sequence[Transform],
+        transforms: Transform | Reader | Sequence[Transform | Reader],
         seed: int = 0,
         *,
         substitute: bool = True,
         bits: int | None = None,
     ) -> None:
         self.listing = listing
-        self.transforms = (transforms,) if callable(transforms) else tuple(transforms)
+        self.transforms = tuple(transforms) if isinstance(transforms, Sequence) else (transforms,)
         self.seed = seed
         self.substitute = substitute
         self.bits = bits
@@ -216,7 +216,7 @@ class ClassificationDataset(Dataset[Item]):
     @property
     def picture_bytes(self) -> int:
         """Of the largest pictures that come as bytes."""
-        return max((3 * one.side**2 for one in self.transforms if isinstance(one, Reader)), default=0)
+        return max((one.bytes for one in self.transforms if isinstance(one, Reader)), default=0)
 
     def _item(self, key: SampleKey, transform: Transform | Reader) -> Item:
         wanted = self.listing.samples[key.index]

@@ -54,6 +54,11 @@ class Reader(ABC):
     normalise: Normalise
     seeded: bool
 
+    @property
+    def bytes(self) -> int:
+        """Of what it gives."""
+        return 3 * self.side**2
+
     @abstractmethod
     def read(self, path: Path) -> Pixels:
         """The picture at `path`; raises an ImageError if it can't be used."""

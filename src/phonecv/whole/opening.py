@@ -1,0 +1,35 @@
+"""Models that name whole pictures or clips, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from phonecv.opening import Runner
+from phonecv.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRunner(Runner[Tensor, Tensor]):
+    """A model ready to run: float32 batch in main memory -> logits ``B C`` in main memory.
+
+    Attributes:
+        preprocessing: how a picture becomes its input.
+        batch: the only batch size that `run` takes, or None for any.
+    """
+
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    batch: int | None = None
+
+    def __call__(self, given: Tensor) -> Tensor:
+        """Logits of a batch of any size; a fixed batch size is served in parts, the last one padded."""
+        if self.batch is None:
+            return self.run(given)
+        parts = []
+        for part in given.split(self.batch):
+            missing = self.batch - len(part)
+            padded = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            parts.append(self.run(padded)[: len(part)])
+        return torch.cat(parts)
