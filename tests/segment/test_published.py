@@ -16,6 +16,8 @@ from phonecv.segment.create import ARCHITECTURES
 from phonecv.segment.published import PUBLISHED, create_published
 from segment.costs import hooked_flops, traced_flops
 
+HRF = "unet_hrf_emov2_unet"
+
 
 def shapes_of(row: str) -> Segmenter:
     """The network without numbers: shapes are all that counting needs."""
@@ -57,7 +59,8 @@ def test_traced_flops(name: str) -> None:
     row = PUBLISHED[name]
     assert row.flops is not None
     assert traced_flops(shapes_of(name), 512) == row.flops
-    assert cut(row.flops / 1e9) == row.table_gflops
+    if name != HRF:
+        assert cut(row.flops / 1e9) == row.table_gflops
 
 
 @pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if row.hook_gflops is not None])
@@ -85,7 +88,11 @@ def test_emo_traced_up_to_the_input_s_size(name: str, giga: float) -> None:
 
 
 def test_unet_flops() -> None:
-    assert traced_flops(shapes_of("unet_hrf_emov2_unet"), 256) / 1e9 == pytest.approx(71.674, abs=5.1e-4)
+    """The table's 228 G are those of windows of 8: at 512 px, where the plain UNet of its first row has the 204 G."""
+    assert traced_flops(shapes_of(HRF), 256) / 1e9 == pytest.approx(71.674, abs=5.1e-4)
+    with torch.device("meta"):
+        windows_of_8 = create_published(HRF, window=8)
+    assert int(traced_flops(windows_of_8, 512) / 1e9) == PUBLISHED[HRF].table_gflops
 
 
 def test_rows_are_those_of_the_counted_list(shared_dir: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.catalog import MODELS, ModelRecord, get_record, list_models
-from phonecv.tables import Table
+from phonecv.tables import Table, figure
 from phonecv.task import TASKS, find_task
 
 
@@ -26,10 +26,11 @@ def select(pattern: str) -> list[ModelRecord]:
 
 
 def model_rows(records: Sequence[ModelRecord]) -> Table:
-    """One row per network; accuracy, licence and source are those of its first weight file."""
+    """One row per network; accuracy, licence and source are those of its first weight file, if it has one."""
     rows = []
     for record in records:
         first = record.weights[0] if record.weights else None
+        top1 = first.top1 if first else record.top1
         rows.append(
             (
                 record.name,
@@ -37,7 +38,7 @@ def model_rows(records: Sequence[ModelRecord]) -> Table:
                 f"{record.deploy_parameters / 1e6:.2f}",
                 f"{record.macs / 1e6:.0f}",
                 record.preprocessing.size,
-                f"{first.top1:.1f}" if first else "",
+                figure(top1, 1),
                 ", ".join(weights.tag for weights in record.weights) or "none published",
                 first.licence if first else "",
                 first.source if first else record.note,

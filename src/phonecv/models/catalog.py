@@ -69,6 +69,7 @@ class ModelRecord:
         deploy_parameters: of the deploy form.
         deploy_flops: published counting of the deploy form where it is published.
         weights: public files, the one meant by "official" first.
+        top1: published ImageNet-1k accuracy in percent of a network without public weights; `note` says where.
         note: what a person should know.
     """
 
@@ -84,6 +85,7 @@ class ModelRecord:
     deploy_parameters: int
     deploy_flops: int | None = None
     weights: tuple[WeightRecord, ...] = field(default=())
+    top1: float | None = None
     note: str = ""
 
     def find_weights(self, tag: str, *, form: str | None = None) -> WeightRecord:
@@ -165,7 +167,28 @@ _EMO_FILES = {
         "whether the file holds live or averaged weights is not published; they differ by less than 0.1",
     ),
 }
-_EMO_TOLD = {"5M_512_KD": ("EMOv2 README", "its training log and exact recipe are not published")}
+_EMO_TOLD = {
+    "5M_512_KD": (
+        "EMOv2 README",
+        "paper, table XVII(e): a teacher and long training, whose length is not published; 82.4 without the latter,"
+        " 81.5 without both",
+    )
+}
+
+#: Networks without public files: top-1 where it is published, and what should be known.
+_REMOTE = "ablation of the EMOv2 authors (`EMO1_*` in their code): remote windows alone"
+_WITHOUT_FILES: dict[str, tuple[float | None, str]] = {
+    "emov2_20m": (83.3, "no weights are published; top-1 from the paper, table XIX"),
+    "emov2_50m": (84.1, "no weights are published; top-1 from the paper, table XIX"),
+    "emov2_5m_256": (79.9, "no weights are published; top-1 from the paper, table XVII(e)"),
+    "emov2_remote_1m": (None, _REMOTE),
+    "emov2_remote_2m": (None, _REMOTE),
+    "emov2_remote_5m": (
+        None,
+        f"{_REMOTE}; kernels of 5 in all stages (967 MFLOPs) have 79.0 in the paper, table XVII(a)",
+    ),
+    "emov2_remote_20m": (None, f"{_REMOTE}; the paper's EMOv1-20M (20.5 M, 3.8 GFLOPs, table XIX) has 82.0"),
+}
 
 
 def _emo_weights(
@@ -203,7 +226,7 @@ def _emo(name: str, parameters: int, deploy_parameters: int, flops: int, macs: i
         # Windows of 7 fit the 14 and 7 tokens of a 224 px input, windows of 8 those of 256 and 512.
         config["window"] = 7 if size == 224 else 8
     rows = _EMO_WEIGHTS.get(name, ())
-    note = "ablation of the EMOv2 authors (`EMO1_*` in their code): remote windows alone" if remote else ""
+    top1, note = (None, "") if rows else _WITHOUT_FILES.get(name, (None, "no weights are published"))
     return ModelRecord(
         name=name,
         family=family,
@@ -216,7 +239,8 @@ def _emo(name: str, parameters: int, deploy_parameters: int, flops: int, macs: i
         preprocessing=Preprocessing(size),
         paper=EMO_PAPER if family == "emo" else EMOV2_PAPER,
         weights=tuple(_emo_weights(family, *row) for row in rows),
-        note=note or ("" if rows else "no weights are published"),
+        top1=top1,
+        note=note,
     )
 
 

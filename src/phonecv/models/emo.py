@@ -178,9 +178,9 @@ def check_stages(**per_stage: Sequence[float]) -> None:
             raise UserError(f"{name} {tuple(values)!r} needs four positive numbers, one for each of stages 1 to 4")
 
 
-def check_heads(widths: Sequence[int], head_dims: Sequence[int]) -> None:
-    """Stages 3 and 4 split their channels into whole heads."""
-    for stage in (3, 4):
+def check_heads(widths: Sequence[int], head_dims: Sequence[int], stages: Sequence[int] = (3, 4)) -> None:
+    """The stages that have attention split their channels into whole heads."""
+    for stage in stages:
         width, head = widths[stage - 1], head_dims[stage - 1]
         if width % head:
             raise UserError(f"head_dims {head} does not divide the width {width} of stage {stage}")

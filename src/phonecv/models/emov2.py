@@ -163,10 +163,11 @@ class EMOv2(VisionModel):
         depths: blocks per stage, the first of which halves the size.
         widths: channels per stage; the stem has half of the first.
         exp_ratios: expansion of the blocks per stage; the halving block expands twice as much.
-        head_dims: channels of queries and keys per attention head; only stages 3 and 4 have attention.
+        head_dims: channels of queries and keys per attention head.
         kernels: depthwise kernel per stage.
-        attention: window scheme of stages 3 and 4: "remote", "close", "hybrid" (both, shared weights) or
-            "remote+close" (both, a set of weights each).
+        attention: window scheme: "remote", "close", "hybrid" (both, shared weights) or "remote+close" (both, a set
+            of weights each).
+        attention_stages: which stages have attention, in all blocks but the halving one; empty for none.
         window: side of the attention windows in tokens; <= 0 for one window over the whole map.
         qkv_bias: biases in queries, keys, values and in the expansion of blocks without attention.
         layer_scale: initial layer scale; None for no layer scale.
@@ -190,6 +191,7 @@ class EMOv2(VisionModel):
         head_dims: Sequence[int],
         kernels: Sequence[int] = (5, 5, 5, 5),
         attention: Attention = "hybrid",
+        attention_stages: Sequence[int] = (3, 4),
         window: int = 7,
         qkv_bias: bool = True,
         layer_scale: float | None = 1e-6,
@@ -209,7 +211,9 @@ class EMOv2(VisionModel):
             norm_eval=norm_eval,
         )
         check_stages(depths=depths, widths=widths, exp_ratios=exp_ratios, head_dims=head_dims, kernels=kernels)
-        check_heads(widths, head_dims)
+        if not set(attention_stages) <= {1, 2, 3, 4}:
+            raise UserError(f"attention_stages {tuple(attention_stages)!r} are not among the stages 1 to 4")
+        check_heads(widths, head_dims, attention_stages)
         if attention not in get_args(Attention):
             raise UserError(f"attention {attention!r} is not one of {', '.join(get_args(Attention))}")
         self.stage0 = nn.Sequential(
@@ -231,7 +235,7 @@ class EMOv2(VisionModel):
                         kernel=kernels[s],
                         stride=2 if first else 1,
                         late=s >= 2,
-                        attention=attention if s >= 2 and not first else None,
+                        attention=attention if s + 1 in attention_stages and not first else None,
                         head_dim=head_dims[s],
                         window=window,
                         qkv_bias=qkv_bias,
