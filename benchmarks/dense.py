@@ -32,7 +32,7 @@ from phonecv.benchmarking.count import count_parameters
 from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.machine import describe_machine, disturbances
 from phonecv.benchmarking.timing import interleave, ratios
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.files import write_json
 from phonecv.models.headed import RawOutputs
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from exporting.dense_files import busy, busy_masks, pretend
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.exporting import opening
 from phonecv.exporting.record import read_record, record_path
 from phonecv.files import write_json

@@ -11,7 +11,8 @@ from torch import nn
 
 import phonecv
 from conftest import TINY
-from phonecv.dense import DenseModel, backbone_for_heads, feature_channels, make_backbone, normalisation
+from phonecv.dense.backbone import backbone_for_heads, feature_channels, make_backbone, normalisation
+from phonecv.dense.model import DenseModel
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from conftest import mostly_long
 from detect.detectors import small
 from exporting.dense_files import busy, found_by
-from phonecv.dense import Prepared
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.base import Detector
 from phonecv.detect.exporting import map_sizes, traceable
 from phonecv.detect.exporting_checks import compare_objects

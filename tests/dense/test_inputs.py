@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from phonecv.dense import Prepared, prepare
+from phonecv.dense.inputs import Prepared, prepare
 from phonecv.errors import UserError
 from phonecv.preprocessing import IMAGENET_MEAN, IMAGENET_STD, DensePreprocessing
 

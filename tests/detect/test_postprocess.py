@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detect.golden import misc
 from detect.test_boxes import random_boxes
-from phonecv.dense import Prepared
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.boxes import SSD_STDS, decode
 from phonecv.detect.postprocess import best_pairs, class_nms, dense_detections
 

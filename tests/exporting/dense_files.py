@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import settled, small
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.detect.base import Detector
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.detect.roi import pool, with_picture

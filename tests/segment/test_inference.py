@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.errors import UserError
-from phonecv.segment import inference, predict_labels
-from phonecv.segment.inference import Windows, largest, slide, whole
+from phonecv.segment import inference
+from phonecv.segment.inference import Windows, largest, predict_labels, slide, whole
 from segment.tiny import SMALL, tiny
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from phonecv import create_detector, create_segmenter
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.detect.config import DetectConfig
 from phonecv.errors import UserError
 from phonecv.segment.config import SegmentConfig

@@ -22,7 +22,7 @@ from phonecv import (
     save_checkpoint,
 )
 from phonecv.create import load_network
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.errors import UserError
 from phonecv.inspection import info as describe
 from phonecv.preprocessing import DensePreprocessing

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from phonecv.dense import DenseModel
+from phonecv.dense.model import DenseModel
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.config import TrainConfig

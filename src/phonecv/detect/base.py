@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 import torch
 from torch import Tensor, nn
 
-from phonecv.dense import DenseModel, Prepared, prepare
+from phonecv.dense.inputs import Prepared, prepare
+from phonecv.dense.model import DenseModel
 from phonecv.detect.assign import pad_targets
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing

@@ -17,7 +17,7 @@ from phonecv.detect.base import flatten_level, full_precision
 from phonecv.detect.boxes import decode
 
 if TYPE_CHECKING:
-    from phonecv.dense import DenseModel
+    from phonecv.dense.model import DenseModel
 
 #: Boxes that are suppressed together, which bounds the matrix of overlaps, and the rounds that this takes. After n
 #: rounds all is decided that hangs on chains of n boxes, each of which decides on the next: box 1 drops 2, so that 3,

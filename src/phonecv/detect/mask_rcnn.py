@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from phonecv.dense import Prepared, feature_channels
+from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.box_masks import BoxMasks

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from phonecv.dense import Prepared
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.boxes import UNIT_STDS, decode
 
 

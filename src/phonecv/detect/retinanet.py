@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from phonecv.dense import Prepared, feature_channels
+from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.anchors import anchors_by_rule, usable_anchors
 from phonecv.detect.assign import assign
 from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision

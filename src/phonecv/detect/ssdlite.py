@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.dense import Prepared, feature_channels
+from phonecv.dense.backbone import feature_channels
+from phonecv.dense.inputs import Prepared
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.assign import assign
 from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision

@@ -21,7 +21,7 @@ class HeadedModel(nn.Module, Generic[P]):
         architecture: name of the heads, such as "ssdlite320".
         options: arguments of the heads that differ from the architecture's, JSON values.
         backbone: the network, with `out_indices`.
-        backbone_name: what `phonecv.dense.make_backbone` takes, or "" for a module of the person's own.
+        backbone_name: what `phonecv.dense.backbone.make_backbone` takes, or "" for a module of the person's own.
         backbone_overrides: constructor arguments that differ from the catalog's, JSON values. These five together
             rebuild the model.
         form: "training", or "deploy" after `phonecv.fuse`, which takes heads and backbone together.

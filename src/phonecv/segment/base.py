@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.dense import DenseModel, prepare
+from phonecv.dense.inputs import prepare
+from phonecv.dense.model import DenseModel
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment import inference
@@ -25,7 +26,7 @@ class Segmenter(DenseModel):
     evaluation they are resized by `preprocessing` first, and the logits are resized back.
 
     Args:
-        architecture: see `phonecv.segment.list_segmenters`.
+        architecture: see `phonecv.list_segmenters`.
         backbone: gives the list of maps that the heads take.
         num_classes: classes, 2..255; label 255 means ignored.
         preprocessing: of evaluation.
@@ -36,7 +37,7 @@ class Segmenter(DenseModel):
         windows: evaluate by sliding windows rather than the whole picture.
 
     Attributes:
-        canvas: the only height and width that the network takes, see `phonecv.dense.prepare`; None for any.
+        canvas: the only height and width that the network takes, see `phonecv.dense.inputs.prepare`; None for any.
     """
 
     task = "segment"

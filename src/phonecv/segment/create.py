@@ -145,7 +145,7 @@ def create_segmenter(
     Args:
         architecture: "deeplabv3", "pspnet", "semantic_fpn", "segformer", "unet" on any backbone; "unet_hrf", the
             published EMOv2 UNet, brings its own.
-        backbone: a catalog name, "timm:NAME", or a module; see `phonecv.dense.make_backbone`.
+        backbone: a catalog name, "timm:NAME", or a module; see `phonecv.dense.backbone.make_backbone`.
         num_classes: 2..255; label 255 marks ignored pixels.
         weights: of the backbone: a tag of the catalog or a classification checkpoint; "pretrained" for timm's.
         form: "deploy" for the fused network, backbone and heads; "training" for the one to train; None for training

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from phonecv.dense import prepare
+from phonecv.dense.inputs import prepare
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.layers import at_least_float32, resize

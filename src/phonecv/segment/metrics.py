@@ -122,7 +122,7 @@ class SegmentMeter:
 
         Args:
             output: at the label maps' sizes, logits (``B C H W`` or ``C H W`` each), or classes (``B H W`` or ``H W``
-                each), which `phonecv.segment.predict_labels` gives in far less memory.
+                each), which `phonecv.segment.inference.predict_labels` gives in far less memory.
             batch: the samples; those that could not be used are left out.
         """
         for logits, labels, error in zip(output, batch.labels, batch.errors, strict=True):

@@ -19,7 +19,7 @@ from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
 from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
 from phonecv.data.loading.loader import SampleKey, TrainBatches, eval_batches
 from phonecv.data.pictures.opening import open_image
-from phonecv.dense import prepare
+from phonecv.dense.inputs import prepare
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 

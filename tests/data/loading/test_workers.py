@@ -67,7 +67,7 @@ class Scenes(torch.utils.data.Dataset[DetectionItem]):
 
 @pytest.mark.usefixtures("full")
 def test_any_batch_comes_through_the_pipe() -> None:
-    loader = open_loader(Scenes(), keys(6, 2), 1, DetectionBatch.of, pin_memory=False, prefetch=2, persistent=False)
+    loader = open_loader(Scenes(), keys(6, 2), 1, collate=DetectionBatch.of)
     scenes = [(image, target) for batch in loader for image, target in zip(batch.images, batch.targets, strict=True)]
     for number, (image, target) in enumerate(scenes):
         assert image.unique().tolist() == [number]

@@ -6,18 +6,17 @@ index, repeat) alone, so the same batches arrive with any number of worker proce
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from phonecv.data.coco.batch import DetectionBatch, DetectionItem
 from phonecv.data.coco.split import CocoSplit
-from phonecv.data.loading.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
+from phonecv.data.loading.loader import PictureDataset, SampleKey
 from phonecv.data.loading.workers import open_loader
 from phonecv.data.pictures.opening import ImageError, open_image
 from phonecv.data.pictures.reading import to_tensor
@@ -32,16 +31,15 @@ SMALLEST = 1e-3
 DetectionTransform = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
-class DetectionDataset(Dataset[DetectionItem]):
-    """Pictures of a split with what is on them.
+class DetectionDataset(PictureDataset[DetectionItem]):
+    """Pictures of a split with what is on them; see `PictureDataset`. A blank picture has no objects.
 
     Args:
         split: what to read.
         transform: what to do to picture and targets, one or one per stage of a training; None gives the picture as it
             is, in bytes.
-        seed: of the random numbers of all samples.
-        substitute: put another sample, chosen by the key, in the place of a picture that can't be used (training);
-            False gives a small black picture without objects, which its error tells to leave out (evaluation).
+        seed: see `PictureDataset`, like the next.
+        substitute: whether others stand in.
         masks: whether targets hold masks.
         bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
     """
@@ -56,36 +54,25 @@ class DetectionDataset(Dataset[DetectionItem]):
         masks: bool = False,
         bits: int | None = None,
     ) -> None:
-        self.split, self.seed, self.substitute, self.masks = split, seed, substitute, masks
-        self.bits = bits
+        super().__init__(seed, substitute)
+        self.split, self.masks, self.bits = split, masks, bits
         self.transforms = (transform,) if callable(transform) or transform is None else tuple(transform)
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: SampleKey | int) -> DetectionItem:
-        key = index if isinstance(index, SampleKey) else SampleKey(int(index))
-        transform = self.transforms[key.stage]
-        if transform is None and not self.substitute:
-            return self._item(key, None)
-        with seeded(self.seed, key.epoch, key.index, key.repeat):
-            return self._item(key, transform)
+    def draws(self, key: SampleKey) -> bool:
+        """See `PictureDataset`."""
+        return self.transforms[key.stage] is not None
 
-    def _item(self, key: SampleKey, transform: DetectionTransform | None) -> DetectionItem:
-        try:
-            return DetectionItem(*self._read(key.index, transform), key.index, "")
-        except ImageError as error:
-            first_error = str(error)
-        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
-            try:
-                return DetectionItem(*self._read(random.randrange(len(self)), transform), key.index, first_error)
-            except ImageError:  # it will be reported when its own turn comes
-                continue
-        # Not an exception: whoever reads the errors of the batches ends a run that has too many of them.
-        black = torch.zeros(3, 64, 64, dtype=torch.uint8)
-        return DetectionItem(
-            *_transformed(black, no_targets(64, 64, masks=self.masks), transform), key.index, first_error
-        )
+    def sample(self, place: int, key: SampleKey, error: str) -> DetectionItem:
+        """See `PictureDataset`."""
+        return DetectionItem(*self._read(place, self.transforms[key.stage]), key.index, error)
+
+    def blank(self, key: SampleKey, error: str) -> DetectionItem:
+        """See `PictureDataset`."""
+        black, targets = torch.zeros(3, 64, 64, dtype=torch.uint8), no_targets(64, 64, masks=self.masks)
+        return DetectionItem(*_transformed(black, targets, self.transforms[key.stage]), key.index, error)
 
     def _read(self, index: int, transform: DetectionTransform | None) -> tuple[Tensor, dict[str, Tensor]]:
         path = self.split.path(index)
@@ -141,17 +128,5 @@ def plain(value: Tensor) -> Tensor:
     return value.as_subclass(Tensor)
 
 
-def make_detection_loader(
-    dataset: DetectionDataset,
-    batches: Batches,
-    workers: int = 0,
-    *,
-    pin_memory: bool = False,
-    prefetch: int = 2,
-    persistent: bool = False,
-) -> Iterable[DetectionBatch]:
-    """A loader that yields `DetectionBatch` objects; see `phonecv.data.loading.workers.open_loader`."""
-    loader = open_loader(
-        dataset, batches, workers, DetectionBatch.of, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
-    )
-    return cast("Iterable[DetectionBatch]", loader)
+#: A loader that yields `DetectionBatch` objects, see `open_loader`.
+make_detection_loader = partial(open_loader, collate=DetectionBatch.of)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
-from phonecv.data.loading.loader import MAX_SUBSTITUTES, Batches, SampleKey, seeded
+from phonecv.data.loading.loader import PictureDataset, SampleKey
 from phonecv.data.loading.workers import open_loader
-from phonecv.data.pictures.opening import ImageError
 
 #: Takes and gives a picture and its label map (`tv_tensors.Image` and `tv_tensors.Mask`).
 PairTransform = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
@@ -113,16 +111,11 @@ def _views(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> Any:
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-class SegmentationDataset(Dataset[LabelledImage]):
-    """Pictures of a split with their label maps.
+class SegmentationDataset(PictureDataset[LabelledImage]):
+    """Pictures of a split with their label maps; see `PictureDataset`. That of a blank picture is ignored.
 
-    Args:
-        split: what to read.
-        transform: see `phonecv.data.labelmaps.transforms`; None decodes only, for evaluation.
-        seed: of the random numbers of all samples.
-        substitute: put another sample, chosen by the key, in the place of one that can't be used (training); False
-            gives a small black picture whose label map is ignored (evaluation, which leaves it out by its error).
-        bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
+    `transform` is of `phonecv.data.labelmaps.transforms`; None decodes only, for evaluation. `bits` is what the values
+    of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
     """
 
     def __init__(
@@ -134,36 +127,24 @@ class SegmentationDataset(Dataset[LabelledImage]):
         substitute: bool,
         bits: int | None = None,
     ) -> None:
-        self.bits = bits
-        self.split, self.transform, self.seed, self.substitute = split, transform, seed, substitute
+        super().__init__(seed, substitute)
+        self.split, self.transform, self.bits = split, transform, bits
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: SampleKey | int) -> LabelledImage:
-        key = index if isinstance(index, SampleKey) else SampleKey(index)
-        if self.transform is None and not self.substitute:  # nothing random in it
-            return self._item(key)
-        with seeded(self.seed, key.epoch, key.index, key.repeat):
-            return self._item(key)
+    def draws(self, key: SampleKey) -> bool:
+        """See `PictureDataset`."""
+        return self.transform is not None
 
-    def _item(self, key: SampleKey) -> LabelledImage:
-        try:
-            return LabelledImage(*self._read(key.index), key.index, "")
-        except ImageError as error:
-            first_error = str(error)
-        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
-            try:
-                return LabelledImage(*self._read(random.randrange(len(self))), key.index, first_error)
-            except ImageError:  # it will be reported when its own turn comes
-                continue
-        # Not an exception: from a worker process it would reach the person as a traceback. Whoever reads the errors
-        # of the batches ends a run that has too many of them.
+    def sample(self, place: int, key: SampleKey, error: str) -> LabelledImage:
+        """See `PictureDataset`."""
+        return LabelledImage(*self._transformed(*self.split.read(place, bits=self.bits)), key.index, error)
+
+    def blank(self, key: SampleKey, error: str) -> LabelledImage:
+        """See `PictureDataset`."""
         nothing = np.full((_BLANK, _BLANK), IGNORE, dtype=np.uint8)
-        return LabelledImage(*self._transformed(Image.new("RGB", (_BLANK, _BLANK)), nothing), key.index, first_error)
-
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._transformed(*self.split.read(index, bits=self.bits))
+        return LabelledImage(*self._transformed(Image.new("RGB", (_BLANK, _BLANK)), nothing), key.index, error)
 
     def _transformed(self, picture: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         image = tv_tensors.Image(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous())
@@ -184,16 +165,5 @@ def collate(items: Sequence[LabelledImage]) -> SegmentationBatch:
     )
 
 
-def make_segmentation_loader(
-    dataset: Dataset[LabelledImage],
-    batches: Batches,
-    workers: int = 0,
-    *,
-    pin_memory: bool = False,
-    prefetch: int = 2,
-    persistent: bool = False,
-) -> DataLoader[Any]:
-    """A loader that yields `SegmentationBatch` objects; see `phonecv.data.loading.workers.open_loader`."""
-    return open_loader(
-        dataset, batches, workers, collate, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent
-    )
+#: A loader that yields `SegmentationBatch` objects, see `open_loader`.
+make_segmentation_loader = partial(open_loader, collate=collate)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import random
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from phonecv.data.pictures.normalising import Erasure, Normalise
 from phonecv.data.pictures.opening import ImageError, open_image
 from phonecv.data.pictures.reading import Pixels, Reader, Transform
 from phonecv.errors import UserError
+
+Sample = TypeVar("Sample")
 
 #: Other samples tried in place of one that can't be read; after that it is a black picture.
 MAX_SUBSTITUTES = 16
@@ -170,78 +172,6 @@ def _unpack(
     return Batch(pixels, torch.tensor(labels), torch.tensor(indices), errors, normalising=normalising, ticket=ticket)
 
 
-class ClassificationDataset(Dataset[Item]):
-    """Pictures of a listing, transformed.
-
-    Args:
-        listing: what to read.
-        transforms: one transform, or one per stage of a curriculum.
-        seed: of the random numbers of all samples.
-        substitute: put another sample, chosen by the key, in the place of a file that can't be read (training); False
-            gives a black picture with the right label instead (evaluation, which leaves it out by its error).
-        bits: of 16-bit pictures, for transforms that do not read files themselves.
-    """
-
-    def __init__(
-        self,
-        listing: Listing,
-        transforms: Transform | Reader | Sequence[Transform | Reader],
-        seed: int = 0,
-        *,
-        substitute: bool = True,
-        bits: int | None = None,
-    ) -> None:
-        self.listing = listing
-        self.transforms = tuple(transforms) if isinstance(transforms, Sequence) else (transforms,)
-        self.seed = seed
-        self.substitute = substitute
-        self.bits = bits
-
-    def __len__(self) -> int:
-        return len(self.listing.samples)
-
-    def __getitem__(self, index: SampleKey | int) -> Item:
-        key = index if isinstance(index, SampleKey) else SampleKey(int(index))
-        transform = self.transforms[key.stage]
-        if isinstance(transform, Reader) and not transform.seeded and not self.substitute:
-            return self._item(key, transform)
-        with seeded(self.seed, key.epoch, key.index, key.repeat):
-            return self._item(key, transform)
-
-    @property
-    def normalise(self) -> Normalise | None:
-        """What pictures that come as bytes still need; None if none do."""
-        return next((one.normalise for one in self.transforms if isinstance(one, Reader)), None)
-
-    @property
-    def picture_bytes(self) -> int:
-        """Of the largest pictures that come as bytes."""
-        return max((one.bytes for one in self.transforms if isinstance(one, Reader)), default=0)
-
-    def _item(self, key: SampleKey, transform: Transform | Reader) -> Item:
-        wanted = self.listing.samples[key.index]
-        try:
-            image, erasures = _read(transform, wanted.path, self.bits)
-            return Item(image, wanted.label, key.index, "", erasures)
-        except ImageError as error:
-            first_error = str(error)
-        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
-            other = self.listing.samples[random.randrange(len(self))]
-            try:
-                image, erasures = _read(transform, other.path, self.bits)
-                return Item(image, other.label, key.index, first_error, erasures)
-            except ImageError:  # it will be reported when its own turn comes
-                continue
-        # Not an exception: from a worker process it would reach the person as a traceback. Whoever reads the errors
-        # of the batches ends a run that has too many of them.
-        black = transform.blank() if isinstance(transform, Reader) else Pixels(transform(Image.new("RGB", (64, 64))))
-        return Item(black.image, wanted.label, key.index, first_error)
-
-
-def _read(transform: Transform | Reader, path: Path, bits: int | None) -> Pixels:
-    return transform.read(path) if isinstance(transform, Reader) else Pixels(transform(open_image(path, bits=bits)))
-
-
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
     """Python's, NumPy's and torch's CPU generators seeded by `numbers` inside, and as they were before outside.
@@ -263,6 +193,106 @@ def seeded(*numbers: int) -> Iterator[None]:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
             torch.set_rng_state(states[2])
+
+
+class PictureDataset(Dataset[Sample]):
+    """Samples by key; in the place of one that can't be read stands another, or a blank one.
+
+    Args:
+        seed: of the random numbers of all samples.
+        substitute: put another sample, chosen by the key, in the place of one that can't be read (training); False
+            gives a blank one instead, which its error tells to leave out (evaluation).
+    """
+
+    def __init__(self, seed: int, substitute: bool) -> None:
+        self.seed, self.substitute = seed, substitute
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def draws(self, key: SampleKey) -> bool:
+        """Whether anything about the sample is random."""
+
+    @abstractmethod
+    def sample(self, place: int, key: SampleKey, error: str) -> Sample:
+        """The sample at `place`, for `key`; ImageError where it can't be read."""
+
+    @abstractmethod
+    def blank(self, key: SampleKey, error: str) -> Sample:
+        """A black picture."""
+
+    def __getitem__(self, index: SampleKey | int) -> Sample:
+        key = index if isinstance(index, SampleKey) else SampleKey(int(index))
+        if not self.substitute and not self.draws(key):
+            return self._item(key)
+        with seeded(self.seed, key.epoch, key.index, key.repeat):
+            return self._item(key)
+
+    def _item(self, key: SampleKey) -> Sample:
+        try:
+            return self.sample(key.index, key, "")
+        except ImageError as error:
+            first_error = str(error)
+        for _ in range(MAX_SUBSTITUTES if self.substitute else 0):
+            with suppress(ImageError):  # it will be reported when its own turn comes
+                return self.sample(random.randrange(len(self)), key, first_error)
+        # Not an exception: from a worker process it would reach the person as a traceback. Whoever reads the errors
+        # of the batches ends a run that has too many of them.
+        return self.blank(key, first_error)
+
+
+class ClassificationDataset(PictureDataset[Item]):
+    """Pictures of a listing, transformed by one transform, or one per stage of a curriculum; see `PictureDataset`.
+
+    A blank picture has the right label. `bits` is of 16-bit pictures, for transforms that do not read files themselves.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        transforms: Transform | Reader | Sequence[Transform | Reader],
+        seed: int = 0,
+        *,
+        substitute: bool = True,
+        bits: int | None = None,
+    ) -> None:
+        super().__init__(seed, substitute)
+        self.listing, self.bits = listing, bits
+        self.transforms = tuple(transforms) if isinstance(transforms, Sequence) else (transforms,)
+
+    def __len__(self) -> int:
+        return len(self.listing.samples)
+
+    @property
+    def normalise(self) -> Normalise | None:
+        """What pictures that come as bytes still need; None if none do."""
+        return next((one.normalise for one in self.transforms if isinstance(one, Reader)), None)
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of the largest pictures that come as bytes."""
+        return max((one.bytes for one in self.transforms if isinstance(one, Reader)), default=0)
+
+    def draws(self, key: SampleKey) -> bool:
+        """See `PictureDataset`."""
+        transform = self.transforms[key.stage]
+        return not isinstance(transform, Reader) or transform.seeded
+
+    def sample(self, place: int, key: SampleKey, error: str) -> Item:
+        """See `PictureDataset`."""
+        transform, wanted = self.transforms[key.stage], self.listing.samples[place]
+        if isinstance(transform, Reader):
+            image, erasures = transform.read(wanted.path)
+        else:
+            image, erasures = Pixels(transform(open_image(wanted.path, bits=self.bits)))
+        return Item(image, wanted.label, key.index, error, erasures)
+
+    def blank(self, key: SampleKey, error: str) -> Item:
+        """See `PictureDataset`."""
+        transform = self.transforms[key.stage]
+        black = transform.blank() if isinstance(transform, Reader) else Pixels(transform(Image.new("RGB", (64, 64))))
+        return Item(black.image, self.listing.samples[key.index].label, key.index, error)
 
 
 def collate(
@@ -431,4 +461,12 @@ def make_loader(
         # One that is being filled, and those that wait for the main process or are in its hands.
         slots = Slots(workers, prefetch + 1, largest * getattr(dataset, "picture_bytes", 0))
     pack = partial(collate, normalise=getattr(dataset, "normalise", None), channels_last=channels_last, slots=slots)
-    return open_loader(dataset, batches, workers, pack, pin_memory=pin_memory, prefetch=prefetch, persistent=persistent)
+    return open_loader(
+        dataset,
+        batches,
+        workers,
+        collate=pack,
+        pin_memory=pin_memory,
+        prefetch=prefetch,
+        persistent=persistent,
+    )

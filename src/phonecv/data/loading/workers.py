@@ -31,12 +31,12 @@ RESERVE = 4 << 20
 def open_loader(
     dataset: Dataset[Any],
     batches: Any,
-    workers: int,
-    collate: Callable[[Any], Any],
+    workers: int = 0,
     *,
-    pin_memory: bool,
-    prefetch: int,
-    persistent: bool,
+    collate: Callable[[Any], Any],
+    pin_memory: bool = False,
+    prefetch: int = 2,
+    persistent: bool = False,
 ) -> DataLoader[Any]:
     """torch's loader as all tasks use it: it touches no global generator, and needs no shared memory.
 
