@@ -51,6 +51,11 @@ def some_names(names: Sequence[str], most: int = 6) -> str:
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
+def first_names(names: Sequence[str], most: int = 6) -> str:
+    """The first `most` of `names`, printable, and dots for the others."""
+    return ", ".join(printable(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+
+
 def unique_names(names: Sequence[str]) -> list[str]:
     """The same names, numbered where several are alike but for letter case, which some file systems do not tell."""
     taken: set[str] = set()

@@ -14,7 +14,7 @@ from phonecv.data.coco.audit import audit_splits
 from phonecv.data.coco.fixes import COCO_FIXES
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit
-from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
+from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.findings import Look, Notes
 from phonecv.dense.training import frozen_note, make_dense
 from phonecv.detect.architectures import get_architecture
@@ -179,10 +179,10 @@ def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> 
                 f"detect.transform=ssd stretches pictures to a square, {wanted.architecture} keeps their aspect;"
                 " use detect.transform=resize or light"
             )
-        return ssd_transform(size, preprocessing.mean, hflip=wanted.hflip)
+        return SSDTransform(size, preprocessing.mean, hflip=wanted.hflip)
     if wanted.transform == "resize":
-        return resize_transform(size, longest, hflip=wanted.hflip)
-    return light_transform(
+        return ResizeTransform(size, longest, hflip=wanted.hflip)
+    return LightTransform(
         size,
         longest,
         mean=preprocessing.mean,

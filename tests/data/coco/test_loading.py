@@ -16,7 +16,7 @@ from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
-from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
+from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.loading.loader import SampleKey, TrainBatches, eval_batches
 from phonecv.data.pictures.opening import open_image
 from phonecv.dense.inputs import prepare
@@ -54,9 +54,9 @@ def same(left: list[DetectionBatch], right: list[DetectionBatch]) -> bool:
 
 
 TRANSFORMS = {
-    "ssd": ssd_transform(40),
-    "light": light_transform(40, 60),
-    "resize": resize_transform(40, 60),
+    "ssd": SSDTransform(40),
+    "light": LightTransform(40, 60),
+    "resize": ResizeTransform(40, 60),
 }
 
 
@@ -150,7 +150,7 @@ def test_data_sets_travel_to_workers_that_are_started_afresh(split: CocoSplit) -
 
 
 def test_stages(split: CocoSplit) -> None:
-    dataset = DetectionDataset(split, [resize_transform(40), resize_transform(24)], substitute=True)
+    dataset = DetectionDataset(split, [ResizeTransform(40), ResizeTransform(24)], substitute=True)
     assert [dataset[SampleKey(1, 0, stage)].image.shape[-1] for stage in (0, 1)] == [40, 24]
 
 
@@ -198,19 +198,19 @@ def test_batches_move_and_can_be_made_by_hand() -> None:
 
 def test_detectors_do_not_resize_again(coco_dir: Path, split: CocoSplit) -> None:
     spec = DensePreprocessing(40, 60, multiple=32)
-    dataset = DetectionDataset(split, resize_transform(40, 60), substitute=True)
+    dataset = DetectionDataset(split, ResizeTransform(40, 60), substitute=True)
     items = [dataset[index] for index in range(3)]
     prepared = prepare([item.image for item in items], spec)
     assert prepared.sizes == prepared.originals == ((40, 53), (40, 53), (53, 40))
     assert prepared.batch.shape[-2:] == (64, 64)
-    square = DetectionDataset(split, ssd_transform(40), substitute=True)[1].image
+    square = DetectionDataset(split, SSDTransform(40), substitute=True)[1].image
     assert prepare([square], DensePreprocessing(40)).sizes == ((40, 40),)
 
 
 @pytest.mark.parametrize("name", mostly_long(["nuclei", "coco-ccby"], "coco-ccby"))
 def test_reference_sets(shared_dir: Path, name: str) -> None:
     split = read_coco(find_coco(shared_dir / "data" / name, "train"), masks=True).trainable()
-    for transform in (ssd_transform(96), light_transform(96, 160), resize_transform(96, 160)):
+    for transform in (SSDTransform(96), LightTransform(96, 160), ResizeTransform(96, 160)):
         dataset = DetectionDataset(split, transform, substitute=False, masks=True)
         for batch in make_detection_loader(dataset, TrainBatches(len(split), 8, seed=0).epoch(0)):
             assert batch.good.all()

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 
 from phonecv.data.coco.color import hue_turned, photometric_distortion, saturated
 from phonecv.data.coco.geometry import View, bounding_boxes, expanded, flipped, min_iou_crop, see, visible_share
-from phonecv.data.coco.transforms import light_transform, resize_transform, ssd_transform
+from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.loading.loader import seeded
 from phonecv.errors import UserError
 
@@ -44,11 +44,11 @@ def objects(boxes: list[list[float]] | None = None, crowd: int = 0) -> dict[str,
 
 
 TRANSFORMS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
-    "ssd": ssd_transform(48),
-    "light": light_transform(48, 80, vflip=0.5),
-    "light square": light_transform(48, scale=(0.4, 3.0), visible=0.0),
-    "resize": resize_transform(33, 70),
-    "resize square": resize_transform(48),
+    "ssd": SSDTransform(48),
+    "light": LightTransform(48, 80, vflip=0.5),
+    "light square": LightTransform(48, scale=(0.4, 3.0), visible=0.0),
+    "resize": ResizeTransform(33, 70),
+    "resize square": ResizeTransform(48),
 }
 
 
@@ -304,13 +304,13 @@ def test_published_sizes(size: tuple[int, int], expected: tuple[int, int]) -> No
     assert expected == tuple(int(side * factor + 0.5) for side in size)
     image = tv_tensors.Image(torch.zeros(3, *size, dtype=torch.uint8))
     targets = {"boxes": bounding_boxes(torch.tensor([[0.0, 0.0, size[1], size[0]]]), size)}
-    image, targets = resize_transform(800, 1333, hflip=0)(image, targets)
+    image, targets = ResizeTransform(800, 1333, hflip=0)(image, targets)
     assert tuple(image.shape[1:]) == expected
     assert targets["boxes"].tolist() == [[0, 0, expected[1], expected[0]]]
 
 
 def test_resizing_is_that_of_the_detector() -> None:
-    image, _ = resize_transform(33, 70, hflip=0)(picture(), objects())
+    image, _ = ResizeTransform(33, 70, hflip=0)(picture(), objects())
     expected = functional.interpolate(picture()[None].float(), image.shape[-2:], mode="bilinear")[0]
     assert (image.float() - expected).abs().max() <= 1.001
 
@@ -326,7 +326,7 @@ def test_visible_share() -> None:
 
 
 def test_light_transform_shows_an_object_and_drops_the_hidden() -> None:
-    transform = light_transform(48, 80, scale=(1.0, 4.0), hflip=0, color=0)
+    transform = LightTransform(48, 80, scale=(1.0, 4.0), hflip=0, color=0)
     counts = set()
     for trial in range(200):
         with seeded(trial):
@@ -337,7 +337,7 @@ def test_light_transform_shows_an_object_and_drops_the_hidden() -> None:
 
 
 def test_light_transform_scales_both_ways() -> None:
-    transform = light_transform(44, 60, scale=(0.5, 2.0), aspect=1.0, hflip=0, color=0, visible=0)
+    transform = LightTransform(44, 60, scale=(0.5, 2.0), aspect=1.0, hflip=0, color=0, visible=0)
     sides = []
     for trial in range(300):
         with seeded(trial):
@@ -350,7 +350,7 @@ def test_light_transform_scales_both_ways() -> None:
 
 
 def test_light_transform_left_alone_only_resizes() -> None:
-    transform = light_transform(H, W, scale=(1.0, 1.0), aspect=1.0, hflip=0, color=0)
+    transform = LightTransform(H, W, scale=(1.0, 1.0), aspect=1.0, hflip=0, color=0)
     image, targets = transform(picture(), objects())
     assert torch.equal(image, picture())
     assert torch.equal(targets["boxes"], objects()["boxes"])
@@ -359,22 +359,22 @@ def test_light_transform_left_alone_only_resizes() -> None:
 
 def test_crowds_alone_do_not_count() -> None:
     with seeded(0):
-        _, targets = light_transform(48, scale=(4.0, 8.0))(picture(), objects([[0.0, 0.0, 3.0, 3.0]], crowd=1))
+        _, targets = LightTransform(48, scale=(4.0, 8.0))(picture(), objects([[0.0, 0.0, 3.0, 3.0]], crowd=1))
     assert len(targets["boxes"]) == 0
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ssd_transform(0),
-        lambda: ssd_transform(48, hflip=1.5),
-        lambda: resize_transform(48, 40),
-        lambda: light_transform(48, scale=(2.0, 1.0)),
-        lambda: light_transform(48, scale=(0.0, 1.0)),
-        lambda: light_transform(48, aspect=0.5),
-        lambda: light_transform(48, color=-1),
-        lambda: light_transform(48, vflip=-0.1),
-        lambda: light_transform(48, visible=2),
+        lambda: SSDTransform(0),
+        lambda: SSDTransform(48, hflip=1.5),
+        lambda: ResizeTransform(48, 40),
+        lambda: LightTransform(48, scale=(2.0, 1.0)),
+        lambda: LightTransform(48, scale=(0.0, 1.0)),
+        lambda: LightTransform(48, aspect=0.5),
+        lambda: LightTransform(48, color=-1),
+        lambda: LightTransform(48, vflip=-0.1),
+        lambda: LightTransform(48, visible=2),
     ],
 )
 def test_values_out_of_range(make: Callable[[], object]) -> None:

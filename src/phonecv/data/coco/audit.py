@@ -23,10 +23,11 @@ from phonecv.data.coco.split import CocoSplit
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.audit import IMBALANCE
-from phonecv.data.pictures.audit import check_suffix, inspect_all, report_lookalikes, sampled
+from phonecv.data.pictures.audit import check_suffix, inspect_all, report_equal, report_lookalikes, sampled
 from phonecv.data.pictures.lookalikes import Lookalikes
 from phonecv.data.pictures.opening import ImageError, printable, probe_image, scan_images
 from phonecv.errors import UserError
+from phonecv.text import first_names
 
 #: Problems of a file that leave training as it would be; all others make an object or the whole file useless.
 _WARNINGS = frozenset(
@@ -157,7 +158,7 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
     counts = split.class_counts
     empty = np.flatnonzero(counts == 0)
     if len(empty) and counts.any():
-        shown = _some([split.classes[label] for label in empty])
+        shown = first_names([split.classes[label] for label in empty])
         notes.add(
             "empty-class", "note", split.source, f"{len(empty)} of {len(counts)} classes have no objects: {shown}"
         )
@@ -197,11 +198,11 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
         tested = [classes[label] for label in np.flatnonzero(split.class_counts)]
         unlisted = [one for one in tested if one not in known]
         if unlisted:
-            message = f"{len(unlisted)} classes are in {name} but not in train: {_some(unlisted)}"
+            message = f"{len(unlisted)} classes are in {name} but not in train: {first_names(unlisted)}"
             notes.add("class-drift", "error", split.source, message)
         untrained = [one for one in tested if one in known and one not in trained]
         if untrained:
-            message = f"{len(untrained)} classes have objects in {name} but none in train: {_some(untrained)}"
+            message = f"{len(untrained)} classes have objects in {name} but none in train: {first_names(untrained)}"
             notes.add("class-drift", "error", split.source, message)
         ids = dict(zip(classes, split.category_ids, strict=True))
         moved = [one for one, key in ids.items() if known.get(one, key) != key]
@@ -246,31 +247,21 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
     """Decode every picture; report what can't be used, and equal pictures."""
     rows = [(name, index) for name, split in splits.items() for index in range(len(split))]
     paths = [splits[name].path(index) for name, index in rows]
-    equal: dict[bytes, list[int]] = {}
+    equal: dict[bytes, list[tuple[str, Path]]] = {}
     lookalikes = Lookalikes()
     sizes = {name: SizeCheck(split) for name, split in splits.items()}
-    for place, result in enumerate(inspect_all(paths, look)):
-        name, index = rows[place]
+    for (name, index), path, result in zip(rows, paths, inspect_all(paths, look), strict=True):
         if result.error:
-            _unreadable(notes, paths[place], result.error)
+            _unreadable(notes, path, result.error)
             continue
-        check_suffix(notes, paths[place], result.kind)
+        check_suffix(notes, path, result.kind)
         sizes[name].take(index)
-        equal.setdefault(result.digest, []).append(place)
-        lookalikes.add(name, paths[place], result.look, result.digest)
+        equal.setdefault(result.digest, []).append((name, path))
+        lookalikes.add(name, path, result.look, result.digest)
     report_lookalikes(notes, lookalikes)
     for check in sizes.values():
         _check_sizes(notes, check)
-    for places in equal.values():
-        if len(places) < 2:
-            continue
-        others = ", ".join(notes.name(paths[place]) for place in places[1:5]) + (", ..." if len(places) > 5 else "")
-        owners = list(dict.fromkeys(rows[place][0] for place in places))
-        if len(owners) > 1:
-            message = f"the same picture is in {' and '.join(owners)}: {others}"
-            notes.add("split-leak", "error", paths[places[0]], message)
-        elif len({paths[place] for place in places}) > 1:
-            notes.add("duplicate", "warning", paths[places[0]], f"the same picture again: {others}")
+    report_equal(notes, equal.values())
     return len(rows)
 
 
@@ -287,7 +278,3 @@ def _check_sizes(notes: Notes, check: SizeCheck) -> None:
         # Where others of the split have the sizes of pictures as shown, the file is most likely of those.
         severity = "note" if check.upright else "warning"
         notes.add("orientation", severity, check.split.path(check.turned[0]), check.turned_message())
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    return ", ".join(printable(name) for name in names[:most]) + (", ..." if len(names) > most else "")

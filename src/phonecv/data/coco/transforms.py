@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from math import exp, log
 from typing import Any
 
@@ -23,20 +23,19 @@ from phonecv.data.coco.geometry import View, expanded, flipped, min_iou_crop, se
 from phonecv.errors import UserError
 from phonecv.preprocessing import IMAGENET_MEAN, DensePreprocessing
 
-__all__ = ["LightTransform", "ResizeTransform", "SSDTransform", "light_transform", "resize_transform", "ssd_transform"]
-
-#: Crops tried by `light_transform` before it takes the whole picture.
+#: Crops tried by `LightTransform` before it takes the whole picture.
 _TRIES = 10
 
 Sample = tuple[Any, dict[str, Any]]
 
 
-def ssd_transform(size: int, mean: Sequence[float] = IMAGENET_MEAN, *, hflip: float = 0.5) -> SSDTransform:
+@dataclass(frozen=True)
+class SSDTransform:
     """The published training of SSDLite: expand, crop by overlap, stretch to a square, flip, colours.
 
     Gives floats that may leave 0..1, as the colours are not cut.
 
-    Args:
+    Attributes:
         size: side of the square, pixels.
         mean: colour around an expanded picture, RGB in 0..1.
         hflip: probability of a left-right flip.
@@ -44,75 +43,14 @@ def ssd_transform(size: int, mean: Sequence[float] = IMAGENET_MEAN, *, hflip: fl
     Raises:
         UserError: a value out of range.
     """
-    _check_share(hflip=hflip)
-    return SSDTransform(DensePreprocessing(size).size, tuple(mean), hflip)
-
-
-def resize_transform(size: int, longest: int | None = None, *, hflip: float = 0.5) -> ResizeTransform:
-    """The published training of RetinaNet and Mask R-CNN: resize as for evaluation, flip. Gives bytes.
-
-    Args:
-        size: length of the short side, or side of the square, pixels.
-        longest: most of the long side; the aspect is kept. None for a square.
-        hflip: probability of a left-right flip.
-
-    Raises:
-        UserError: a value out of range.
-    """
-    _check_share(hflip=hflip)
-    return ResizeTransform(DensePreprocessing(size, longest), hflip)
-
-
-def light_transform(
-    size: int,
-    longest: int | None = None,
-    *,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    scale: tuple[float, float] = (0.5, 1.5),
-    aspect: float = 1.2,
-    hflip: float = 0.5,
-    vflip: float = 0.0,
-    color: float = 0.2,
-    visible: float = 0.3,
-) -> LightTransform:
-    """For small data sets: the picture larger or smaller by a random factor, at a random place, flips, mild colours.
-
-    Where the factor is above 1 a part of the picture fills the result, where it is below there is `mean` around it.
-    Gives bytes, resized as for evaluation.
-
-    Args:
-        size: length of the short side, or side of the square, pixels.
-        longest: most of the long side; None for a square.
-        mean: colour around the picture, RGB in 0..1.
-        scale: range of the factor.
-        aspect: most that width and height are stretched against each other.
-        hflip: probability of a left-right flip; 0 where left and right differ in meaning, as with writing.
-        vflip: probability of an upside-down flip; .5 suits pictures from above or through a microscope.
-        color: strength of random brightness, contrast and saturation; at 0.2 hue turns by up to 7 degrees.
-        visible: objects of which less than this share is left are left out.
-
-    Raises:
-        UserError: a value out of range.
-    """
-    _check_share(hflip=hflip, vflip=vflip, visible=visible)
-    low, high = scale
-    if not (0 < low <= high and aspect >= 1 and color >= 0):
-        raise UserError(
-            f"scale {list(scale)} has to rise and be positive, aspect {aspect} at least 1, color {color} at least 0;"
-            " usual values are [0.5, 1.5], 1.2 and 0.2"
-        )
-    return LightTransform(
-        DensePreprocessing(size, longest), tuple(mean), (low, high), aspect, (hflip, vflip), color, visible
-    )
-
-
-@dataclass(frozen=True)
-class SSDTransform:
-    """See `ssd_transform`."""
 
     size: int
-    mean: tuple[float, ...]
-    hflip: float
+    mean: Sequence[float] = IMAGENET_MEAN
+    hflip: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        DensePreprocessing(self.size)
+        _check_share(hflip=self.hflip)
 
     def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
         """Picture and targets as tv_tensors, transformed."""
@@ -128,14 +66,28 @@ class SSDTransform:
 
 @dataclass(frozen=True)
 class ResizeTransform:
-    """See `resize_transform`."""
+    """The published training of RetinaNet and Mask R-CNN: resize as for evaluation, flip. Gives bytes.
 
-    preprocessing: DensePreprocessing
-    hflip: float
+    Attributes:
+        size: length of the short side, or side of the square, pixels.
+        longest: most of the long side; the aspect is kept. None for a square.
+        hflip: probability of a left-right flip.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    size: int
+    longest: int | None = None
+    hflip: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        DensePreprocessing(self.size, self.longest)
+        _check_share(hflip=self.hflip)
 
     def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
         """Picture and targets as tv_tensors, transformed."""
-        size = list(self.preprocessing.target(*image.shape[-2:]))
+        size = list(DensePreprocessing(self.size, self.longest).target(*image.shape[-2:]))
         moving = {name: targets[name] for name in ("boxes", "masks") if name in targets}
         # Without antialiasing, as the published systems and the detectors' own preprocessing do.
         resized = {name: v2.functional.resize(value, size, antialias=False) for name, value in moving.items()}
@@ -147,23 +99,53 @@ class ResizeTransform:
 
 @dataclass(frozen=True)
 class LightTransform:
-    """See `light_transform`."""
+    """For small data sets: the picture larger or smaller by a random factor, at a random place, flips, mild colours.
 
-    preprocessing: DensePreprocessing
-    mean: tuple[float, ...]
-    scale: tuple[float, float]
-    aspect: float
-    flips: tuple[float, float]
-    color: float
-    visible: float
+    Where the factor is above 1 a part of the picture fills the result, where it is below there is `mean` around it.
+    Gives bytes, resized as for evaluation.
+
+    Attributes:
+        size: length of the short side, or side of the square, pixels.
+        longest: most of the long side; None for a square.
+        mean: colour around the picture, RGB in 0..1.
+        scale: range of the factor.
+        aspect: most that width and height are stretched against each other.
+        hflip: probability of a left-right flip; 0 where left and right differ in meaning, as with writing.
+        vflip: probability of an upside-down flip; .5 suits pictures from above or through a microscope.
+        color: strength of random brightness, contrast and saturation; at 0.2 hue turns by up to 7 degrees.
+        visible: objects of which less than this share is left are left out.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    size: int
+    longest: int | None = None
+    _: KW_ONLY
+    mean: Sequence[float] = IMAGENET_MEAN
+    scale: tuple[float, float] = (0.5, 1.5)
+    aspect: float = 1.2
+    hflip: float = 0.5
+    vflip: float = 0.0
+    color: float = 0.2
+    visible: float = 0.3
+
+    def __post_init__(self) -> None:
+        DensePreprocessing(self.size, self.longest)
+        _check_share(hflip=self.hflip, vflip=self.vflip, visible=self.visible)
+        if not (0 < self.scale[0] <= self.scale[1] and self.aspect >= 1 and self.color >= 0):
+            raise UserError(
+                f"scale {list(self.scale)} has to rise and be positive, aspect {self.aspect} at least 1,"
+                f" color {self.color} at least 0; usual values are [0.5, 1.5], 1.2 and 0.2"
+            )
 
     def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
         """Picture and targets as tv_tensors, transformed."""
         height, width = image.shape[-2:]
         view, keep = self._choose(width, height, targets["boxes"].as_subclass(Tensor), targets["crowd"])
-        size = self.preprocessing.target(max(1, round(view.height)), max(1, round(view.width)))
+        size = DensePreprocessing(self.size, self.longest).target(max(1, round(view.height)), max(1, round(view.width)))
         image, targets = see(image, targets, view, size, keep=keep, fill=self.mean)
-        image, targets = flipped(image, targets, horizontal=self.flips[0], vertical=self.flips[1])
+        image, targets = flipped(image, targets, horizontal=self.hflip, vertical=self.vflip)
         pixels = image.as_subclass(Tensor)
         if self.color:
             factors = (max(0.0, 1 - self.color), 1 + self.color)

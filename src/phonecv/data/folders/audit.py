@@ -12,7 +12,15 @@ from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import SPLITS, Listing, class_folders, find_list, read_split
 from phonecv.data.folders.splits import find_split
-from phonecv.data.pictures.audit import check_header, check_suffix, inspect_all, report_lookalikes, sampled
+from phonecv.data.pictures.audit import (
+    check_header,
+    check_suffix,
+    inspect_all,
+    other_names,
+    report_equal,
+    report_lookalikes,
+    sampled,
+)
 from phonecv.data.pictures.bit_depth import find_depth
 from phonecv.data.pictures.lookalikes import Lookalikes
 from phonecv.data.pictures.opening import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
@@ -197,44 +205,25 @@ def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
 
 def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> int:
     """Decode every picture once; report unreadable files, wrong extensions and equal pictures."""
-    rows: list[tuple[str, int, int]] = []  # split, index, label
-    paths_seen: set[Path] = set()
+    rows: dict[Path, tuple[str, int]] = {}  # split and label; a line given twice is one file
     for split, listing in listings.items():
-        for index, sample in enumerate(listing.samples):
-            if sample.path not in paths_seen:  # a line given twice is one file
-                paths_seen.add(sample.path)
-                rows.append((split, index, sample.label))
-    paths_seen.clear()
-
-    def path(row: tuple[str, int, int]) -> Path:
-        return listings[row[0]].samples[row[1]].path
-
-    groups: dict[bytes, list[tuple[str, int, int]]] = {}
+        for sample in listing.samples:
+            rows.setdefault(sample.path, (split, sample.label))
+    groups: dict[bytes, list[Path]] = {}
     lookalikes = Lookalikes()
-    for row, result in zip(rows, inspect_all([path(row) for row in rows], look), strict=True):
+    for path, result in zip(rows, inspect_all(list(rows), look), strict=True):
         if result.error:
-            notes.add("unreadable", "error", path(row), result.error)
+            notes.add("unreadable", "error", path, result.error)
         else:
-            check_suffix(notes, path(row), result.kind)
-            groups.setdefault(result.digest, []).append(row)
-            lookalikes.add(row[0], path(row), result.look, result.digest)
-    for group in groups.values():
-        if len(group) > 1:
-            _report_equal(notes, listings, group, [path(row) for row in group])
+            check_suffix(notes, path, result.kind)
+            groups.setdefault(result.digest, []).append(path)
+            lookalikes.add(rows[path][0], path, result.look, result.digest)
+    for paths in groups.values():
+        labels = {label for _, label in (rows[path] for path in paths)}
+        names = sorted({listings[split].classes[label] for split, label in (rows[path] for path in paths)})
+        report_equal(notes, [[(rows[path][0], path) for path in paths]], again=len(labels) == 1)
+        if len(names) > 1:
+            text = f"the same picture has several classes ({some_names(names)}): {other_names(notes, paths)}"
+            notes.add("label-conflict", "error", paths[0], text)
     report_lookalikes(notes, lookalikes)
     return len(rows)
-
-
-def _report_equal(
-    notes: Notes, listings: dict[str, Listing], group: Sequence[tuple[str, int, int]], paths: Sequence[Path]
-) -> None:
-    others = ", ".join(notes.name(path) for path in paths[1:5]) + (", ..." if len(paths) > 5 else "")
-    there = list(dict.fromkeys(split for split, _, _ in group))
-    if len(there) > 1:
-        notes.add("split-leak", "error", paths[0], f"the same picture is in {' and '.join(there)}: {others}")
-    elif len({label for _, _, label in group}) == 1:
-        notes.add("duplicate", "warning", paths[0], f"the same picture again: {others}")
-    labels = {listings[split].classes[label] for split, _, label in group}
-    if len(labels) > 1:
-        shown = some_names(sorted(labels))
-        notes.add("label-conflict", "error", paths[0], f"the same picture has several classes ({shown}): {others}")

@@ -20,11 +20,12 @@ from phonecv.data.labelmaps.fixes import STORED
 from phonecv.data.labelmaps.folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.labelmaps.suspicions import smoothed, suspicions
-from phonecv.data.pictures.audit import check_suffix, digest_of, report_lookalikes
+from phonecv.data.pictures.audit import check_suffix, digest_of, report_equal, report_lookalikes
 from phonecv.data.pictures.lookalikes import Lookalikes, reduced
-from phonecv.data.pictures.opening import ImageError, opened, printable, probe_image, turn_of
+from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_of
 from phonecv.data.split_names import split_of
 from phonecv.errors import UserError
+from phonecv.text import first_names
 
 #: Pairs that the quick audit decodes in each split, spread evenly over it.
 QUICK_PAIRS = 100
@@ -124,7 +125,7 @@ def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
             else:
                 splits[name].take(label_path, pair)
     _report_splits(notes, root, names)
-    _report_equal(notes, digests)
+    report_equal(notes, digests.values())
     report_lookalikes(notes, lookalikes)
     _report_sizes(notes, root, [pair for _, pair in looked if pair.sizes])
     _report_turned(notes, [(image_path, pair.turned) for image_path, pair in looked])
@@ -278,19 +279,6 @@ def _report_turned(notes: Notes, turned: Sequence[tuple[Path, str]]) -> None:
         )
 
 
-def _report_equal(notes: Notes, digests: dict[bytes, list[tuple[str, Path]]]) -> None:
-    for group in digests.values():
-        if len(group) == 1:
-            continue
-        first, *rest = (path for _, path in group)
-        others = ", ".join(notes.name(path) for path in rest[:4]) + (", ..." if len(rest) > 4 else "")
-        splits = sorted({name for name, _ in group})
-        if len(splits) > 1:
-            notes.add("split-leak", "error", first, f"the same picture is in {' and '.join(splits)}: {others}")
-        else:
-            notes.add("duplicate", "warning", first, f"the same picture again: {others}")
-
-
 def _report_values(notes: Notes, root: Path, classes: LabelClasses | None, splits: dict[str, _Split]) -> None:
     """What is suspected of the data as a whole, and every file with values that no suspicion explains."""
     pixels = sum((split.pixels for split in splits.values()), np.zeros(_VALUES, dtype=np.int64))
@@ -336,7 +324,7 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
             "unseen-class",
             "warning",
             classes.path,
-            f"{len(nowhere)} of {len(names)} classes never occur: {_some(nowhere)}",
+            f"{len(nowhere)} of {len(names)} classes never occur: {first_names(nowhere)}",
         )
     if "train" not in seen:
         return
@@ -347,7 +335,7 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
                 "unseen-class",
                 "warning",
                 classes.path,
-                f"{len(unlearnt)} classes occur in {name} but never in train: {_some(unlearnt)}",
+                f"{len(unlearnt)} classes occur in {name} but never in train: {first_names(unlearnt)}",
             )
 
 
@@ -362,10 +350,6 @@ def _report_nothing(notes: Notes, root: Path, classes: LabelClasses | None, spli
             what = "no pixel belongs to a class" if not there else f"every labelled pixel has the value {there[0]}"
             severity = "error" if name == "train" else "warning"
             notes.add("nothing", severity, find_labels(root, name).labels, f"{what}: {EFFECTS[name == 'train']}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(printable(name) for name in names[:6]) + (", ..." if len(names) > 6 else "")
 
 
 def _numbers(split: _Split, classes: LabelClasses | None) -> dict[str, int]:

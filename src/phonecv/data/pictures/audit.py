@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from phonecv.data.findings import Look, Notes
 from phonecv.data.pictures.lookalikes import Lookalikes, reduced
 from phonecv.data.pictures.opening import HEIC_SUFFIXES, ImageError, open_image, printable, probe_image
+from phonecv.text import first_names
 
 #: Headers that the quick audit reads, spread evenly over the files.
 QUICK_HEADERS = 1000
@@ -80,6 +81,23 @@ def inspect(path: Path) -> Inspected:
 def digest_of(image: Image.Image) -> bytes:
     """Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture."""
     return hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size).digest()
+
+
+def report_equal(notes: Notes, pictures: Iterable[Sequence[tuple[str, Path]]], *, again: bool = True) -> None:
+    """Report groups of equal pictures, each with its split: in several splits, or (with `again`) twice in one."""
+    for group in pictures:
+        paths = [path for _, path in group]
+        splits = list(dict.fromkeys(split for split, _ in group))
+        if len(splits) > 1:
+            text = f"the same picture is in {' and '.join(splits)}: {other_names(notes, paths)}"
+            notes.add("split-leak", "error", paths[0], text)
+        elif again and len(set(paths)) > 1:
+            notes.add("duplicate", "warning", paths[0], f"the same picture again: {other_names(notes, paths)}")
+
+
+def other_names(notes: Notes, paths: Sequence[Path]) -> str:
+    """All paths but the first, for people."""
+    return first_names([notes.name(path) for path in paths[1:]], 4)
 
 
 def report_lookalikes(notes: Notes, pictures: Lookalikes) -> None:
