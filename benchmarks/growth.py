@@ -88,7 +88,7 @@ def grow(model: str, rounds: int) -> dict[str, Any]:
     from phonecv.benchmarking.count import count_cost
     from phonecv.benchmarking.timing import interleave
     from phonecv.models import build_model
-    from phonecv.training.memory import keep_freed_memory
+    from phonecv.training.threads import keep_freed_memory
 
     keep_freed_memory()  # else large maps pay for page faults that small ones do not
 

@@ -43,7 +43,7 @@ class Candidate:
         network: "plain" (`PlainBlock`), "timm" or "ours".
         channels_last: layout of weights and pictures.
         fused: the optimizer's single-kernel update.
-        keep_memory: whether the C library keeps freed memory (`phonecv.training.memory`).
+        keep_memory: whether the C library keeps freed memory (`phonecv.training.threads`).
     """
 
     network: str
@@ -184,7 +184,7 @@ def kept_per_picture(model: str, candidate: Candidate, size: int) -> float:
 def serve(pipe: Connection, model: str, candidate: Candidate, batch: int, size: int, threads: int) -> None:
     """The candidate's process: a step for every message."""
     if candidate.keep_memory:
-        from phonecv.training.memory import keep_freed_memory
+        from phonecv.training.threads import keep_freed_memory
 
         keep_freed_memory()
     torch.set_num_threads(threads)

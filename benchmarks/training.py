@@ -35,7 +35,7 @@ class Candidate:
 
     Attributes:
         network: "reference" or "ours".
-        keep_memory: whether the C library keeps freed memory (`phonecv.training.memory`); without effect on a GPU.
+        keep_memory: whether the C library keeps freed memory (`phonecv.training.threads`); without effect on a GPU.
         channels_last: memory layout.
         fused: the optimizer's single-kernel update.
         amp: "none", "bf16" or "fp16".
@@ -80,7 +80,7 @@ def candidates(device: str, *, compiled: bool) -> dict[str, Candidate]:
 def make_step(model: str, candidate: Candidate, device: str, batch: int, size: int) -> Callable[[], float]:
     """A function that does one training step and returns the loss; made in the candidate's own process."""
     if candidate.keep_memory:
-        from phonecv.training.memory import keep_freed_memory
+        from phonecv.training.threads import keep_freed_memory
 
         keep_freed_memory()
     import torch

@@ -30,7 +30,7 @@ from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.files import write_json
 from phonecv.models.blocks import ConvNormAct, multi_head_attention
 from phonecv.models.mobileone import DeployedMobileOneBlock
-from phonecv.training.memory import keep_freed_memory
+from phonecv.training.threads import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results" / "tried.json"
 

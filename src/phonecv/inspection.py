@@ -129,7 +129,7 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
     arguments: dict[str, Any] = {"num_classes": file.num_classes or 0, **kept.get("overrides", {})}
     record = MODELS.get(file.model)
     from phonecv.create import create_model
-    from phonecv.weights.sizing import parameters_within
+    from phonecv.weights.fill import parameters_within
 
     try:
         make = partial(create_model, file.model, **arguments)

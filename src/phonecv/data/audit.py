@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from phonecv.data.coco.audit import audit_coco_file
-from phonecv.data.coco.fixes import COCO_FIXES
+from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
 from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign import foreign_layout

@@ -6,7 +6,7 @@ from __future__ import annotations
 SPLITS = ("train", "val")
 
 #: Split -> what its folder may be called, in any letter case; the first is ours.
-_NAMES = {
+ALIASES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
@@ -15,14 +15,14 @@ _NAMES = {
 
 def split_names(split: str) -> tuple[str, ...]:
     """What the folder of a split may be called; for any other word the word itself."""
-    return _NAMES.get(split, (split,))
+    return ALIASES.get(split, (split,))
 
 
 def split_of(folder: str) -> str | None:
     """The split that a folder of this name is; None if it is none."""
-    return next((split for split, names in _NAMES.items() if folder.casefold() in names), None)
+    return next((split for split, names in ALIASES.items() if folder.casefold() in names), None)
 
 
 def known_splits() -> tuple[str, ...]:
     """All splits that a folder may hold."""
-    return tuple(_NAMES)
+    return tuple(ALIASES)

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phonecv.data.coco.paths import ALIASES
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS
 from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.data.pictures.reading import planes
+from phonecv.data.split_names import ALIASES
 from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
 from phonecv.quantization.data import LEAST, check_counts, check_enough, evenly, picked_text

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from phonecv.data.class_mapping import map_classes
-from phonecv.data.coco.paths import ALIASES
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.foreign import foreign_layout
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.opening import is_image_name, printable
+from phonecv.data.split_names import ALIASES
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of

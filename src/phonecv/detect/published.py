@@ -9,7 +9,7 @@ figures are cut to a decimal or an integer, not rounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,10 +36,8 @@ class PublishedDetector:
     """A row of the papers' tables.
 
     Attributes:
-        paper: "EMO" or "EMOv2".
         architecture: for `phonecv.create_detector`.
         backbone: likewise.
-        overrides: of the backbone, in training and test.
         box: of boxes.
         parameters: all of them, frozen ones too.
         giga_flops: as published.
@@ -51,10 +49,8 @@ class PublishedDetector:
         note: what a person should know.
     """
 
-    paper: Literal["EMO", "EMOv2"]
     architecture: str
     backbone: str
-    overrides: Mapping[str, Any]
     box: BoxPrecision
     parameters: int
     giga_flops: float
@@ -64,6 +60,16 @@ class PublishedDetector:
     operators: int | None = None
     mask: float | None = None
     note: str = field(default="", kw_only=True)
+
+    @property
+    def paper(self) -> Literal["EMO", "EMOv2"]:
+        """Whose table it stands in."""
+        return "EMOv2" if self.backbone.startswith("emov2") else "EMO"
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Arguments of the backbone, in training and test."""
+        return _BACKBONES[self.backbone] | ({} if self.architecture.startswith("ssdlite") else _FROZEN)
 
 
 #: EMO's windows are 7 cells in the two smaller networks; all others have 10. Drop path grows with size.
@@ -84,35 +90,8 @@ _MEAN: Counting = "operators, mean over 100 pictures"
 _FULL = (800, 1344)
 
 
-def _row(
-    architecture: str,
-    backbone: str,
-    box: tuple[float, float, float, float, float, float],
-    parameters: int,
-    giga_flops: float,
-    counted: Counting,
-    input_size: tuple[int, int],
-    giga_exact: float,
-    operators: int | None = None,
-    mask: float | None = None,
-    note: str = "",
-) -> PublishedDetector:
-    overrides = _BACKBONES[backbone] | ({} if architecture.startswith("ssdlite") else _FROZEN)
-    return PublishedDetector(
-        "EMOv2" if backbone.startswith("emov2") else "EMO",
-        architecture,
-        backbone,
-        overrides,
-        BoxPrecision(*box),
-        parameters,
-        giga_flops,
-        counted,
-        input_size,
-        giga_exact,
-        operators,
-        mask,
-        note=note,
-    )
+def _row(architecture: str, backbone: str, box: Sequence[float], *costs: Any, note: str = "") -> PublishedDetector:
+    return PublishedDetector(architecture, backbone, BoxPrecision(*box), *costs, note=note)
 
 
 PUBLISHED: tuple[PublishedDetector, ...] = (

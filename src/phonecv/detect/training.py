@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.data.coco.audit import audit_splits
-from phonecv.data.coco.fixes import COCO_FIXES
+from phonecv.data.coco.audit import COCO_FIXES, audit_splits
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit
 from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phonecv.data.labelmaps.audit import audit_labels
-from phonecv.data.labelmaps.fixes import MAP_FIXES
+from phonecv.data.labelmaps.audit import MAP_FIXES, audit_labels
 from phonecv.data.labelmaps.folders import has_label_maps, paired_folders
 from phonecv.data.layouts import Layout
 from phonecv.text import printable_name

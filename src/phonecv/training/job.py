@@ -31,7 +31,6 @@ from phonecv.training.folder import CONFIG, claimed
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
-from phonecv.training.memory import keep_freed_memory
 from phonecv.training.objective import Objective
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
@@ -39,7 +38,7 @@ from phonecv.training.schedule import Schedule, scaled_lr
 from phonecv.training.setup import Setup, open_setup
 from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
-from phonecv.training.threads import Threads, choose_threads
+from phonecv.training.threads import Threads, choose_threads, keep_freed_memory
 from phonecv.training.trial import check_first_batch
 from phonecv.training.uncertainty import caution, last_figures, score_text
 from phonecv.training.world import World

@@ -112,7 +112,7 @@ def choose_speed(
 
 
 def keeps_memory(config: TrainConfig, device: torch.device) -> bool:
-    """Whether freed memory is kept for the next step (`phonecv.training.memory`).
+    """Whether freed memory is kept for the next step (`phonecv.training.threads`).
 
     Left to us, for MobileOne alone: its training step gains a sixth to a third, EMOv2-5M's loses a tenth.
     """

@@ -14,10 +14,17 @@ from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.task import TASKS
 from phonecv.weights.compare import compare, describe, not_finite
-from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, match_structure, not_finite_text
+from phonecv.weights.fill import (
+    BACKBONE,
+    NO_WAY_BACK,
+    Head,
+    match_structure,
+    not_finite_text,
+    parameters_within,
+    values_in,
+)
 from phonecv.weights.reader import RawFile
 from phonecv.weights.record import Record
-from phonecv.weights.sizing import parameters_within, values_in
 from phonecv.weights.unwrap import choose_weights
 
 _log = logging.getLogger("phonecv")

@@ -15,7 +15,7 @@ from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
 from phonecv.cli.audit import audit as command
 from phonecv.data.audit import AuditReport, audit
-from phonecv.data.coco.fixes import COCO_FIXES
+from phonecv.data.coco.audit import COCO_FIXES
 from phonecv.data.coco.loading import DetectionDataset, make_detection_loader
 from phonecv.data.coco.reader import CocoPaths, read_coco, read_results
 from phonecv.data.loading.loader import eval_batches

@@ -14,7 +14,7 @@ from PIL import Image
 from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from phonecv.data.audit import Finding, audit
-from phonecv.data.labelmaps.fixes import MAP_FIXES
+from phonecv.data.labelmaps.audit import MAP_FIXES
 from phonecv.data.labelmaps.suspicions import smoothed
 
 TRAIN, VAL = "annotations/train", "annotations/val"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.data.coco.conventions import GROUP, setting
-from phonecv.data.coco.picture_names import ALIASES, called, clean_name, exists, file_names, near_names, unsafe_name
+from phonecv.data.coco.picture_names import called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.pictures.opening import printable
+from phonecv.data.split_names import ALIASES
 from phonecv.errors import UserError
 
 #: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.

@@ -13,10 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from phonecv.data.json_file import shown
 from phonecv.data.pictures.opening import is_image_name, scan_images
+from phonecv.data.split_names import ALIASES
 from phonecv.text import printable_name
-
-#: What the splits are called.
-ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 #: Stands before what is not looked for; nothing of this name is in a folder of pictures.
 REFUSED = ".refused"

@@ -138,6 +138,18 @@ def same_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
+def class_text(path: Path) -> str:
+    """What a list of classes holds, its line ends as they are."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{printable(path)}: not UTF-8 text (byte {error.start}); save the class list as UTF-8"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{printable(path)}: can't be read ({error.strerror})") from error
+
+
 def read_class_file(path: Path | str) -> ClassList:
     """Classes from a text file with one class a line.
 
@@ -149,15 +161,7 @@ def read_class_file(path: Path | str) -> ClassList:
         UserError: with the number of the line.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{printable(path)}: not UTF-8 text (byte {error.start}); save the class list as UTF-8"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{printable(path)}: can't be read ({error.strerror})") from error
-    lines = text_lines(text)
+    lines = text_lines(class_text(path))
     if not lines:
         raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
 

@@ -17,13 +17,13 @@ from typing import overload
 
 import numpy as np
 
+from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
 from phonecv.data.folders.list_file import ListFile, names_classes, read_list
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
 from phonecv.data.folders.suspicions import heic_problems, list_suspicions, tree_suspicions
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
-from phonecv.data.problems import Problem
 from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
 from phonecv.text import printable, printable_name, quoted, some_names

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.opening import is_helper_folder, is_image_name
-from phonecv.data.problems import Problem
 from phonecv.data.split_names import known_splits, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import printable, quoted, some_names

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import ClassList
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
-from phonecv.data.problems import Problem
 from phonecv.data.split_names import split_of
 from phonecv.text import printable, quoted, some_names
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from phonecv.data.findings import Look, Notes, Numbers
+from phonecv.data.findings import FIXES, Look, Notes, Numbers
 from phonecv.data.labelmaps.classes import LabelClasses, find_class_file, read_label_classes, unlike_class_files
 from phonecv.data.labelmaps.content import EFFECTS
 from phonecv.data.labelmaps.files import IGNORE, LabelFormatError, LabelSizeError, read_pair
-from phonecv.data.labelmaps.fixes import STORED
 from phonecv.data.labelmaps.folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.labelmaps.suspicions import smoothed, suspicions
@@ -26,6 +25,26 @@ from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_
 from phonecv.data.split_names import split_of
 from phonecv.errors import UserError
 from phonecv.text import first_names
+
+#: The setting by which label maps of turned pictures lie as stored, as a recipe has it.
+STORED = "segment.stored=true"
+
+#: Kind of finding -> what to do about it.
+MAP_FIXES = FIXES | {
+    "partner": "add the missing file, or remove the one that is left over",
+    "label-format": "save label maps as gray or palette PNG of class numbers, or name their colours in classes.csv",
+    "label-colour": "name the colour in the class file, or draw the label map anew without smoothing, as PNG",
+    "palette": "give all label maps one palette, or name the colours in classes.csv (name,r,g,b)",
+    "reading": "nothing, if that is meant",
+    "turned": f"nothing, if that is meant; else {STORED}, or remove the EXIF note from the pictures",
+    "label-size": "make the label map anew at the size of its picture (nearest neighbour)",
+    "label-value": "mend the label map, or name all classes in the class file",
+    "anti-aliased": "draw and resize label maps without smoothing (nearest neighbour), and save them as PNG",
+    "off-by-one": "choose reduce_zero_label accordingly, or renumber the label maps",
+    "zero-label": "choose reduce_zero_label accordingly",
+    "unlabelled": "nothing, if that is meant; such pictures teach nothing",
+    "unseen-class": "add pictures with these classes, or leave them out of the class file",
+}
 
 #: Pairs that the quick audit decodes in each split, spread evenly over it.
 QUICK_PAIRS = 100

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.data.folders.class_names import CLASS_FILE
+from phonecv.data.folders.class_names import CLASS_FILE, class_text
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
@@ -162,14 +162,7 @@ class _Row:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{printable(path)}: not UTF-8 text (byte {error.start}); save the class list as UTF-8"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{printable(path)}: can't be read ({error.strerror})") from error
+    text = class_text(path).replace("\r\n", "\n").replace("\r", "\n")
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
