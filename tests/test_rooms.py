@@ -12,6 +12,7 @@ from phonecv.cli.tables import PublishedRoom
 from phonecv.data.layouts import LayoutsRoom
 from phonecv.evaluating import EvaluateRoom
 from phonecv.exporting.room import ExportingRoom
+from phonecv.generating import GenerateRoom
 from phonecv.opening import OpeningRoom
 from phonecv.options import VerbsRoom
 from phonecv.predicting import PredictRoom
@@ -30,6 +31,7 @@ PROTOCOLS: dict[str, type] = {
     "training": TrainingRoom,
     "opening": OpeningRoom,
     "predict": PredictRoom,
+    "generate": GenerateRoom,
     "evaluate": EvaluateRoom,
     "exporting": ExportingRoom,
     "quantizing": QuantizingRoom,
@@ -40,8 +42,14 @@ PROTOCOLS: dict[str, type] = {
 
 ALL = (*TASKS.values(), Task("regress", "a regressor", "regress"))
 
-#: Only tasks with heads to list have the last room.
-ROOMS_OF_ALL = [(task, room) for task in ALL for room in ROOMS if room != "published" or task.has(room)]
+#: Rooms called as a verb are in the tasks that have it; only those with heads to list have the last.
+VERBS = {"predict", "generate", "evaluate"}
+ROOMS_OF_ALL = [
+    (task, room)
+    for task in ALL
+    for room in ROOMS
+    if (room in task.room("verbs").OPTIONS if room in VERBS else room != "published" or task.has(room))
+]
 
 
 def faults(room: ModuleType, protocol: type) -> list[str]:

@@ -15,6 +15,7 @@ from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
     from phonecv.api import evaluate as evaluate
+    from phonecv.api import generate as generate
     from phonecv.api import predict as predict
     from phonecv.benchmarking import bench as bench
     from phonecv.bundles import bundle as bundle
@@ -57,6 +58,7 @@ _LAZY = {
     "evaluate": "phonecv.api",
     "export": "phonecv.exporting",
     "fuse": "phonecv.models.fusing",
+    "generate": "phonecv.api",
     "info": "phonecv.inspection",
     "list_detectors": "phonecv.detect.architectures",
     "list_generators": "phonecv.generation.catalog",

@@ -13,6 +13,7 @@ from phonecv.data.pictures.bit_depth import tell_depth
 from phonecv.data.pictures.opening import find_images
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, ResultsRoom, evaluate_opened, evaluate_room, finished
+from phonecv.generating import Generation, generate_room
 from phonecv.opening import at_depth, open_runner, task_of
 from phonecv.options import Count, taken, verbs_room
 from phonecv.predicting import OnFrame, Prediction, predict_room
@@ -39,6 +40,7 @@ Images = Path | str | Sequence[Path | str]
 #: Options that the verbs take for every model.
 _OPENING = ("device", "amp")
 _PREDICT = ("out", "batch_size", "workers", *_OPENING, "on_progress", "on_frame")
+_GENERATE = ("out", "batch_size", *_OPENING, "on_progress")
 _EVALUATE = ("split", "out", "batch_size", "workers", *_OPENING, "limit", "on_progress")
 
 
@@ -90,9 +92,9 @@ def predict(
         UserError: unusable model, no pictures, an unknown option or one of another task, a value out of range.
     """
     task = task_of(model)
-    room = predict_room(task)
     steps = Steps(batch_size, workers)
     own, loading = settled(task, "predict", _given(options), common=_PREDICT, model=model)
+    room = predict_room(task)
     sources, streams = room.streams([images] if isinstance(images, Path | str) else list(images), own)
     paths = [path for source in sources for path in find_images(source)]
     if not paths and not streams:
@@ -110,6 +112,43 @@ def predict(
         if folder is not None:
             room.write_predictions(said, folder)
     return said + [stream(runner, out=folder, on_frame=on_frame) for stream in streams]
+
+
+def generate(
+    model: Any,
+    out: Path | str | None = None,
+    *,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    amp: str = "none",
+    on_progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Generation:
+    """Pictures that a model makes of nothing but noise and what is asked for.
+
+    Args:
+        model: a network, a checkpoint, the path of an exported file, or a runner.
+        out: folder for the pictures, a grid of them, and how each was made (samples.json).
+        batch_size: pictures per step; None chooses. No result depends on it.
+        device: for PyTorch; None for a GPU if there is one.
+        amp: "none" (float32), "bf16" or "fp16".
+        on_progress: called with (done, all) after every step.
+        **options: of the model's task, fields of the `GenerateOptions` in `phonecv.<task>.verbs`, such as
+            ``classes="3,7"`` or ``seed=1``; and arguments of `load_checkpoint`, such as ``ema=True``.
+
+    Returns:
+        A `Generation` of the task: it prints itself, and has `images` and `to_dict()`.
+
+    Raises:
+        UserError: unusable model, one that generates nothing, an unknown option, or a value out of range.
+    """
+    task, steps = task_of(model), Steps(batch_size)
+    own, loading = settled(task, "generate", _given(options), common=_GENERATE, model=model)
+    runner = open_runner(model, task, Opening(device, amp, loading), own.opening)
+    made = generate_room(task).generated(runner, steps, own, on_progress)
+    if out is not None:
+        generate_room(task).write_generated(made, Path(out))
+    return made
 
 
 @overload

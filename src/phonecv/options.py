@@ -93,7 +93,8 @@ class VerbsRoom(Protocol):
     """The room "verbs" of a task. It is read for the help page too, so it imports nothing heavy.
 
     Attributes:
-        OPTIONS: verb -> the frozen dataclass of its options, whose docstring is the help.
+        OPTIONS: verb -> the frozen dataclass of its options, whose docstring is the help. The task has the verbs that
+            stand there, and a room of each.
         RESULTS: suffix of files with results that `evaluate` takes in the place of a model -> what such a file is.
     """
 
@@ -107,8 +108,13 @@ def verbs_room(task: str) -> VerbsRoom:
 
 
 def options_of(task: str, verb: str) -> type[VerbOptions]:
-    """The dataclass of what a verb takes for a task, beside what it takes for every model."""
+    """The dataclass of what a verb takes for a task that has it, beside what it takes for every model."""
     return verbs_room(task).OPTIONS[verb]
+
+
+def tasks_with(verb: str) -> list[str]:
+    """Names of the tasks that have a verb."""
+    return [name for name in TASKS if verb in verbs_room(name).OPTIONS]
 
 
 @overload

@@ -1,4 +1,4 @@
-"""The options of `predict` and `evaluate`: those of every model, and those of one task, checked before work starts."""
+"""The options of `predict`, `evaluate` and `generate`: those of every model, and those of one task, checked before work starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
-from phonecv.options import Checked, Count, Workers, options_of
+from phonecv.options import Checked, Count, Workers, options_of, tasks_with, verbs_room
 from phonecv.task import TASKS
 from phonecv.weights import Loading
 
@@ -53,7 +53,7 @@ def settled(
 
     Args:
         task: of the model.
-        verb: "predict" or "evaluate".
+        verb: "predict", "evaluate" or "generate".
         given: what the person gave beside the `common` options.
         common: options that the verb takes for every model, to suggest.
         model: for the message.
@@ -62,13 +62,16 @@ def settled(
         The task's dataclass, and what to take of a checkpoint.
 
     Raises:
-        UserError: an option that does not exist or belongs to another task, a wrong type or a value out of range.
+        UserError: the task has no such verb; an option that does not exist or belongs to another task, a wrong type or
+            a value out of range.
     """
+    if verb not in verbs_room(task).OPTIONS:
+        raise _not_taken(verb, task, model)
     kind = options_of(task, verb)
     own = _names(kind)
     loading = {name: value for name, value in given.items() if name not in own}
     if not loading.keys() <= set(_loading_names()):
-        owners = {other: _names(options_of(other, verb)) for other in TASKS}
+        owners = {other: _names(options_of(other, verb)) for other in tasks_with(verb)}
         for name in loading:
             _check_known(name, task, owners, [*common, *_loading_names(constructors=False)], model)
     return kind(**{name: value for name, value in given.items() if name in own}), Loading.of(loading)
@@ -95,10 +98,20 @@ def _check_known(
 
 def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: object) -> UserError:
     """The error for an option of other tasks."""
-    named = f"{str(model)!r}" if isinstance(model, Path | str) else "this model"
     return UserError(
-        f"{name} is for {' and '.join(TASKS[owner].noun for owner in owners)}; {named} is {TASKS[task].noun}"
+        f"{name} is for {' and '.join(TASKS[owner].noun for owner in owners)}; {_named(model)} is {TASKS[task].noun}"
     )
+
+
+def _not_taken(verb: str, task: str, model: object) -> UserError:
+    """The error for a verb of other tasks; names those that this one has and not all have."""
+    own = [f"`phonecv {other}`" for other in verbs_room(task).OPTIONS if len(tasks_with(other)) < len(TASKS)]
+    noun = TASKS[task].noun
+    return UserError(f"{_named(model)} is {noun}, which {verb} does not take; for {noun} there is {', '.join(own)}")
+
+
+def _named(model: object) -> str:
+    return repr(str(model)) if isinstance(model, Path | str) else "this model"
 
 
 def _loading_names(*, constructors: bool = True) -> Iterator[str]:

@@ -13,8 +13,10 @@ import pytest
 from cyclopts import App
 
 from phonecv.cli.task_options import with_task_options
-from phonecv.options import Checked, Count, options_of
+from phonecv.errors import UserError
+from phonecv.options import Checked, Count, options_of, tasks_with
 from phonecv.task import TASKS, Task
+from phonecv.verbs import settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,15 @@ def test_help_says_whose_an_option_is(fourth: None) -> None:
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 def test_every_option_has_a_default_and_a_help(verb: str) -> None:
-    for task in TASKS:
+    for task in tasks_with(verb):
         options_of(task, verb)()
     assert all(helps(verb).values())
+
+
+def test_a_verb_that_a_task_lacks_names_the_one_it_has(fourth: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["measuring.verbs"], "OPTIONS", {"survey": Guess, "evaluate": Guess})
+    assert "measure" not in tasks_with("predict")
+    with pytest.raises(UserError, match="'x' is a measurer, which predict does not take; .* `phonecv survey`"):
+        settled("measure", "predict", {}, common=(), model="x")
+    with pytest.raises(UserError, match="a classifier, which survey does not take; .* `phonecv predict`"):
+        settled("classify", "survey", {}, common=(), model=None)

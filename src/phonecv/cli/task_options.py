@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 from cyclopts import Parameter
 
 from phonecv.cli.options import listed, numbers, pixels
-from phonecv.options import Size, hint_in, options_of, texts_of
+from phonecv.options import Size, hint_in, options_of, tasks_with, texts_of
 from phonecv.task import TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ def with_options(function: Callable[..., int | None]) -> Callable[..., int | Non
 
 
 def with_task_options(verb: str) -> Callable[[F], F]:
-    """Put the options of every task into the place of a function's ``**options``, each with whose it is.
+    """Put the options of every task that has the verb into the place of a function's ``**options``, each with whose it is.
 
     What the person does not give does not arrive either, so that the task's own default holds.
     """
@@ -96,12 +96,12 @@ def _said(hint: Any, flag: str) -> tuple[Any, Callable[[Any], Any]]:
 def _options(verb: str) -> dict[str, dict[str, tuple[Any, str]]]:
     """Name of an option -> title of a task that has it -> its annotation and its help."""
     found: dict[str, dict[str, tuple[Any, str]]] = {}
-    for name, task in TASKS.items():
+    for name in tasks_with(verb):
         kind = options_of(name, verb)
         texts = texts_of(kind)
         for field in fields(cast(Any, kind)):
             described = hint_in(kind, field.name), texts.get(field.name, "")
-            found.setdefault(field.name, {})[f"{task.title}s"] = described
+            found.setdefault(field.name, {})[f"{TASKS[name].title}s"] = described
     return found
 
 
