@@ -230,8 +230,7 @@ def at_depth(runner: AnyRunner, paths: Sequence[Path]) -> tuple[AnyRunner, str]:
 
 
 def _placed(network: Network, opening: Opening) -> Placed:
-    backbone = network.backbone if isinstance(network, HeadedModel) else network
-    check_takes_rgb(backbone, network.name or "this network")
+    check_takes_rgb(network, network.name or "this network")
     device = pick_device(opening.device)
     low = low_precision(opening.amp, device)
     return Placed(copy.deepcopy(network).to(device=device, dtype=torch.float32).eval(), device, opening.amp, low)

@@ -14,8 +14,8 @@ from phonecv.errors import UserError, did_you_mean
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: The modules of a task's folder that the rest of the package asks for. What one has to hold is a protocol that stands
-#: where it is used: `phonecv.training.setup` for "training", and so on. Rooms called as a verb are for tasks that have it
-#: (`phonecv.options.VerbsRoom`), the last is for tasks with heads to list.
+#: where it is used: `phonecv.training.setup` for "training", and so on. Rooms called as a verb are for tasks that have
+#: it (`phonecv.options.VerbsRoom`), the last is for tasks with heads to list.
 ROOMS = (
     "verbs",
     "config",

@@ -1,4 +1,4 @@
-"""The options of `predict`, `evaluate` and `generate`: those of every model, and those of one task, checked before work starts."""
+"""The options of `predict`, `evaluate` and `generate`: of every model and of one task, checked before work starts."""
 
 from __future__ import annotations
 

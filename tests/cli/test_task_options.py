@@ -88,7 +88,7 @@ def test_every_option_has_a_default_and_a_help(verb: str) -> None:
 def test_a_verb_that_a_task_lacks_names_the_one_it_has(fourth: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["measuring.verbs"], "OPTIONS", {"survey": Guess, "evaluate": Guess})
     assert "measure" not in tasks_with("predict")
-    with pytest.raises(UserError, match="'x' is a measurer, which predict does not take; .* `phonecv survey`"):
+    with pytest.raises(UserError, match=r"'x' is a measurer, which predict does not take; .* `phonecv survey`"):
         settled("measure", "predict", {}, common=(), model="x")
-    with pytest.raises(UserError, match="a classifier, which survey does not take; .* `phonecv predict`"):
+    with pytest.raises(UserError, match=r"a classifier, which survey does not take; .* `phonecv predict`"):
         settled("classify", "survey", {}, common=(), model=None)

@@ -56,7 +56,7 @@ def with_options(function: Callable[..., int | None]) -> Callable[..., int | Non
 
 
 def with_task_options(verb: str) -> Callable[[F], F]:
-    """Put the options of every task that has the verb into the place of a function's ``**options``, each with whose it is.
+    """Put the options of every task that has it into the place of a function's ``**options``, each with whose it is.
 
     What the person does not give does not arrive either, so that the task's own default holds.
     """

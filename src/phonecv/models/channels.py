@@ -10,13 +10,17 @@ RGB = 3
 
 
 def check_takes_rgb(net: nn.Module, name: str) -> None:
-    """Refuse a network whose first convolution takes another number of channels.
+    """Refuse a network of pictures whose first convolution takes another number of channels.
 
-    A stem that folds pixels into channels takes more (networks of timm); fewer than three take no picture at all.
+    One with heads is told by its backbone; one that takes something else says so (`HeadedModel.takes_pictures`). A stem
+    that folds pixels into channels takes more (networks of timm); fewer than three take no picture at all.
 
     Raises:
         UserError: it takes one or two channels, or ours more than three.
     """
+    if not getattr(net, "takes_pictures", True):
+        return
+    net = getattr(net, "backbone", net)
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         return

@@ -18,6 +18,7 @@ class HeadedModel(nn.Module, Generic[P]):
 
     Attributes:
         task: key of `phonecv.task.TASKS`.
+        takes_pictures: whether a batch is pictures ``B 3 H W``.
         architecture: name of the heads, such as "ssdlite320".
         options: arguments of the heads that differ from the architecture's, JSON values.
         backbone: the network, with `out_indices`.
@@ -32,6 +33,7 @@ class HeadedModel(nn.Module, Generic[P]):
     """
 
     task: ClassVar[str]
+    takes_pictures: ClassVar[bool] = True
 
     def __init__(self, architecture: str, backbone: nn.Module, num_classes: int, preprocessing: P) -> None:
         super().__init__()

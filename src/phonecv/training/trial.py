@@ -31,7 +31,7 @@ def check_first_batch(
     A picture alone in its part of a batch is enough wherever maps are larger than 1 x 1 when they are normalised, so
     that is tried, at every size of a curriculum.
     """
-    check_takes_rgb(getattr(net, "backbone", net), config.model.name)
+    check_takes_rgb(net, config.model.name)
     if part_size(config, world.size) > 1:
         return
     copied = copy.deepcopy(trained)

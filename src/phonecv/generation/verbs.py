@@ -1,0 +1,52 @@
+"""What the verbs take for generators beside what they take for every model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from phonecv.generate.config import Sampling
+from phonecv.options import Count, VerbOptions
+from phonecv.settings import Range
+
+Seed = Annotated[int, Range(low=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions(Sampling, VerbOptions):
+    """Of `phonecv.generate`.
+
+    Attributes:
+        classes: What to make, names or numbers separated by commas, in turn; all by default.
+        count: Pictures, 16 by default.
+        seed: Of the noise; picture number i of a seed is the same however many are made.
+        autoencoder: Of generators that work on its latents, the folder or file (Stable Diffusion's).
+    """
+
+    classes: str | tuple[int | str, ...] = "all"
+    count: Count = 16
+    seed: Seed = 0
+    autoencoder: Path | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions(Sampling, VerbOptions):
+    """Of `phonecv.evaluate`.
+
+    Attributes:
+        features: What pictures are compared by, a classifier's checkpoint, or Inception v3 (its weights of torchvision,
+            or a TorchScript file).
+        count: Pictures to make; by default as many as the data has.
+        seed: Of the noise.
+        autoencoder: Of generators that work on its latents, the folder or file (Stable Diffusion's).
+    """
+
+    features: Path | str | None = None
+    count: Count | None = None
+    seed: Seed = 0
+    autoencoder: Path | str | None = None
+
+
+OPTIONS: dict[str, type[VerbOptions]] = {"generate": GenerateOptions, "evaluate": EvaluateOptions}
+RESULTS: dict[str, str] = {}
