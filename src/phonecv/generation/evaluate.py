@@ -16,13 +16,13 @@ from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
-from phonecv.generate.autoencoder import Autoencoder
-from phonecv.generate.frechet import Features, FrechetDistance, open_features
-from phonecv.generate.generate import made_pictures
-from phonecv.generate.opening import GenerateRunner
-from phonecv.generate.pictures import MOST, to_bytes
-from phonecv.generate.result import GenerationResult
-from phonecv.generate.verbs import EvaluateOptions
+from phonecv.generation.autoencoder import Autoencoder
+from phonecv.generation.frechet import Features, FrechetDistance, open_features
+from phonecv.generation.generate import made_pictures
+from phonecv.generation.opening import GenerateRunner
+from phonecv.generation.pictures import MOST, to_bytes
+from phonecv.generation.result import GenerationResult
+from phonecv.generation.verbs import EvaluateOptions
 from phonecv.verbs import Steps
 
 #: Pictures per step.

@@ -8,6 +8,8 @@ are of the same kind but on another scale.
 from __future__ import annotations
 
 import importlib.util
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +138,6 @@ def _prepared(pictures: Tensor, spec: Preprocessing) -> Tensor:
 
 def _is_script(path: Path) -> bool:
     """Whether a file is TorchScript, told by the code in its archive."""
-    import zipfile
-
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -147,7 +147,9 @@ def _is_script(path: Path) -> bool:
 def _scripted(path: Path, place: torch.device) -> Features:
     """A TorchScript network of bytes, as torch-fidelity, torchmetrics and NVIDIA's metrics take it."""
     try:
-        network = torch.jit.load(str(path), map_location=place).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what the file is was not the person's choice
+            network = torch.jit.load(str(path), map_location=place).eval()
     except RuntimeError as error:
         raise UserError(f"{path} is no TorchScript that can be loaded ({str(error).splitlines()[0]})") from error
     arguments = [one.name for one in network.forward.schema.arguments]

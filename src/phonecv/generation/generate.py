@@ -17,13 +17,13 @@ from phonecv.data.class_mapping import name_key
 from phonecv.data.json_file import read_json_file
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import atomic_path, check_writable, write_json
-from phonecv.generate.autoencoder import Autoencoder
-from phonecv.generate.config import Sampling
-from phonecv.generate.opening import GenerateRunner
-from phonecv.generate.pictures import save_grid, to_bytes, to_images
-from phonecv.generate.sampling import sample
-from phonecv.generate.verbs import GenerateOptions
 from phonecv.generating import Generation
+from phonecv.generation.autoencoder import Autoencoder
+from phonecv.generation.config import Sampling
+from phonecv.generation.opening import GenerateRunner
+from phonecv.generation.pictures import save_grid, to_bytes, to_images
+from phonecv.generation.sampling import sample
+from phonecv.generation.verbs import GenerateOptions
 from phonecv.text import printable_name, some_names
 from phonecv.verbs import Steps
 

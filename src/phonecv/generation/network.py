@@ -57,6 +57,7 @@ class Generator(HeadedModel[Preprocessing]):
     """
 
     task: ClassVar[str] = "generate"
+    takes_pictures: ClassVar[bool] = False
 
     backbone: DiffusionBackbone  # type: ignore[mutable-override]
 

@@ -15,8 +15,8 @@ from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.opening import OpenedFile
-from phonecv.generate.autoencoder import Autoencoder, open_autoencoder
-from phonecv.generate.create import create_headed
+from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
+from phonecv.generation.create import create_headed
 from phonecv.opening import Placed, Runner
 from phonecv.preprocessing import Preprocessing
 
@@ -59,7 +59,7 @@ class GenerateRunner(Runner[Noisy, Tensor]):
     batch: int | None = None
 
     def denoise(self, pictures: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        """See `phonecv.generate.sampling.Denoise`; a fixed batch size is served in parts, the last one filled up."""
+        """See `phonecv.generation.sampling.Denoise`; a fixed batch size is served in parts, the last one filled up."""
         if self.batch is None:
             return self.run(Noisy(pictures, timesteps, classes))
         parts = []

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phonecv.generate.pictures import save_grid
-from phonecv.generate.result import GenerationResult
+from phonecv.generation.pictures import save_grid
+from phonecv.generation.result import GenerationResult
 from phonecv.report import ClassTable
 from phonecv.rules import COUNT, NUMBER
 from phonecv.tables import write_csv

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from phonecv.generate.config import Sampling
+from phonecv.generation.config import Sampling
 from phonecv.options import Count, VerbOptions
 from phonecv.settings import Range
 
