@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from phonecv.detect.opening import DetectRunner
     from phonecv.detect.predict import PictureDetections
     from phonecv.detect.result import DetectionResult
+    from phonecv.generation.generate import Samples
+    from phonecv.generation.network import Generator
+    from phonecv.generation.opening import GenerateRunner
+    from phonecv.generation.result import GenerationResult
     from phonecv.models import VisionModel
     from phonecv.segment.base import Segmenter
     from phonecv.segment.opening import SegmentRunner
@@ -114,6 +118,10 @@ def predict(
     return said + [stream(runner, out=folder, on_frame=on_frame) for stream in streams]
 
 
+@overload
+def generate(model: Generator | GenerateRunner, out: Path | str | None = ..., **options: Any) -> Samples: ...
+@overload
+def generate(model: Any, out: Path | str | None = ..., **options: Any) -> Any: ...
 def generate(
     model: Any,
     out: Path | str | None = None,
@@ -157,6 +165,8 @@ def evaluate(model: VisionModel | ClassifyRunner, data: Any, **options: Any) -> 
 def evaluate(model: Detector | DetectRunner, data: Any, **options: Any) -> DetectionResult: ...
 @overload
 def evaluate(model: Segmenter | SegmentRunner, data: Any, **options: Any) -> SegmentationResult: ...
+@overload
+def evaluate(model: Generator | GenerateRunner, data: Any, **options: Any) -> GenerationResult: ...
 @overload
 def evaluate(model: Any, data: Any, **options: Any) -> Any: ...
 def evaluate(

@@ -80,7 +80,6 @@ TASKS = {
         Task(DEFAULT_TASK, "a classifier", "phonecv.classify"),
         Task("detect", "a detector", "phonecv.detect", DensePreprocessing),
         Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
-        Task("generate", "a generator", "phonecv.generation"),
     )
 }
 

@@ -35,6 +35,7 @@ from settle import settle
 LEFT_OUT = {
     "bench": "measures for minutes; test_bench.py runs it shortened",
     "predict runs/cells/best.safetensors --camera": "needs a camera",
+    "generate": "tests/generation has a generator",
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill finetune --teacher timm:resnet50 --teacher-weights pretrained": "timm fetches the teacher",
     "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; tests/dense/test_opening.py has one",

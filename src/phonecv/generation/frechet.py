@@ -29,7 +29,7 @@ from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights.reader import read_file
 
 WHAT = (
-    "give --features FILE: a classifier of the same classes (a checkpoint of ours), or Inception v3: torchvision's"
+    "give --features FILE: a checkpoint of ours that tells the same classes apart, or Inception v3: torchvision's"
     " inception_v3_google-0cc3c7bd.pth, or a TorchScript file such as inception-2015-12-05.pt"
 )
 
@@ -186,7 +186,7 @@ def _inception(path: Path, place: torch.device) -> Features:
         raise UserError(f"{path} is not torchvision's Inception v3: it lacks {lacking[0]} or has it in another shape")
     kept = {name: value for name, value in state.items() if not name.startswith(("AuxLogits", "fc."))}
     network.load_state_dict(kept, strict=False)
-    network.fc = nn.Identity()
+    network.fc = nn.Identity()  # type: ignore[assignment]
     network.to(place).eval()
 
     @torch.inference_mode()
