@@ -83,11 +83,7 @@ class Runner(Generic[Given, Found]):
 class Placed:
     """A network on the device it runs on, in evaluation mode; a copy, so that the person's own stays as it was.
 
-    Attributes:
-        network: in float32.
-        device: where it is.
-        amp: as asked for.
-        low: the type to compute in, or None for float32.
+    `low` is the type to compute in, or None for float32.
     """
 
     network: Any

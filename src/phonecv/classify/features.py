@@ -77,13 +77,7 @@ class Kept:
 
 
 class Pictures(NamedTuple):
-    """What the features are computed from.
-
-    Attributes:
-        plain: training pictures as in validation.
-        augmented: training pictures, augmented.
-        val: validation pictures.
-    """
+    """What features are computed from: training pictures as in validation, the same augmented, validation pictures."""
 
     plain: ClassificationDataset
     augmented: ClassificationDataset

@@ -16,12 +16,7 @@ from phonecv.preprocessing import Preprocessing
 
 
 class Teacher(nn.Module):
-    """A frozen network behind an adapter from the student's normalised input to its own.
-
-    Attributes:
-        name: for messages.
-        num_classes: length of its logits.
-    """
+    """A frozen network behind an adapter from the student's normalised input to its own."""
 
     mean: Tensor
     std: Tensor

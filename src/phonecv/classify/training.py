@@ -41,13 +41,7 @@ def open_setup(config: ClassifyConfig) -> ClassifySetup:
 
 
 class ClassifySetup:
-    """What `phonecv.training.setup.Setup` asks for, for pictures with a class each.
-
-    Attributes:
-        root: folder of the data.
-        train: listing of the training split.
-        val: listing of the validation split.
-    """
+    """What `phonecv.training.setup.Setup` asks for, for pictures with a class each."""
 
     def __init__(self, config: ClassifyConfig) -> None:
         self.config = config
@@ -112,12 +106,7 @@ class ClassifySetup:
 
 
 class ClassifyData(SplitData):
-    """Loaders of classified pictures.
-
-    Attributes:
-        train: listing of the training split.
-        val: listing of the validation split.
-    """
+    """Loaders of classified pictures."""
 
     def __init__(
         self,

@@ -65,11 +65,7 @@ def display_names(class_names: Sequence[str] | None, num_classes: int) -> tuple[
 
 
 class OutputMap(dict[int, int]):
-    """Label of the data -> output of the model.
-
-    Attributes:
-        note: what decided where no names did; empty where names did.
-    """
+    """Label of the data -> output of the model; `note` says what decided where no names did."""
 
     note: str = ""
 

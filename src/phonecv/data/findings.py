@@ -241,13 +241,7 @@ Numbers = tuple[dict[str, dict[str, int]], int]
 
 
 class Notes:
-    """Collects findings.
-
-    Attributes:
-        root: the data folder.
-        fixes: kind of finding -> what to do about it.
-        findings: so far.
-    """
+    """Collects findings of the data folder `root`; `fixes` tells what to do about each kind."""
 
     def __init__(self, root: Path, fixes: Mapping[str, str] = FIXES) -> None:
         self.root = root

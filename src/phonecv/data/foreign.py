@@ -31,13 +31,7 @@ _EXPORT = 'export the project once more as "{choice}" from {tool}'
 
 @dataclass(frozen=True, slots=True)
 class ForeignLayout:
-    """A data set that is not read as it is.
-
-    Attributes:
-        name: of the layout, for people.
-        evidence: the file that tells it.
-        advice: how it becomes something that is read.
-    """
+    """A data set that is not read as it is: its layout, the file that tells it, and how it becomes something read."""
 
     name: str
     evidence: Path

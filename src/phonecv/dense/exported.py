@@ -19,14 +19,7 @@ from phonecv.preprocessing import DensePreprocessing
 class DenseFile:
     """An exported detector or segmenter.
 
-    Attributes:
-        opened: the file in its runtime.
-        spec: how pictures are brought to it.
-        size: the only height and width it takes, or None for any.
-        decoding: what its outputs mean, see the room "exporting" of its task.
-        classes: a name for every class.
-        named: whether the names are the file's own.
-        outputs: their names.
+    `size` is the only height and width it takes, or None for any; `named` tells whether `classes` are the file's own.
     """
 
     opened: OpenedFile

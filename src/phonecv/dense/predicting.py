@@ -13,15 +13,7 @@ from phonecv.verbs import Steps
 
 
 class Answer(NamedTuple):
-    """What was found in one picture.
-
-    Attributes:
-        index: its place in the list of paths.
-        path: the file.
-        error: why it could not be read; then the other two are None.
-        picture: ``3 H W`` bytes.
-        found: what the model gave for it.
-    """
+    """What was found in one picture (``3 H W`` bytes), or why it could not be read."""
 
     index: int
     path: Path

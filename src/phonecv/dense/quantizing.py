@@ -42,11 +42,7 @@ SPLIT = "val"
 
 @dataclass
 class DenseWorkshop(Workshop[DensePictures]):
-    """A detector or segmenter with its pictures, at one size of input.
-
-    Attributes:
-        size: height and width of the file's input.
-    """
+    """A detector or segmenter with its pictures, at one size of input (height and width)."""
 
     size: tuple[int, int] = (0, 0)
 

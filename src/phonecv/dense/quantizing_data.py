@@ -28,14 +28,7 @@ MOST_PIXELS = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class DensePictures:
-    """Pictures that are read when they are needed, because each may have a size of its own.
-
-    Attributes:
-        paths: the files.
-        source: for people.
-        folder: where they lie.
-        note: what a person should know of the choice.
-    """
+    """Pictures that are read when they are needed, because each may have a size of its own."""
 
     paths: tuple[Path, ...]
     source: str

@@ -18,13 +18,7 @@ from phonecv.quantization.scoring import LabelledScore, Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartsScore(Score):
-    """Of the parts of all pictures, how many are the same; `drop` is the percentage of the others.
-
-    Attributes:
-        what: "pixels", or "objects": confident detections of both.
-        total: how many there are.
-        same: how many are the same.
-    """
+    """Of all "pixels", or "objects" (sure detections of both), how many are the same; `drop` is percent of the rest."""
 
     what: str
     total: int

@@ -62,10 +62,6 @@ class Detector(DenseModel):
 
     Pictures are resized, normalised and padded inside, as `preprocessing` says; boxes are always in pixels of the
     pictures given.
-
-    Attributes:
-        masks: whether predictions hold masks.
-        box_options: how many boxes are considered and kept.
     """
 
     task = "detect"
@@ -108,6 +104,18 @@ class Detector(DenseModel):
         with torch.no_grad():
             prepared = self.prepare(images)
             return self.postprocess(self.network(prepared.batch), prepared)
+
+    def choose_boxes(self, score_threshold: float, candidates: int, nms_overlap: float, max_detections: int) -> None:
+        """How final boxes are chosen; values out of range are refused."""
+        if not 0 <= score_threshold < 1:
+            raise UserError(f"score_threshold {score_threshold!r} is not in 0 .. 1 (1 excluded)")
+        if not 0 <= nms_overlap <= 1:
+            raise UserError(f"nms_overlap {nms_overlap!r} is not in 0 .. 1")
+        for name, value in (("candidates", candidates), ("max_detections", max_detections)):
+            if not (isinstance(value, int) and value >= 1):
+                raise UserError(f"{name} {value!r} is not a whole number >= 1")
+        self.score_threshold, self.candidates = score_threshold, candidates
+        self.nms_overlap, self.max_detections = nms_overlap, max_detections
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:

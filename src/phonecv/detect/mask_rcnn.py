@@ -20,7 +20,6 @@ from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import SSD_STDS, decode
-from phonecv.detect.head_options import check_boxes
 from phonecv.detect.masks import crop_masks, target_masks
 from phonecv.detect.postprocess import suppressed
 from phonecv.detect.roi import pool, with_picture
@@ -95,7 +94,7 @@ class MaskRCNN(Detector):
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        check_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
         for name, value in (("proposals", proposals), ("train_candidates", train_candidates)):
             if not (isinstance(value, int) and value >= 1):
                 raise UserError(f"{name} {value!r} is not a whole number >= 1")
@@ -103,10 +102,9 @@ class MaskRCNN(Detector):
             # Below that the share of positives would round to none.
             if value is not None and not (isinstance(value, int) and value >= 4):
                 raise UserError(f"{name} {value!r} is neither a whole number >= 4 nor None (all)")
-        self.proposals, self.candidates, self.train_candidates = proposals, candidates, train_candidates
+        self.proposals, self.train_candidates = proposals, train_candidates
         self.rpn_sampling = Sampling(rpn_samples, positive=0.5)
         self.roi_sampling = Sampling(roi_samples, positive=0.25)
-        self.score_threshold, self.nms_overlap, self.max_detections = score_threshold, nms_overlap, max_detections
         self.neck = FPN(feature_channels(backbone, _POOLED), channels, extra="pool")
         self.rpn = ProposalHead(channels, len(_SCALES) * len(_RATIOS))
         self.box_head = BoxHead(channels, num_classes, hidden)

@@ -27,14 +27,7 @@ _MANY, _SHRINK = 12, 0.65
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """A name with its place.
-
-    Attributes:
-        row: of the box.
-        text: the name, cut to what fits.
-        left: of the plate, pixels.
-        top: of the plate, pixels.
-    """
+    """A name with its place: row of its box, the text cut to what fits, left and top of the plate in pixels."""
 
     row: int
     text: str

@@ -44,12 +44,7 @@ INT8_HEADS = {"executorch": ("ssdlite",)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectScore(PartsScore):
-    """A detector's file against the floating-point network.
-
-    Attributes:
-        lost: objects of the floating-point network that the file does not find.
-        added: objects of the file that the floating-point network does not find.
-    """
+    """A detector's file against the floating-point network, whose objects it may have lost, and added others."""
 
     what: str = "objects"
     lost: int

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
-from phonecv.dense.inputs import Prepared
-from phonecv.detect.anchors import anchors_by_rule, usable_anchors
+from phonecv.detect.anchors import usable_anchors
 from phonecv.detect.assign import assign
-from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
+from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import UNIT_STDS
-from phonecv.detect.head_options import check_boxes
 from phonecv.detect.losses import box_targets, focal_sum, normaliser
-from phonecv.detect.postprocess import dense_detections
+from phonecv.detect.one_stage import OneStage, Outputs
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct
 from phonecv.preprocessing import COARSEST_STRIDE, DensePreprocessing
@@ -36,10 +34,8 @@ _PER_CELL = len(_SCALES) * len(_RATIOS)
 #: First score of every class: almost all anchors are background.
 _PRIOR = 0.01
 
-Outputs = tuple[list[Tensor], list[Tensor]]
 
-
-class RetinaNet(Detector):
+class RetinaNet(OneStage):
     """The detector; pictures keep their aspect.
 
     Args:
@@ -71,11 +67,9 @@ class RetinaNet(Detector):
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        check_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
         if not (isinstance(channels, int) and channels >= 1):
             raise UserError(f"channels {channels!r} is not a whole number >= 1; published are 256")
-        self.score_threshold, self.candidates = score_threshold, candidates
-        self.nms_overlap, self.max_detections = nms_overlap, max_detections
         self.neck = FPN(feature_channels(backbone, (8, 16, 32)), channels, extra="p6p7")
         self.class_tower, self.box_tower = _tower(channels), _tower(channels)
         self.class_head = Conv2d(channels, _PER_CELL * num_classes, 3, padding=1)
@@ -104,10 +98,6 @@ class RetinaNet(Detector):
         anchors = {"kind": "grid", "strides": _STRIDES, "scales": _SCALES, "ratios": _RATIOS}
         return BoxRule("sigmoid", UNIT_STDS, anchors)
 
-    def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Nine per cell and level."""
-        return anchors_by_rule(sizes, self.box_rule.anchors)
-
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
@@ -133,21 +123,6 @@ class RetinaNet(Detector):
         given = full_precision(torch.cat([flatten_level(x, 4) for x in codes], 1)[where])
         count = normaliser(found)
         return {"cls": torch.stack(focal).sum() / count, "box": (given - wanted).abs().sum() / count}
-
-    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Tensor]]:
-        """Predictions from what `network` returned."""
-        logits, codes = outputs
-        return dense_detections(
-            [full_precision(flatten_level(x, self.num_classes)) for x in logits],
-            [full_precision(flatten_level(x, 4)) for x in codes],
-            self.anchors([(x.shape[2], x.shape[3]) for x in logits], logits[0].device),
-            prepared,
-            threshold=self.score_threshold,
-            candidates=self.candidates,
-            overlap=self.nms_overlap,
-            keep=self.max_detections,
-            logits=True,
-        )
 
 
 def _tower(channels: int) -> nn.Sequential:

@@ -15,14 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
-from phonecv.dense.inputs import Prepared
-from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.assign import assign
-from phonecv.detect.base import BoxRule, Detector, Targets, flatten_level, full_precision
+from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
-from phonecv.detect.head_options import check_boxes, check_numbers
 from phonecv.detect.losses import box_targets, mined_cross_entropy, normaliser
-from phonecv.detect.postprocess import dense_detections
+from phonecv.detect.one_stage import OneStage, Outputs
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d, ConvNormAct
 from phonecv.preprocessing import DensePreprocessing
@@ -34,10 +31,8 @@ _PER_CELL = 6
 _MIN_SIZES = (48, 100, 150, 202, 253, 304)
 _MAX_SIZES = (100, 150, 202, 253, 304, 320)
 
-Outputs = tuple[list[Tensor], list[Tensor]]
 
-
-class SSDLite(Detector):
+class SSDLite(OneStage):
     """The detector, on maps at strides 16 and 32; pictures are stretched to a square.
 
     Args:
@@ -64,14 +59,12 @@ class SSDLite(Detector):
         max_detections: int = 200,
     ) -> None:
         super().__init__(architecture, backbone, num_classes, DensePreprocessing(size=size))
-        check_boxes(score_threshold, candidates, nms_overlap, max_detections)
-        self.score_threshold, self.candidates = score_threshold, candidates
-        self.nms_overlap, self.max_detections = nms_overlap, max_detections
+        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
         sides = [-(-size // 2 ** (level + 4)) for level in range(len(_EXTRA) + 2)]
-        self.min_sizes = check_numbers("min_sizes", min_sizes, [s * size / 320 for s in _MIN_SIZES])
-        self.max_sizes = check_numbers("max_sizes", max_sizes, [s * size / 320 for s in _MAX_SIZES])
+        self.min_sizes = _numbers("min_sizes", min_sizes, [s * size / 320 for s in _MIN_SIZES])
+        self.max_sizes = _numbers("max_sizes", max_sizes, [s * size / 320 for s in _MAX_SIZES])
         # Whole pixels, as published: 107 where 320 / 3 is 106.67.
-        self.anchor_strides = check_numbers("anchor_strides", anchor_strides, [round(size / side) for side in sides])
+        self.anchor_strides = _numbers("anchor_strides", anchor_strides, [round(size / side) for side in sides])
 
         channels = [*feature_channels(backbone, (16, 32)), *_EXTRA]
         self.extras = nn.ModuleList([_extra(*pair) for pair in pairwise(channels[1:])])
@@ -107,10 +100,6 @@ class SSDLite(Detector):
         }
         return BoxRule("softmax", SSD_STDS, anchors)
 
-    def make_anchors(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Six per cell and level."""
-        return anchors_by_rule(sizes, self.box_rule.anchors)
-
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
@@ -136,21 +125,6 @@ class SSDLite(Detector):
             "box": F.smooth_l1_loss(given, wanted.to(given.dtype), reduction="sum") / count,
         }
 
-    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Tensor]]:
-        """Predictions from what `network` returned."""
-        logits, codes = outputs
-        return dense_detections(
-            [full_precision(flatten_level(x, self.num_classes + 1)).softmax(-1)[..., :-1] for x in logits],
-            [full_precision(flatten_level(x, 4)) for x in codes],
-            self.anchors([(x.shape[2], x.shape[3]) for x in logits], logits[0].device),
-            prepared,
-            threshold=self.score_threshold,
-            candidates=self.candidates,
-            overlap=self.nms_overlap,
-            keep=self.max_detections,
-            stds=SSD_STDS,
-        )
-
 
 def _unit(in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> ConvNormAct:
     unit = ConvNormAct(
@@ -171,3 +145,11 @@ def _extra(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _head(channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(_unit(channels, channels, 3, groups=channels), Conv2d(channels, out_channels, 1))
+
+
+def _numbers(name: str, values: Sequence[float] | None, default: Sequence[float]) -> tuple[float, ...]:
+    """The values given, or the default's, as a tuple: as many as the default has, all positive."""
+    values = tuple(default if values is None else values)
+    if len(values) != len(default) or not all(isinstance(v, int | float) and v > 0 for v in values):
+        raise UserError(f"{name} {values!r}: {len(default)} positive numbers are expected, such as {tuple(default)}")
+    return values

@@ -42,11 +42,7 @@ def open_setup(config: DetectConfig) -> DetectSetup:
 class DetectSetup:
     """What `phonecv.training.setup.Setup` asks for, for objects in boxes.
 
-    Attributes:
-        root: folder of the data.
-        whole: training split.
-        train: the same without the pictures that are left out of training.
-        val: validation split, whole.
+    `whole` is the training split, `train` the same without the pictures that are left out of training.
     """
 
     def __init__(self, config: DetectConfig) -> None:

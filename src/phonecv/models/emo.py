@@ -9,7 +9,9 @@ normed input itself, and `v` acts on the attended values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -144,31 +146,51 @@ class EMO(VisionModel):
             ConvNormAct(in_chans, stem_width, 3, stride=2, bias=True, norm=True), StemBlock(stem_width)
         )
         rates = drop_path_rates(drop_path, tuple(depths))
-        dim_in = stem_width
-        for s in range(4):
-            blocks = []
-            for d in range(depths[s]):
-                first = d == 0
-                blocks.append(
-                    IRMB(
-                        dim_in,
-                        widths[s],
-                        ratio=exp_ratios[s] * (2 if first else 1),
-                        kernel=kernels[s],
-                        stride=2 if first else 1,
-                        late=s >= 2,
-                        attention=s >= 2 and not first,
-                        head_dim=head_dims[s],
-                        window=window,
-                        drop_path=rates[s][d],
-                    )
-                )
-                dim_in = widths[s]
-            setattr(self, f"stage{s + 1}", nn.Sequential(*blocks))
-        self.norm = LayerNorm2d(dim_in) if out_indices is None else nn.Identity()
+        block = partial(IRMB, window=window)
+        add_stages(self, block, stem_width, widths, exp_ratios, kernels, head_dims, rates, attention=(False, True))
+        self.norm = LayerNorm2d(widths[-1]) if out_indices is None else nn.Identity()
         self._add_classifier()
         self.apply(init_emo_weights)
         self._freeze()
+
+
+def add_stages(
+    model: nn.Module,
+    block: Callable[..., nn.Module],
+    stem_width: int,
+    widths: Sequence[int],
+    exp_ratios: Sequence[float],
+    kernels: Sequence[int],
+    head_dims: Sequence[int],
+    rates: Sequence[Sequence[float]],
+    *,
+    attention: tuple[Any, Any],
+    attention_stages: Sequence[int] = (3, 4),
+) -> None:
+    """Give a network its stages 1 to 4 of inverted residual blocks; the first of each halves the size.
+
+    `rates` has the drop path of every block; `attention` what blocks without and with attention are told of it.
+    """
+    dim_in = stem_width
+    for s, width in enumerate(widths):
+        blocks = []
+        for d, rate in enumerate(rates[s]):
+            first = d == 0
+            blocks.append(
+                block(
+                    dim_in,
+                    width,
+                    ratio=exp_ratios[s] * (2 if first else 1),
+                    kernel=kernels[s],
+                    stride=2 if first else 1,
+                    late=s >= 2,
+                    attention=attention[s + 1 in attention_stages and not first],
+                    head_dim=head_dims[s],
+                    drop_path=rate,
+                )
+            )
+            dim_in = width
+        setattr(model, f"stage{s + 1}", nn.Sequential(*blocks))
 
 
 def check_stages(**per_stage: Sequence[float]) -> None:

@@ -15,6 +15,7 @@ state within a few steps. Load weights or settle the scale before testing anythi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ from phonecv.models.blocks import (
     drop_path_rates,
     multi_head_attention,
 )
-from phonecv.models.emo import check_heads, check_stages
+from phonecv.models.emo import add_stages, check_heads, check_stages
 
 #: remote or close windows; both with one set of weights (hybrid); both with a set each (remote+close).
 Attention = Literal["remote", "close", "hybrid", "remote+close"]
@@ -222,30 +223,12 @@ class EMOv2(VisionModel):
             ConvNormAct(stem_width, stem_width),
         )
         rates = drop_path_rates(drop_path, tuple(depths))
-        dim_in = stem_width
-        for s in range(4):
-            blocks = []
-            for d in range(depths[s]):
-                first = d == 0
-                blocks.append(
-                    I2RMB(
-                        dim_in,
-                        widths[s],
-                        ratio=exp_ratios[s] * (2 if first else 1),
-                        kernel=kernels[s],
-                        stride=2 if first else 1,
-                        late=s >= 2,
-                        attention=attention if s + 1 in attention_stages and not first else None,
-                        head_dim=head_dims[s],
-                        window=window,
-                        qkv_bias=qkv_bias,
-                        layer_scale=layer_scale,
-                        drop_path=rates[s][d],
-                    )
-                )
-                dim_in = widths[s]
-            setattr(self, f"stage{s + 1}", nn.Sequential(*blocks))
-        self.norm = LayerNorm2d(dim_in) if out_indices is None else nn.Identity()
+        block = partial(I2RMB, window=window, qkv_bias=qkv_bias, layer_scale=layer_scale)
+        add_stages(
+            self, block, stem_width, widths, exp_ratios, kernels, head_dims, rates,
+            attention=(None, attention), attention_stages=attention_stages,
+        )  # fmt: skip
+        self.norm = LayerNorm2d(widths[-1]) if out_indices is None else nn.Identity()
         self._add_classifier()
         self.apply(init_emo_weights)
         self._freeze()

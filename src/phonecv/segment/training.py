@@ -41,13 +41,7 @@ def open_setup(config: SegmentConfig) -> SegmentSetup:
 
 
 class SegmentSetup:
-    """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each.
-
-    Attributes:
-        root: folder of the data.
-        train: training split.
-        val: validation split.
-    """
+    """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each."""
 
     def __init__(self, config: SegmentConfig) -> None:
         self.config, wanted = config, config.segment

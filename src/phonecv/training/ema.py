@@ -13,9 +13,6 @@ class Ema:
 
     Make it only after every process holds the same parameters, and update it on every process: then it is the same
     everywhere without being sent.
-
-    Attributes:
-        module: the averaged network, in evaluation mode.
     """
 
     def __init__(self, model: nn.Module, config: EmaConfig) -> None:

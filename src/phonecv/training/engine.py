@@ -46,21 +46,9 @@ class Run:
     """All parts of a training, and how far it is.
 
     Attributes:
-        config: what was asked for.
-        world: the processes.
-        folder: where it writes.
-        objective: turns batches into losses and figures.
-        net: the network.
-        model: the same, compiled where that pays, and wrapped for several processes where there are several.
-        ema: the moving average, or None.
+        model: `net`, compiled where that pays, and wrapped for several processes where there are several.
         optimizer: over the trained parameters of `net`.
-        schedule: sets its rates.
         scaler: loss scaling; does nothing unless fp16 is on.
-        speed: precision, layout and the like, as chosen.
-        data: loaders of both splits.
-        log: records.
-        interrupts: tells whether somebody wants the run to stop.
-        at: progress.
         data_record: what the run remembers of its data.
     """
 

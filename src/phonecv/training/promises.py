@@ -11,13 +11,7 @@ FIELDS = ("Data", "Hardware", "Time", "Score", "Source", "Command")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The head of a recipe.
-
-    Attributes:
-        title: what it trains.
-        fields: by name in small letters, such as "score"; several lines joined.
-        text: the whole head without its comment signs.
-    """
+    """The head of a recipe: its title, fields by name in small letters (such as "score"), and the whole text."""
 
     title: str
     fields: dict[str, str]

@@ -45,12 +45,7 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """What one process gets.
-
-    Attributes:
-        torch: threads of the computing process.
-        workers: loader processes, one thread each.
-    """
+    """What one process gets: threads of the computing process, and loader processes of one thread each."""
 
     torch: int
     workers: int

@@ -45,12 +45,7 @@ _PARTS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a network stands among names.
-
-    Attributes:
-        prefix: in front of all of its names; empty or with a dot at its end.
-        layout: whose names they are.
-    """
+    """Where a network stands among names: what is in front of them, empty or ending in a dot, and whose they are."""
 
     prefix: str
     layout: str

@@ -56,12 +56,7 @@ class Unusable:
 
 
 class Storage:
-    """A run of elements that tensors are views of.
-
-    Attributes:
-        base: one-dimensional tensor over all of it.
-        reason: why no tensor can be made of it, or an empty text.
-    """
+    """A run of elements that tensors are views of (`base`, one-dimensional), or the reason why there can be none."""
 
     __slots__ = ("base", "reason")
 

@@ -37,12 +37,7 @@ _WIDE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class CocoPaths:
-    """The files of one split.
-
-    Attributes:
-        annotations: the JSON file.
-        images: folder that its file names are relative to; None when there are no pictures to look at.
-    """
+    """The files of one split; `images` is what file names are relative to, None where there are no pictures."""
 
     annotations: Path
     images: Path | None

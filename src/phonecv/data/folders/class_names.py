@@ -60,12 +60,7 @@ def text_lines(text: str) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class ClassList:
-    """Classes in label order.
-
-    Attributes:
-        names: what a person reads.
-        ids: what folders are called (WordNet ids for ImageNet); often the same as the names.
-    """
+    """Classes in label order: what a person reads, and what folders are called (WordNet ids for ImageNet)."""
 
     names: tuple[str, ...]
     ids: tuple[str, ...]

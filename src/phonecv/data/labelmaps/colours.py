@@ -22,12 +22,7 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class ColourKey:
-    """Which number each colour stands for.
-
-    Attributes:
-        numbers: colour -> number.
-        source: who says so, for people.
-    """
+    """Which number each colour stands for, and who says so."""
 
     numbers: dict[Colour, int]
     source: str
@@ -98,12 +93,7 @@ def shown(colours: Sequence[Colour], most: int = 4) -> str:
 
 @dataclass(frozen=True)
 class Palette:
-    """What the indices of palette pictures look like, taken from some of the data set.
-
-    Attributes:
-        path: one of the files.
-        colours: of every index.
-    """
+    """What the indices of palette pictures look like, taken from one file of the data set."""
 
     path: Path
     colours: dict[int, Colour]

@@ -91,11 +91,7 @@ class LabelValues:
 
 
 class LabelSizeError(ImageError):
-    """A label map that has another size than its picture.
-
-    Attributes:
-        sizes: width and height of the label map, then those of the picture; None where that is not known any more.
-    """
+    """A label map that has another size than its picture; `sizes` are width and height of both, where still known."""
 
     sizes: tuple[int, int, int, int] | None = None
 

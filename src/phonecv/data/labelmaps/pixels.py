@@ -21,11 +21,7 @@ _SPREAD = {"L;2": 85, "L;4": 17}
 
 
 class LabelFormatError(ImageError):
-    """A file whose pixels are no class numbers.
-
-    Attributes:
-        kind: of the finding that an audit makes of it.
-    """
+    """A file whose pixels are no class numbers; `kind` is of the finding that an audit makes of it."""
 
     kind = "label-format"
 

@@ -51,15 +51,7 @@ def check_suffix(notes: Notes, path: Path, kind: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One file.
-
-    Attributes:
-        error: why it can't be read, or "".
-        kind: its format.
-        digest: of its upright RGB pixels.
-        size: width and height.
-        look: what copies of it are known by, see `phonecv.data.pictures.lookalikes.reduced`.
-    """
+    """One file: why it can't be read (or ""), format, digest of its RGB pixels, size, what copies are known by."""
 
     error: str
     kind: str = ""

@@ -23,13 +23,7 @@ _NAMES, _HEADERS, _DECODED = 20_000, 256, 64
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What was found in a data set.
-
-    Attributes:
-        bits: that the values need: 8, 10, 12, 14 or 16.
-        largest: value met.
-        looked_at: 16-bit pictures that were decoded.
-    """
+    """What was found in a data set: bits that the values need, the largest one, and 16-bit pictures looked at."""
 
     bits: int
     largest: int

@@ -25,12 +25,7 @@ _FEW = 4
 
 
 class Erasure(NamedTuple):
-    """A rectangle that is replaced after normalising.
-
-    Attributes:
-        mode: "pixel" (noise), "rand" (one random colour) or "const" (the mean).
-        seed: of the random values.
-    """
+    """A rectangle replaced after normalising: by "pixel" (noise), "rand" (one random colour) or "const" (the mean)."""
 
     top: int
     left: int

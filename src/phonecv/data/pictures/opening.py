@@ -410,12 +410,7 @@ def is_helper_folder(name: str) -> bool:
 
 @dataclass
 class Passed:
-    """What a scan has passed over.
-
-    Attributes:
-        helpers: names of other programs' folders, and how many there are.
-        unread: extensions of files that look like pictures of a kind that is not read, and how many there are.
-    """
+    """What a scan has passed over: other programs' folders, and extensions of kinds that are not read, counted."""
 
     helpers: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)

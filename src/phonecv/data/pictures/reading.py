@@ -30,12 +30,7 @@ MAX_ASPECT = 16
 
 
 class Pixels(NamedTuple):
-    """A picture on its way to the network.
-
-    Attributes:
-        image: 3 H W; bytes that are still to be normalised, or floats that are.
-        erasures: rectangles to be replaced after that.
-    """
+    """A picture (3 H W) on its way to the network, in bytes or normalised, and rectangles to be replaced after that."""
 
     image: Tensor
     erasures: tuple[Erasure, ...] = ()
