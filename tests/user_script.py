@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import torch
 from torch import Tensor
@@ -42,6 +42,17 @@ assert_type(phonecv.predict(model, "photos"), list[PictureClasses])
 assert_type(phonecv.predict(detector, "cells"), list[PictureDetections])
 assert_type(phonecv.predict(segmenter, "streets"), list[PictureClassMap])
 phonecv.evaluate(model)  # type: ignore[call-overload]
+phonecv.predict(model, "photos", topk=3, batch_size=8, out="found")
+phonecv.predict(model, "photos", threshold=0.5)  # type: ignore[call-overload]
+phonecv.predict(detector, "cells", threshold=0.5)
+phonecv.evaluate(segmenter, "streets", topk=3)  # type: ignore[call-overload]
+for prediction in phonecv.predict("best.safetensors", "photos", ema=True):
+    assert_type(prediction.path, Path)
+    assert_type(prediction.error, str)
+judged = phonecv.evaluate("best.safetensors", "photos", split="test")
+assert_type(judged.count, int)
+assert_type(judged.summary(), dict[str, Any])
+print(judged.top1)  # its task's
 
 assert_type(phonecv.save_checkpoint(model, "model.safetensors"), Path)
 assert_type(phonecv.train(load_config("finetune")), RunResult)

@@ -8,10 +8,10 @@ from typing import Any, overload
 
 from torch import Tensor, nn
 
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form, check_form
-from phonecv.models.catalog import MODELS
+from phonecv.models.catalog import MODELS, check_named
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
 from phonecv.task import DEFAULT_TASK, TASKS
@@ -106,15 +106,12 @@ def load_network(
 
 
 def _load_named(model: Path | str, loading: Loading) -> Network:
+    check_named(model)
     path = Path(model)
     if path.exists():
         return loading.read(path)
     name, _, tag = str(model).partition(":")
-    if name in MODELS:
-        weights = MODELS[name].weights
-        if not weights:
-            raise UserError(f"{name} has no public weights; give the path of a checkpoint of it")
-        return create_model(name, weights=tag or weights[0].tag)
-    raise UserError(
-        f"{str(model)!r} is neither a file nor a model{did_you_mean(name, MODELS)}; `phonecv models` lists them"
-    )
+    weights = MODELS[name].weights
+    if not weights:
+        raise UserError(f"{name} has no public weights; give the path of a checkpoint of it")
+    return create_model(name, weights=tag or weights[0].tag)

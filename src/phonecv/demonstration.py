@@ -144,7 +144,7 @@ def demo(
         say(f"     {line}")
 
     exported = export(network, folder / "deploy.onnx")
-    check = evaluate(exported.path, listing)
+    check: Any = evaluate(exported.path, listing)
     same = agreement(evaluation, check)
     say(f"5/6  {exported.path}: {exported.bytes / 1e6:.2f} MB, {exported.operators} operators")
     say(

@@ -13,8 +13,10 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
@@ -34,6 +36,9 @@ from typing import (
 from phonecv.errors import UserError, did_you_mean
 from phonecv.settings import Range, coerce
 from phonecv.task import TASKS
+
+if TYPE_CHECKING:
+    import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,7 +84,7 @@ class OpeningOptions(Checked):
 
 
 class VerbOptions(Checked):
-    """What a verb takes for a task, beside what it takes for every model; each has a default."""
+    """What a verb takes for a task; each has a default."""
 
     __slots__ = ()
 
@@ -87,6 +92,66 @@ class VerbOptions(Checked):
     def opening(self) -> OpeningOptions | None:
         """Those that the opening of the model is about."""
         return None
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, so that it can stand beside another base that has them
+class RunOptions(VerbOptions):
+    """What verbs that run a model take for every one.
+
+    Attributes:
+        out: Folder for tables and pictures, and after an evaluation for a page that shows them (report.html).
+        batch_size: Pictures per step; by default what suits the model and the device. No result depends on it.
+        device: cpu, cuda, cuda:1 or mps; by default a GPU if there is one.
+        amp: Autocast; figures are usually published without.
+        on_progress: called with (done, all) after every step.
+    """
+
+    out: Path | str | None = None
+    batch_size: Count | None = None
+    device: str | torch.device | None = None
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    on_progress: Callable[[int, int], None] | None = field(default=None, metadata=flag(None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(RunOptions):
+    """What `predict` takes for every model; each task adds its own.
+
+    Attributes:
+        workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        on_frame: called with {"frame", "time", ...} of each frame of a video or camera.
+    """
+
+    workers: Workers | None = None
+    on_frame: Callable[[dict[str, Any]], None] | None = field(default=None, metadata=flag(None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(RunOptions):
+    """What `evaluate` takes for every model; each task adds its own.
+
+    Attributes:
+        workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        split: Split to evaluate.
+        limit: Only the first so many pictures.
+    """
+
+    workers: Workers | None = None
+    split: str = "val"
+    limit: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(RunOptions):
+    """What `generate` takes for every model; each task adds its own."""
+
+
+#: What a verb of tasks takes for every model.
+COMMON: Mapping[str, type[VerbOptions]] = {
+    "predict": PredictOptions,
+    "evaluate": EvaluateOptions,
+    "generate": GenerateOptions,
+}
 
 
 class VerbsRoom(Protocol):
@@ -108,7 +173,7 @@ def verbs_room(task: str) -> VerbsRoom:
 
 
 def options_of(task: str, verb: str) -> type[VerbOptions]:
-    """The dataclass of what a verb takes for a task that has it, beside what it takes for every model."""
+    """The dataclass of what a verb takes for a task that has it, with what it takes for every model."""
     return verbs_room(task).OPTIONS[verb]
 
 

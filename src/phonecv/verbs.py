@@ -1,4 +1,4 @@
-"""The options of `predict`, `evaluate` and `generate`: of every model and of one task, checked before work starts."""
+"""The options of a verb for a task, and those for the reading of a checkpoint, checked before work starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
-from phonecv.options import Checked, Count, Workers, options_of, tasks_with, verbs_room
+from phonecv.options import COMMON, Checked, Count, Workers, options_of, tasks_with, verbs_room
 from phonecv.task import TASKS
 from phonecv.weights import Loading
 
@@ -46,16 +46,13 @@ class Steps(Checked):
     workers: Workers | None = None
 
 
-def settled(
-    task: str, verb: str, given: Mapping[str, Any], *, common: Sequence[str], model: object
-) -> tuple[Any, Loading]:
+def settled(task: str, verb: str, given: Mapping[str, Any], *, model: object) -> tuple[Any, Loading]:
     """The options of a verb as the task wants them, and those that belong to the reading of a checkpoint.
 
     Args:
         task: of the model.
         verb: "predict", "evaluate" or "generate".
-        given: what the person gave beside the `common` options.
-        common: options that the verb takes for every model, to suggest.
+        given: what the person gave; None stands for what is by default.
         model: for the message.
 
     Returns:
@@ -67,11 +64,15 @@ def settled(
     """
     if verb not in verbs_room(task).OPTIONS:
         raise _not_taken(verb, task, model)
-    kind = options_of(task, verb)
+    given = {name: value for name, value in given.items() if value is not None}
+    kind, common = options_of(task, verb), _names(COMMON[verb])
     own = _names(kind)
     loading = {name: value for name, value in given.items() if name not in own}
     if not loading.keys() <= set(_loading_names()):
-        owners = {other: _names(options_of(other, verb)) for other in tasks_with(verb)}
+        owners = {
+            other: [name for name in _names(options_of(other, verb)) if name not in common]
+            for other in tasks_with(verb)
+        }
         for name in loading:
             _check_known(name, task, owners, [*common, *_loading_names(constructors=False)], model)
     return kind(**{name: value for name, value in given.items() if name in own}), Loading.of(loading)

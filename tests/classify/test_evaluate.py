@@ -178,7 +178,7 @@ def test_nan_weights_score_nothing(folder: Path) -> None:
     [
         (lambda folder: evaluate("mobileone_s9", folder), "did you mean 'mobileone_s"),
         (lambda folder: evaluate("no/such.onnx", folder), "no file"),
-        (lambda folder: evaluate(tiny_model(4), folder, amp="int8"), "none, bf16, fp16"),
+        (lambda folder: evaluate(tiny_model(4), folder, amp="int8"), "none, bf16, fp16"),  # type: ignore[call-overload]
         (lambda folder: evaluate(tiny_model(4), folder, batch_size=0), "batch_size=0"),
         (lambda folder: evaluate(tiny_model(4), folder, limit=0), "limit=0"),
         (lambda folder: evaluate(tiny_model(4), folder, device="cuda:77"), "cuda:77"),

@@ -60,7 +60,7 @@ def _black(pictures: Any) -> list[Tensor]:
         ({"batch_size": 2.5}, "batch_size=2.5 is not a whole number"),
         ({"workers": -1}, "workers=-1 is out of range"),
         ({"devise": "cpu"}, "did you mean 'device'"),
-        ({"amp": "bf-16"}, "amp 'bf-16' is not one of none, bf16, fp16; did you mean 'bf16'"),
+        ({"amp": "bf-16"}, "amp='bf-16' is not one of none, bf16, fp16; did you mean 'bf16'"),
         ({"ema": True}, "ema: for reading checkpoint files; this model is a MobileOne already"),
         ({"threshold": 0.3}, "threshold is for .*; this model is a classifier"),
         ({"flip": True}, "flip is for a segmenter; this model is a classifier"),
@@ -100,7 +100,8 @@ def test_detectors_and_segmenters(photo: Path, kind: Callable[[], Any], options:
 
 
 def test_values_in_range_reach_the_model(model: VisionModel, photo: Path) -> None:
-    assert len(phonecv.predict(model, photo, topk=np.int64(2), batch_size=1, device="cpu")[0].labels) == 2
+    two: Any = np.int64(2)
+    assert len(phonecv.predict(model, photo, topk=two, batch_size=1, device="cpu")[0].labels) == 2
     seen: list[int] = []
 
     def run(pictures: Any) -> list[Tensor]:
@@ -115,7 +116,7 @@ def test_values_in_range_reach_the_model(model: VisionModel, photo: Path) -> Non
 
 def test_options_of_one_task_are_as_strict(model: VisionModel, photo: Path) -> None:
     with pytest.raises(UserError, match="no option 'topK'; did you mean 'topk'"):
-        phonecv.predict(model, photo, topK=1)
+        phonecv.predict(model, photo, topK=1)  # type: ignore[call-overload]
     with pytest.raises(UserError, match=r"camera is for a detector; 'absent.safetensors' is a classifier"):
         phonecv.predict("absent.safetensors", [], camera="0")
 

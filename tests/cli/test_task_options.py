@@ -89,6 +89,6 @@ def test_a_verb_that_a_task_lacks_names_the_one_it_has(fourth: None, monkeypatch
     monkeypatch.setattr(sys.modules["measuring.verbs"], "OPTIONS", {"survey": Guess, "evaluate": Guess})
     assert "measure" not in tasks_with("predict")
     with pytest.raises(UserError, match=r"'x' is a measurer, which predict does not take; .* `phonecv survey`"):
-        settled("measure", "predict", {}, common=(), model="x")
+        settled("measure", "predict", {}, model="x")
     with pytest.raises(UserError, match=r"a classifier, which survey does not take; .* `phonecv predict`"):
-        settled("classify", "survey", {}, common=(), model=None)
+        settled("classify", "survey", {}, model=None)

@@ -313,7 +313,7 @@ def test_other_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
     )
     for arguments, message in cases:
         with pytest.raises(UserError, match=message):
-            evaluate(colour_runner(), **arguments)
+            evaluate(colour_runner(), arguments.pop("data"), **arguments)
 
 
 def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_the_public_function_goes_by_the_model(scenes: Path, tmp_path: Path) -> 
     again = phonecv.evaluate(tmp_path / "out" / "detections.json", scenes)
     assert again.figures == result.figures
     with pytest.raises(UserError, match="list_file is for a classifier"):
-        phonecv.evaluate(colour_runner(), scenes, list_file="a.txt")
+        phonecv.evaluate(colour_runner(), scenes, list_file="a.txt")  # type: ignore[call-overload]
     with pytest.raises(UserError, match=r"limit is for .* is a file of COCO results"):
         phonecv.evaluate(tmp_path / "out" / "detections.json", scenes, limit=2)
 

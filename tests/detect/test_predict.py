@@ -63,7 +63,8 @@ def test_objects_are_found_and_a_broken_picture_costs_no_other(photos: Path) -> 
 def test_the_threshold(photos: Path) -> None:
     path = photos / "a" / "one.png"
     for threshold, count in ((None, 2), (0.5, 2), (0.6, 1), (0.95, 0)):
-        (prediction,) = predict(colour_runner(), path, threshold=threshold)
+        given: Any = threshold  # None stands for what is by default
+        (prediction,) = predict(colour_runner(), path, threshold=given)
         assert len(prediction) == count
     assert str(prediction).endswith("nothing")
     with pytest.raises(UserError, match="threshold=-1"):
@@ -147,7 +148,7 @@ def test_the_public_function_goes_by_the_model(photos: Path, tmp_path: Path) -> 
     assert [len(prediction) for prediction in predictions] == [1, 0, 1, 1]
     assert (tmp_path / "out" / "predictions.json").is_file()
     with pytest.raises(UserError, match="topk is for a classifier"):
-        phonecv.predict(colour_runner(), photos, topk=3)
+        phonecv.predict(colour_runner(), photos, topk=3)  # type: ignore[call-overload]
     with pytest.raises(UserError, match="no pictures"):
         phonecv.predict(colour_runner(), [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_exact_samples_are_at_no_distance(colours: Path, monkeypatch: pytest.Mon
 def test_other_classes_are_at_a_distance(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that calls red green: what it reads of red and green samples is wrong."""
     monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(("green", "red", "blue")))
-    options = {"sampler": "ddim", "steps": 10, "count": 6}
+    options: dict[str, Any] = {"sampler": "ddim", "steps": 10, "count": 6}
     found = phonecv.evaluate(exact_runner(), colours, **options)
     assert found.asked == (2, 2, 2, 2, 1, 1)
     assert found.agreement_percent == pytest.approx(100 * 4 / 6)

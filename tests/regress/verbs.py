@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonecv.options import Count, VerbOptions
+from phonecv import options
+from phonecv.options import Count
 
 
-@dataclass(frozen=True, slots=True)
-class PredictOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions(options.PredictOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -16,8 +17,8 @@ class PredictOptions(VerbOptions):
     digits: Count = 2
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions(options.EvaluateOptions):
     """Of `phonecv.evaluate`."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.options import Count, VerbOptions
+from phonecv import options
+from phonecv.options import Count
 
 
-@dataclass(frozen=True, slots=True)
-class PredictOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions(options.PredictOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -19,8 +20,8 @@ class PredictOptions(VerbOptions):
     topk: Count = 5
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions(options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:

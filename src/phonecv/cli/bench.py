@@ -11,6 +11,7 @@ from phonecv.benchmarking.options import BenchOptions
 from phonecv.cli.output import say, say_json, text_table
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
+from phonecv.models.catalog import check_named
 
 
 @with_options
@@ -60,6 +61,8 @@ def bench(
         )
     if not models:
         raise UserError("name at least one network or file, as in `phonecv bench emov2_5m`")
+    for each in models:
+        check_named(each)
     from phonecv.benchmarking.report import table
     from phonecv.benchmarking.run import bench_with
 

@@ -38,13 +38,13 @@ def bundle(
         target: The folder to make, or a name that ends in .zip.
         json: Print JSON.
     """
+    chosen = loading(source, model, ema)
     from phonecv.bundles.build import bundle_with
     from phonecv.bundles.records import difference_text
     from phonecv.exporting.example import example_text
 
     if options.name is None and Path(source).exists():
         options = replace(options, name=Path(source).stem)
-    chosen = loading(source, model, ema)
     result = bundle_with(load(source, model, ema) if chosen else source, target, options)
     if json:
         say_json(

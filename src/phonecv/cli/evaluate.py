@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from phonecv.cli.options import Device, Ema, Model, RunnableOrResults, loading
+from phonecv.cli.options import Ema, Model, RunnableOrResults, check_there, loading
 from phonecv.cli.output import progress, say, say_json
 from phonecv.cli.task_options import with_task_options
 
@@ -16,15 +16,8 @@ def evaluate(
     /,
     *,
     data: Path,
-    out: Path | None = None,
-    split: str = "val",
     model: Model = None,
     ema: Ema = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    device: Device = None,
-    amp: Literal["none", "bf16", "fp16"] = "none",
-    limit: int | None = None,
     json: bool = False,
     **options: Any,
 ) -> None:
@@ -43,34 +36,16 @@ def evaluate(
     Args:
         data: Folder of the data set. Classifiers: val/ with a folder per class, or a list file, or a split itself.
             Detectors: COCO's annotations/ and pictures. Segmenters: pictures and label maps.
-        out: Folder for tables and pictures.
-        split: Split to evaluate.
-        batch_size: Pictures per step; by default what suits the model and the device.
-        workers: Loader processes or threads; by default chosen from the cores.
-        amp: Autocast; figures are usually published without.
-        limit: Only the first so many pictures.
         json: Print JSON.
     """
     chosen = loading(checkpoint, model, ema)
+    check_there(data)
     from phonecv.api import evaluate as run
 
-    result = run(
-        checkpoint,
-        data,
-        split=split,
-        out=out,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        amp=amp,
-        limit=limit,
-        on_progress=progress("evaluated"),
-        **options,
-        **chosen,
-    )
+    result = run(checkpoint, data, on_progress=progress("evaluated"), **options, **chosen)
     if json:
         say_json(result.summary())
         return
     say(result)
-    if out is not None:
+    if (out := options.get("out")) is not None:
         say(f"tables and pictures are in {out}; all on one page: {out / 'report.html'}")

@@ -49,9 +49,9 @@ def export(
         json: Print JSON.
     """
     from phonecv.exporting import exporter_for, get_exporter
-    from phonecv.exporting.run import export_with
     from phonecv.exporting.targets import is_folder
 
+    chosen = loading(source, model, ema)
     path, into = Path(target), is_folder(target)
     if to is None:
         own = exporter_for(path)
@@ -70,7 +70,8 @@ def export(
     paths = [destination(path, force=force, source=source, suffix=exporter.suffix, into=into) for exporter in exporters]
     for exporter in exporters:
         exporter.require()
-    chosen = loading(source, model, ema)
+    from phonecv.exporting.run import export_with
+
     network = load(source, model, ema) if chosen or len(exporters) > 1 else source
     results, failures = [], []
     for exporter, file in zip(exporters, paths, strict=True):

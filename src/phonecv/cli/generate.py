@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from phonecv.cli.options import Device, Ema, Model, Runnable, loading
+from phonecv.cli.options import Ema, Model, Runnable, loading
 from phonecv.cli.output import progress, say, say_json
 from phonecv.cli.task_options import with_task_options
 
@@ -16,10 +16,8 @@ def generate(
     out: Path,
     /,
     *,
-    batch_size: int | None = None,
     model: Model = None,
     ema: Ema = None,
-    device: Device = None,
     json: bool = False,
     **options: Any,
 ) -> None:
@@ -35,21 +33,12 @@ def generate(
 
     Args:
         out: Folder for the pictures.
-        batch_size: Pictures per step; by default what suits the device.
         json: Print JSON.
     """
     chosen = loading(checkpoint, model, ema)
     from phonecv.api import generate as run
 
-    made = run(
-        checkpoint,
-        out,
-        batch_size=batch_size,
-        device=device,
-        on_progress=progress("made"),
-        **options,
-        **chosen,
-    )
+    made = run(checkpoint, out=out, on_progress=progress("made"), **options, **chosen)
     if json:
         say_json(made.to_dict())
     else:

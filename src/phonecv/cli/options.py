@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,8 @@ from cyclopts import Parameter
 
 from phonecv.errors import UserError
 from phonecv.files import check_writable
+from phonecv.models.catalog import MODELS, check_named
+from phonecv.text import printable
 
 if TYPE_CHECKING:
     from phonecv.models.headed import Network
@@ -39,15 +42,15 @@ Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 
 def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
-    """Arguments for `phonecv.create.load_network` beside the source.
+    """Arguments for `phonecv.create.load_network` beside the source, checked before anything heavy is imported.
 
     Raises:
-        UserError: the source is a catalog name or an exported file, which leave nothing to choose.
+        UserError: the source is neither a file nor a model; or a catalog name or an exported file, which leave nothing
+            to choose.
     """
+    check_named(source)
     chosen = {key: value for key, value in (("name", model), ("ema", ema)) if value is not None}
     if chosen:
-        from phonecv.models.catalog import MODELS
-
         if source.partition(":")[0] in MODELS and not Path(source).exists():
             raise UserError(
                 f"{source!r} is the name of a network; --model, --ema and --live choose within a checkpoint file "
@@ -56,6 +59,17 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
         if Path(source).suffix == ".onnx":
             raise UserError(f"{source!r} is an exported file; --model, --ema and --live belong to checkpoints")
     return chosen
+
+
+def check_there(*sources: Path | str) -> None:
+    """Refuse files and folders that are not there, before anything heavy is imported; patterns are let through.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for source in sources:
+        if not Path(source).exists() and not glob.has_magic(str(source)):
+            raise UserError(f"{printable(source)}: no such file or folder")
 
 
 def load(source: str, model: str | None, ema: bool | None) -> Network:

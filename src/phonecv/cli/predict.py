@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonecv.cli.options import Device, Ema, Model, Runnable, loading
+from phonecv.cli.options import Ema, Model, Runnable, check_there, loading
 from phonecv.cli.output import say, say_json, say_line, text_table
 from phonecv.cli.task_options import with_task_options
 
@@ -19,12 +18,8 @@ def predict(
     checkpoint: Runnable,
     /,
     *images: str,
-    out: Path | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
     model: Model = None,
     ema: Ema = None,
-    device: Device = None,
     json: bool = False,
     **options: Any,
 ) -> int:
@@ -44,30 +39,18 @@ def predict(
 
     Args:
         images: Pictures, folders or patterns; for detectors also videos.
-        out: Folder for tables (predictions.csv, predictions.json) and pictures of the predictions.
-        batch_size: Pictures per step; by default what suits the model and the device.
-        workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
         json: Print JSON; for a camera a line per frame.
     """
     chosen = loading(checkpoint, model, ema)
+    check_there(*images)
     from phonecv.api import predict as run
 
     live = "camera" in options
-    predictions = run(
-        checkpoint,
-        images,
-        out=out,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        on_frame=say_line if json and live else None,
-        **options,
-        **chosen,
-    )
+    predictions = run(checkpoint, images, on_frame=say_line if json and live else None, **options, **chosen)
     if not json:
         _show(predictions)
-        if out is not None:
-            say(f"tables and pictures are in {out}")
+        if "out" in options:
+            say(f"tables and pictures are in {options['out']}")
     elif not live:
         say_json([prediction.to_dict() for prediction in predictions])
     return int(any(prediction.error for prediction in predictions))

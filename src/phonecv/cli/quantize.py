@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phonecv.cli.options import Ema, Force, Model, Source, load
+from phonecv.cli.options import Ema, Force, Model, Source, check_there, load, loading
 from phonecv.cli.output import printable, say, say_json, text_table
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
@@ -52,6 +52,8 @@ def quantize(
         latency: Time the files against the same runtime's float32, one thread on one core.
         json: Print JSON.
     """
+    loading(source, model, ema)
+    check_there(options.data)
     from phonecv.exporting import get_exporter
 
     exporters = [get_exporter(name) for name in options.formats]

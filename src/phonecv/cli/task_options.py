@@ -7,14 +7,14 @@ import inspect
 import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from cyclopts import Parameter
 
 from phonecv.cli.options import listed, numbers, pixels
-from phonecv.options import Size, hint_in, options_of, tasks_with, texts_of
+from phonecv.options import COMMON, Size, hint_in, options_of, tasks_with, texts_of
 from phonecv.task import TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,31 +27,14 @@ def with_options(function: Callable[..., int | None]) -> Callable[..., int | Non
     """
     signature = inspect.signature(function, eval_str=True)
     *own, last = signature.parameters.values()
-    kind = last.annotation
-    shown, readers = {}, {}
-    for one in fields(kind):
-        name = one.metadata.get("flag", one.name.replace("_", "-"))
-        if name is None:
-            continue
-        said, readers[one.name] = _said(hint_in(kind, one.name), f"--{name}")
-        default = inspect.Parameter.empty if one.default is one.default_factory is MISSING else one.default
-        negative = f"--no-{name}" if default is True else ()
-        if isinstance(default, tuple):
-            default = ",".join(map(str, default)) or None
-        shown[one.name] = inspect.Parameter(
-            one.name, inspect.Parameter.KEYWORD_ONLY, default=default,
-            annotation=Annotated[
-                said if default is not None else said | None,
-                Parameter(name=f"--{name}", negative=negative, help=texts_of(kind)[one.name]),
-            ],
-        )  # fmt: skip
+    told = _told(last.annotation)
 
     @functools.wraps(function)
     def command(*arguments: Any, **given: Any) -> int | None:
-        chosen = {name: read(given.pop(name)) for name, read in readers.items() if name in given}
-        return function(*arguments, **given, **{last.name: kind(**chosen)})
+        chosen = {name: one.read(given.pop(name)) for name, one in told.items() if name in given}
+        return function(*arguments, **given, **{last.name: last.annotation(**chosen)})
 
-    _show(command, signature, [*own, *shown.values()])
+    _show(command, signature, [*own, *(one.parameter for one in told.values())])
     return command
 
 
@@ -64,10 +47,44 @@ def with_task_options(verb: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         signature = inspect.signature(function, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        _show(function, signature, [*own, *(_parameter(name, by) for name, by in _options(verb).items())])
+        common = _told(COMMON[verb]) if verb in COMMON else {}
+        shared = [one.parameter for name, one in common.items() if name not in signature.parameters]
+        theirs = [_parameter(name, by) for name, by in _options(verb).items()]
+        _show(function, signature, [*own, *shared, *theirs])
         return function
 
     return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An option of the command line.
+
+    Attributes:
+        parameter: for cyclopts.
+        read: from what cyclopts gives to what the dataclass wants.
+    """
+
+    parameter: inspect.Parameter
+    read: Callable[[Any], Any]
+
+
+def _told(kind: type) -> dict[str, _Told]:
+    """The options that the fields of a dataclass are on the command line."""
+    found, texts = {}, texts_of(kind)
+    for one in fields(cast(Any, kind)):
+        name = one.metadata.get("flag", one.name.replace("_", "-"))
+        if name is None:
+            continue
+        hint, read = _said(hint_in(kind, one.name), f"--{name}")
+        default = inspect.Parameter.empty if one.default is one.default_factory is MISSING else one.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default)) or None
+        said = Parameter(name=f"--{name}", negative=f"--no-{name}" if default is True else (), help=texts[one.name])
+        hint = Annotated[hint if default is not None else hint | None, said]
+        kept = inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        found[one.name] = _Told(kept, read)
+    return found
 
 
 def _show(function: Any, signature: inspect.Signature, parameters: Sequence[inspect.Parameter]) -> None:
@@ -98,8 +115,10 @@ def _options(verb: str) -> dict[str, dict[str, tuple[Any, str]]]:
     found: dict[str, dict[str, tuple[Any, str]]] = {}
     for name in tasks_with(verb):
         kind = options_of(name, verb)
-        texts = texts_of(kind)
+        texts, common = texts_of(kind), fields(cast(Any, COMMON[verb])) if verb in COMMON else ()
         for field in fields(cast(Any, kind)):
+            if field.name in {one.name for one in common}:
+                continue
             described = hint_in(kind, field.name), texts.get(field.name, "")
             found.setdefault(field.name, {})[f"{TASKS[name].title}s"] = described
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phonecv import options
 from phonecv.data.coco.conventions import BoxLayout, Sizes
-from phonecv.options import Share, VerbOptions
+from phonecv.options import Share
 
 #: Least score of what is shown and counted where the data gives no better one.
 THRESHOLD = 0.3
@@ -24,8 +24,8 @@ class OpeningOptions(options.OpeningOptions):
     threshold: Share = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PredictOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions(options.PredictOptions):
     """Of `phonecv.predict`.
 
     Attributes:
@@ -42,8 +42,8 @@ class PredictOptions(VerbOptions):
         return OpeningOptions(self.threshold)
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions(VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions(options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:

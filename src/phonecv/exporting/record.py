@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.formats import exporter_for
-from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
+
+if TYPE_CHECKING:
+    from phonecv.models.headed import Network
 
 #: Bytes of a record; one with the values of a million outputs takes a tenth.
 _LONGEST = 256 << 20
@@ -74,15 +77,14 @@ def find_record(path: Path) -> FileRecord:
     """
     exporter = exporter_for(path)
     beside = read_record(path)
-    if exporter is None or not exporter.within:
+    if beside or exporter is None or not exporter.within:
         return beside
     try:
         within: FileRecord = resolve_name(exporter.within)(path)
     except ModuleNotFoundError:
-        if not beside:
-            exporter.require()
-        return beside
-    return beside or within
+        exporter.require()
+        raise
+    return within
 
 
 def preprocessing_of(record: FileRecord) -> Preprocessing | DensePreprocessing | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from phonecv import options
 from phonecv.generation.config import Sampling
 from phonecv.options import Count, VerbOptions
 from phonecv.settings import Range
@@ -13,8 +14,8 @@ from phonecv.settings import Range
 Seed = Annotated[int, Range(low=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateOptions(Sampling, VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions(Sampling, options.GenerateOptions):
     """Of `phonecv.generate`.
 
     Attributes:
@@ -30,8 +31,8 @@ class GenerateOptions(Sampling, VerbOptions):
     autoencoder: Path | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions(Sampling, VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions(Sampling, options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:

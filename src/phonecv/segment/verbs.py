@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from phonecv import options
 from phonecv.errors import UserError
-from phonecv.options import Count, Positive, VerbOptions
+from phonecv.options import Count, Positive
 from phonecv.settings import Range
 
 #: A value of a label map.
@@ -39,8 +39,8 @@ class OpeningOptions(options.OpeningOptions):
             raise UserError("scales: at least one is needed; 1 is the model's own size")
 
 
-@dataclass(frozen=True, slots=True)
-class PredictOptions(OpeningOptions, VerbOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions(OpeningOptions, options.PredictOptions):
     """Of `phonecv.predict`."""
 
     @property
@@ -49,8 +49,8 @@ class PredictOptions(OpeningOptions, VerbOptions):
         return OpeningOptions(self.slide, self.scales, self.flip)
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions(PredictOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions(OpeningOptions, options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:
@@ -63,6 +63,8 @@ class EvaluateOptions(PredictOptions):
     threshold: Level | None = None
     reduce_zero_label: bool | None = None
     stored: bool = False
+
+    opening = PredictOptions.opening
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
