@@ -14,8 +14,7 @@ from phonecv.errors import UserError
 from phonecv.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
-    from phonecv.quantization.result import QuantizeResult
-    from phonecv.quantization.workshop import Trial
+    from phonecv.quantization.result import QuantizeResult, Trial
 
 #: Layers in the printed table.
 _WORST = 8

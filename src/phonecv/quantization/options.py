@@ -12,7 +12,7 @@ from phonecv.settings import Range
 
 if TYPE_CHECKING:
     from phonecv.quantization.methods import Method
-    from phonecv.quantization.workshop import Trial
+    from phonecv.quantization.result import Trial
 
 #: Pictures to calibrate on, at most.
 CALIBRATE = 128

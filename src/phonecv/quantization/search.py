@@ -17,9 +17,9 @@ from phonecv.options import by_keywords
 from phonecv.quantization.data import refuse_shared
 from phonecv.quantization.methods import Method, methods_for
 from phonecv.quantization.options import QuantizeOptions
-from phonecv.quantization.result import FormatResult, QuantizeResult
+from phonecv.quantization.result import FormatResult, QuantizeResult, Trial
 from phonecv.quantization.room import quantizing_of
-from phonecv.quantization.workshop import Trial, Workshop
+from phonecv.quantization.workshop import Workshop
 from phonecv.task import done_by
 
 if TYPE_CHECKING:

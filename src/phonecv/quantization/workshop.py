@@ -24,6 +24,7 @@ from phonecv.quantization.data import PictureSet
 from phonecv.quantization.methods import Method
 from phonecv.quantization.qat import FineTuning
 from phonecv.quantization.remedies import apply
+from phonecv.quantization.result import Trial
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import LayerNoise, layer_noise, most_sensitive
 
@@ -34,42 +35,6 @@ _FEW = 16
 _LOG_LINES = 3
 
 P = TypeVar("P", bound=PictureSet)
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of one method in one format.
-
-    Attributes:
-        format: of the file.
-        method: its name.
-        remedies: that were applied.
-        settings: that the toolkit got.
-        score: on the pictures to choose by; None if the toolkit failed.
-        bytes: of the file.
-        seconds: preparing, writing and running.
-        error: why the toolkit failed, else empty.
-        fine_tuning: steps, and the loss before and after; empty where nothing was trained.
-    """
-
-    format: str
-    method: str
-    remedies: tuple[str, ...]
-    settings: Mapping[str, Any]
-    score: Score | None
-    bytes: int
-    seconds: float
-    error: str = ""
-    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        found = None if self.score is None else self.score.to_dict()
-        values: dict[str, Any] = {"remedies": list(self.remedies), "settings": dict(self.settings), "score": found}
-        if self.fine_tuning:
-            values["fine_tuning"] = dict(self.fine_tuning)
-        return {**{key: getattr(self, key) for key in ("format", "method", "bytes", "error")}, **values,
-                "seconds": round(self.seconds, 1)}  # fmt: skip
 
 
 @dataclass
