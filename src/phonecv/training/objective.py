@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -50,4 +51,19 @@ class Objective(Protocol):
 
     def error(self, figures: Mapping[str, float]) -> float | None:
         """Standard error of the score among a meter's figures, in its unit; None where only the pictures are known."""
+        ...
+
+
+@runtime_checkable
+class Illustrates(Protocol):
+    """An objective that has something to show of the networks beside figures."""
+
+    def illustrate(self, nets: Mapping[str, nn.Module], folder: Path, epoch: int) -> None:
+        """Draw pictures into the run folder.
+
+        Args:
+            nets: "net" and, where there is one, "ema"; in evaluation mode.
+            folder: the run folder.
+            epoch: counted from 1.
+        """
         ...
