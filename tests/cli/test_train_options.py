@@ -11,8 +11,7 @@ import torch
 from phonecv import devices
 from phonecv.cli.app import main
 from phonecv.cli.tables import recipe_rows
-from phonecv.training.promises import read_promise
-from phonecv.training.recipe import find_recipe, recipe_names
+from phonecv.training.recipe import find_recipe, read_promise, recipe_names
 
 
 @pytest.mark.parametrize(

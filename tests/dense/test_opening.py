@@ -21,7 +21,7 @@ from detect.scenes import CLASSES
 from exporting.dense_files import busy, busy_masks, pretend
 from phonecv.cli import main
 from phonecv.detect.base import Detector
-from phonecv.detect.box_masks import BoxMasks
+from phonecv.detect.masks import BoxMasks
 from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export

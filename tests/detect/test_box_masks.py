@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from detect import test_mask_rcnn as mask_rcnn
 from detect.test_mask_rcnn_masks import random_boxes
-from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.detections import Detections, decode_masks, encode_masks
+from phonecv.detect.masks import BoxMasks
 from phonecv.detect.opening import open_detector
 
 

@@ -20,11 +20,10 @@ from phonecv.models.blocks import ConvNormAct
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
+from phonecv.segment.heads import SegFormerHead, grid_means
 from phonecv.segment.inference import Windows
 from phonecv.segment.layers import resize
 from phonecv.segment.losses import pixel_cross_entropy
-from phonecv.segment.psp import grid_means
-from phonecv.segment.segformer import SegFormerHead
 from segment.tiny import OPTIONS, SMALL, Both, tiny
 from settle import settle
 

@@ -111,8 +111,7 @@ def format_rows() -> Table:
 
 def recipe_rows() -> Table:
     """One row per shipped recipe: its task, what it trains, and the score and time it promises."""
-    from phonecv.training.promises import read_promise
-    from phonecv.training.recipe import find_recipe, load_config, recipe_names
+    from phonecv.training.recipe import find_recipe, load_config, read_promise, recipe_names
 
     rows = []
     tasks = {name: load_config(name).task for name in recipe_names()}

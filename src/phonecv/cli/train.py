@@ -59,8 +59,7 @@ def train(
         list_recipes(markdown)
         return 0
     if about:
-        from phonecv.training.promises import read_promise
-        from phonecv.training.recipe import find_recipe
+        from phonecv.training.recipe import find_recipe, read_promise
 
         say(read_promise(find_recipe(recipe)).text or f"{recipe} states no promise; --show prints its settings")
         return 0

@@ -1,15 +1,17 @@
 """What detectors and segmenters share in 8 bits: the network alone, with the outputs of its heads as they are.
 
 What is decoded from a file's outputs is decoded in floating point, by whoever reads it: an exponential or an overlap in
-256 steps would be none.
+256 steps would be none. Without labels the floating-point network's answers are what a file is held to.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,3 +135,41 @@ def read(pictures: DensePictures, together: int) -> Iterator[tuple[list[int], Se
             if error:
                 raise UserError(f"{pictures.paths[place]}: {error}")
         yield part.indices.tolist(), part.tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsScore(Score):
+    """Of all "pixels", or "objects" (sure detections of both), how many are the same; `drop` is percent of the rest."""
+
+    what: str
+    total: int
+    same: int
+
+    @property
+    def agreement(self) -> float:
+        """Share that is the same."""
+        return self.same / self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return Score.to_dict(self) | {"agreement": round(self.agreement, 4)}
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
+    """Percent of all, and its standard error from the differences between pictures."""
+    share = float(part.sum() / whole.sum())
+    error = math.sqrt(float(np.square(part - share * whole).sum())) / float(whole.sum())
+    return 100 * share, 100 * error
+
+
+def labelled_score(figure: str, count: int, wanted: float, got: float, folder: Path | str) -> LabelledScore:
+    """The last word on labelled pictures: a figure in percent, `wanted` that of the floating-point network.
+
+    Raises:
+        UserError: the figure is not defined there.
+    """
+    if not (math.isfinite(wanted) and math.isfinite(got)):
+        raise UserError(f"{folder}: {figure} is not defined there; give objects of its classes, or pictures alone")
+    return LabelledScore(
+        count=count, drop=wanted - got, standard_error=0.0, decibels=0.0, figure=figure, value=got, float_value=wanted
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.detect.box_masks import BoxMasks
+from phonecv.detect.masks import BoxMasks
 
 #: A mask as COCO writes it: {"size": [height, width], "counts": text}.
 RunLengths = dict[str, Any]

@@ -12,8 +12,8 @@ from phonecv.dense.exported import DenseFile
 from phonecv.dense.inputs import Prepared, prepare
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.base import BoxRule
-from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import decode
+from phonecv.detect.masks import BoxMasks
 from phonecv.detect.postprocess import best_pairs, suppressed
 from phonecv.errors import UserError
 from phonecv.exporting.fields import require

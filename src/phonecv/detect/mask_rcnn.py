@@ -18,9 +18,8 @@ from phonecv.dense.fpn import FPN
 from phonecv.dense.inputs import Prepared
 from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
-from phonecv.detect.box_masks import BoxMasks
 from phonecv.detect.boxes import SSD_STDS, decode
-from phonecv.detect.masks import crop_masks, target_masks
+from phonecv.detect.masks import BoxMasks, crop_masks, target_masks
 from phonecv.detect.postprocess import suppressed
 from phonecv.detect.roi import pool, with_picture
 from phonecv.detect.roi_heads import (

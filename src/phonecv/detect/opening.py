@@ -34,7 +34,7 @@ ACCELERATOR_BATCH = 8
 class DetectRunner(Runner[Sequence[Tensor], Sequence[Mapping[str, Any]]]):
     """A detector ready to run: pictures (``3 H W`` bytes each, any sizes, in main memory) -> what it finds in each.
 
-    That is dictionaries of boxes, scores, labels and maybe masks (pixels or `phonecv.detect.box_masks.BoxMasks`), in
+    That is dictionaries of boxes, scores, labels and maybe masks (pixels or `phonecv.detect.masks.BoxMasks`), in
     pixels of the pictures, best first.
 
     Attributes:

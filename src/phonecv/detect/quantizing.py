@@ -15,9 +15,18 @@ from torch import Tensor
 from phonecv.data.coco.reader import find_coco
 from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
-from phonecv.dense.quantizing import SPLIT, TOGETHER, DenseWorkshop, check_heads, prepared_for, read
+from phonecv.dense.quantizing import (
+    SPLIT,
+    TOGETHER,
+    DenseWorkshop,
+    PartsScore,
+    check_heads,
+    labelled_score,
+    prepared_for,
+    ratio,
+    read,
+)
 from phonecv.dense.quantizing_data import DensePictures
-from phonecv.dense.quantizing_scoring import PartsScore, labelled_score, ratio
 from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.matching import Objects, match

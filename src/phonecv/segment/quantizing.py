@@ -12,16 +12,25 @@ import numpy as np
 from torch import Tensor
 
 from phonecv.data.labelmaps.listing import label_splits
-from phonecv.dense.quantizing import SPLIT, TOGETHER, DenseWorkshop, check_heads, prepared_for, read
+from phonecv.dense.quantizing import (
+    SPLIT,
+    TOGETHER,
+    DenseWorkshop,
+    PartsScore,
+    check_heads,
+    labelled_score,
+    prepared_for,
+    ratio,
+    read,
+)
 from phonecv.dense.quantizing_data import DensePictures
-from phonecv.dense.quantizing_scoring import PartsScore, labelled_score, ratio
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.record import check_size
 from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import LabelledScore, Measure
 from phonecv.segment.base import Segmenter
+from phonecv.segment.heads import SegFormerHead
 from phonecv.segment.opening import SegmentRunner, open_segmenter
-from phonecv.segment.segformer import SegFormerHead
 
 PIXELS = Measure("% of pixels changed", 2.0)
 

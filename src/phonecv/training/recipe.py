@@ -1,8 +1,9 @@
-"""Recipes: YAML files of settings, shipped ones by name and a person's own by path."""
+"""Recipes: YAML files of settings, shipped ones by name and a person's own by path, and what their heads promise."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -56,3 +57,34 @@ def find_recipe(recipe: str | Path) -> Path:
     raise UserError(
         f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
     )
+
+
+#: What a head says, each on a line of its own that may go on in the next ones.
+FIELDS = ("Data", "Hardware", "Time", "Score", "Source", "Command")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The head of a recipe: its title, fields by name in small letters (such as "score"), and the whole text."""
+
+    title: str
+    fields: dict[str, str]
+    text: str
+
+
+def read_promise(path: Path) -> Promise:
+    """The head of a recipe file; empty where it has none."""
+    lines: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    parts: dict[str, list[str]] = {"": []}
+    field = ""
+    for line in lines:
+        name, found, rest = line.partition(": ")
+        if found and name in FIELDS:
+            field, line = name.lower(), rest
+        parts.setdefault(field, []).append(line.strip())
+    joined = {name: " ".join(words) for name, words in parts.items()}
+    return Promise(joined.pop(""), joined, "\n".join(lines))

@@ -12,9 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision import tv_tensors
 
-from phonecv.data.coco.color import hue_turned, photometric_distortion, saturated
 from phonecv.data.coco.geometry import View, bounding_boxes, expanded, flipped, min_iou_crop, see, visible_share
-from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
+from phonecv.data.coco.transforms import (
+    LightTransform,
+    ResizeTransform,
+    SSDTransform,
+    hue_turned,
+    photometric_distortion,
+    saturated,
+)
 from phonecv.data.loading.loader import seeded
 from phonecv.errors import UserError
 
