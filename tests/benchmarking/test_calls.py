@@ -29,7 +29,7 @@ def small(request: pytest.FixtureRequest) -> Small:
 def test_eager_agrees_in_both_layouts_and_leaves_the_network_alone(small: Small, batch: int, layout: str) -> None:
     before = copy.deepcopy(small.network.state_dict())
     call = torch_call(
-        small.network, tiled(small.images, batch), precision="float32", layout=layout, device="cpu", compiled=False
+        small.network, (tiled(small.images, batch),), precision="float32", layout=layout, device="cpu", compiled=False
     )
     assert call.layout == layout
     assert difference(call.outputs(), [tiled(small.expected[0], batch)]) < 1e-4
@@ -37,42 +37,42 @@ def test_eager_agrees_in_both_layouts_and_leaves_the_network_alone(small: Small,
 
 
 def test_eager_chooses_one_of_the_layouts_by_itself(small: Small) -> None:
-    call = torch_call(small.network, small.images, precision="float32", layout="auto", device="cpu", compiled=False)
+    call = torch_call(small.network, (small.images,), precision="float32", layout="auto", device="cpu", compiled=False)
     assert call.layout in ("nchw", "nhwc")
     assert difference(call.outputs(), small.expected) < 1e-4
 
 
 def test_eager_in_bfloat16_computes_in_it(small: Small) -> None:
-    call = torch_call(small.network, small.images, precision="bf16", layout="nchw", device="cpu", compiled=False)
+    call = torch_call(small.network, (small.images,), precision="bf16", layout="nchw", device="cpu", compiled=False)
     assert 1e-5 < difference(call.outputs(), small.expected) < 0.5
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_onnxruntime_agrees(small: Small, batch: int) -> None:
-    call = onnxruntime_call(small.onnx, tiled(small.images, batch), threads=1)
+    call = onnxruntime_call(small.onnx, (tiled(small.images, batch),), threads=1)
     assert difference(call.outputs(), [tiled(small.expected[0], batch)]) < 1e-4
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_openvino_agrees_and_does_not_take_bfloat16_by_itself(small: Small, batch: int) -> None:
     pytest.importorskip("openvino")
-    call = openvino_call(small.onnx, tiled(small.images, batch), threads=1, precision="float32")
+    call = openvino_call(small.onnx, (tiled(small.images, batch),), threads=1, precision="float32")
     assert call.layout == "nhwc"
     assert difference(call.outputs(), [tiled(small.expected[0], batch)]) < 1e-4
 
 
 def test_int8_files_run_in_both_runtimes(mobileone: Small) -> None:
     """On the pictures that the ranges were taken from, an int8 network is near, but not equal."""
-    calls = [onnxruntime_call(mobileone.int8, mobileone.images, threads=1)]
+    calls = [onnxruntime_call(mobileone.int8, (mobileone.images,), threads=1)]
     pytest.importorskip("openvino")
-    calls.append(openvino_call(mobileone.int8, mobileone.images, threads=1, precision="int8"))
+    calls.append(openvino_call(mobileone.int8, (mobileone.images,), threads=1, precision="int8"))
     for call in calls:
         assert 1e-5 < difference(call.outputs(), mobileone.expected) < 0.5
 
 
 def test_a_file_of_another_size_is_named(mobileone: Small) -> None:
     with pytest.raises(UserError, match="not 1 x 3 x 40 x 40"):
-        onnxruntime_call(mobileone.onnx, np.zeros((1, 3, 40, 40), np.float32), threads=1)
+        onnxruntime_call(mobileone.onnx, (np.zeros((1, 3, 40, 40), np.float32),), threads=1)
 
 
 @pytest.mark.slow

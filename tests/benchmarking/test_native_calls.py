@@ -19,6 +19,7 @@ from phonecv.benchmarking.exported import write_for_timing
 from phonecv.benchmarking.native_calls import executorch_call, litert_call, ncnn_call
 from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.run import bench
+from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS
 
@@ -27,6 +28,10 @@ CALLS: dict[str, Callable[..., Call]] = {"litert": litert_call, "ncnn": ncnn_cal
 pytestmark = pytest.mark.timeout(900)  # toolkits take minutes on a busy machine
 
 Write = Callable[[str, str], Path]
+
+
+def subject(small: Small) -> Subject:
+    return network_subject(small.network, name="small", form="deploy", size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +44,7 @@ def write(mobileone: Small, tmp_path_factory: pytest.TempPathFactory) -> Write:
             pytest.skip(f"{format} is not installed")
         if (format, precision) not in made:
             folder = tmp_path_factory.mktemp(f"{format}-{precision}") / "work"
-            made[format, precision] = write_for_timing(
-                mobileone.network, format, precision, mobileone.images, folder, "small"
-            )
+            made[format, precision] = write_for_timing(format, precision, folder, subject(mobileone))
         return made[format, precision]
 
     return file
@@ -52,20 +55,20 @@ def write(mobileone: Small, tmp_path_factory: pytest.TempPathFactory) -> Write:
 def test_outputs_at_any_batch(format: str, write: Write, mobileone: Small) -> None:
     path = write(format, "float32")
     for batch in (1, 5):
-        call = CALLS[format](path, tiled(mobileone.images, batch), threads=1)
+        call = CALLS[format](path, (tiled(mobileone.images, batch),), threads=1)
         for _ in range(2):  # timing in between changes nothing
             call.run()
             assert difference(call.outputs(), [tiled(mobileone.expected[0], batch)]) < 1e-4
         assert call.layout == ("nhwc" if format == "litert" else "nchw")
     if format != "ncnn":  # it takes what it is given
         with pytest.raises(UserError, match="40"):
-            CALLS[format](path, np.zeros((1, 3, 40, 40), np.float32), threads=1)
+            CALLS[format](path, (np.zeros((1, 3, 40, 40), np.float32),), threads=1)
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_int8_is_near_but_not_equal(write: Write, mobileone: Small) -> None:
-    call = litert_call(write("litert", "int8"), mobileone.images, threads=1)
+    call = litert_call(write("litert", "int8"), (mobileone.images,), threads=1)
     assert 1e-5 < difference(call.outputs(), mobileone.expected) < 0.5
 
 
@@ -123,7 +126,7 @@ def test_files_that_are_not_there(suffix: str) -> None:
 def test_a_graph_without_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.param").write_text("7767517\n1 1\nInput in0 0 1 in0 0=8 1=8 2=3\n")
     with pytest.raises(UserError, match=r"there is no .*x\.ncnn\.bin"):
-        ncnn_call(tmp_path / "x.param", np.zeros((1, 3, 8, 8), np.float32), threads=1)
+        ncnn_call(tmp_path / "x.param", (np.zeros((1, 3, 8, 8), np.float32),), threads=1)
 
 
 def test_a_broken_export_names_the_way_on(mobileone: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,4 +135,4 @@ def test_a_broken_export_names_the_way_on(mobileone: Small, tmp_path: Path, monk
 
     monkeypatch.setattr("phonecv.benchmarking.exported.perform", refuse)
     with pytest.raises(UserError, match=r"SIGSEGV.*leave litert out with --runtime to time small elsewhere"):
-        write_for_timing(mobileone.network, "litert", "float32", mobileone.images, tmp_path / "x", "small")
+        write_for_timing("litert", "float32", tmp_path / "x", subject(mobileone))

@@ -13,24 +13,27 @@ from torch import nn
 from benchmarking.conftest import SIZE, Small
 from phonecv.benchmarking import count_cost
 from phonecv.benchmarking.onnx_files import count_macs, is_quantized, quantize_for_timing, write_for_timing
+from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import picture_input
 
 
 @pytest.mark.parametrize("name", ["mobileone", pytest.param("emov2", marks=pytest.mark.long)])
 def test_multiply_adds_of_a_file_are_those_of_its_network(name: str, request: pytest.FixtureRequest) -> None:
     small: Small = request.getfixturevalue(name)
     executed = count_cost(small.network, SIZE).executed_macs
-    assert count_macs(small.onnx, (SIZE, SIZE)) == executed
+    assert count_macs(small.onnx, (picture_input(SIZE, SIZE),)) == executed
     # In 8 bits the first layer has a 2 x 2 kernel on 12 channels, zeros among it, for a 3 x 3 one on 3.
     first = next(module for module in small.network.modules() if isinstance(module, nn.Conv2d))
     zeros = first.out_channels * (12 * 4 - 3 * 9) * (SIZE // 2) ** 2
-    assert count_macs(small.int8, (SIZE, SIZE)) == executed + zeros
+    assert count_macs(small.int8, (picture_input(SIZE, SIZE),)) == executed + zeros
 
 
 def test_grouped_convolutions_and_turned_products_are_counted(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(6 * 36, 10))
-    write_for_timing(network.eval(), np.zeros((3, 3, 8, 8), np.float32), tmp_path / "x.onnx")
-    assert count_macs(tmp_path / "x.onnx", (8, 8)) == 6 * 36 * 9 + 6 * 36 * 10
+    subject = network_subject(network, name="x", form="deploy", size=8)
+    write_for_timing(subject, tmp_path / "x.onnx")
+    assert count_macs(tmp_path / "x.onnx", subject.inputs) == 6 * 36 * 9 + 6 * 36 * 10
 
 
 def test_quantized_files_are_told_apart(mobileone: Small) -> None:
@@ -67,4 +70,4 @@ class Unexportable(nn.Module):
 
 def test_a_failed_export_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave onnxruntime and openvino out with --runtime"):
-        write_for_timing(Unexportable(), np.zeros((3, 3, 8, 8), np.float32), tmp_path / "x.onnx")
+        write_for_timing(Subject("x", "deploy", (8, 8), (picture_input(8, 8),), Unexportable()), tmp_path / "x.onnx")

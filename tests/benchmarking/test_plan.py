@@ -15,10 +15,11 @@ from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES, refusal
 from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS
+from phonecv.exporting.inputs import picture_input
 from phonecv.models import build_model
 
-NET = Subject("net", "deploy", (32, 32), network=build_model("mobileone_s0"))
-FILE = Subject("file", "deploy", (32, 32), path=Path("file.onnx"))
+NET = Subject("net", "deploy", (32, 32), (picture_input(32, 32),), network=build_model("mobileone_s0"))
+FILE = Subject("file", "deploy", (32, 32), (picture_input(32, 32),), path=Path("file.onnx"))
 
 
 @pytest.fixture(autouse=True)

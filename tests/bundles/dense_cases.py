@@ -101,7 +101,7 @@ def made(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
         file=path.name,
         format="onnx",
         dynamic_size=case.free,
-        report={"input": {"layout": case.layout}},
+        report={"inputs": [{"layout": case.layout}]},
         test={"picture": f"{path.stem}.test.png", "outputs": shapes},
     )
     write_json(record_path(path), record)

@@ -17,7 +17,7 @@ from bundles.test_readers import picture
 from exporting.dense_files import busy, busy_masks
 from phonecv.bundles import BundleResult, bundle, check_manifest
 from phonecv.bundles.expected import write_expected
-from phonecv.bundles.tensors import input_text, output_texts
+from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.data.pictures.reading import planes
 from phonecv.detect.bundling import preparation, reading
 from phonecv.detect.opening import open_detector
@@ -107,7 +107,7 @@ def test_the_readme_and_the_page_say_what_the_tensors_are(tmp_path: Path) -> Non
 def test_shapes_in_the_words_are_those_of_the_file(tmp_path: Path) -> None:
     result = bundled(busy("ssdlite320"), tmp_path, bake=True)
     (record,) = result.exported
-    given = input_text(record)
+    (given,) = input_texts(record)
     assert (given.shape, given.type) == ("B x 3 x 96 x 96", "float32")
     assert "0..255" in given.meaning
     outputs = open_session(result.path / "app.pt2")(np.full((2, 3, 96, 96), 99, np.float32))
@@ -131,7 +131,7 @@ def test_words_for_other_layouts(report: dict[str, Any], shape: str, logits: str
         "task": "segment", "report": report, "input_size": [64, 96], "outputs": ["logits"], "num_classes": 5,
         "decoding": {"kind": "raw"}, "test": {"outputs": {"logits": {"shape": [5, 16, 24]}}},
     }  # fmt: skip
-    assert input_text(record).shape == shape
+    assert input_texts(record)[0].shape == shape
     (output,) = output_texts(record)
     assert (output.shape, output.name) == (logits, "out0" if "outputs" in report else "logits")
 

@@ -77,7 +77,7 @@ def same_input(path: Path, record: Mapping[str, Any], image: torch.Tensor) -> np
         mean, std = (torch.tensor(record["preprocessing"][name])[:, None, None] for name in ("mean", "std"))
         batch, scale = (batch * std + mean) * 255, 60.0
     values = np.fromfile(path, np.float32, offset=16)
-    last = record["report"]["input"]["layout"] in ("NHWC", "RGB picture")
+    last = record["report"]["inputs"][0]["layout"] in ("NHWC", "RGB picture")
     values = values.reshape((height, width, 3) if last else (3, height, width))
     assert batch.std() > 0.1  # a picture, not a gray plane
     np.testing.assert_allclose(values, batch.permute(1, 2, 0) if last else batch, rtol=1e-4, atol=2e-5 * scale)
@@ -245,7 +245,7 @@ def test_names_are_strings_in_every_language() -> None:
 
 def test_files_that_are_read_alike_share_their_readers(tmp_path: Path) -> None:
     record: Any = dict(record_of("classes"))
-    other = record | {"file": "b.tflite", "report": {"input": {"layout": "NHWC"}}}
+    other = record | {"file": "b.tflite", "report": {"inputs": [{"layout": "NHWC"}]}}
     third = record | {"file": "c.onnx", "precision": "fp16"}
     sets, unread = write_readers([record, other, third], tmp_path / "bundle")
     assert [(one.folder, one.served) for one in sets] == [

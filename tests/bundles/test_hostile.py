@@ -33,10 +33,10 @@ def contents(folder: Path) -> Contents:
         "input_size": [32, 32], "input_range": EVIL, "outputs": ["logits", EVIL], "precision": EVIL, "file": "a.onnx",
         "preprocessing": {"size": 32, "crop": 1.0, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
         "difference": 1e-6, "checked": {"by": EVIL, "difference": 1e-6, "agreement": 1.0, "pictures": 1}, "bytes": 5,
-        "report": {"input": {"name": EVIL, "layout": EVIL, "type": EVIL}, EVIL: [EVIL, {EVIL: EVIL}]},
+        "report": {"inputs": [{"name": EVIL, "layout": EVIL, "type": EVIL}], EVIL: [EVIL, {EVIL: EVIL}]},
     }  # fmt: skip
     found = Found({}, EVIL, ("class", "probability"), [(EVIL, "1.0000")], note=EVIL, files={EVIL: EVIL})
-    expected = Expected(EVIL, 3, 3, EVIL, found)
+    expected = Expected(EVIL, (3, 3), EVIL, found)
     return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, {EVIL: EVIL}, EVIL)
 
 

@@ -126,7 +126,7 @@ def test_a_very_sure_mask_rcnn() -> None:
     detector.box_head.cls.weight *= 60
     module, names = deployable(detector, decode="final", size=(64, 96))
     batch = detector.prepare(torch.stack([mask_rcnn.picture(seed=seed) for seed in range(3)])).batch
-    job = Job(module, batch, names, "a", record={"task": "detect"})
+    job = Job(module, (batch,), names, "a", record={"task": "detect"})
     inner: Any = module.network
     boxes, scores, labels = inner.offered(batch, inner.candidates)
     assert (scores == 1).sum() > 30
@@ -143,7 +143,7 @@ def test_a_very_sure_mask_rcnn() -> None:
     )
     masks = inner.masks(batch, chosen[0], chosen[2])
     got = [value.numpy() for value in (*chosen, count, masks)]
-    expected = expected_outputs(job, [batch.numpy()])
+    expected = expected_outputs(job, [(batch.numpy(),)])
 
     def difference(outputs: list[np.ndarray], *, batches: bool = True) -> float:
         return compare(
@@ -153,7 +153,7 @@ def test_a_very_sure_mask_rcnn() -> None:
             limits=Limits(1e-4, 0),
             source="",
             file="a.onnx",
-            batches=[batch.numpy() if batches else None],
+            batches=[(batch.numpy(),) if batches else None],
         ).difference
 
     assert difference(expected[0]) == 0

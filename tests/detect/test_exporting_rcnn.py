@@ -29,6 +29,7 @@ from phonecv.detect.opening import open_detector
 from phonecv.detect.roi import pool, with_picture
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
+from phonecv.exporting.job import Job
 from phonecv.exporting.onnx import exporter
 from phonecv.exporting.onnx.exporter import write_graph
 from phonecv.exporting.onnx.opening import start_session
@@ -94,7 +95,7 @@ def test_pooling_is_the_networks_and_reads_no_empty_box(monkeypatch: pytest.Monk
 @pytest.fixture(scope="module")
 def pooling_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pooling") / "pooling.onnx"
-    write_graph(Pooling().eval(), noise(), path, ["features"])
+    write_graph(Job(Pooling().eval(), (noise(),), ("features",), "m"), path)
     return path
 
 

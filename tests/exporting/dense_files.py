@@ -20,6 +20,7 @@ from phonecv.detect.roi import pool, with_picture
 from phonecv.detect.roi_heads import BOX_BINS
 from phonecv.exporting import opening
 from phonecv.exporting.deployable import deployable
+from phonecv.exporting.inputs import picture_input
 from phonecv.exporting.job import Session
 from phonecv.exporting.record import record_path
 from phonecv.exporting.run import describe
@@ -98,7 +99,7 @@ def pretend(
 ) -> Path:
     """A file and its record; opened, it is the network in PyTorch, whose inputs are checked as a runtime would."""
     module, names = deployable(network, bake=bake, decode=decode, size=None if free else size)
-    record: Any = describe(network, *size, outputs=names, bake=bake, decode=decode)
+    record: Any = describe(network, *size, inputs=(picture_input(*size),), outputs=names, bake=bake, decode=decode)
     path.write_bytes(b"")
     write_json(record_path(path), record)
 

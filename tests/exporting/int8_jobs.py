@@ -33,7 +33,7 @@ def int8_job(name: str = FIRST, *, scale: float = 1.0, **settings: Any) -> Job:
     """A job with 12 calibration pictures, which may be darker or brighter than those that are compared."""
     module, outputs = deployable(network(name))
     pictures = (images(12, 1) * scale).numpy()
-    return Job(module, images(2, 2), outputs, "m", precision="int8", calibration=pictures, settings=settings)
+    return Job(module, (images(2, 2),), outputs, "m", precision="int8", calibration=pictures, settings=settings)
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def job() -> Job:
     module: Any = Equal().eval().to(memory_format=torch.channels_last)
     assert not module.dense[0].weight.is_contiguous()
     assert not module.scales[0].is_contiguous()
-    return Job(module, torch.randn(2, 3, 8, 8), ("logits",), "m", record=RECORD)
+    return Job(module, (torch.randn(2, 3, 8, 8),), ("logits",), "m", record=RECORD)
 
 
 @pytest.mark.slow
@@ -59,9 +59,9 @@ def test_no_two_share_a_weight(tmp_path: Path, job: Job, format: str) -> None:
     write, open_session = (resolve_name(path) for path in (exporter.function, exporter.session))
     with captured():  # the toolkits warn and print
         made = write(job, tmp_path)
-        (got,) = open_session(made.path, threads=1)(job.example.numpy())
+        (got,) = open_session(made.path, threads=1)(job.examples[0].numpy())
     with torch.no_grad():
-        wanted = job.module(job.example)[0].numpy()
+        wanted = job.module(job.examples[0])[0].numpy()
     assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
     # Alone, the file still says what it is.
     assert find_record(made.path) == (RECORD if exporter.within else {})

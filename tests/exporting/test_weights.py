@@ -71,7 +71,7 @@ def test_onnx(tmp_path: Path, name: str) -> None:
     job = int8_job(name)
     source, path = tmp_path / "f.onnx", tmp_path / "q.onnx"
     with captured():
-        write_graph(job.module, job.example, source, ["logits"])
+        write_graph(job, source)
     used = onnx_weights.quantize(job, source, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     near(job, np.asarray(session.run(None, {"images": images(8, 3).numpy()})[0]), SMALLEST)
@@ -117,7 +117,7 @@ def test_openvino(tmp_path: Path) -> None:
         from phonecv.exporting.openvino import weights as openvino_weights
 
         job = int8_job()
-        write_graph(job.module, job.example, tmp_path / "f.onnx", ["logits"])
+        write_graph(job, tmp_path / "f.onnx")
         model = openvino.Core().read_model(tmp_path / "f.onnx")
         openvino.save_model(model, tmp_path / "f.xml", compress_to_fp16=False)
         model, used = openvino_weights.quantize(job, model)

@@ -12,6 +12,7 @@ import torch
 from conftest import mostly_long
 from phonecv.errors import UserError
 from phonecv.exporting import export
+from phonecv.exporting.job import Job
 from phonecv.exporting.onnx.exporter import write_graph
 from phonecv.exporting.onnx.int8 import fold_first, measure_ranges, nodes_of, quantize_file
 from phonecv.models import VisionModel
@@ -57,7 +58,7 @@ def test_float_layers_are_not_rounded_when_the_file_is_loaded(mobileone: VisionM
     import onnxruntime
 
     source, path, pictures = tmp_path / "x.onnx", tmp_path / "q.onnx", images().numpy()
-    write_graph(mobileone, images(2), source, ["logits"])
+    write_graph(Job(mobileone, (images(2),), ("logits",), "m"), source)
     stay = nodes_of(source, ["stage1", "stage3.1.reparam_conv"])
     assert len(stay) == 3
     quantize_file(source, pictures, path, stay=stay)
@@ -79,7 +80,7 @@ def test_the_first_layer_reads_blocks_and_gives_the_same(
 
     source = tmp_path / "x.onnx"
     pictures = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    write_graph(mobileone, pictures, source, ["logits"])
+    write_graph(Job(mobileone, (pictures,), ("logits",), "m"), source)
     model = onnx.load(source)
     fold_first(model)
     onnx.checker.check_model(model, full_check=True)
@@ -105,7 +106,7 @@ def test_a_first_layer_of_which_kind_is_folded(
     mobileone: VisionModel, tmp_path: Path, size: tuple[int, int], free: bool, folds: bool
 ) -> None:
     source = tmp_path / "x.onnx"
-    write_graph(mobileone, torch.randn(2, 3, *size), source, ["logits"], dynamic_size=free)
+    write_graph(Job(mobileone, (torch.randn(2, 3, *size),), ("logits",), "m", dynamic_size=free), source)
     model = onnx.load(source)
     before = model.SerializeToString()
     fold_first(model, [node.name for node in model.graph.node])  # one that stays in floating point
@@ -129,7 +130,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(mobileone: VisionModel, tm
             return None if part is None else {"images": part}  # type: ignore[return-value]
 
     source = tmp_path / "x.onnx"
-    write_graph(mobileone, torch.from_numpy(pictures[:2]), source, ["logits"])
+    write_graph(Job(mobileone, (torch.from_numpy(pictures[:2]),), ("logits",), "m"), source)
     calibrator = create_calibrator(
         source, ["Conv", "Gemm"], str(tmp_path / "augmented.onnx"), calibrate_method=CalibrationMethod.MinMax
     )
@@ -149,7 +150,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(mobileone: VisionModel, tm
 @pytest.mark.long
 def test_a_percentile_makes_ranges_smaller(mobileone: VisionModel, tmp_path: Path) -> None:
     source = tmp_path / "x.onnx"
-    write_graph(mobileone, images(2), source, ["logits"])
+    write_graph(Job(mobileone, (images(2),), ("logits",), "m"), source)
     scales = []
     for percentile in (100.0, 99.0):
         quantize_file(source, images(8).numpy(), tmp_path / "q.onnx", percentile=percentile)

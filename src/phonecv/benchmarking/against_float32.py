@@ -6,13 +6,12 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.exporting import EXPORTERS, export
+from phonecv.exporting.inputs import inputs_in, made_up, picture_input
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import read_record
 from phonecv.models.headed import Network
@@ -44,10 +43,10 @@ def compare(files: Mapping[str, Path], *, rounds: int = ROUNDS, seconds: float |
         calls = {}
         for name, path in files.items():
             session = open_session(path, threads=1)
-            side = session.size or (224, 224)
-            size = session.record.get("input_size", side)
-            image = np.random.default_rng(0).normal(size=(session.batch or 1, 3, *size)).astype(np.float32)
-            calls[name] = _call(session.run, image)
+            side = session.size or session.record.get("input_size") or (224, 224)
+            inputs = inputs_in(session.record) or (picture_input(*side),)
+            rows = made_up(inputs, session.batch or 1)
+            calls[name] = partial(session.run, *(row.numpy() for row in rows))
         timings = interleave(calls, rounds=rounds, seconds=seconds)
     ratio = ratios(timings, "float32")["quantized"]  # how many times faster
     milliseconds = {name: 1000 * timing.median for name, timing in timings.items()}
@@ -58,10 +57,6 @@ def compare(files: Mapping[str, Path], *, rounds: int = ROUNDS, seconds: float |
         "ratio_p10": 1 / ratio.high,
         "ratio_p90": 1 / ratio.low,
     }
-
-
-def _call(run: Any, image: np.ndarray) -> Any:
-    return lambda: run(image)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: One batch of all inputs, in the network's order.
+Arrays = tuple[np.ndarray, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonecv.benchmarking.calls import Call, tiled
+from phonecv.benchmarking.calls import Arrays, Call, tiled
 from phonecv.files import write_json
 
 
@@ -21,9 +21,10 @@ class Candidate:
         runtime: a key of `phonecv.benchmarking.runtimes.RUNTIMES`.
         precision: float32, bf16, fp16 or int8.
         layout: for PyTorch "nchw", "nhwc" or "auto".
-        probe: .npz of pictures, then the outputs expected for them.
+        probe: .npz of the inputs, then the outputs expected for them.
         file: the pickled network, or the exported file.
         limit: largest difference of the outputs; None for no limit.
+        inputs: how many arrays of the probe they are.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Candidate:
     probe: str
     file: str
     limit: float | None
+    inputs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Job:
         write_json(path, asdict(self))
 
 
-def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
+def make_call(candidate: Candidate, job: Job, given: Arrays) -> Call:
     """Load the candidate's file into its runtime."""
     if candidate.runtime in ("eager", "compiled"):
         import torch
@@ -85,7 +87,7 @@ def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
         network = torch.load(candidate.file, weights_only=False)
         return torch_call(
             network,
-            images,
+            given,
             precision=candidate.precision,
             layout=candidate.layout,
             device=job.device,
@@ -94,19 +96,19 @@ def make_call(candidate: Candidate, job: Job, images: np.ndarray) -> Call:
     from phonecv.benchmarking import native_calls, onnx_calls
 
     if candidate.runtime == "onnxruntime":
-        return onnx_calls.onnxruntime_call(candidate.file, images, threads=job.threads, device=job.device)
+        return onnx_calls.onnxruntime_call(candidate.file, given, threads=job.threads, device=job.device)
     if candidate.runtime == "openvino":
-        return onnx_calls.openvino_call(candidate.file, images, threads=job.threads, precision=candidate.precision)
+        return onnx_calls.openvino_call(candidate.file, given, threads=job.threads, precision=candidate.precision)
     calls = {
         "executorch": native_calls.executorch_call,
         "litert": native_calls.litert_call,
         "ncnn": native_calls.ncnn_call,
     }
-    return calls[candidate.runtime](candidate.file, images, threads=job.threads)
+    return calls[candidate.runtime](candidate.file, given, threads=job.threads)
 
 
-def probe(candidate: Candidate, batch: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Pictures of one batch, and the outputs expected for them."""
+def probe(candidate: Candidate, batch: int) -> tuple[Arrays, list[np.ndarray]]:
+    """The inputs of one batch, and the outputs expected for them."""
     with np.load(candidate.probe) as held:
-        images, *expected = (tiled(held[name], batch) for name in held.files)
-    return images, expected
+        arrays = [tiled(held[name], batch) for name in held.files]
+    return tuple(arrays[: candidate.inputs]), arrays[candidate.inputs :]

@@ -17,7 +17,7 @@ from phonecv.models.blocks import SavesWork
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of one picture.
+    """Cost of one picture, or row of inputs.
 
     Attributes:
         executed_macs: multiply-adds of convolutions, linear layers and attention products that really run.
@@ -40,7 +40,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int = 3) -> Cost:
-    """Count one forward pass in evaluation mode, on the model's device.
+    """Count the forward pass of one picture in evaluation mode, on the model's device.
 
     Args:
         model: a network; its mode is restored afterwards.
@@ -49,6 +49,12 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
     """
     height, width = (size, size) if isinstance(size, int) else size
     like = next(model.parameters())
+    return count_cost_on(model, torch.zeros(1, in_chans, height, width, device=like.device, dtype=like.dtype))
+
+
+def count_cost_on(model: nn.Module, *inputs: torch.Tensor) -> Cost:
+    """Count one forward pass of these inputs, maps first, in evaluation mode; the model's mode is restored."""
+    height, width = inputs[0].shape[-2:]
     extra = saved = 0
     handles: list[RemovableHandle] = []
 
@@ -78,7 +84,7 @@ def count_cost(model: nn.Module, size: int | tuple[int, int], *, in_chans: int =
     was_training = model.training
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model.eval()(torch.zeros(1, in_chans, height, width, device=like.device, dtype=like.dtype))
+            model.eval()(*inputs)
     finally:
         model.train(was_training)
         for handle in handles:

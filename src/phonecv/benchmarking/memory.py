@@ -37,9 +37,9 @@ def measure_memory(job: Job) -> dict[str, Any]:
         importlib.import_module(name)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
-    images, _ = probe(candidate, batch)
+    given, _ = probe(candidate, batch)
     before = _resident()
-    call = make_call(candidate, job, images)
+    call = make_call(candidate, job, given)
     call.run()
     gc.collect()
     reset = _reset_peak()

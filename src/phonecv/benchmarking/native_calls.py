@@ -10,36 +10,46 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.benchmarking.calls import Call
+from phonecv.benchmarking.calls import Arrays, Call
 from phonecv.errors import UserError
 
 
-def litert_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
+def litert_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     """A .tflite file in LiteRT with XNNPACK. Pictures are copied into its input, which is part of the call."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    (taken,) = interpreter.get_input_details()
-    shape = [int(side) for side in taken["shape"]]
-    last = shape[3] == 3
-    laid = images.transpose(0, 2, 3, 1) if last else images
-    if list(laid.shape[1:]) != shape[1:]:
-        raise UserError(f"{path} takes {' x '.join(map(str, shape))}, not {' x '.join(map(str, laid.shape))}")
+    details, laid, last = interpreter.get_input_details(), [], False
+    for detail, array in zip(details, given, strict=True):
+        shape = [int(side) for side in detail["shape"]]
+        turned = np.moveaxis(array, 1, -1) if array.ndim > 3 else array
+        fits = [values for values in (array, turned) if list(values.shape[1:]) == shape[1:]]
+        if not fits:
+            raise UserError(f"{path} takes {' x '.join(map(str, shape))}, not {' x '.join(map(str, array.shape))}")
+        laid.append(fits[0])
+        last = last or fits[0] is not array
     interpreter.allocate_tensors()
-    batches = [_as_taken(part, taken) for part in _parts(laid, shape[0])]
+    split = [_parts(values, int(detail["shape"][0])) for values, detail in zip(laid, details, strict=True)]
+    batches = [
+        [_as_taken(part, detail) for part, detail in zip(parts, details, strict=True)]
+        for parts in zip(*split, strict=True)
+    ]
+
+    def one(batch: list[np.ndarray]) -> None:
+        for detail, values in zip(details, batch, strict=True):
+            interpreter.set_tensor(detail["index"], values)
+        interpreter.invoke()
 
     def run() -> None:
         for batch in batches:
-            interpreter.set_tensor(taken["index"], batch)
-            interpreter.invoke()
+            one(batch)
 
     def outputs() -> list[np.ndarray]:
         found: list[list[np.ndarray]] = []
         for batch in batches:
-            interpreter.set_tensor(taken["index"], batch)
-            interpreter.invoke()
+            one(batch)
             found.append([_as_float(interpreter.get_tensor(item["index"]), item) for item in _outputs(interpreter)])
-        return [np.concatenate(values)[: len(images)] for values in zip(*found, strict=True)]
+        return [np.concatenate(values)[: len(given[0])] for values in zip(*found, strict=True)]
 
     return Call(run, outputs, "nhwc" if last else "nchw")
 
@@ -54,7 +64,7 @@ def _outputs(interpreter: Any) -> list[dict[str, Any]]:
 
 def _as_taken(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     """Float pictures as the file's input type; quantized files round them."""
-    if detail["dtype"] == np.float32:
+    if detail["dtype"] == values.dtype:
         return values
     scale, zero = detail["quantization"]
     limits = np.iinfo(detail["dtype"])
@@ -66,7 +76,7 @@ def _as_float(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values.astype(np.float32)
 
 
-def ncnn_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
+def ncnn_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     """A .param file and its weights in ncnn, on the CPU in float32."""
     import ncnn
 
@@ -85,6 +95,7 @@ def ncnn_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
     if net.load_param(str(path)) or net.load_model(str(weights)):
         raise UserError(f"{path} cannot be used in ncnn")
     (entry,), results = net.input_names(), net.output_names()
+    (images,) = given
     arrays = list(images)
     pictures = [ncnn.Mat(array) for array in arrays]
 
@@ -106,31 +117,32 @@ def ncnn_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
     return Call(run, outputs, "nchw")
 
 
-def executorch_call(path: Path | str, images: np.ndarray, *, threads: int) -> Call:
+def executorch_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     """A .pte file in ExecuTorch with XNNPACK; it takes as many threads as told, not as many as there are cores."""
     from phonecv.exporting.executorch.exporter import open_session
 
     session = open_session(Path(path), threads=threads)
-    if session.size is not None and images.shape[2:] != session.size:
-        height, width = session.size
-        raise UserError(f"{path} takes {height}x{width} pixels, not {images.shape[2]}x{images.shape[3]}")
-    parts = _parts(images, session.batch or len(images))
+    if session.size is not None and given[0].shape[-2:] != session.size:
+        (height, width), found = session.size, given[0].shape[-2:]
+        raise UserError(f"{path} takes {height}x{width} pixels, not {found[0]}x{found[1]}")
+    count = len(given[0])
+    parts = list(zip(*(_parts(array, session.batch or count) for array in given), strict=True))
 
     def run() -> None:
         for part in parts:
-            session.run(part)
+            session.run(*part)
 
     def outputs() -> list[np.ndarray]:
-        found = [session.run(part) for part in parts]
+        found = [session.run(*part) for part in parts]
         # Copies: the arrays are views of memory that the next run writes to.
-        joined = [np.concatenate(values)[: len(images)] for values in zip(*found, strict=True)]
+        joined = [np.concatenate(values)[:count] for values in zip(*found, strict=True)]
         return [np.array(value, np.float32) for value in joined]
 
     return Call(run, outputs, "nchw")
 
 
-def _parts(images: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Pictures in the batches that a file takes, the last one filled up."""
-    count = -(-len(images) // batch) * batch
-    filled = np.ascontiguousarray(images[np.arange(count) % len(images)], np.float32)
+def _parts(rows: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Rows of an input in the batches that a file takes, the last one filled up."""
+    count = -(-len(rows) // batch) * batch
+    filled = np.ascontiguousarray(rows[np.arange(count) % len(rows)])
     return np.split(filled, count // batch)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from phonecv.benchmarking.exported import job_for_timing
+from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import Input
 
 #: Operators that are there only in quantized files.
 _QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QGemm"})
 
 
-def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None:
+def write_for_timing(subject: Subject, path: Path) -> None:
     """Export a network with a free batch size; what comes out is compared later, by whoever times it.
 
     Raises:
@@ -27,10 +29,7 @@ def write_for_timing(network: nn.Module, images: np.ndarray, path: Path) -> None
 
     with captured():
         try:
-            with torch.inference_mode():
-                outputs = network(torch.from_numpy(images[:1]))
-            names = ["logits"] if isinstance(outputs, torch.Tensor) else [f"map{i}" for i in range(len(outputs))]
-            write_graph(network, torch.from_numpy(images[:2]), path, names)
+            write_graph(job_for_timing(subject), path)
         except Exception as error:  # whatever the exporter's many layers raise is its failure
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
@@ -56,14 +55,14 @@ def is_quantized(path: Path) -> bool:
     return any(node.op_type in _QUANTIZED for node in graph.node)
 
 
-def count_macs(path: Path, size: tuple[int, int]) -> int | None:
-    """Multiply-adds of convolutions and matrix products for one picture; None where a shape cannot be known."""
+def count_macs(path: Path, inputs: Sequence[Input]) -> int | None:
+    """Multiply-adds of convolutions and matrix products for one row of inputs; None where a shape is not known."""
     import onnx
 
     model = onnx.load(path)
-    sides = model.graph.input[0].type.tensor_type.shape.dim
-    for dimension, value in zip(sides, (1, 3, *size), strict=True):
-        dimension.dim_value = value
+    for given, one in zip(model.graph.input, inputs, strict=True):
+        for dimension, value in zip(given.type.tensor_type.shape.dim, (1, *one.shape), strict=True):
+            dimension.dim_value = value
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except onnx.shape_inference.InferenceError:

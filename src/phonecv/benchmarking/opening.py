@@ -13,7 +13,9 @@ from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.create import create_model, load_network
 from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting import exporter_for
+from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import Exporter
+from phonecv.exporting.inputs import Input, check_taken, inputs_in, picture_input
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import find_record
 from phonecv.models.catalog import MODELS
@@ -86,28 +88,42 @@ def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
 
     graph = refuse_outside_weights(path)
     record = metadata_record(graph, path)
-    taken = graph.graph.input[0].type.tensor_type.shape.dim if graph.graph.input else []
-    if len(graph.graph.input) != 1 or len(taken) != 4:
-        raise UserError(f"{path} does not take one batch of pictures, B x 3 x H x W")
+    shapes = {
+        given.name: [side.dim_value or None for side in given.type.tensor_type.shape.dim] for given in graph.graph.input
+    }
+    batch, own = check_taken(path, shapes, record)
     found = _checked_form(path, record, form)
-    own = tuple(side.dim_value or None for side in list(taken)[2:])
-    if size is None:
-        height, width = (side or 224 for side in own)
-    else:
-        height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1 or any(
-        side not in (None, wanted) for side, wanted in zip(own, (height, width), strict=True)
-    ):
-        raise UserError(f"{path} takes {own[0]}x{own[1]} pixels, not {height}x{width}")
+    height_width, inputs = _taken(path, record, own, size)
     return Subject(
         name=path.stem,
         form=found,
-        size=(height, width),
+        size=height_width,
+        inputs=inputs,
         path=path,
-        macs=count_macs(path, (height, width)),
+        macs=count_macs(path, inputs),
         precision="int8" if is_quantized(path) else "float32",
-        batch=taken[0].dim_value or None,
+        batch=batch,
     )
+
+
+def _taken(
+    path: Path, record: FileRecord, own: tuple[int, int] | None, size: int | tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[Input, ...]]:
+    """Height and width to time a file at, and what it takes then.
+
+    Raises:
+        UserError: its own size is another one.
+    """
+    recorded = record.get("input_size")
+    usual = own or (tuple(recorded) if recorded else (224, 224))
+    height, width = usual if size is None else (size, size) if isinstance(size, int) else size
+    inputs = inputs_in(record)
+    fixed = own or (usual if inputs and not inputs[0].coloured else None)
+    if min(height, width) < 1 or fixed not in (None, (height, width)):
+        raise UserError(f"{path} takes {usual[0]}x{usual[1]} pixels, not {height}x{width}")
+    if [one.kind for one in inputs] in ([], ["pictures"]):
+        inputs = (picture_input(height, width),)
+    return (height, width), inputs
 
 
 def _checked_form(path: Path, record: Mapping[str, Any], form: str) -> str:
@@ -139,14 +155,12 @@ def _open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int,
     record = find_record(path)
     found = _checked_form(path, record, form)
     session = open_session(path, threads=1)
-    own = session.size or tuple(record.get("input_size", ())) or (224, 224)
-    height, width = own if size is None else (size, size) if isinstance(size, int) else size
-    if session.size is not None and (height, width) != session.size:
-        raise UserError(f"{path} takes {own[0]}x{own[1]} pixels, not {height}x{width}")
+    height_width, inputs = _taken(path, record, session.size, size)
     return Subject(
         name=path.stem,
         form=found,
-        size=(height, width),
+        size=height_width,
+        inputs=inputs,
         path=path,
         format=exporter.format,
         precision="int8" if record.get("precision") == "int8" else "float32",

@@ -14,11 +14,12 @@ from phonecv.benchmarking.calls import tiled
 from phonecv.benchmarking.candidates import Candidate
 from phonecv.benchmarking.onnx_calls import onnxruntime_call
 from phonecv.benchmarking.plan import Entry
+from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
 from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.torch_calls import arrays
 from phonecv.errors import UserError
-from phonecv.exporting.pictures import probe_images
+from phonecv.exporting.inputs import Arrays
 
 log = logging.getLogger("phonecv.benchmarking")
 
@@ -31,9 +32,8 @@ def prepare(entries: Sequence[Entry], folder: Path) -> list[Candidate]:
         subject, key = entry.subject, id(entry.subject)
         stem = folder / str(len(files))
         if (key, "probe") not in files:
-            images = probe_images(*subject.size).numpy()
-            outputs = expected_outputs(subject, images)
-            np.savez(stem.with_suffix(".npz"), images, *outputs)
+            given = probe_rows(subject.inputs)
+            np.savez(stem.with_suffix(".npz"), *given, *expected_outputs(subject, given))
             files[key, "probe"] = str(stem.with_suffix(".npz"))
         kind = _kind(entry)
         if (key, kind) not in files:
@@ -45,6 +45,7 @@ def prepare(entries: Sequence[Entry], folder: Path) -> list[Candidate]:
                 precision=entry.precision,
                 layout=entry.layout,
                 probe=files[key, "probe"],
+                inputs=len(subject.inputs),
                 file=files[key, kind],
                 limit=LIMITS[entry.precision],
             )
@@ -65,7 +66,6 @@ def _kind(entry: Entry) -> str:
 def _prepared(entry: Entry, kind: str, files: dict[tuple[int, str], str], stem: Path) -> Path:
     """Make such a file, from others where it needs them; the person's own stays where it is."""
     subject, (format_, _, low) = entry.subject, kind.partition("-")
-    images = probe_images(*subject.size).numpy()
     if kind == "network":
         torch.save(subject.network, stem.with_suffix(".pt"))
         return stem.with_suffix(".pt")
@@ -73,33 +73,33 @@ def _prepared(entry: Entry, kind: str, files: dict[tuple[int, str], str], stem: 
         return subject.path
     log.info("exporting %s for %s%s", subject.name, RUNTIMES[entry.runtime].title, f" in {low}" * bool(low))
     if format_ != "onnx":
-        assert subject.network is not None
         folder = stem.with_suffix(".files")
-        return exported.write_for_timing(subject.network, format_, low or "float32", images, folder, subject.name)
+        return exported.write_for_timing(format_, low or "float32", folder, subject)
     if not low:
-        assert subject.network is not None
-        onnx_files.write_for_timing(subject.network, images, stem.with_suffix(".onnx"))
+        onnx_files.write_for_timing(subject, stem.with_suffix(".onnx"))
         return stem.with_suffix(".onnx")
     if (id(subject), "onnx") not in files:
         whole = stem.with_name(f"{stem.name}-whole")
         files[id(subject), "onnx"] = str(_prepared(entry, "onnx", files, whole))
     path = stem.with_suffix(".int8.onnx")
+    (images,) = probe_rows(subject.inputs)
     onnx_files.quantize_for_timing(Path(files[id(subject), "onnx"]), images, path)
     return path
 
 
-def expected_outputs(subject: Subject, images: np.ndarray) -> list[np.ndarray]:
+def expected_outputs(subject: Subject, rows: Arrays) -> list[np.ndarray]:
     """The outputs that count: PyTorch's in float32; of a file alone, those of its own runtime, one thread."""
     if subject.network is not None:
         with torch.inference_mode():
-            outputs = arrays(subject.network(torch.from_numpy(images)))
+            outputs = arrays(subject.network(*map(torch.from_numpy, rows)))
     elif subject.format != "onnx":
-        outputs = exported.own_outputs(subject, images)
+        outputs = exported.own_outputs(subject, rows)
     else:
         assert subject.path is not None
-        step = subject.batch or len(images)
-        call = onnxruntime_call(subject.path, tiled(images, step), threads=1)
-        outputs = [tiled(value, len(images)) for value in call.outputs()] if step < len(images) else call.outputs()
+        count = len(rows[0])
+        step = subject.batch or count
+        call = onnxruntime_call(subject.path, tuple(tiled(one, step) for one in rows), threads=1)
+        outputs = [tiled(value, count) for value in call.outputs()] if step < count else call.outputs()
     if not all(np.isfinite(value).all() for value in outputs):
         raise UserError(f"the outputs of {subject.name} are not finite; its weights are broken")
     return outputs

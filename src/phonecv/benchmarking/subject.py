@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from phonecv.benchmarking.count import count_cost
+from phonecv.benchmarking.count import count_cost_on
 from phonecv.errors import UserError
 from phonecv.exporting import check_size
+from phonecv.exporting.inputs import Input, made_up, picture_input
 from phonecv.exporting.room import exporting_of
 from phonecv.models.headed import Network
 from phonecv.task import done_by
@@ -23,10 +24,11 @@ class Subject:
         name: in the table.
         form: "deploy", "training", or what a foreign network or file is.
         size: input height and width.
+        inputs: what it takes at this size.
         network: in evaluation mode; None for an exported file.
         path: the exported file.
         format: of the exported file, a key of `phonecv.exporting.EXPORTERS`.
-        macs: multiply-adds that run for one picture; None where they cannot be counted.
+        macs: multiply-adds that run for one picture, or row of inputs; None where they cannot be counted.
         precision: "int8" for a file that is quantized already.
         batch: the only batch size a file takes, or None for any.
         notes: what was done to it, for people.
@@ -35,6 +37,7 @@ class Subject:
     name: str
     form: str
     size: tuple[int, int]
+    inputs: tuple[Input, ...]
     network: nn.Module | None = None
     path: Path | None = None
     format: str = "onnx"
@@ -58,11 +61,14 @@ def network_subject(
     """
     if isinstance(network, Network):
         height_width = check_size(size, network)
-        network, left_out = exporting_of(done_by(network)).timed(network)
+        room = exporting_of(done_by(network))
+        inputs = room.inputs(network, *height_width)
+        network, left_out = room.timed(network)
         notes = (*notes, f"{name}: {left_out}") if left_out else notes
     elif size is None:
         raise UserError(f"{name} is no network of this package, so its input size must be given")
     else:
         height_width = (size, size) if isinstance(size, int) else size
-    macs = count_cost(network, height_width).executed_macs
-    return Subject(name=name, form=form, size=height_width, network=network.eval(), macs=macs, notes=notes)
+        inputs = (picture_input(*height_width),)
+    macs = count_cost_on(network, *made_up(inputs, 1)).executed_macs
+    return Subject(name, form, height_width, inputs, network=network.eval(), macs=macs, notes=notes)

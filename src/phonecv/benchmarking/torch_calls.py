@@ -11,23 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.benchmarking.calls import Call
+from phonecv.benchmarking.calls import Arrays, Call
 from phonecv.models.compiling import compile_for_inference
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
 
-def torch_call(
-    network: nn.Module, images: np.ndarray, *, precision: str, layout: str, device: str, compiled: bool
-) -> Call:
+def torch_call(network: nn.Module, given: Arrays, *, precision: str, layout: str, device: str, compiled: bool) -> Call:
     """A network under `torch.inference_mode`, with weights in the precision and the layout asked for.
 
     The input is float32; turning it into lower precision is part of the call.
 
     Args:
         network: stays as it is.
-        images: float32, ``B 3 H W``.
+        given: one batch, mostly of pictures, float32 ``B 3 H W``.
         precision: a key of `DTYPES`.
         layout: "nchw", "nhwc" (PyTorch's channels_last), or "auto" for the faster one, tried here.
         device: where to run.
@@ -35,36 +33,42 @@ def torch_call(
     """
     if layout == "auto":
         # Which layout is better hangs on the network, its convolutions and the processor, and eager tells in a moment.
-        made = {name: _eager(network, images, precision, name, device) for name in FORMATS}
+        made = {name: _eager(network, given, precision, name, device) for name in FORMATS}
         layout = min(made, key=lambda name: _fastest(made[name]))
         if not compiled:
             return made[layout]
     if not compiled:
-        return _eager(network, images, precision, layout, device)
-    ready, x, low = _placed(network, images, precision, layout, device)
-    return _call(compile_for_inference(ready, x.to(low)), x, low, layout)
+        return _eager(network, given, precision, layout, device)
+    ready, x, low = _placed(network, given, precision, layout, device)
+    return _call(compile_for_inference(ready, *_lowered(x, low)), x, low, layout)
 
 
-def _eager(network: nn.Module, images: np.ndarray, precision: str, layout: str, device: str) -> Call:
-    ready, x, low = _placed(network, images, precision, layout, device)
+def _eager(network: nn.Module, given: Arrays, precision: str, layout: str, device: str) -> Call:
+    ready, x, low = _placed(network, given, precision, layout, device)
     return _call(ready, x, low, layout)
 
 
 def _placed(
-    network: nn.Module, images: np.ndarray, precision: str, layout: str, device: str
-) -> tuple[nn.Module, Tensor, torch.dtype]:
+    network: nn.Module, given: Arrays, precision: str, layout: str, device: str
+) -> tuple[nn.Module, list[Tensor], torch.dtype]:
     low, memory = DTYPES[precision], FORMATS[layout]
     ready = copy.deepcopy(network).eval().requires_grad_(False).to(device=device, dtype=low)
     for parameter in ready.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory)
-    return ready, torch.from_numpy(images).to(device=device).contiguous(memory_format=memory), low
+    tensors = [torch.from_numpy(array).to(device=device) for array in given]
+    return ready, [one.contiguous(memory_format=memory) if one.ndim == 4 else one for one in tensors], low
 
 
-def _call(network: Any, x: Tensor, low: torch.dtype, layout: str) -> Call:
+def _lowered(x: Sequence[Tensor], low: torch.dtype) -> list[Tensor]:
+    """The same in this precision, whole numbers apart."""
+    return [one.to(low) if one.is_floating_point() else one for one in x]
+
+
+def _call(network: Any, x: Sequence[Tensor], low: torch.dtype, layout: str) -> Call:
     @torch.inference_mode()
     def run() -> Any:
-        return network(x.to(low))
+        return network(*_lowered(x, low))
 
     return Call(run, lambda: arrays(run()), layout)
 

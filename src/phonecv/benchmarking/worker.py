@@ -59,9 +59,9 @@ def run_group(job: Job, batch: int) -> Group:
     group, calls = Group(batch), {}
     cuda = job.device.partition(":")[0] == "cuda"
     for candidate in job.candidates:
-        images, expected = probe(candidate, batch)
+        given, expected = probe(candidate, batch)
         before = _watch_gpu(job.device) if cuda else 0
-        call = make_call(candidate, job, images)
+        call = make_call(candidate, job, given)
         details: dict[str, Any] = {"layout": call.layout, "difference": check(candidate, call, expected)}
         if cuda and candidate.runtime in ("eager", "compiled"):
             details["memory_mb"] = (torch.cuda.max_memory_allocated(job.device) - before) / 1e6

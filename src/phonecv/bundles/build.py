@@ -149,7 +149,7 @@ def _check_same(file: Path, network: Any) -> None:
 
 
 def _take(file: Path, folder: Path) -> None:
-    """Copy an exported file, its parts, its record and its test picture."""
+    """Copy an exported file, its parts, its record and its test picture or inputs."""
     exporter = exporter_for(file)
     assert exporter is not None
     for part in (file, *(file.with_suffix(suffix) for suffix in exporter.parts), record_path(file)):
@@ -159,9 +159,10 @@ def _take(file: Path, folder: Path) -> None:
             shutil.copytree(part, folder / part.name)
         else:
             shutil.copyfile(part, folder / part.name)
-    picture = read_record(file).get("test", {}).get("picture")
-    if picture and (file.parent / picture).is_file():
-        shutil.copyfile(file.parent / picture, folder / picture)
+    test = read_record(file).get("test", {})
+    for name in (test.get("picture"), test.get("inputs")):
+        if name and (file.parent / name).is_file():
+            shutil.copyfile(file.parent / name, folder / name)
 
 
 def _records(folder: Path) -> list[FileRecord]:

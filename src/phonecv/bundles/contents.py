@@ -60,11 +60,12 @@ class Contents:
             found.append((record["file"], f"the model for {exporter.title}, {record.get('precision', '')}"))
             found += [(part, f"belongs to {record['file']}, keep them together") for part in parts]
             found.append((record_path(Path(record["file"])).name, f"the record of {record['file']}"))
-        pictures = dict.fromkeys(record["test"]["picture"] for record in self.records if record.get("test"))
-        found += [(name, "a picture to test the app with") for name in pictures if (self.folder / name).is_file()]
+        for kind, what in (("picture", "a picture"), ("inputs", "inputs, as safetensors,")):
+            names = dict.fromkeys(record.get("test", {}).get(kind, "") for record in self.records)
+            found += [(name, f"{what} to test the app with") for name in names if (self.folder / name).is_file()]
         if self.expected is not None:
             expected = self.expected
-            found.append((RESULT, f"what the app has to find in {expected.picture}, through {expected.through}"))
+            found.append((RESULT, f"what the app has to find in {expected.given}, through {expected.through}"))
             found += expected.found.files.items()
             if (self.folder / DRAWN).is_file():
                 found.append((DRAWN, "the same, drawn"))

@@ -24,43 +24,43 @@ class Expected:
     """What the app has to find.
 
     Attributes:
-        picture: file name of the test picture.
-        width: of it, pixels.
-        height: of it, pixels.
+        given: file name of the test picture, or of the test inputs.
+        size: of a picture, width and height in pixels.
         through: the file that was run.
         found: what that gave.
     """
 
-    picture: str
-    width: int
-    height: int
+    given: str
+    size: tuple[int, int] | None
     through: str
     found: Found
 
 
 def write_expected(folder: Path, records: Sequence[FileRecord]) -> Expected | None:
-    """Predict the test picture through the first file whose runtime is installed; write the result beside it.
+    """Run what an app is tested with through the first file whose runtime is installed; write the result beside it.
 
     Args:
-        folder: of the bundle, files and test picture already there.
+        folder: of the bundle, files and test picture or inputs already there.
         records: of the files, with "file".
 
     Returns:
-        What was written; None where no file can be run or there is no test picture.
+        What was written; None where no file can be run or there is nothing to test with.
     """
     for record in records:
-        file = folder / record["file"]
-        exporter, name = exporter_for(file), record.get("test", {}).get("picture")
+        file, test = folder / record["file"], record.get("test", {})
+        exporter, name = exporter_for(file), test.get("picture") or test.get("inputs")
         if exporter is None or exporter.missing() or not name or not (folder / name).is_file():
             continue
         found = bundling_of(record).find(file, folder / name, record, folder)
         if found is None:
             continue
-        with Image.open(folder / name) as image:
-            width, height = image.size
-        described = {"picture": name, "width": width, "height": height, "through": file.name}
-        write_json(folder / RESULT, described | dict(found.numbers))
-        return Expected(**described, found=found)
+        size, described = None, {"inputs": name}
+        if "picture" in test:
+            with Image.open(folder / name) as image:
+                size = image.size
+            described = {"picture": name, "width": size[0], "height": size[1]}
+        write_json(folder / RESULT, described | {"through": file.name} | dict(found.numbers))
+        return Expected(name, size, file.name, found)
     return None
 
 

@@ -10,7 +10,7 @@ from phonecv.bundles.contents import Contents
 from phonecv.bundles.expected import DRAWN
 from phonecv.bundles.records import difference_text, remark_of, task_of
 from phonecv.bundles.room import bundling_of
-from phonecv.bundles.tensors import input_text, output_texts
+from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord
 from phonecv.report import page, picture, table, text, tiles
@@ -75,10 +75,14 @@ def _test(contents: Contents) -> str:
     test = contents.records[0].get("test") or {}
     expected, drawn = contents.expected, contents.folder / DRAWN
     if expected is None:
+        if "picture" not in test:
+            return ""
         return picture(contents.folder / test.get("picture", ""), "Test picture", "The records hold its outputs.")
-    said = f"What {expected.through} gives for {expected.picture}; the app has to find the same."
+    said = f"What {expected.through} gives for {expected.given}; the app has to find the same."
     said = " ".join(filter(None, (said, expected.found.note, example_text(test))))
-    shown = picture(drawn if drawn.is_file() else contents.folder / expected.picture, "Test picture", said)
+    shown = f"<h2>Test</h2><p>{text(said)}</p>"
+    if drawn.is_file() or expected.size is not None:
+        shown = picture(drawn if drawn.is_file() else contents.folder / expected.given, "Test picture", said)
     header, rows = expected.found.header, expected.found.rows
     return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")
 
@@ -87,15 +91,12 @@ def _tensors(records: Sequence[FileRecord]) -> list[str]:
     """Input and outputs of every file; files that are fed and read alike together."""
     groups: dict[str, list[str]] = {}
     for record in records:
-        given = input_text(record)
-        rows = [("in", given.name, given.shape, given.type, given.meaning)]
+        rows = [("in", one.name, one.shape, one.type, one.meaning) for one in input_texts(record)]
         rows += [("out", one.name, one.shape, one.type, one.meaning) for one in output_texts(record)]
         tensors = table(("", "name", "shape", "type", "meaning"), rows)
         steps = table(("", ""), bundling_of(record).preparation(record))
         after = "".join(f"<li>{text(line)}</li>" for line in bundling_of(record).reading(record))
-        html = (
-            f"{tensors}<h3>A picture becomes the input</h3>{steps}<h3>The outputs become a result</h3><ol>{after}</ol>"
-        )
+        html = f"{tensors}<h3>How the input is made</h3>{steps}<h3>The outputs become a result</h3><ol>{after}</ol>"
         groups.setdefault(html, []).append(record["file"])
     return [f"<h2>Input and outputs of {text(', '.join(files))}</h2>{html}" for html, files in groups.items()]
 
@@ -115,7 +116,7 @@ def _outside(records: Sequence[FileRecord]) -> str:
     rows = []
     for record in records:
         for key, value in (record.get("report") or {}).items():
-            if key not in ("input", "output", "settings"):
+            if key not in ("inputs", "output", "settings"):
                 rows.append((record["file"], key.replace("_", " "), _short(value)))
     return "<h2>Operators and accelerators</h2>" + table(("file", "", ""), rows) if rows else ""
 

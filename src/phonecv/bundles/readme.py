@@ -8,7 +8,7 @@ from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
 from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
 from phonecv.bundles.room import bundling_of
-from phonecv.bundles.tensors import input_text, output_texts
+from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
@@ -38,10 +38,9 @@ def _models(records: Sequence[FileRecord]) -> list[str]:
     said: dict[str, str] = {}
     for record in records:
         exporter = EXPORTERS[record["format"]]
-        given = input_text(record)
         precision, size = _line(record.get("precision", "")), f"{record['bytes'] / 1e6:.2f} MB"
         parts.append(f"## {record['file']}\n\n{exporter.title}, {precision}, {size}. {_checked(record)}")
-        rows = [("in", f"`{given.name}`", given.shape, given.type, given.meaning)]
+        rows = [("in", f"`{one.name}`", one.shape, one.type, one.meaning) for one in input_texts(record)]
         rows += [("out", f"`{one.name}`", one.shape, one.type, one.meaning) for one in output_texts(record)]
         parts.append(_table(("", "name", "shape", "type", "meaning"), rows))
         if record["format"] in ("executorch", "pt2"):
@@ -54,7 +53,7 @@ def _models(records: Sequence[FileRecord]) -> list[str]:
             parts.append("Core ML takes a picture (a CVPixelBuffer): round the values of the reader to bytes.")
         steps = [f"**{step}**: {_line(how)}" for step, how in bundling_of(record).preparation(record)]
         for title, lines in (
-            ("A picture becomes the input", steps),
+            ("How the input is made", steps),
             ("The outputs become a result", [_line(step) for step in bundling_of(record).reading(record)]),
         ):
             listed = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
@@ -106,9 +105,10 @@ def _test(contents: Contents) -> list[str]:
     if decoding_kind(first) and any(decoding_kind(one) != decoding_kind(first) for one in contents.records):
         rounding += " Files with another part of the decoding may differ at borders and between equal scores."
     example = _line(example_text(first.get("test") or {}))
-    picture, through = _line(expected.picture), _line(expected.through)
+    given, through = _line(expected.given), _line(expected.through)
+    size = "" if expected.size is None else f" ({expected.size[0]} x {expected.size[1]}, width x height)"
     return [
-        f"## Test\n\nGive the app `{picture}` ({expected.width} x {expected.height}, width x height)."
+        f"## Test\n\nGive the app `{given}`{size}."
         f" Through `{through}` it has to find {_line(found.what)}; `expected.json` has the numbers. {rounding}{more}"
         + f" {example}"
         * bool(example),

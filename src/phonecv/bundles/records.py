@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.inputs import inputs_in
 from phonecv.task import DEFAULT_TASK, TASKS, Task
 
 
@@ -28,9 +33,17 @@ def decoding_kind(record: FileRecord) -> str:
     return record.get("decoding", {}).get("kind", "")
 
 
-def input_of(record: FileRecord) -> dict[str, str]:
-    """Name, layout and type of the file's input."""
-    return {"name": "images", "layout": "NCHW", "type": "float32"} | record.get("report", {}).get("input", {})
+def inputs_of(record: FileRecord) -> list[Mapping[str, Any]]:
+    """Name, layout and type of the file's inputs, with shape and kind where the record has them."""
+    held = record.get("report", {}).get("inputs", ())
+    said = record.get("inputs") or ({"name": "images", "kind": "pictures", "type": "float32"},)
+    found = zip_longest(said, inputs_in(record), held[: len(said)], fillvalue=None)
+    return [{**one, "layout": own.layout if own else "NCHW", **(file or {})} for one, own, file in found if one]
+
+
+def input_of(record: FileRecord) -> Mapping[str, Any]:
+    """The first of them: of most files the only one, pictures."""
+    return inputs_of(record)[0]
 
 
 def is_baked(record: FileRecord) -> bool:

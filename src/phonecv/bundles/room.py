@@ -88,12 +88,12 @@ class BundlingRoom(Protocol):
         """
         ...
 
-    def find(self, file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
+    def find(self, file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
         """What a file gives for a picture, as `phonecv predict` has it; None where that says nothing.
 
         Args:
             file: exported.
-            picture: to run it on.
+            given: the picture to run it on, or the inputs as safetensors where the network takes none.
             record: of the file.
             folder: for a drawing (`phonecv.bundles.expected.save_drawing`) and further files.
         """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from phonecv.bundles.records import input_of, is_baked, output_shape
+from phonecv.bundles.records import input_of, inputs_of, is_baked, output_shape
 from phonecv.bundles.room import OutputMeaning, bundling_of
 from phonecv.exporting.fields import FileRecord
 
@@ -28,9 +30,14 @@ class TensorText:
     meaning: str
 
 
-def input_text(record: FileRecord) -> TensorText:
-    """The file's input."""
-    found = input_of(record)
+def input_texts(record: FileRecord) -> list[TensorText]:
+    """The file's inputs, in its order."""
+    return [_input_text(record, found) for found in inputs_of(record)]
+
+
+def _input_text(record: FileRecord, found: Mapping[str, Any]) -> TensorText:
+    if found["kind"] != "pictures":
+        return _other_input(record, found)
     height, width = ("H", "W") if record.get("dynamic_size") else record["input_size"]
     batch = "B" if record.get("dynamic_batch") else "1"
     shape = {
@@ -40,6 +47,19 @@ def input_text(record: FileRecord) -> TensorText:
     }.get(found["layout"], f"{batch} x 3 x {height} x {width}")
     meaning = "pixel values 0..255" if is_baked(record) else "normalised values"
     return TensorText(found["name"], shape, found["type"], f"red, green, blue; {meaning}, rows from top to bottom")
+
+
+def _other_input(record: FileRecord, found: Mapping[str, Any]) -> TensorText:
+    """Anything but pictures."""
+    sides, most = list(found["shape"]), found.get("most")
+    if found["layout"].endswith("C") and len(sides) > 1:
+        sides.append(sides.pop(0))
+    shape = " x ".join(map(str, ["B" if record.get("dynamic_batch") else 1, *sides]))
+    meaning = found["kind"] if most is None else f"{found['kind']}, from 0 to {most:g}"
+    if found["kind"] == "clips":
+        values = "pixel values 0..255" if is_baked(record) else "normalised values"
+        meaning = f"frames of red, green and blue; {values}, rows from top to bottom"
+    return TensorText(found["name"], shape, found["type"], meaning)
 
 
 def output_texts(record: FileRecord) -> list[TensorText]:

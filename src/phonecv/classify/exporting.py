@@ -13,7 +13,7 @@ from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.example import Example, first_example
 from phonecv.exporting.pictures import Pictures
 from phonecv.exporting.pictures import cropped_batch as input_batch
-from phonecv.exporting.plain import compare, decoding, needs, nothing_compared, traceable
+from phonecv.exporting.plain import compare, decoding, inputs, needs, nothing_compared, traceable
 from phonecv.models import VisionModel
 
 
@@ -63,5 +63,5 @@ def timed(network: VisionModel) -> tuple[nn.Module, str]:
     return network, ""
 
 
-__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "inputs", "needs",
            "nothing_compared", "timed", "traceable"]  # fmt: skip

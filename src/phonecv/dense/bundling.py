@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from phonecv.bundles.records import channels_first, decoding_kind, is_baked, output_shape, values_step
-from phonecv.bundles.tensors import input_text
+from phonecv.bundles.tensors import input_texts
 from phonecv.data.class_mapping import display_names
 from phonecv.exporting.fields import FileRecord
 from phonecv.preprocessing import DensePreprocessing
@@ -62,7 +62,7 @@ def reader_values(record: FileRecord) -> dict[str, Any]:
     """What readers are told of the input and the classes, see `phonecv.bundles.readers.filled_readers`."""
     spec = DensePreprocessing.from_dict(record["preprocessing"])
     height, width = record["input_size"]
-    tensor, baked = input_text(record), is_baked(record)
+    (tensor,), baked = input_texts(record), is_baked(record)
     classes = display_names(record.get("classes"), record["num_classes"])
     return {
         "CLASSES": record["num_classes"],

@@ -31,6 +31,7 @@ from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
+from phonecv.exporting.plain import inputs
 from phonecv.models.headed import RawOutputs
 
 #: Outputs that only a file with suppression has.
@@ -130,7 +131,7 @@ def compare(sides: Sides, max_diff: float | None) -> Compared:
     ours, theirs = (dict(zip(sides.names, side, strict=True)) for side in (sides.wanted, sides.got))
     difference = compare_objects(ours, theirs)
     if max_diff is not None and not difference <= max_diff and sides.batch is not None:
-        offer = offered(sides.module, sides.batch, theirs)
+        offer = offered(sides.module, sides.batch[0], theirs)
         if offer is not None:
             # However much a person allows: with scores that far apart as equals, no choice would be wrong.
             found = compare_choice(offer, theirs, min(max_diff, MAX_DIFF_FP16))
@@ -159,5 +160,5 @@ def timed(network: DenseModel) -> tuple[nn.Module, str]:
     return RawOutputs(network), left_out
 
 
-__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "inputs", "needs",
            "nothing_compared", "timed", "traceable"]  # fmt: skip

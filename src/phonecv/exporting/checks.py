@@ -11,6 +11,7 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import Sides
+from phonecv.exporting.inputs import Arrays
 from phonecv.exporting.job import Job
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.tracing import LEAST
@@ -75,16 +76,24 @@ class Limits:
             raise UserError(f"min_agreement {min_agreement!r} is not a share between 0 and 1, such as 0.99")
 
 
-def check_inputs(job: Job, images: np.ndarray, *, dynamic_batch: bool, dynamic_size: bool) -> list[np.ndarray]:
+def check_inputs(job: Job, rows: Arrays, *, dynamic_batch: bool, dynamic_size: bool) -> list[Arrays]:
     """Batches to compare on.
 
-    All pictures at once, one alone where the batch is free, and where the size is free four others: one that no
+    All rows at once, one alone where the batch is free, and where the size is free four others: one that no
     window and no stride divides, and one that is not square.
     """
-    batches = [images] + ([images[:1]] if dynamic_batch and len(images) > 1 else [])
+    batches = [rows]
+    if dynamic_batch and len(rows[0]) > 1:
+        batches.append(tuple(array[:1] for array in rows))
     if dynamic_size and job.dynamic_size:
-        height, width = images.shape[2:]
-        batches += [resampled(images[:2], *size) for size in other_sizes(height, width)]
+        height, width = rows[0].shape[-2:]
+        for size in other_sizes(height, width):
+            batches.append(
+                tuple(
+                    resampled(array[:2], *size) if one.free else array[:2]
+                    for one, array in zip(job.taken, rows, strict=True)
+                )
+            )
     return batches
 
 
@@ -99,13 +108,14 @@ def other_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def resampled(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pictures at another size."""
-    scaled = torch.nn.functional.interpolate(torch.from_numpy(images), (height, width), mode="bilinear")
-    return scaled.numpy()
+    """Pictures, or the frames of clips, at another size."""
+    maps = torch.from_numpy(images).flatten(0, -4)
+    scaled = torch.nn.functional.interpolate(maps, (height, width), mode="bilinear")
+    return scaled.reshape(*images.shape[:-2], height, width).numpy()
 
 
 @torch.inference_mode()
-def expected_outputs(job: Job, batches: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def expected_outputs(job: Job, batches: Sequence[Arrays]) -> list[list[np.ndarray]]:
     """PyTorch's outputs.
 
     Raises:
@@ -113,7 +123,7 @@ def expected_outputs(job: Job, batches: Sequence[np.ndarray]) -> list[list[np.nd
     """
     found = []
     for batch in batches:
-        outputs = [output.numpy() for output in job.module(torch.from_numpy(batch))]
+        outputs = [output.numpy() for output in job.module(*map(torch.from_numpy, batch))]
         for name, output in zip(job.outputs, outputs, strict=True):
             if not np.isfinite(output).all():
                 model = job.record.get("model", job.stem)
@@ -130,7 +140,7 @@ def compare(
     limits: Limits,
     source: str,
     file: str,
-    batches: Sequence[np.ndarray | None],
+    batches: Sequence[Arrays | None],
 ) -> Comparison:
     """Compare the outputs of all batches.
 
@@ -172,5 +182,5 @@ def compare(
             f"{100 * least:g}% are asked for (min_agreement)"
         )
     remark = room.nothing_compared(job.outputs, expected, outputs)
-    sizes = tuple((want.shape[2], want.shape[3]) for want in batches if want is not None)
+    sizes = tuple((batch[0].shape[-2], batch[0].shape[-1]) for batch in batches if batch is not None)
     return Comparison(worst, agreement, len(expected[0][0]), sizes, source, remark)

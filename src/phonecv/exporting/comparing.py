@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from phonecv.exporting.inputs import Arrays
+
 #: Largest difference allowed by default, divided by max(1, largest output); None: agreement alone counts.
 MAX_DIFF: dict[str, float | None] = {"float32": 1e-4, "fp16": 0.15, "int8": None, "int8-weights": None}
 #: Classes closer than this share of the largest output count as tied, whatever difference is allowed.
@@ -54,7 +56,7 @@ class Sides:
     wanted: Sequence[np.ndarray]
     got: Sequence[np.ndarray]
     module: nn.Module
-    batch: np.ndarray | None = None
+    batch: Arrays | None = None
 
 
 def compare_numbers(sides: Sides, max_diff: float | None, *, unit: str = "pictures", tipping: float = 0.0) -> Compared:

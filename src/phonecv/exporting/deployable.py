@@ -1,4 +1,4 @@
-"""A network as it goes into a file: one batch of pictures in, a tuple of named tensors out."""
+"""A network as it goes into a file: one batch in, of pictures mostly, a tuple of named tensors out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Deployable(nn.Module):
     """A network with a tuple of tensors for output, and its normalisation in front if it is to be part of the file.
 
     Args:
-        network: takes normalised pictures.
+        network: takes normalised pictures, or clips, or what the room's `inputs` says.
         mean: of values in 0..1, to take pixel values 0..255; None to take normalised pictures.
         std: likewise.
     """
@@ -38,14 +38,18 @@ class Deployable(nn.Module):
         self.shift: Tensor
         self.factor: Tensor
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """``B 3 H W`` -> the network's outputs."""
-        result = self.network(self.normalised(images))
+    def forward(self, images: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W``, or whatever the network takes -> the network's outputs."""
+        result = self.network(self.normalised(images), *more)
         return (result,) if isinstance(result, Tensor) else tuple(result)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What the network gets, ``B 3 H W``."""
-        return (images - self.shift) * self.factor if self.baked else images
+        """What the network gets, ``B 3 H W`` or ``B 3 T H W``."""
+        if not self.baked:
+            return images
+        if images.ndim == 5:
+            return (images - self.shift[..., None]) * self.factor[..., None]
+        return (images - self.shift) * self.factor
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

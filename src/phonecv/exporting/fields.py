@@ -55,6 +55,7 @@ class FileRecord(TypedDict, total=False):
     classes: Sequence[str] | None
     input_size: Sequence[int]
     input_range: str
+    inputs: Sequence[Mapping[str, Any]]
     outputs: Sequence[str]
     decoded: bool
     overrides: Mapping[str, Any]
@@ -88,6 +89,7 @@ _FIELDS: dict[str, Any] = {
     "classes": (optional(TEXTS[0]), "a list of texts"),
     "input_size": (list_of(_SIDE, 2, 2), f"height and width, from 1 to {_LARGEST} pixels"),
     "input_range": TEXT,
+    "inputs": (list_of(kind(dict), 1, 64), "a list of tables"),
     "outputs": TEXTS,
     "decoded": FLAG,
     "overrides": TABLE,
@@ -116,10 +118,18 @@ _FIELDS: dict[str, Any] = {
     },
     "checked": {"by": TEXT, "difference": _DIFFERENCE, "agreement": _SHARE, "pictures": COUNT, "remark": TEXT},
     "report": {
-        "input": {"name": TEXT, "layout": TEXT, "type": TEXT},
+        "inputs": (list_of(kind(dict), 1, 64), "a list of tables"),
         "outputs": (table_of(TEXT[0]), "a table of texts"),
     },
-    "test": {"picture": _NAME, "outputs": _OUTPUTS},
+    "test": {"picture": _NAME, "inputs": _NAME, "outputs": _OUTPUTS},
+}
+
+_INPUT = {
+    "name": TEXT,
+    "kind": TEXT,
+    "shape": (list_of(_SIDE, most=8), "a list of whole numbers from 1 on"),
+    "type": (lambda value: value in ("float32", "int32"), "one of float32, int32"),
+    "most": (optional(number(0)), "a number from 0 on"),
 }
 
 _OUTPUT = {
@@ -166,9 +176,14 @@ def checked_fields(values: object, place: str) -> FileRecord:
     record = {name: value for name, value in values.items() if value is not None or not _is_table(_FIELDS.get(name))}
     check_table(record, _FIELDS, source)
     if "test" in record:
-        check_table(record["test"], {}, source, required=("picture",), prefix="test.")
+        if "inputs" not in record["test"]:
+            check_table(record["test"], {}, source, required=("picture",), prefix="test.")
         for name, output in record["test"].get("outputs", {}).items():
             check_table(output, _OUTPUT, source, prefix=f"test.outputs.{name}.")
+    for position, held in enumerate(record.get("report", {}).get("inputs", ())):
+        check_table(held, dict.fromkeys(("name", "layout", "type"), TEXT), source, prefix=f"report.inputs.{position}.")
+    for position, taken in enumerate(record.get("inputs", ())):
+        check_table(taken, _INPUT, source, required=("name", "kind", "shape", "type"), prefix=f"inputs.{position}.")
     if "checked" in record:
         check_table(record["checked"], {}, source, required=("by", "difference"), prefix="checked.")
     classes, count = record.get("classes"), record.get("num_classes")

@@ -33,7 +33,8 @@ class Exporter:
         dynamic_size: one file serves every height and width.
         precisions: of `PRECISIONS`, those that can be written.
         refused: family ("emo", "emov2", "mobileone"), architecture, or what a file needs beyond a backbone's operators
-            ("suppression", see `phonecv.exporting.room`) -> why it cannot be written.
+            ("suppression", see `phonecv.exporting.room`; "other inputs" than one batch of pictures) -> why it cannot be
+            written.
         isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
         checked_by: what runs the file here, for people.
     """
@@ -174,6 +175,8 @@ _ALL = (
         refused=MappingProxyType(
             {
                 **_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),
+                "other inputs": "files for ncnn take one picture, this network takes something else; write another"
+                " format, such as ONNX or LiteRT",
                 "suppression": "ncnn has no operators that sort, gather and compare, which suppression needs; decode"
                 " 'boxes' (--decode boxes) and suppress in the app, or write another format",
             }

@@ -15,6 +15,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.exporting.job import Session
+from phonecv.exporting.pictures import as_pixels
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK
 
@@ -83,11 +84,14 @@ class OpenedFile:
         }
 
     def outputs(self, batch: Tensor, spec: Preprocessing | DensePreprocessing) -> list[Tensor]:
-        """What it gives for normalised pictures ``B 3 H W``, whatever the file itself takes."""
+        """What it gives for normalised pictures ``B 3 H W`` or clips ``B 3 T H W``, whatever the file itself takes."""
         if self.record.get("input_range") == "pixels 0..255":
-            mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
-            batch = ((batch * std + mean) * 255).clamp(0, 255)
-        return [torch.from_numpy(output) for output in self.session(np.ascontiguousarray(batch.numpy()))]
+            batch = as_pixels(batch, spec)
+        return self.run(batch)
+
+    def run(self, *batch: Tensor) -> list[Tensor]:
+        """What it gives for its inputs just as they are, in the order of its record."""
+        return [torch.from_numpy(output) for output in self.session(*(np.ascontiguousarray(one) for one in batch))]
 
 
 def open_file(path: Path | str) -> OpenedFile:

@@ -27,7 +27,9 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter
+from phonecv.exporting.inputs import Arrays
 from phonecv.exporting.job import Job, Written
+from phonecv.exporting.record import record_path
 from phonecv.files import write_json
 from phonecv.task import TASKS
 
@@ -60,7 +62,7 @@ class ExportFailed(UserError):
         self.log = log
 
 
-def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndarray]) -> Performed:
+def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]) -> Performed:
     """Write the file into an empty folder, open it in its runtime, and run it.
 
     Args:
@@ -87,14 +89,16 @@ def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndar
 
 
 def _perform(
-    function: str, session_function: str, job: Job, folder: Path, inputs: Sequence[np.ndarray]
+    function: str, session_function: str, job: Job, folder: Path, inputs: Sequence[Arrays]
 ) -> tuple[Written, list[list[np.ndarray]], str]:
     written: Written = resolve_name(function)(job, folder)
+    # Some formats hold no record, and what a file takes stands there.
+    write_json(record_path(written.path), dict(job.record))
     if not inputs:
         return written, [], ""
     _note(folder, written)
     session = resolve_name(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
-    return written, [session(batch) for batch in inputs], session.runtime
+    return written, [session(*batch) for batch in inputs], session.runtime
 
 
 def _note(folder: Path, written: Written) -> None:
@@ -103,7 +107,7 @@ def _note(folder: Path, written: Written) -> None:
         write_json(folder.parent / "written.json", {"operators": written.operators})
 
 
-def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[np.ndarray]) -> Performed:
+def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]) -> Performed:
     place = folder.parent
     try:
         torch.save((exporter.function, exporter.session, job, TASKS), place / "job.pt")
@@ -113,7 +117,7 @@ def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: S
             f"{job.stem} cannot be passed to the process that writes {exporter.title}: {reason(error)}; "
             "define the network's classes at the top of a module"
         ) from error
-    np.savez(place / "inputs.npz", *inputs)
+    _save(place, "inputs", inputs)
     # Modules that the pickled network needs lie where this process found them; an empty entry is the folder it is in.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     environment["PHONECV_THREADS"] = str(torch.get_num_threads())
@@ -132,12 +136,23 @@ def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: S
         raise UserError(found["refused"])
     if "failed" in found:
         raise ExportFailed(f"{exporter.title} export of {job.stem} failed: {found['failed']}", text)
-    outputs = []
-    for number in range(len(inputs)):
-        with np.load(place / f"outputs{number}.npz") as held:
-            outputs.append([held[name] for name in held.files])
+    outputs = _load(place, "outputs")
     written = Written(folder / found["path"], found["operators"], found["report"])
     return Performed(written, outputs, found["runtime"], text)
+
+
+def _save(place: Path, name: str, batches: Sequence[Sequence[np.ndarray]]) -> None:
+    for number, arrays in enumerate(batches):
+        np.savez(place / f"{name}{number}.npz", *arrays)
+
+
+def _load(place: Path, name: str) -> list[list[np.ndarray]]:
+    """What `_save` left, batch by batch."""
+    batches: list[list[np.ndarray]] = []
+    while (file := place / f"{name}{len(batches)}.npz").is_file():
+        with np.load(file) as held:
+            batches.append([held[one] for one in held.files])
+    return batches
 
 
 def _signal(number: int) -> str:
@@ -154,8 +169,7 @@ def main(folder: Path) -> int:
     # Written a moment ago by the process that started this one.
     function, session, job, tasks = torch.load(place / "job.pt", weights_only=False)
     TASKS.update(tasks)  # rows that were added at run time
-    with np.load(place / "inputs.npz") as held:
-        inputs = [held[name] for name in held.files]
+    inputs = [tuple(batch) for batch in _load(place, "inputs")]
     try:
         written, outputs, runtime = _perform(function, session, job, folder, inputs)
     except UserError as error:
@@ -165,8 +179,7 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         write_json(place / "result.json", {"failed": reason(error)})
         return 0
-    for number, arrays in enumerate(outputs):
-        np.savez(place / f"outputs{number}.npz", *arrays)
+    _save(place, "outputs", outputs)
     result = {
         "path": written.path.name,
         "operators": written.operators,

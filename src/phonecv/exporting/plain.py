@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from PIL import Image
 from torch import Tensor
 
+from phonecv.errors import UserError
 from phonecv.exporting.comparing import compare_numbers as compare
 from phonecv.exporting.comparing import unvaried as nothing_compared
+from phonecv.exporting.inputs import Input, picture_input
 
 N = TypeVar("N")
 
@@ -16,6 +20,22 @@ def needs(network: Any, decode: str) -> tuple[str, ...]:
     """Nothing but a backbone's operators."""
     del network, decode
     return ()
+
+
+def inputs(network: Any, height: int, width: int) -> tuple[Input, ...]:
+    """One batch of pictures."""
+    del network
+    return (picture_input(height, width),)
+
+
+def no_pictures(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
+    """For networks that take none.
+
+    Raises:
+        UserError: always.
+    """
+    del images, height, width
+    raise UserError(f"{network.name} takes no pictures; leave them out")
 
 
 def traceable(network: N, batch: Tensor) -> tuple[N, Tensor]:
@@ -29,4 +49,4 @@ def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, An
     return {}
 
 
-__all__ = ["compare", "decoding", "needs", "nothing_compared", "traceable"]
+__all__ = ["compare", "decoding", "inputs", "needs", "no_pictures", "nothing_compared", "traceable"]

@@ -87,8 +87,8 @@ def calibration_pictures(job: Job) -> np.ndarray:
     pictures = job.calibration
     if pictures is None or len(pictures) == 0:
         raise UserError("an int8 file needs pictures to calibrate on: pass calibration=, about 100 like the app sees")
-    wanted = tuple(job.example.shape[1:])
-    if pictures.ndim != 4 or tuple(pictures.shape[1:]) != wanted:
+    wanted = tuple(job.examples[0].shape[1:])
+    if tuple(pictures.shape[1:]) != wanted:
         raise UserError(f"calibration pictures have shape {pictures.shape}, the network takes N x {wanted}")
     if not np.isfinite(pictures).all():
         raise UserError("calibration pictures hold NaN or infinity")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from phonecv.exporting.comparing import Compared, Sides
 from phonecv.exporting.example import Example
+from phonecv.exporting.inputs import Input
 from phonecv.exporting.pictures import Pictures
 from phonecv.task import Task
 
@@ -28,7 +29,7 @@ class ExportingRoom(Protocol):
     def as_module(
         self, network: Any, *, decode: str, size: tuple[int, int] | None
     ) -> tuple[nn.Module, tuple[str, ...]]:
-        """A module that takes a normalised batch ``B 3 H W`` and gives a tensor or a tuple of them, and their names.
+        """A module that takes what `inputs` says and gives a tensor or a tuple of them, and their names.
 
         Args:
             network: of this task.
@@ -38,6 +39,10 @@ class ExportingRoom(Protocol):
         Raises:
             UserError: a decoding or size that this network does not have.
         """
+        ...
+
+    def inputs(self, network: Any, height: int, width: int) -> tuple[Input, ...]:
+        """What the module takes at this input size; one batch of pictures mostly, see `phonecv.exporting.plain`."""
         ...
 
     def needs(self, network: Any, decode: str) -> tuple[str, ...]:
@@ -53,7 +58,13 @@ class ExportingRoom(Protocol):
         ...
 
     def input_batch(self, network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
-        """RGB pictures as the network takes them, ``N 3 height width``."""
+        """RGB pictures as the network takes them: ``N 3 height width``, or a clip made of each.
+
+        Asked only of networks with such an input alone; others are compared on made-up values.
+
+        Raises:
+            UserError: it takes none.
+        """
         ...
 
     def compare(self, sides: Sides, max_diff: float | None, /) -> Compared:
@@ -79,7 +90,7 @@ class ExportingRoom(Protocol):
         ...
 
     def timed(self, network: Any) -> tuple[nn.Module, str]:
-        """What a benchmark times, ``B 3 H W`` in and tensors out, and in words what of the network that leaves out."""
+        """What a benchmark times, `inputs` in and tensors out, and in words what of the network that leaves out."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import nn
 
 from phonecv._version import __version__
@@ -22,10 +23,11 @@ from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, 
 from phonecv.exporting.deployable import check_decoding, deployable
 from phonecv.exporting.example import Example
 from phonecv.exporting.formats import EXPORTERS, Exporter, exporter_for, get_exporter
+from phonecv.exporting.inputs import Arrays, Input, made_up
 from phonecv.exporting.job import Job
 from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.perform import ExportFailed, Performed, perform
-from phonecv.exporting.pictures import Pictures, check_pictures
+from phonecv.exporting.pictures import COUNT, Pictures, as_pixels, check_pictures
 from phonecv.exporting.record import at_size, check_size, record_path
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
@@ -129,32 +131,38 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
             f"a file of any size is traced with pictures of at least {LEAST} x {LEAST}, this network has"
             f" {height} x {width}; give a larger size (--size 64), or leave dynamic_size (--any-size) out"
         )
-    pictures = check_pictures(options.images)
-    tensor = as_input(pictures.images, network, height, width, bake=bake)
-    example = tensor[:2]
+    taken = room.inputs(network, height, width)
+    _check_taken(taken, network, dynamic_size=dynamic_size, bake=bake, precision=precision)
+    pictures = check_pictures(options.images) if taken[0].coloured or options.images is not None else None
+    if pictures is None:
+        rows, source = made_up(taken, COUNT), f"{COUNT} rows of made-up values"
+    else:
+        rows, source = (as_input(pictures.images, network, height, width, bake=bake),), pictures.source
+    arrays = tuple(one.numpy() for one in rows)
+    examples = tuple(one[:2].contiguous() for one in rows)
     if dynamic_size:
-        network, example = room.traceable(network, example)
+        network, first = room.traceable(network, examples[0])
+        examples = (first.contiguous(), *examples[1:])
     module, names = deployable(
         network, bake=bake, decode=options.decode, size=None if dynamic_size else (height, width)
     )
     job = Job(
         module=module,
-        example=example.contiguous(),
+        examples=examples,
         outputs=names,
         stem=path.stem,
         precision=precision,
         dynamic_batch=exporter.dynamic_batch,
         dynamic_size=dynamic_size,
-        record=describe(network, height, width, outputs=names, bake=bake, decode=options.decode),
+        record=describe(network, height, width, inputs=taken, outputs=names, bake=bake, decode=options.decode),
         calibration=options.calibration,
         settings=options.settings,
+        inputs=taken,
     )
-    batches: list[np.ndarray] = []
+    batches: list[Arrays] = []
     if options.verify:
-        batches = check_inputs(
-            job, tensor.numpy(), dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size
-        )
-    expected = expected_outputs(job, batches or [tensor[:1].numpy()])
+        batches = check_inputs(job, arrays, dynamic_batch=exporter.dynamic_batch, dynamic_size=exporter.dynamic_size)
+    expected = expected_outputs(job, batches or [tuple(array[:1] for array in arrays)])
     with claimed(path, replace=options.replace_file), scratch_folder(path) as place:
         folder = place / "files"
         folder.mkdir()
@@ -166,7 +174,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
                 expected,
                 done.outputs,
                 limits=limits,
-                source=pictures.source,
+                source=source,
                 file=path.name,
                 batches=batches,
             )
@@ -183,10 +191,12 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
             "checked": None if comparison is None else asdict(comparison) | {"by": done.runtime},
             "report": dict(done.written.report),
             "test": write_test(
-                folder / f"{path.stem}.test.png",
+                folder / f"{path.stem}.test",
+                job,
+                arrays,
                 pictures,
                 tested,
-                room.choose_example(pictures, tested, network.class_names),
+                Example(0, 1) if pictures is None else room.choose_example(pictures, tested, network.class_names),
             ),
         }
         main = done.written.path
@@ -203,7 +213,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
         model=network.name,
         form=network.form,
         size=(height, width),
-        bytes=sum(size_of(file) for file in files if file.suffix not in (".json", ".png")),
+        bytes=sum(size_of(file) for file in files if file.suffix not in (".json", ".png", ".safetensors")),
         operators=done.written.operators,
         difference=None if told is None else told.difference,
         agreement=None if told is None else told.agreement,
@@ -235,15 +245,20 @@ def in_form(network: Any, form: str) -> Any:
 def as_input(
     images: Sequence[Image.Image], network: Any, height: int, width: int, *, bake: bool = False
 ) -> torch.Tensor:
-    """RGB pictures as a file takes them, ``N 3 height width``: preprocessed as the network wants, at this size."""
+    """RGB pictures as a file takes them, ``N 3 height width`` or a clip of each: preprocessed as the network wants."""
     batch = exporting_of(done_by(network)).input_batch(network, images, height, width)
-    spec = network.preprocessing
-    mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
-    return ((batch * std + mean) * 255).clamp(0, 255) if bake else batch
+    return as_pixels(batch, network.preprocessing) if bake else batch
 
 
 def describe(
-    network: Any, height: int, width: int, *, outputs: tuple[str, ...], bake: bool, decode: str
+    network: Any,
+    height: int,
+    width: int,
+    *,
+    inputs: tuple[Input, ...],
+    outputs: tuple[str, ...],
+    bake: bool,
+    decode: str,
 ) -> dict[str, Any]:
     """The record that travels with the file; see docs/deploy.md for its fields."""
     task, spec = done_by(network), network.preprocessing
@@ -267,6 +282,7 @@ def describe(
         "classes": list(network.class_names) if network.class_names else None,
         "input_size": [height, width],
         "input_range": "pixels 0..255" if bake else "normalised",
+        "inputs": [one.to_dict() for one in inputs],
         "outputs": list(outputs),
         "decoded": decode != "raw",
         **built,
@@ -276,7 +292,25 @@ def describe(
     }
 
 
-def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[np.ndarray], path: Path) -> Performed:
+def _check_taken(taken: tuple[Input, ...], network: Any, *, dynamic_size: bool, bake: bool, precision: str) -> None:
+    """Refuse what only networks of pictures can be asked for.
+
+    Raises:
+        UserError: it is asked for.
+    """
+    names = ", ".join(one.name for one in taken)
+    if dynamic_size and not taken[0].free:
+        raise UserError(f"{network.name} takes one size ({names}); leave dynamic_size (--any-size) out")
+    if bake and not taken[0].coloured:
+        raise UserError(f"{network.name} takes no pixels to normalise ({names}); leave bake (--bake) out")
+    if precision == "int8" and not (len(taken) == 1 and taken[0].coloured):
+        raise UserError(
+            f"{network.name} takes {names}, and int8 files find their ranges on pictures; write float32, fp16 or"
+            " int8-weights"
+        )
+
+
+def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[Arrays], path: Path) -> Performed:
     try:
         return perform(exporter, job, folder, batches)
     except ExportFailed as failure:
@@ -306,16 +340,34 @@ def move(main: Path, folder: Path, path: Path) -> tuple[Path, ...]:
 
 
 def write_test(
-    picture: Path, pictures: Pictures, expected: Mapping[str, np.ndarray], example: Example
+    path: Path, job: Job, rows: Arrays, pictures: Pictures | None, expected: Mapping[str, np.ndarray], example: Example
 ) -> dict[str, Any]:
-    """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures."""
-    pictures.images[example.number].save(picture)
+    """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures.
+
+    Of a network that takes anything but one picture the inputs themselves, as safetensors: a length, a table of names,
+    shapes and places, and the numbers one after the other.
+
+    Args:
+        path: of the picture or the inputs, without suffix.
+        job: that was done.
+        rows: the inputs.
+        pictures: that they were made of, if any.
+        expected: the outputs, by name.
+        example: which row.
+    """
+    if pictures is not None and [one.kind for one in job.taken] == ["pictures"]:
+        given = {"picture": f"{path.name}.png"}
+        pictures.images[example.number].save(path.with_name(given["picture"]))
+    else:
+        given = {"inputs": f"{path.name}.safetensors"}
+        row = {one.name: array[example.number][None] for one, array in zip(job.taken, rows, strict=True)}
+        save_file(row, path.with_name(given["inputs"]))
     outputs = {}
     for name, batch in expected.items():
         values = batch[example.number]
         figures = {"shape": list(values.shape), "mean": float(values.mean()), "max": float(values.max(initial=0))}
         outputs[name] = figures if values.size > 2000 else {**figures, "values": values.ravel().tolist()}
-    return {"picture": picture.name, **example.to_dict(), "outputs": outputs}
+    return given | example.to_dict() | {"outputs": outputs}
 
 
 def size_of(path: Path) -> int:
@@ -328,7 +380,10 @@ def size_of(path: Path) -> int:
 def _check_refused(exporter: Exporter, network: Any, decode: str) -> None:
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
-    needs = exporting_of(done_by(network)).needs(network, decode)
+    room = exporting_of(done_by(network))
+    needs = room.needs(network, decode)
+    if [one.kind for one in room.inputs(network, *check_size(None, network))] != ["pictures"]:
+        needs = ("other inputs", *needs)
     for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")

@@ -5,33 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
+
+from phonecv.exporting.job import Job
 
 #: Least height and width of a graph with free sizes: the last map has more than one row and column, and no layer
 #: treats a map of one apart (the tracer would have to choose).
 LEAST = 33
 
 
-def traced(module: nn.Module, example: Tensor, *, dynamic_size: bool) -> ExportedProgram:
-    """The graph of a module for batches of any number and, if asked for, of any height and width.
+def free_axes(job: Job, *, least_batch: int | None = None) -> tuple[Any, ...]:
+    """The axes that stay free in the graph of a job's module, as `torch.export` takes them: its first input, the rest.
 
     Args:
-        module: in evaluation mode; one batch in.
-        example: ``B 3 H W``, B > 1.
-        dynamic_size: leave height and width free.
+        job: whose inputs share a batch, and height and width where they are free.
+        least_batch: smallest batch; None for the tracer's own idea of it.
     """
-    free = {0: Dim("batch", min=1)}
-    if dynamic_size:
-        free |= {2: Dim("height", min=LEAST), 3: Dim("width", min=LEAST)}
+    batch = Dim("batch") if least_batch is None else Dim("batch", min=least_batch)
+    height, width = Dim("height", min=LEAST), Dim("width", min=LEAST)
+    axes: list[dict[int, Any]] = []
+    for one in job.taken:
+        last = len(one.shape)
+        axes.append({0: batch} | ({last - 1: height, last: width} if one.free and job.dynamic_size else {}))
+    first, *more = axes
+    return (first, tuple(more)) if more else (first,)
+
+
+def traced(job: Job) -> ExportedProgram:
+    """The graph of a job's module for batches of any number and, if asked for, of any height and width."""
     # Two things would fix a size that happens to be in the example. First, sizes that are one in it, such as the number
     # of windows, count as special; the setting makes the tracer ask no such question. Second, the tracer cannot
     # prove that windows times seven is at least the map's size; deferred, that becomes a check in the graph.
     settings: Any = _config  # a module that gets its functions while it is imported
     with torch.no_grad(), settings.patch(backed_size_oblivious=True):
         program = torch.export.export(
-            module, (example,), dynamic_shapes=(free,), strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            job.module,
+            job.examples,
+            dynamic_shapes=free_axes(job, least_batch=1),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
         )
     # What was deferred holds for every size, as that windows cover the map, or only says how PyTorch lays out its
     # tensors, as that a detector's coarsest map has more than one pixel: the numbers are the same without.

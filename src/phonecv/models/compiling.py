@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
-def compile_for_inference(
-    network: nn.Module, example: Tensor, *, max_autotune: bool = False
-) -> Callable[[Tensor], Any]:
-    """Compile a network for inputs like `example`, and run it until it is compiled; takes seconds to minutes.
+def compile_for_inference(network: nn.Module, *examples: Tensor, max_autotune: bool = False) -> Callable[..., Any]:
+    """Compile a network for inputs like the examples, and run it until it is compiled; takes seconds to minutes.
 
     Args:
         network: in evaluation mode, on the device, in the precision and memory format it is to run in. Its weights
             are frozen into the compiled code: changing them afterwards changes nothing.
-        example: an input of the shape, precision and memory format of those to come.
+        *examples: inputs of the shapes, precision and memory format of those to come.
         max_autotune: try several kernels for each product and convolution, and keep the fastest; takes minutes.
 
     Returns:
@@ -28,7 +26,7 @@ def compile_for_inference(
     settings: dict[str, Any] = {"freezing": True}
     if max_autotune:
         settings["max_autotune"] = True
-    if example.device.type == "cuda":
+    if examples[0].device.type == "cuda":
         # A small network is over before Python has started its next kernel; a recorded graph starts them all at once.
         settings["triton.cudagraphs"] = True
     else:
@@ -38,5 +36,5 @@ def compile_for_inference(
     with config.patch(settings), torch.inference_mode():
         compiled = torch.compile(network, dynamic=False)
         for _ in range(2):
-            compiled(example)
+            compiled(*examples)
     return compiled

@@ -19,7 +19,7 @@ from phonecv.dense.exporting import MAX_DIFF, input_batch
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
-from phonecv.exporting.plain import needs, traceable
+from phonecv.exporting.plain import inputs, needs, traceable
 from phonecv.models.headed import RawOutputs
 from phonecv.segment.base import Segmenter
 from phonecv.segment.layers import at_least_float32, resize
@@ -88,5 +88,5 @@ class PixelClasses(PixelLogits):
         return (whole.argmax(1).to(torch.int32),)
 
 
-__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "inputs", "needs",
            "nothing_compared", "timed", "traceable"]  # fmt: skip

@@ -49,7 +49,7 @@ def pictures(count: int = 3, *, baked: bool = False) -> torch.Tensor:
 def write(folder: Path, module: nn.Module, names: Sequence[str], example: torch.Tensor, **changes: Any) -> Written:
     """Here rather than in a process of its own, which would import coremltools anew for every test."""
     record = {"model": "m", "task": "classify", "version": "1", "outputs": list(names), **changes.pop("record", {})}
-    job = Job(module=module, example=example, outputs=tuple(names), stem="m", record=record, **changes)
+    job = Job(module=module, examples=(example,), outputs=tuple(names), stem="m", record=record, **changes)
     with captured():
         return coreml.write(job, folder)
 
@@ -177,7 +177,7 @@ def _some(folder: Path) -> list[Path]:
 
 def test_a_free_size_is_refused(tmp_path: Path) -> None:
     module = Deployable(nn.Identity())
-    job = Job(module=module, example=pictures(), outputs=("x",), stem="m", dynamic_size=True)
+    job = Job(module=module, examples=(pictures(),), outputs=("x",), stem="m", dynamic_size=True)
     with pytest.raises(UserError, match="one input size"):
         coreml.write(job, tmp_path)
 

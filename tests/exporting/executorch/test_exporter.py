@@ -52,7 +52,7 @@ def tiny(name: str) -> VisionModel:
 
 def job_of(module: nn.Module, outputs: tuple[str, ...] = ("logits",), size: int = 64, **values: Any) -> Job:
     example = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    return Job(module, example, outputs, "m", **values)
+    return Job(module, (example,), outputs, "m", **values)
 
 
 def written(model: VisionModel, folder: Path, **values: Any) -> Written:

@@ -44,7 +44,7 @@ def job_of(model: VisionModel, height: int, width: int, **values: Any) -> Job:
     module, outputs = deployable(phonecv.fuse(model))
     images = torch.randn(4, 3, height, width, generator=torch.Generator().manual_seed(1))
     record = {"model": model.name, "classes": ["ß", "b"], "outputs": list(outputs)}
-    return Job(module, images, outputs, "m", record=record, **values)
+    return Job(module, (images,), outputs, "m", record=record, **values)
 
 
 def written(job: Job, folder: Path) -> Written:
@@ -54,8 +54,8 @@ def written(job: Job, folder: Path) -> Written:
 
 @torch.no_grad()
 def check(job: Job, path: Path, tolerance: float) -> None:
-    wanted = [output.numpy() for output in job.module(job.example)]
-    got = open_session(path, threads=1, precision=job.precision)(job.example.numpy())
+    wanted = [output.numpy() for output in job.module(job.examples[0])]
+    got = open_session(path, threads=1, precision=job.precision)(job.examples[0].numpy())
     assert [output.shape for output in got] == [output.shape for output in wanted]
     for have, want in zip(got, wanted, strict=True):
         assert np.abs(want - want[:1]).max() > 20 * tolerance * np.abs(want).max() or tolerance > 0.01
@@ -289,7 +289,7 @@ def test_the_file_describes_itself(mobileone: tuple[Job, Written]) -> None:
 def test_the_report_is_by_operator_and_layer(mobileone: tuple[Job, Written]) -> None:
     _, made = mobileone
     report = made.report
-    assert report["input"] == {"name": "images", "layout": "NHWC", "type": "float32"}
+    assert report["inputs"] == [{"name": "images", "layout": "NHWC", "type": "float32"}]
     assert report["operators"]["CONV_2D"] == 6
     assert report["operators"]["DEPTHWISE_CONV_2D"] == 5
     assert sum(report["operators"].values()) == made.operators
@@ -339,12 +339,14 @@ def test_several_outputs_come_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", mostly_long(["int8", "int8-weights"], "int8-weights"))
 def test_int8_goes_through_the_same_writer(tmp_path: Path, precision: str) -> None:
     job = job_of(tiny("mobileone_s0"), 64, 64, precision=precision)
-    job = Job(job.module, job.example, job.outputs, "m", precision, record=job.record, calibration=job.example.numpy())
+    job = Job(
+        job.module, job.examples, job.outputs, "m", precision, record=job.record, calibration=job.examples[0].numpy()
+    )
     made = written(job, tmp_path)
     with torch.no_grad():
-        want = job.module(job.example)[0].numpy()
+        want = job.module(job.examples[0])[0].numpy()
     session = open_session(made.path)
-    (got,) = session(job.example.numpy())
+    (got,) = session(job.examples[0].numpy())
     assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.95
     assert session.record == job.record
     assert "int8" in made.report["settings"]["weights"]

@@ -45,7 +45,7 @@ def job_of(model: VisionModel, height: int, width: int, *, bake: bool = False, *
     module, outputs = deployable(phonecv.fuse(model), bake=bake)
     images = torch.randn(4, 3, height, width, generator=torch.Generator().manual_seed(1))
     record = {"model": model.name, "input_size": [height, width]}
-    return Job(module, images * 60 + 128 if bake else images, outputs, "m", record=record, **values)
+    return Job(module, (images * 60 + 128 if bake else images,), outputs, "m", record=record, **values)
 
 
 def written(job: Job, folder: Path) -> Written:
@@ -59,7 +59,7 @@ def outputs_of(path: Path, images: torch.Tensor, precision: str = "float32") -> 
 
 @torch.no_grad()
 def check(job: Job, got: list[np.ndarray], tolerance: float) -> None:
-    wanted = [output.numpy() for output in job.module(job.example)]
+    wanted = [output.numpy() for output in job.module(job.examples[0])]
     assert [output.shape for output in got] == [output.shape for output in wanted]
     for have, want in zip(got, wanted, strict=True):
         # The outputs depend on the picture by far more than the tolerance, or nothing was tested.
@@ -78,7 +78,7 @@ LONG = pytest.mark.long
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     job = job_of(tiny(name), *size)
     made = written(job, tmp_path)
-    check(job, outputs_of(made.path, job.example), 1e-5)
+    check(job, outputs_of(made.path, job.examples[0]), 1e-5)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.ncnn.bin", "m.param"]
     assert made.operators == len(read_graph(made.path).layers)
 
@@ -93,7 +93,7 @@ def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
         job = job_of(tiny(name), 64, 64, precision=precision)
         path = written(job, folder).path
         sizes[precision] = exporter.weights_path(path).stat().st_size
-        check(job, outputs_of(path, job.example, precision), 0.02)
+        check(job, outputs_of(path, job.examples[0], precision), 0.02)
     assert sizes["fp16"] < 0.6 * sizes["float32"]
 
 
@@ -111,22 +111,22 @@ def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
 def test_variants(tmp_path: Path, name: str, overrides: dict[str, Any]) -> None:
     job = job_of(tiny(name, **overrides), 160, 96)
     made = written(job, tmp_path)
-    check(job, outputs_of(made.path, job.example), 1e-5)
+    check(job, outputs_of(made.path, job.examples[0]), 1e-5)
     assert list(made.report["outputs"]) == list(job.outputs)
 
 
 @pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_odd_sizes(tmp_path: Path, name: str) -> None:
     job = job_of(tiny(name), 75, 53)
-    check(job, outputs_of(written(job, tmp_path).path, job.example), 1e-5)
+    check(job, outputs_of(written(job, tmp_path).path, job.examples[0]), 1e-5)
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_training_form(tmp_path: Path) -> None:
     module, outputs = deployable(tiny("emov2_1m"))
-    job = Job(module, torch.randn(3, 3, 128, 64), outputs, "m")
-    check(job, outputs_of(written(job, tmp_path).path, job.example), 1e-5)
+    job = Job(module, (torch.randn(3, 3, 128, 64),), outputs, "m")
+    check(job, outputs_of(written(job, tmp_path).path, job.examples[0]), 1e-5)
     # A branch of MobileOne takes every other pixel.
     module, outputs = deployable(tiny("mobileone_s0"))
     with pytest.raises(UserError, match=r"Tensor\.slice \(5\)"):
@@ -135,13 +135,13 @@ def test_the_training_form(tmp_path: Path) -> None:
 
 def test_normalisation_can_be_part_of_the_file(tmp_path: Path) -> None:
     job = job_of(tiny("emo_1m"), 64, 64, bake=True)
-    check(job, outputs_of(written(job, tmp_path).path, job.example), 1e-5)
+    check(job, outputs_of(written(job, tmp_path).path, job.examples[0]), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["emo_1m", "emov2_1m"])
 def test_no_tensor_has_more_than_four_axes(name: str) -> None:
     job = job_of(tiny(name), 256, 160)
-    example = job.example[:1]
+    example = job.examples[0][:1]
     plain = for_ncnn(job.module, example)
     shapes: list[torch.Size] = []
 
@@ -183,7 +183,7 @@ def test_windows_hold_the_pixels_that_the_network_puts_in_them(scheme: Any) -> N
 
 def test_the_report_names_what_the_gpu_leaves_out(tmp_path: Path) -> None:
     report = written(job_of(tiny("emov2_1m"), 64, 64), tmp_path).report
-    assert report["input"] == {"name": "in0", "layout": "CHW", "type": "float32"}
+    assert report["inputs"] == [{"name": "in0", "layout": "CHW", "type": "float32"}]
     assert report["outputs"] == {"logits": "out0"}
     assert report["operators"]["Softmax"] == 2
     assert 0 < report["vulkan"]["share"] <= 1
@@ -221,7 +221,7 @@ class Crasher(torch.nn.Module):
 
 
 def test_a_graph_with_foreign_layers_is_refused_by_name(tmp_path: Path) -> None:
-    job = Job(Sorter(), torch.randn(1, 3, 32, 32), ("logits",), "m", record={"model": "sorter"})
+    job = Job(Sorter(), (torch.randn(1, 3, 32, 32),), ("logits",), "m", record={"model": "sorter"})
     with pytest.raises(UserError, match=r"ncnn cannot hold sorter: .*sort \(1\)"):
         written(job, tmp_path)
 
@@ -282,9 +282,9 @@ def test_weights_under_the_names_of_others(whole: Path) -> None:
 @pytest.mark.slow
 def test_a_crash_stays_in_its_process(tmp_path: Path) -> None:
     (folder := tmp_path / "files").mkdir()
-    job = Job(Crasher(), torch.randn(1, 3, 32, 32), ("maps",), "m")
+    job = Job(Crasher(), (torch.randn(1, 3, 32, 32),), ("maps",), "m")
     with pytest.raises(ExportFailed, match="ncnn ended with signal SIGSEGV while running the file"):
-        perform(EXPORTERS["ncnn"], job, folder, [job.example.numpy()])
+        perform(EXPORTERS["ncnn"], job, folder, [(job.examples[0].numpy(),)])
 
 
 def test_files_are_tried_in_a_process_of_their_own(tmp_path: Path) -> None:
@@ -333,4 +333,4 @@ def test_the_real_network_keeps_its_outputs(tmp_path: Path, shared_dir: Path, pr
 def test_whole_networks(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     job = job_of(settle(phonecv.create_model(name), size=128), 224, 224)
-    check(job, outputs_of(written(job, tmp_path).path, job.example), 1e-5)
+    check(job, outputs_of(written(job, tmp_path).path, job.examples[0]), 1e-5)

@@ -17,7 +17,7 @@ RECORD: dict[str, Any] = {
     "preprocessing": {"size": 32, "crop": 1.0, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
     "format": "onnx", "precision": "float32", "file": "a.onnx", "dynamic_batch": True, "dynamic_size": False,
     "difference": 1e-6, "checked": {"by": "ONNX Runtime", "difference": 1e-6, "agreement": 1.0, "pictures": 1},
-    "report": {"input": {"name": "images", "layout": "NCHW", "type": "float32"}},
+    "report": {"inputs": [{"name": "images", "layout": "NCHW", "type": "float32"}]},
     "test": {"picture": "a.test.png", "outputs": {"logits": {"shape": [3], "values": [1.0, 2.0, 3.0]}}},
 }  # fmt: skip
 

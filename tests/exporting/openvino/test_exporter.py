@@ -40,7 +40,7 @@ def tiny(name: str) -> VisionModel:
 def job_of(model: VisionModel, **values: Any) -> Job:
     module, names = deployable(model)
     example = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    return Job(module, example, names, "m", record=CARRIED, **values)
+    return Job(module, (example,), names, "m", record=CARRIED, **values)
 
 
 def written(model: VisionModel, folder: Path, **values: Any) -> Written:

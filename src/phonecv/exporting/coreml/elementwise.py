@@ -118,6 +118,8 @@ RULES: dict[str, Rule] = {
     "round": _unary(torch.round),
     "sign": _unary(torch.sign),
     "exp": _unary(torch.exp),
+    "sin": _unary(torch.sin),
+    "cos": _unary(torch.cos),
     "erf": _unary(torch.erf),
     "sqrt": _unary(torch.sqrt),
     "square": _unary(torch.square),

@@ -22,6 +22,7 @@ from phonecv.exporting.coreml.package import Package, open_package
 from phonecv.exporting.coreml.program import read_program
 from phonecv.exporting.coreml.report import report
 from phonecv.exporting.fields import FileRecord, parse_record
+from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 
@@ -36,11 +37,9 @@ WEIGHT_THRESHOLD = 2048
 
 _OLDEST = 9
 
-_ARRAY = {"name": "images", "layout": "NCHW", "type": "float32"}
-
 
 def write(job: Job, folder: Path) -> Written:
-    """The package, with one input "images" of a fixed size, one picture at a time.
+    """The package, with inputs of a fixed size, one picture at a time.
 
     A network with its normalisation baked in takes a picture (RGB), others an array. Arrays in and out are float32,
     which Swift reads everywhere; the program computes in float16 for "fp16" and "int8-weights".
@@ -59,7 +58,7 @@ def write(job: Job, folder: Path) -> Written:
     model = coremltools.convert(
         exported,
         convert_to="mlprogram",
-        inputs=[_input(job)],
+        inputs=_inputs(job),
         outputs=_outputs(job),
         minimum_deployment_target=getattr(coremltools.target, TARGET),
         compute_precision=coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
@@ -75,11 +74,13 @@ def write(job: Job, folder: Path) -> Written:
     (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     program = read_program(open_package(path))
     found = report(program, modules)
-    image = _is_baked(job)
+    image = _takes_picture(job)
+    picture = {"name": "images", "layout": "RGB picture", "type": "uint8"}
+    arrays = [{"name": one.name, "layout": one.layout, "type": one.type} for one in job.taken]
     details = {
         "target": TARGET,
         "computes_in": "float16" if half else "float32",
-        "input": {"name": "images", "layout": "RGB picture", "type": "uint8"} if image else _ARRAY,
+        "inputs": [picture] if image else arrays,
         "checked": "by an interpreter of the program, not by Core ML",
         **({"settings": settings} if settings else {}),
     }
@@ -101,9 +102,8 @@ def check_version(found: str) -> None:
 
 def _captured(job: Job) -> tuple[Any, dict[str, str]]:
     """PyTorch's graph, and the module behind each of its operations and parameters."""
-    example = job.example[:1].contiguous()
     with torch.no_grad():
-        exported = torch.export.export(job.module, (example,)).run_decompositions(DECOMPOSED)
+        exported = torch.export.export(job.module, job.row).run_decompositions(DECOMPOSED)
     for node in exported.graph.nodes:
         node.target = KNOWN_AS.get(node.target, node.target)
     modules = {}
@@ -121,24 +121,25 @@ def _path(module: str) -> str:
     return "" if module == "network" else module.removeprefix("network.")
 
 
-def _is_baked(job: Job) -> bool:
-    return job.record.get("input_range") == "pixels 0..255"
+def _takes_picture(job: Job) -> bool:
+    """Whether the file takes a picture as apps have it; a clip of pixels 0..255 stays an array."""
+    return job.record.get("input_range") == "pixels 0..255" and job.taken[0].kind == "pictures"
 
 
-def _input(job: Job) -> Any:
+def _inputs(job: Job) -> list[Any]:
     from coremltools import ImageType, TensorType, colorlayout
 
-    shape = (1, *job.example.shape[1:])
-    if _is_baked(job):
-        return ImageType(name="images", shape=shape, color_layout=colorlayout.RGB)
-    return TensorType(name="images", shape=shape, dtype=np.float32)
+    if _takes_picture(job):
+        (one,) = job.taken
+        return [ImageType(name=one.name, shape=(1, *one.shape), color_layout=colorlayout.RGB)]
+    return [TensorType(name=one.name, shape=(1, *one.shape), dtype=np.dtype(one.type).type) for one in job.taken]
 
 
 @torch.inference_mode()
 def _outputs(job: Job) -> list[Any]:
     from coremltools import TensorType
 
-    results = job.module(job.example[:1])
+    results = job.module(*job.row)
     return [
         TensorType(name=name, dtype=np.float32 if result.is_floating_point() else np.int32)
         for name, result in zip(job.outputs, results, strict=True)
@@ -183,12 +184,16 @@ def _describe(model: Any, job: Job) -> None:
     if record.get("licence"):
         model.license = str(record["licence"])
     model.user_defined_metadata[KEY] = json.dumps(dict(record), ensure_ascii=False)
-    height, width = job.example.shape[2:]
     spec = record.get("preprocessing")
     normalised = f", normalised by mean {spec.get('mean')} and std {spec.get('std')}" if isinstance(spec, dict) else ""
-    model.input_description["images"] = (
-        f"RGB picture, {height} high and {width} wide{'' if _is_baked(job) else normalised}"
-    )
+    baked = record.get("input_range") == "pixels 0..255"
+    for one in job.taken:
+        if one.coloured:
+            height, width = one.shape[-2:]
+            what = "RGB picture" if one.kind == "pictures" else f"{one.shape[1]} RGB pictures, each"
+            model.input_description[one.name] = f"{what}, {height} high and {width} wide{'' if baked else normalised}"
+        else:
+            model.input_description[one.name] = one.kind + ("" if one.most is None else f", 0 to {one.most:g}")
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
@@ -200,24 +205,25 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         precision: no choice here: the program says what it computes in.
 
     Raises:
-        UserError: no package, a damaged one, one with unknown operators, or one that takes no pictures.
+        UserError: no package, a damaged one, one with unknown operators, or one that takes neither what its record says
+            nor pictures.
     """
     package = open_package(path)
     program = read_program(package)
     picture = _picture(package)
-    shapes = [type_.shape for type_ in program.inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
-        wanted = ", ".join(f"{name} {list(type_.shape)}" for name, type_ in program.inputs.items())
-        raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
+    record = _record(package) or read_record(path)
+    batch, size = check_taken(path, {name: type_.shape for name, type_ in program.inputs.items()}, record)
     interpreter = Interpreter(program, str(path))
-    (name,), (batch, _, height, width) = program.inputs, shapes[0]
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        _check_shape(path, images, shapes[0])
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        given = {}
+        for (name, type_), array in zip(program.inputs.items(), arrays, strict=True):
+            _check_shape(path, array, type_.shape)
+            given[name] = picture(torch.from_numpy(np.ascontiguousarray(array)))
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            outputs = interpreter({name: picture(torch.from_numpy(np.ascontiguousarray(images, np.float32)))})
+            outputs = interpreter(given)
         finally:
             torch.set_num_threads(before)
         return [output.numpy() for output in outputs]
@@ -226,8 +232,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         run=run,
         runtime=f"interpreter of Core ML programs (coremltools {version('coremltools')})",
         batch=batch,
-        size=None if height is None or width is None else (height, width),
-        record=_record(package) or read_record(path),
+        size=size,
+        record=record,
     )
 
 

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 
-#: ExecuTorch's number for float32.
-_FLOAT32 = 6
+#: ExecuTorch's numbers for what inputs hold.
+_TYPES = {3: "int32", 6: "float32"}
 
 #: What runs files in this process.
 _open: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
@@ -52,7 +53,7 @@ def write(job: Job, folder: Path) -> Written:
         program, report["settings"] = quantized_program(replace(job, module=module, settings=settings))
     else:
         with torch.no_grad():
-            program = torch.export.export(module, (job.example[:1].contiguous(),))
+            program = torch.export.export(module, job.row)
     lowered = lower(program)
     report |= delegation(lowered.exported_program().graph_module)
     path = folder / f"{job.stem}.pte"
@@ -70,7 +71,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         precision: the file decides.
 
     Raises:
-        UserError: not an ExecuTorch file, it takes no RGB pictures, or another one is open with other threads.
+        UserError: not an ExecuTorch file, it takes neither what its record says nor RGB pictures, or another one is
+            open with other threads.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that its interface may change
@@ -84,16 +86,15 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
                 raise UserError(f"{path} has no method `forward`; it has {', '.join(program.method_names())}")
             method = program.method_meta("forward")
             inputs = [method.input_tensor_meta(number) for number in range(method.num_inputs())]
-            shapes = [tuple(taken.sizes()) for taken in inputs]
+            shapes = {f"input {place}": taken.sizes() for place, taken in enumerate(inputs)}
         except RuntimeError as error:
             raise UserError(f"{path} cannot be used as an ExecuTorch program: {_reason(said(), error)}") from error
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3 or inputs[0].dtype() != _FLOAT32:
-        wanted = ", ".join(str(list(shape)) for shape in shapes) or "nothing"
-        raise UserError(f"{path} takes {wanted}; a network of ours takes float32 pictures, B x 3 x H x W")
-    batch, _, height, width = shapes[0]
+    record = read_record(path)
+    batch, size = check_taken(path, shapes, record, [_TYPES.get(taken.dtype(), "another type") for taken in inputs])
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        found = [value.numpy() for value in program.forward([torch.from_numpy(np.ascontiguousarray(images))])]
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        given = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+        found = [value.numpy() for value in program.forward(given)]
         return [values.astype(np.float32) if values.dtype.kind == "f" else values for values in found]
 
     _open.add(run)
@@ -101,8 +102,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         run=run,
         runtime=f"ExecuTorch {version('executorch')}",
         batch=batch,
-        size=(height, width),
-        record=read_record(path),
+        size=size,
+        record=record,
     )
 
 

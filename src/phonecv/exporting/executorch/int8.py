@@ -86,7 +86,7 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
     settings = int8_settings(job)
     pictures = torch.from_numpy(calibration_pictures(job))
     paths = chosen_modules(job.module, settings.float_layers)
-    example = (job.example[:1].contiguous(),)
+    example = job.row
     quantizer = _Quantizer().set_global(_config(len(pictures), settings.span))
     quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in paths))
     with torch.no_grad():

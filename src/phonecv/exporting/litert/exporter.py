@@ -1,7 +1,7 @@
 """LiteRT: converted by litert-torch, run by LiteRT's interpreter with XNNPACK.
 
-The file takes pictures as phones have them, ``1 H W 3``; its signature names input and outputs, and its metadata holds
-the record.
+The file takes pictures as phones have them, ``1 H W 3`` (a clip ``1 T H W 3``); its signature names inputs and outputs,
+and its metadata holds the record.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.inputs import Input, channels_last, check_taken, inputs_in, last_layout
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.litert.record import METADATA, read_content, record_in
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
 
-INPUT = "images"
 _QUANTIZERS = {
     "fp16": "phonecv.exporting.litert.exporter:halve",
     "int8": "phonecv.exporting.litert.int8:quantize",
@@ -41,14 +41,15 @@ interpreter.invoke()
 
 
 class _ChannelsLast(nn.Module):
-    """Takes ``B H W 3`` and names the outputs. The converter lets the first transpose vanish."""
+    """Takes pictures as ``B H W 3`` and names the outputs. The converter lets the first transpose vanish."""
 
-    def __init__(self, inner: nn.Module, outputs: tuple[str, ...]) -> None:
+    def __init__(self, inner: nn.Module, inputs: tuple[Input, ...], outputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.inner, self.outputs = inner, outputs
+        self.inner, self.inputs, self.outputs = inner, inputs, outputs
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.outputs, self.inner(images.permute(0, 3, 1, 2)), strict=True))
+    def forward(self, **given: Tensor) -> dict[str, Tensor]:
+        taken = [given[one.name].movedim(-1, 1) if one.coloured else given[one.name] for one in self.inputs]
+        return dict(zip(self.outputs, self.inner(*taken), strict=True))
 
 
 def write(job: Job, folder: Path) -> Written:
@@ -70,7 +71,7 @@ def write(job: Job, folder: Path) -> Written:
     _add_record(model, job.record)
     flatbuffer_utils.write_model(model, str(path))
     found = report(model, path, job)
-    found["input"] = {"name": INPUT, "layout": "NHWC", "type": "float32"}
+    found["inputs"] = [{"name": one.name, "layout": last_layout(one), "type": one.type} for one in job.taken]
     return Written(path, sum(found["operators"].values()), found | ({"settings": settings} if settings else {}))
 
 
@@ -78,10 +79,13 @@ def converted(job: Job) -> bytes:
     """The float32 file of a job."""
     import litert_torch
 
-    images = job.example[:1].permute(0, 2, 3, 1).contiguous()
-    wrapped = _ChannelsLast(in_plain_order(job.module), job.outputs).eval()
+    wrapped = _ChannelsLast(in_plain_order(job.module), job.taken, job.outputs).eval()
+    given = {
+        one.name: channels_last(values).contiguous() if one.coloured else values
+        for one, values in zip(job.taken, job.row, strict=True)
+    }
     with torch.no_grad():
-        model = litert_torch.convert(wrapped, sample_kwargs={INPUT: images})
+        model = litert_torch.convert(wrapped, sample_kwargs=given)
     return model.model_content()
 
 
@@ -135,7 +139,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     """A .tflite file of ours or another's in LiteRT.
 
     Raises:
-        UserError: not such a file, damaged, or it takes no RGB pictures.
+        UserError: not such a file, damaged, or it takes neither what its record says nor RGB pictures.
     """
     from importlib.metadata import version
 
@@ -146,34 +150,42 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     with silenced():
         interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    shape = [int(side) for side in inputs[0]["shape"]]
-    if len(inputs) != 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        wanted = ", ".join(f"{item['name']} {list(item['shape'])}" for item in inputs)
-        raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x H x W x 3")
-    channels_last = shape[3] == 3
-    size = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
     record = record_in(content, path) or read_record(path)
-    outputs = _in_order(interpreter, outputs, record)
+    inputs, outputs = _in_order(interpreter, record)
+    shapes: dict[str, list[int | None]] = {one["name"]: [int(side) for side in one["shape"]] for one in inputs}
+    turned = [len(shape) > 3 and shape[-1] == 3 and shape[1] != 3 for shape in shapes.values()]
+    own = inputs_in(record)
+    if own:
+        turned = [one.coloured for one in own]
+    for name, turn in zip(shapes, turned, strict=False):
+        if turn:
+            batch, *sides, channels = shapes[name]
+            shapes[name] = [batch, channels, *sides]
+    batch, size = check_taken(path, shapes, record)
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        if images.shape[2:] != size:
-            raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {images.shape[2]} x {images.shape[3]}")
-        given = images.transpose(0, 2, 3, 1) if channels_last else images
-        interpreter.set_tensor(inputs[0]["index"], _quantized(given, inputs[0]))
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        for detail, turn, array in zip(inputs, turned, arrays, strict=True):
+            if size is not None and array.ndim > 3 and array.shape[-2:] != size:
+                raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {array.shape[-2]} x {array.shape[-1]}")
+            interpreter.set_tensor(detail["index"], _quantized(channels_last(array) if turn else array, detail))
         interpreter.invoke()
         return [_dequantized(interpreter.get_tensor(output["index"]), output) for output in outputs]
 
-    return Session(run=run, runtime=f"LiteRT {version('ai-edge-litert')}", batch=shape[0], size=size, record=record)
+    return Session(run=run, runtime=f"LiteRT {version('ai-edge-litert')}", batch=batch, size=size, record=record)
 
 
-def _in_order(interpreter: Any, outputs: list[dict[str, Any]], record: FileRecord) -> list[dict[str, Any]]:
-    """The outputs as the record lists them; a file of another's in its own order."""
+def _in_order(interpreter: Any, record: FileRecord) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Inputs and outputs as the record lists them; of a file of another's in its own order."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if not interpreter.get_signature_list():
-        return outputs
-    named = interpreter.get_signature_runner().get_output_details()
-    wanted = record.get("outputs", ())
-    return [named[name] for name in wanted] if set(wanted) == set(named) else outputs
+        return inputs, outputs
+    runner = interpreter.get_signature_runner()
+    given, found = runner.get_input_details(), runner.get_output_details()
+    names, wanted = [one.name for one in inputs_in(record)], record.get("outputs", ())
+    return (
+        [given[name] for name in names] if set(names) == set(given) else inputs,
+        [found[name] for name in wanted] if set(wanted) == set(found) else outputs,
+    )
 
 
 def _quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

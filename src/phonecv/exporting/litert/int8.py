@@ -16,6 +16,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 from torch import nn
 
+from phonecv.exporting.inputs import channels_last
 from phonecv.exporting.job import Job
 from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
 
@@ -171,9 +172,9 @@ def activations(source: Path, pictures: np.ndarray, operators: list[Operator]) -
     (entry,) = interpreter.get_input_details()
     names = [entry["name"], *(name for operator in operators for name in operator.results)]
     wanted = [(name, details[name]["index"]) for name in names if details[name]["dtype"] == np.float32]
-    batch, channels_last = entry["shape"][0], entry["shape"][1] != 3
+    batch, turned = entry["shape"][0], entry["shape"][1] != 3
     for picture in pictures:
         images = np.repeat(picture[None], batch, 0)  # a file of a larger batch sees the picture several times
-        interpreter.set_tensor(entry["index"], images.transpose(0, 2, 3, 1) if channels_last else images)
+        interpreter.set_tensor(entry["index"], channels_last(images) if turned else images)
         interpreter.invoke()
         yield {name: interpreter.get_tensor(index) for name, index in wanted}

@@ -50,7 +50,7 @@ def write(job: Job, folder: Path) -> Written:
     """
     import pnnx
 
-    example = job.example[:1]
+    (example,) = job.row
     height, width = example.shape[2:]
     scratch = folder / "pnnx"
     scratch.mkdir()
@@ -100,7 +100,7 @@ def report(graph: Graph, job: Job) -> dict[str, Any]:
     counts = Counter(layer.kind for layer in graph.layers if layer.kind != "Input")
     outside = {kind: count for kind, count in counts.items() if not ncnn.create_layer(kind).support_vulkan}
     return {
-        "input": {"name": graph.inputs[0].outputs[0], "layout": "CHW", "type": "float32"},
+        "inputs": [{"name": graph.inputs[0].outputs[0], "layout": "CHW", "type": "float32"}],
         "outputs": dict(zip(job.outputs, graph.results, strict=True)),
         "operators": dict(counts.most_common()),
         "vulkan": {"share": round(1 - sum(outside.values()) / max(1, counts.total()), 4), "outside": outside},

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.onnx.opening import PREFIX
-from phonecv.exporting.tracing import traced
+from phonecv.exporting.tracing import free_axes, traced
 
 
 def write(job: Job, folder: Path) -> Written:
@@ -26,7 +25,7 @@ def write(job: Job, folder: Path) -> Written:
     path = folder / f"{job.stem}.onnx"
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "float.onnx"
-        write_graph(job.module, job.example, source, list(job.outputs), dynamic_size=job.dynamic_size)
+        write_graph(job, source)
         report = _in_precision(job, source, path)
     proto = onnx.load(path)
     for key, value in job.record.items():
@@ -88,25 +87,23 @@ def _halve(source: Path, path: Path) -> None:
     onnx.save(proto, path)
 
 
-def write_graph(
-    network: nn.Module, example: Tensor, path: Path, outputs: list[str], *, dynamic_size: bool = False
-) -> None:
+def write_graph(job: Job, path: Path) -> None:
     """Trace and write, with a free batch size and, if asked for, free height and width."""
     # The exporter traces a module itself, in more ways than one if it has to; none of them leaves a size free here.
-    given: dict[str, Any] = {"model": network, "args": (example,), "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
-    if dynamic_size:
-        given = {"model": traced(network, example, dynamic_size=True)}
+    given: dict[str, Any] = {"model": job.module, "args": job.examples, "dynamic_shapes": free_axes(job)}
+    if job.dynamic_size:
+        given = {"model": traced(job)}
     with torch.no_grad():
         torch.onnx.export(
             f=path,
             dynamo=True,
-            input_names=["images"],
-            output_names=outputs,
+            input_names=[one.name for one in job.taken],
+            output_names=list(job.outputs),
             external_data=False,  # one file; mobile networks are far below protobuf's 2 GB
             verbose=False,
             **given,
         )
-    if dynamic_size:
+    if job.dynamic_size:
         _name_axes(path)
 
 
@@ -116,7 +113,7 @@ def _name_axes(path: Path) -> None:
 
     proto = onnx.load(path)
     axes = proto.graph.input[0].type.tensor_type.shape.dim
-    names = {axes[axis].dim_param: name for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
+    names = {axes[axis].dim_param: name for axis, name in ((0, "batch"), (-2, "height"), (-1, "width"))}
     for value in [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param:

@@ -11,6 +11,7 @@ import numpy as np
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, checked_fields, is_text
+from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Session
 from phonecv.exporting.record import read_record
 
@@ -22,29 +23,26 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     """An ONNX file of ours or another's in ONNX Runtime.
 
     Raises:
-        UserError: not an ONNX file, weights outside its folder, or it takes no RGB pictures.
+        UserError: not an ONNX file, weights outside its folder, or it takes neither what its record says nor pictures.
     """
     import onnxruntime
 
     proto = refuse_outside_weights(path)
     session = start_session(path, threads)
-    inputs = session.get_inputs()
-    shape = list(inputs[0].shape)
-    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3:
-        wanted = ", ".join(f"{item.name} {item.shape}" for item in inputs)
-        raise UserError(f"{path} takes {wanted}; a network of ours takes one batch of pictures, B x 3 x H x W")
     record = metadata_record(proto, path) or read_record(path)
-    height, width = shape[2:]
-    name = inputs[0].name
+    shapes = {
+        item.name: [side if isinstance(side, int) else None for side in item.shape] for item in session.get_inputs()
+    }
+    batch, size = check_taken(path, shapes, record)
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        return session.run(None, {name: images})
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        return session.run(None, dict(zip(shapes, arrays, strict=True)))
 
     return Session(
         run=run,
         runtime=f"ONNX Runtime {onnxruntime.__version__}",
-        batch=shape[0] if isinstance(shape[0], int) else None,
-        size=(height, width) if isinstance(height, int) and isinstance(width, int) else None,
+        batch=batch,
+        size=size,
         record=record,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, parse_record
+from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Where the record lies in the model's runtime information.
 RECORD = ["phonecv", "record"]
+
+
+#: Its names of the numbers that inputs hold.
+_TYPES = {"f32": "float32", "i32": "int32"}
 
 
 def write(job: Job, folder: Path) -> Written:
@@ -38,7 +43,7 @@ def write(job: Job, folder: Path) -> Written:
     path = folder / f"{job.stem}.xml"
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "graph.onnx"
-        write_graph(job.module, job.example, source, list(job.outputs), dynamic_size=job.dynamic_size)
+        write_graph(job, source)
         model = openvino.Core().read_model(source)
         model, report = _in_precision(job, model)
         model.set_rt_info(json.dumps(dict(job.record), ensure_ascii=False), RECORD)
@@ -74,17 +79,17 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
             int8 file that stay float too, is float32.
 
     Raises:
-        UserError: not an OpenVINO file, its weights are missing or too few, or it takes no RGB pictures.
+        UserError: not an OpenVINO file, its weights are missing or too few, or it takes neither what its
+            record says nor RGB pictures.
     """
     import openvino
 
     core = openvino.Core()
     model = _understood(path, lambda: core.read_model(path))
-    if len(model.inputs) != 1 or not _takes_pictures(model.input(0)):
-        wanted = ", ".join(
-            f"{port.get_partial_shape()} {port.get_element_type().get_type_name()}" for port in model.inputs
-        )
-        raise UserError(f"{path} takes {wanted or 'nothing'}; a network of ours takes float32 pictures, B x 3 x H x W")
+    record = record_within(path) or read_record(path)
+    shapes = {next(iter(port.get_names()), f"input {place}"): _shape(port) for place, port in enumerate(model.inputs)}
+    kinds = [_TYPES.get(name := port.get_element_type().get_type_name(), name) for port in model.inputs]
+    batch, size = check_taken(path, shapes, record, kinds)
     used = computed_in(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     compiled = _understood(
         path,
@@ -99,10 +104,9 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
             },
         ),
     )
-    batch, _, height, width = (side.get_length() if side.is_static else None for side in model.input(0).partial_shape)
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        results = compiled(np.ascontiguousarray(images))
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        results = compiled([np.ascontiguousarray(array) for array in arrays])
         found = (results[port] for port in compiled.outputs)
         return [values.astype(np.float32) if values.dtype.kind == "f" else values for values in found]
 
@@ -110,8 +114,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         run=run,
         runtime=f"OpenVINO {openvino.__version__.partition('-')[0]}",
         batch=batch,
-        size=(height, width) if height and width else None,
-        record=record_within(path) or read_record(path),
+        size=size,
+        record=record,
     )
 
 
@@ -138,11 +142,10 @@ def _reason(error: RuntimeError) -> str:
     return (telling or [type(error).__name__])[0][:300]
 
 
-def _takes_pictures(port: Any) -> bool:
+def _shape(port: Any) -> list[int | None]:
+    """Of an input; free sides, and a free number of them, are None."""
     shape = port.get_partial_shape()
-    if shape.rank.is_dynamic or len(shape) != 4 or port.get_element_type().get_type_name() != "f32":
-        return False
-    return shape[1].is_static and shape[1].get_length() == 3
+    return [None] if shape.rank.is_dynamic else [side.get_length() if side.is_static else None for side in shape]
 
 
 def record_within(path: Path) -> FileRecord:

@@ -15,6 +15,7 @@ import torch
 from torch.export import ExportedProgram
 
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.pt2.check import RECORD, checked_record
 from phonecv.exporting.record import read_record
@@ -27,7 +28,7 @@ _NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from
 def write(job: Job, folder: Path) -> Written:
     """The graph with free batch size, the record within the archive."""
     path = folder / f"{job.stem}.pt2"
-    program = _bare(traced(job.module, job.example, dynamic_size=job.dynamic_size))
+    program = _bare(traced(job))
     record = json.dumps(dict(job.record), ensure_ascii=False)
     torch.export.save(program, path, extra_files={RECORD: record})
     operators = sum(node.op == "call_function" for node in program.graph.nodes)
@@ -59,21 +60,23 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     except Exception as error:  # whatever the loader's layers raise, the file is to blame
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be used as a torch.export file: {reason}") from error
-    shape = next(node.meta["val"] for node in module.graph.nodes if node.op == "placeholder").shape
-    if len(shape) != 4 or shape[1] != 3:
-        raise UserError(f"{path} takes {list(shape)}; a network of ours takes one batch of pictures, B x 3 x H x W")
-    batch, _, height, width = shape
-    fixed = isinstance(height, int) and isinstance(width, int)
+    shapes = {
+        node.name: [side if isinstance(side, int) else None for side in node.meta["val"].shape]
+        for node in module.graph.nodes
+        if node.op == "placeholder"
+    }
+    record = record or read_record(path)
+    batch, size = check_taken(path, shapes, record)
 
     @torch.inference_mode()
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        outputs = module(torch.from_numpy(images))
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        outputs = module(*map(torch.from_numpy, arrays))
         return [(output.float() if output.is_floating_point() else output).numpy() for output in outputs]
 
     return Session(
         run=run,
         runtime=f"PyTorch {torch.__version__}",
-        batch=batch if isinstance(batch, int) else None,
-        size=(height, width) if fixed else None,
-        record=record or read_record(path),
+        batch=batch,
+        size=size,
+        record=record,
     )
