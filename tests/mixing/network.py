@@ -22,13 +22,10 @@ class Mixer(HeadedModel[Preprocessing]):
         self.time = nn.Linear(2, 8)
         self.into, self.out = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
 
-    def network(self, noisy: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         angles = timesteps[:, None] / STEPS
         told = self.time(torch.cat([angles.sin(), angles.cos()], 1)) + self.table(classes)
         return self.out(nn.functional.silu(self.into(noisy) + told[:, :, None, None]))
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        return self.network(noisy, timesteps, classes)
 
 
 class Clips(HeadedModel[Preprocessing]):
@@ -41,8 +38,5 @@ class Clips(HeadedModel[Preprocessing]):
         self.mix = nn.Conv3d(3, 6, (2, 3, 3), stride=(2, 1, 1), padding=(0, 1, 1))
         self.head = nn.Linear(6 * FRAMES // 2, CLASSES)
 
-    def network(self, clip: Tensor) -> Tensor:
-        return self.head(nn.functional.silu(self.mix(clip)).mean((3, 4)).flatten(1))
-
     def forward(self, clip: Tensor) -> Tensor:
-        return self.network(clip)
+        return self.head(nn.functional.silu(self.mix(clip)).mean((3, 4)).flatten(1))
