@@ -238,7 +238,7 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     program = to_edge_transform_and_lower(torch.export.export(nn.Linear(16, 2), (torch.randn(1, 16),)))
     path = tmp_path / "words.pte"
     path.write_bytes(program.to_executorch().buffer)
-    with pytest.raises(UserError, match=r"takes \[1, 16\]; a network of ours takes float32 pictures"):
+    with pytest.raises(UserError, match=r"\[1, 16\] float32; a network of ours takes one batch of pictures"):
         open_session(path, threads=1)
 
 
