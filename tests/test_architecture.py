@@ -59,13 +59,13 @@ def texts_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno if hasattr(node, "lineno") else 0, value
 
 
-#: A network's last layer is called so as well: this word names a task only with its article.
-LAYER = {"classifier", "classifiers"}
+#: A network's last layer is called so as well, and a video is a file: these words name a task only with its article.
+OTHERWISE = {"classifier", "classifiers", "video"}
 
 
 def lines_naming_a_task(path: Path) -> dict[int, str]:
     """The lines of a module that name a task, by its name or by what a model of it is called, with the text."""
-    names = {word for task in TASKS.values() for word in (task.name, task.title, f"{task.title}s")} - LAYER
+    names = {word for task in TASKS.values() for word in (task.name, task.title, f"{task.title}s")} - OTHERWISE
     nouns = {task.noun for task in TASKS.values()}
     return {
         line: text

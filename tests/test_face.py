@@ -22,6 +22,7 @@ PARTS = {
     "create_generator",
     "create_model",
     "create_segmenter",
+    "create_video_classifier",
     "list_detectors",
     "list_generators",
     "list_segmenters",

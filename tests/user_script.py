@@ -17,6 +17,7 @@ from phonecv.quantization import QuantizeResult
 from phonecv.segment.predict import PictureClassMap
 from phonecv.segment.result import SegmentationResult
 from phonecv.training import RunResult, load_config
+from phonecv.video.result import VideoResult
 from phonecv.whole.predict import PictureClasses
 
 pictures = torch.rand(2, 3, 224, 224)
@@ -39,6 +40,9 @@ assert_type(phonecv.evaluate(model, "photos"), ClassificationResult)
 assert_type(phonecv.evaluate(detector, "cells"), DetectionResult)
 assert_type(phonecv.evaluate(segmenter, "streets"), SegmentationResult)
 assert_type(phonecv.predict(model, "photos"), list[PictureClasses])
+clips = phonecv.create_video_classifier("v_emov2_1m", num_classes=4)
+assert_type(phonecv.evaluate(clips, "moving"), VideoResult)
+assert_type(phonecv.predict(clips, "walk.mp4"), list[PictureClasses])
 assert_type(phonecv.predict(detector, "cells"), list[PictureDetections])
 assert_type(phonecv.predict(segmenter, "streets"), list[PictureClassMap])
 phonecv.evaluate(model)  # type: ignore[call-overload]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from phonecv.segment.create import create_segmenter as create_segmenter
     from phonecv.training import distill as distill
     from phonecv.training import train as train
+    from phonecv.video.create import create_video_classifier as create_video_classifier
     from phonecv.weights import load_checkpoint as load_checkpoint
     from phonecv.weights import read_checkpoint as read_checkpoint
     from phonecv.weights import save_checkpoint as save_checkpoint
@@ -52,6 +53,7 @@ _LAZY = {
     "create_generator": "phonecv.generation.create",
     "create_model": "phonecv.create",
     "create_segmenter": "phonecv.segment.create",
+    "create_video_classifier": "phonecv.video.create",
     "demo": "phonecv.demonstration",
     "distill": "phonecv.training",
     "doctor": "phonecv.installation",

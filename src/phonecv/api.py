@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from phonecv.data.pictures.bit_depth import tell_depth
-from phonecv.data.pictures.opening import find_images
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, ResultsRoom, evaluate_opened, evaluate_room, finished
 from phonecv.generating import Generation, generate_room
@@ -38,6 +37,10 @@ if TYPE_CHECKING:
     from phonecv.segment.opening import SegmentRunner
     from phonecv.segment.predict import PictureClassMap
     from phonecv.segment.result import SegmentationResult
+    from phonecv.video import verbs as video
+    from phonecv.video.network import VideoClassifier
+    from phonecv.video.opening import VideoRunner
+    from phonecv.video.result import VideoResult
     from phonecv.whole.predict import PictureClasses
 
 #: Where the pictures are.
@@ -47,9 +50,10 @@ Classify = ParamSpec("Classify")
 Detect = ParamSpec("Detect")
 Segment = ParamSpec("Segment")
 Generate = ParamSpec("Generate")
+Video = ParamSpec("Video")
 
 
-class Predict(Protocol[Classify, Detect, Segment]):
+class Predict(Protocol[Classify, Detect, Segment, Video]):
     """`predict` for type checkers: a network or a runner says what comes, a path or name does not."""
 
     @overload
@@ -65,10 +69,14 @@ class Predict(Protocol[Classify, Detect, Segment]):
         self, model: Segmenter | SegmentRunner, images: Images, /, *_: Segment.args, **options: Segment.kwargs
     ) -> list[PictureClassMap]: ...
     @overload
+    def __call__(
+        self, model: VideoClassifier | VideoRunner, images: Images, /, *_: Video.args, **options: Video.kwargs
+    ) -> list[PictureClasses]: ...
+    @overload
     def __call__(self, model: Path | str, images: Images, /, **options: Any) -> list[SomePrediction]: ...
 
 
-class Evaluate(Protocol[Classify, Detect, Segment, Generate]):
+class Evaluate(Protocol[Classify, Detect, Segment, Generate, Video]):
     """`evaluate` for type checkers, likewise."""
 
     @overload
@@ -87,6 +95,10 @@ class Evaluate(Protocol[Classify, Detect, Segment, Generate]):
     def __call__(
         self, model: Generator | GenerateRunner, data: Any, /, *_: Generate.args, **options: Generate.kwargs
     ) -> GenerationResult: ...
+    @overload
+    def __call__(
+        self, model: VideoClassifier | VideoRunner, data: Any, /, *_: Video.args, **options: Video.kwargs
+    ) -> VideoResult: ...
     @overload
     def __call__(self, model: Path | str, data: Any, /, **options: Any) -> SomeResult: ...
 
@@ -111,7 +123,7 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
         model: a network, a checkpoint path of any layout, a catalog name (its public weights are used, "name:tag"
             chooses among them), the path of an exported file, or a runner.
         images: a picture, a folder (searched through), a pattern such as "photos/*.jpg", or several of them; for
-            detectors also videos.
+            detectors also videos; for video classifiers videos and folders of frames.
         **options: fields of the `PredictOptions` in `phonecv.<task>.verbs` of the model's task, such as ``topk=3`` or
             ``threshold=0.5``, and of `phonecv.options.PredictOptions`, such as ``out="found"``; and arguments of
             `load_checkpoint`, such as ``ema=True``.
@@ -127,7 +139,7 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
     own, loading = settled(task, "predict", options, model=model)
     room = predict_room(task)
     sources, streams = room.streams([images] if isinstance(images, Path | str) else list(images), own)
-    paths = [path for source in sources for path in find_images(source)]
+    paths = [path for source in sources for path in room.find_samples(source)]
     if not paths and not streams:
         raise UserError("no pictures were named; give files, folders or patterns such as 'photos/*.jpg'")
     runner = open_runner(model, task, Opening(own.device, own.amp, loading), own.opening)
@@ -174,8 +186,8 @@ def generate_model(model: Any, /, **options: Any) -> Any:
 def evaluate_model(model: Any, data: Any, /, **options: Any) -> Any:
     """How good a model is on a data set; what it is for decides how.
 
-    Classifiers give top-1 and top-5 on a folder per class or a list, detectors COCO's average precision on a data set
-    in COCO's format, segmenters IoU on label maps.
+    Classifiers of pictures or clips give top-1 and top-5 on a folder per class or a list, detectors COCO's average
+    precision on a data set in COCO's format, segmenters IoU on label maps.
 
     Args:
         model: a network, a checkpoint path of any layout, a catalog name (its public weights), the path of an
@@ -238,22 +250,31 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
     def _predict(
-        classify: Callable[Classify, Any], detect: Callable[Detect, Any], segment: Callable[Segment, Any], /
-    ) -> Predict[Classify, Detect, Segment]: ...
+        classify: Callable[Classify, Any],
+        detect: Callable[Detect, Any],
+        segment: Callable[Segment, Any],
+        video: Callable[Video, Any],
+        /,
+    ) -> Predict[Classify, Detect, Segment, Video]: ...
 
     def _evaluate(
         classify: Callable[Classify, Any],
         detect: Callable[Detect, Any],
         segment: Callable[Segment, Any],
         generate: Callable[Generate, Any],
+        video: Callable[Video, Any],
         /,
-    ) -> Evaluate[Classify, Detect, Segment, Generate]: ...
+    ) -> Evaluate[Classify, Detect, Segment, Generate, Video]: ...
 
     def _generate(generate: Callable[Generate, Any], /) -> Make[Generate]: ...
 
-    predict = _predict(classify.PredictOptions, detect.PredictOptions, segment.PredictOptions)
+    predict = _predict(classify.PredictOptions, detect.PredictOptions, segment.PredictOptions, video.PredictOptions)
     evaluate = _evaluate(
-        classify.EvaluateOptions, detect.EvaluateOptions, segment.EvaluateOptions, generation.EvaluateOptions
+        classify.EvaluateOptions,
+        detect.EvaluateOptions,
+        segment.EvaluateOptions,
+        generation.EvaluateOptions,
+        video.EvaluateOptions,
     )
     generate = _generate(generation.GenerateOptions)
 else:

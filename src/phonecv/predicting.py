@@ -76,6 +76,14 @@ class PredictRoom(Protocol):
         """
         ...
 
+    def find_samples(self, source: Path | str, /) -> Sequence[Path]:
+        """The pictures, or what else the task takes, that a path, a folder or a pattern names.
+
+        Raises:
+            UserError: nothing there, or none in it.
+        """
+        ...
+
     def predictions(
         self, runner: Any, paths: Sequence[Path], steps: Steps, options: Any, out: Path | None
     ) -> Iterator[Sequence[Prediction]]:

@@ -20,12 +20,13 @@ import phonecv
 from conftest import TINY
 from detect.scenes import CLASSES, COLOURS, colour_runner
 from phonecv.api import predict
+from phonecv.data.clips.streams import is_video
 from phonecv.data.pictures.ahead import read_pictures
 from phonecv.detect import video
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.predict import write_predictions
-from phonecv.detect.video import is_video, predict_video
+from phonecv.detect.video import predict_video
 from phonecv.errors import UserError
 from settle import settle
 
@@ -435,7 +436,7 @@ def test_a_camera_is_opened_by_its_number(film: Path, monkeypatch: pytest.Monkey
         opened.append((source, {"camera": camera}))
         return av.open(str(film))
 
-    monkeypatch.setattr(video, "_open", open_)
+    monkeypatch.setattr(video, "open_stream", open_)
     frames: list[dict[str, Any]] = []
     (result,) = predict(dark_runner(), [], camera="0", out=tmp_path / "out", on_frame=frames.append)
     assert opened == [("0", {"camera": True})]

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phonecv.data.pictures.opening import find_images
 from phonecv.files import write_json
 from phonecv.predicting import Prediction, pictures_only
 from phonecv.verbs import Steps
 from regress.opening import RegressRunner
 from regress.verbs import PredictOptions
 
-streams = pictures_only
+streams, find_samples = pictures_only, find_images
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from phonecv.data.clips.listing import has_clip_lists
 from phonecv.data.findings import FIXES
 from phonecv.data.folders.audit import audit_folders
 from phonecv.data.folders.list_file import names_classes
@@ -16,9 +17,9 @@ from phonecv.data.split_names import known_splits
 
 
 def has_lists(root: Path) -> bool:
-    """Whether list files give pictures and their classes; those of paths alone belong to other layouts (YOLO)."""
+    """Whether list files give pictures and their classes; those of paths alone (YOLO) or of clips are other layouts."""
     lists = [path for split in known_splits() if (path := find_list(root, split)) is not None]
-    return any(map(names_classes, lists))
+    return any(map(names_classes, lists)) and not has_clip_lists(root)
 
 
 def has_class_folders(root: Path) -> bool:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.verbs import PredictOptions
-from phonecv.data.pictures.opening import reopen
+from phonecv.data.pictures.opening import find_images, reopen
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.predicting import pictures_only
 from phonecv.verbs import Steps
 from phonecv.whole import predict
 from phonecv.whole.predict import PictureClasses
 
-streams = pictures_only
+streams, find_samples = pictures_only, find_images
 
 
 def predictions(

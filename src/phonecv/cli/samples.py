@@ -10,7 +10,7 @@ from phonecv.errors import UserError
 
 
 def samples(
-    kind: Literal["digits", "scenes", "plain"],
+    kind: Literal["digits", "scenes", "plain", "clips"],
     folder: Path,
     /,
     *,
@@ -22,20 +22,21 @@ def samples(
     """Write sample data: real handwritten digits on real photographs, without any download.
 
     `digits` are pictures of one digit for classification; `scenes` hold several, with COCO boxes and masks for
-    detectors and label maps for segmenters; `plain` are digits alone, white on black, for generators. Needs the extra
-    "samples".
+    detectors and label maps for segmenters; `plain` are digits alone, white on black, for generators; `clips` are
+    videos of a digit that moves, whose class is the direction. Needs the extra "samples", for clips also "video".
 
     For example:
 
     - `phonecv samples digits signs`
+    - `phonecv samples clips moving`
     - `phonecv samples scenes scenes --train 400 --val 100`
     - `phonecv samples scenes crowds --train 400 --crowd 24`
 
     Args:
         kind: What to write.
         folder: Where to; made if it is not there.
-        train: Training pictures; by default 4000 with one digit, or 200 scenes.
-        val: Validation pictures; by default 1000 with one digit, or 50 scenes.
+        train: Training samples; by default 4000 with one digit, 200 scenes or 2400 clips.
+        val: Validation samples; by default 1000 with one digit, 50 scenes or 400 clips.
         crowd: Most digits of a training scene, such as 24; by default 8, as in validation scenes.
         seed: Decides everything.
     """

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from phonecv.data.clips.streams import decoder
 from phonecv.data.pictures.opening import open_image, printable
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
@@ -64,7 +65,7 @@ _VERSION = 1
 
 
 def samples(
-    kind: Literal["digits", "scenes", "plain"],
+    kind: Literal["digits", "scenes", "plain", "clips"],
     root: Path | str,
     *,
     train: int | None = None,
@@ -72,13 +73,14 @@ def samples(
     crowd: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write pictures of one digit each (`write_classification`, `write_plain`) or scenes of several (`write_scenes`).
+    """Write pictures of one digit each (`write_classification`, `write_plain`), scenes of several (`write_scenes`) or
+    clips of one that moves (`write_clips`).
 
     Args:
-        kind: "digits", "scenes" or "plain".
+        kind: "digits", "scenes", "plain" or "clips".
         root: folder to make.
-        train: training pictures; None for the kind's own number, as for the next.
-        val: validation pictures.
+        train: training pictures or clips; None for the kind's own number, as for the next.
+        val: validation pictures or clips.
         crowd: most digits of a training scene.
         seed: decides everything.
 
@@ -91,9 +93,10 @@ def samples(
     counts = {name: value for name, value in (("train", train), ("val", val)) if value is not None}
     if kind == "scenes":
         return write_scenes(root, seed=seed, crowd=crowd, **counts)
-    _check(kind in ("digits", "plain"), f"kind {kind!r} is not one of digits, scenes, plain")
-    _check(crowd is None, f"crowd {crowd}: pictures of one digit have no crowd; it belongs to scenes")
-    return (write_plain if kind == "plain" else write_classification)(root, seed=seed, **counts)
+    others = {"digits": write_classification, "plain": write_plain, "clips": write_clips}
+    _check(kind in others, f"kind {kind!r} is not one of {', '.join(['scenes', *others])}")
+    _check(crowd is None, f"crowd {crowd}: samples of one digit have no crowd; it belongs to scenes")
+    return others[kind](root, seed=seed, **counts)
 
 
 def write_classification(
@@ -217,7 +220,70 @@ def write_scenes(
     return _write_once(Path(root), settings, write)
 
 
+#: Where digits of clips move to, as steps right and down.
+DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}
+
+
+def write_clips(
+    root: Path | str, *, train: int = 2400, val: int = 400, size: int = 64, frames: int = 9, seed: int = 0
+) -> Path:
+    """Write ``train/<direction>/*.mp4`` and ``val/<direction>/*.mp4``: a digit that moves straight over a photograph.
+
+    Of an odd number of frames the middle one is alike for all directions: alone it tells nothing.
+
+    Args:
+        root: folder to make.
+        train: number of training clips.
+        val: number of validation clips.
+        size: side of the square frames.
+        frames: of a clip.
+        seed: decides everything.
+
+    Returns:
+        `root`.
+
+    Raises:
+        UserError: as `write_classification`, or the extra `video` is not installed.
+    """
+    good = size >= 32 and size % 2 == 0 and frames >= 2 and min(train, val) >= 0
+    _check(good, f"size {size} has to be even and at least 32, frames {frames} >= 2, train {train} and val {val} >= 0")
+    settings = {"kind": "clips", "train": train, "val": val, "size": size, "frames": frames, "seed": seed}
+
+    def write(folder: Path) -> None:
+        for split, count in (("train", train), ("val", val)):
+            source = _Source(split, seed)
+            for name in DIRECTIONS:
+                (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                random = np.random.default_rng((seed, 4 + _SPLIT_NUMBER[split], index))
+                name, step = list(DIRECTIONS.items())[index % len(DIRECTIONS)]
+                save_clip(list(_moving(source, random, size, frames, step)), folder / split / name / f"{index:06d}.mp4")
+
+    return _write_once(Path(root), settings, write)
+
+
 # What is on a picture
+
+
+def _moving(
+    source: _Source, random: np.random.Generator, size: int, frames: int, step: tuple[int, int]
+) -> Iterator[Image.Image]:
+    """A digit on its way over a photograph: in the middle of the clip it is somewhere in the middle part."""
+    canvas = source.background(random, size, size)
+    way = float(random.uniform(0.3, 0.5)) * size
+    tall = round(float(random.uniform(0.28, 0.4)) * size)
+    digit = source.digit(random, int(random.integers(10)), tall, (round(0.45 * size), size))
+    room = [side - way for side in (size - digit.width, size - digit.height)]
+    middle = [way / 2 + float(random.random()) * length for length in room]
+    color, halo_color = _colors(np.asarray(canvas), random)
+    for number in range(frames):
+        share = way * (number / (frames - 1) - 0.5)
+        left, top = (round(place + share * each) for place, each in zip(middle, step, strict=True))
+        ink = Image.new("L", canvas.size)
+        ink.paste(digit, (left, top))
+        frame = canvas.copy()
+        _Drawing(ink, _halo(ink, tall), color, halo_color).paint(frame)
+        yield frame
 
 
 def _scene(
@@ -294,25 +360,32 @@ class _Source:
         mean = tuple(np.asarray(part).reshape(-1, 3).mean(0).round().astype(int).tolist())
         return Image.blend(Image.new("RGB", part.size, mean), part, SOFTEN)
 
-    def place(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> _Drawing:
-        """A random digit of this class, `height` pixels tall, at a random place wholly inside the canvas."""
+    def digit(self, random: np.random.Generator, label: int, height: int, room: tuple[int, int]) -> Image.Image:
+        """The ink of a random digit of this class, `height` pixels tall, or less where there is no room."""
         numbers = self._numbers[label]
         digit = Image.fromarray(self._digits[label][int(numbers[int(random.integers(len(numbers)))])])
-        digit = _turned(digit, float(random.uniform(-12, 12)), height, canvas.size)
+        return _turned(digit, float(random.uniform(-12, 12)), height, room)
+
+    def place(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> _Drawing:
+        """A random digit of this class, `height` pixels tall, at a random place wholly inside the canvas."""
+        digit = self.digit(random, label, height, canvas.size)
         left = int(random.integers(canvas.width - digit.width + 1))
         top = int(random.integers(canvas.height - digit.height + 1))
         box = (left, top, left + digit.width, top + digit.height)
         ink = Image.new("L", canvas.size)
         ink.paste(digit, box)
         color, halo_color = _colors(np.asarray(canvas.crop(box)), random)
-        # The halo keeps thin strokes readable where the photograph is restless.
-        spread = max(1.0, height / 24)
-        halo = ink.filter(ImageFilter.GaussianBlur(spread)).point(lambda value: min(150, 2 * value))
-        return _Drawing(ink, halo, color, halo_color)
+        return _Drawing(ink, _halo(ink, height), color, halo_color)
 
     def draw(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> None:
         """Paint one digit."""
         self.place(canvas, random, label, height).paint(canvas)
+
+
+def _halo(ink: Image.Image, height: int) -> Image.Image:
+    """What keeps thin strokes readable where the photograph is restless."""
+    spread = max(1.0, height / 24)
+    return ink.filter(ImageFilter.GaussianBlur(spread)).point(lambda value: min(150, 2 * value))
 
 
 def _turned(digit: Image.Image, degrees: float, height: int, room: tuple[int, int]) -> Image.Image:
@@ -437,6 +510,21 @@ def _require(module: str) -> Any:
 
 def _save(image: Image.Image, path: Path) -> None:
     image.save(path, quality=92, subsampling=0)
+
+
+def save_clip(frames: list[Image.Image], path: Path, *, rate: int = 8) -> None:
+    """Write frames of one, even size as a video.
+
+    Raises:
+        UserError: the extra `video` is not installed.
+    """
+    av = decoder()
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        (stream.width, stream.height), stream.pix_fmt = frames[0].size, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode(None))
 
 
 def _check(good: bool, message: str) -> None:

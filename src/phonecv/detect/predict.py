@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from phonecv.data.pictures.opening import file_names, printable, reopen, scan_images
+from phonecv.data.clips.streams import is_video
+from phonecv.data.pictures.opening import file_names, find_images, printable, reopen, scan_images
 from phonecv.data.pictures.reading import planes
 from phonecv.dense.predicting import Answer, answers
 from phonecv.detect.detections import Detections
 from phonecv.detect.finding import find, plain_detections
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import PredictOptions
-from phonecv.detect.video import is_video, output_name, predict_video
+from phonecv.detect.video import output_name, predict_video
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.predicting import Prediction, Stream
@@ -26,6 +27,8 @@ from phonecv.verbs import Steps
 
 #: Quality of the JPEG files of drawn pictures: fine lines and small letters stay sharp.
 _QUALITY = 92
+
+find_samples = find_images
 
 
 @dataclass(frozen=True, slots=True)

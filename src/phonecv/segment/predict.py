@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from phonecv.data.labelmaps.classes import Colour, palette_for
-from phonecv.data.pictures.opening import file_names, fitted, printable, reopen
+from phonecv.data.pictures.opening import file_names, find_images, fitted, printable, reopen
 from phonecv.dense.predicting import answers
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
@@ -65,7 +65,7 @@ class PictureClassMap(Prediction):
         }
 
 
-streams = pictures_only
+streams, find_samples = pictures_only, find_images
 
 
 def predictions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -111,12 +111,29 @@ class Listing:
         return np.asarray([sample.label for sample in self.samples], dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the samples of a data set are.
+
+    Attributes:
+        scan: their paths below a folder, relative to it; takes up what was passed over.
+        noun: what they are called.
+    """
+
+    scan: Callable[[Path, Passed], Iterable[str]]
+    noun: str
+
+
+PICTURES = Kind(scan_images, "pictures")
+
+
 def read_split(
     root: Path | str,
     split: str = "train",
     *,
     list_file: Path | str | None = None,
     classes: Sequence[str] | int | None = None,
+    kind: Kind = PICTURES,
 ) -> Listing:
     """List one split of the data set at `root`.
 
@@ -126,6 +143,7 @@ def read_split(
         list_file: use this list; a relative path is looked for below `root` first.
         classes: the classes that labels refer to, for instance those of a trained model, or just how many there are.
             Without it they come from ``classes.txt``, else from the training folder, else from the list itself.
+        kind: what the samples are.
 
     Raises:
         UserError: no such data, an unusable list (with line numbers), or classes that do not fit together.
@@ -144,11 +162,11 @@ def read_split(
 
     chosen = find_list(root, split, list_file)
     # Lists of paths alone are YOLO's as well.
-    if not _has_classes(root, split) and list_file is None and (chosen is None or not names_classes(chosen)):
+    if not _has_classes(root, split, kind) and list_file is None and (chosen is None or not names_classes(chosen)):
         refuse_foreign(root)
     if chosen:
         return _from_list(root, split, chosen, given, count)
-    return _from_folders(root, split, given, count)
+    return _from_folders(root, split, given, count, kind)
 
 
 def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Path | None:
@@ -169,13 +187,13 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Pa
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _has_classes(root: Path, split: str) -> bool:
-    """Whether several class folders hold pictures; one may be the folder of pictures of any other layout."""
+def _has_classes(root: Path, split: str, kind: Kind) -> bool:
+    """Whether several class folders hold samples; one may be the folder of pictures of any other layout."""
     try:
         folder, _ = split_folder(root, split)
     except UserError:  # whoever reads it says so
         return False
-    found = (name for name in class_folders(folder) if next(scan_images(folder / name), None) is not None)
+    found = (name for name in class_folders(folder) if any(kind.scan(folder / name, Passed())))
     return len(list(islice(found, 2))) == 2
 
 
@@ -193,7 +211,7 @@ def known_classes(root: Path) -> ClassList | None:
     return None
 
 
-def _from_folders(root: Path, split: str, given: ClassList | None, count: int | None) -> Listing:
+def _from_folders(root: Path, split: str, given: ClassList | None, count: int | None, kind: Kind) -> Listing:
     folder, notes = split_folder(root, split)
     problems = list(notes)
     names = class_folders(folder)
@@ -224,12 +242,12 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
     trees: dict[str, list[str]] = {}
     prefix = "" if folder == root else f"{folder.name}/"
     for label, name in owners.items():
-        found = trees[name] = list(scan_images(folder / name, passed))
+        found = trees[name] = list(kind.scan(folder / name, passed))
         paths += [f"{prefix}{name}/{picture}" for picture in found]
         labels += [label] * len(found)
     empty = [name for name, found in trees.items() if not found]
     if empty:
-        text = f"{len(empty)} of {len(order)} classes are empty, no pictures in them: {some_names(empty)}"
+        text = f"{len(empty)} of {len(order)} classes are empty, no {kind.noun} in them: {some_names(empty)}"
         problems.append(Problem(f"{printable(folder)}: {text}", "empty-class"))
     absent = sorted(set(range(len(order))) - set(owners))
     if absent:
@@ -238,7 +256,7 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
         problems.append(Problem(text, "class-drift"))
     problems += [*_left_out(folder, passed), *heic_problems(root, folder, paths)]
     if not paths:
-        raise UserError(f"{printable(folder)}: no pictures in its {len(names)} class folders")
+        raise UserError(f"{printable(folder)}: no {kind.noun} in its {len(names)} class folders")
     problems += tree_suspicions(folder, split, trees)
     return Listing(root, split, order.names, SampleTable(root, paths, labels), tuple(problems), order.ids)
 

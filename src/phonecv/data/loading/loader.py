@@ -58,7 +58,7 @@ class Item(NamedTuple):
     """One sample.
 
     Attributes:
-        image: 3 H W; bytes still to be normalised and erased, or floats to be used as they are.
+        image: 3 H W, or of a clip 3 T H W; bytes still to be normalised and erased, or floats to be used as they are.
         label: the class.
         index: place in the listing.
         error: empty, or why the file could not be used.
@@ -168,7 +168,7 @@ def _unpack(
     if isinstance(pixels, Place):
         pixels, ticket = find(pixels)
     if channels_last:
-        pixels = pixels.permute(0, 3, 1, 2)
+        pixels = pixels.movedim(-1, 1)
     return Batch(pixels, torch.tensor(labels), torch.tensor(indices), errors, normalising=normalising, ticket=ticket)
 
 
@@ -306,7 +306,7 @@ def collate(
     given = [Item(*item) for item in items]
     labels, indices = [item.label for item in given], [item.index for item in given]
     errors, erasures = [item.error for item in given], tuple(item.erasures for item in given)
-    images = [item.image.permute(1, 2, 0) if channels_last else item.image for item in given]
+    images = [item.image.movedim(0, -1) if channels_last else item.image for item in given]
     raw = images[0].dtype == torch.uint8
     normalising = Normalising(normalise, erasures if any(erasures) else ()) if raw and normalise is not None else None
     pixels = slots.fill(images) if slots is not None and normalising is not None else None

@@ -61,21 +61,20 @@ class Normalise:
 
     def _scaled(self, pixels: Tensor) -> Tensor:
         mean, std = torch.tensor(self.mean, device=pixels.device), torch.tensor(self.std, device=pixels.device)
-        batch, channels, height, width = pixels.shape
-        if pixels.is_contiguous() or not pixels.is_contiguous(memory_format=torch.channels_last):
-            source, mean, std = pixels, mean.view(channels, 1, 1), std.view(channels, 1, 1)
+        channels, width, last = pixels.shape[1], pixels.shape[-1], pixels.movedim(1, -1)
+        if pixels.is_contiguous() or not last.is_contiguous():
+            source, mean, std = pixels, *(one.view(channels, *[1] * (pixels.ndim - 2)) for one in (mean, std))
         else:
             # Rows at a time: an innermost axis of three takes seven times as long.
-            source = pixels.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-            mean, std = mean.repeat(width), std.repeat(width)
+            source, mean, std = last.flatten(-2), mean.repeat(width), std.repeat(width)
         result = torch.empty(source.shape, device=pixels.device)
         # A few pictures at a time stay in a processor's cache from one operation to the next.
-        few = _FEW if pixels.device.type == "cpu" else max(1, batch)
+        few = _FEW if pixels.device.type == "cpu" else max(1, len(pixels))
         for values, raw in zip(result.split(few), source.split(few), strict=True):
             values.copy_(raw).div_(255).sub_(mean).div_(std)
         if source is pixels:
             return result
-        return result.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return result.view(last.shape).movedim(-1, 1)
 
 
 def choose_erasures(probability: float, mode: str, count: int, size: int) -> tuple[Erasure, ...]:

@@ -1,0 +1,1 @@
+"""Clips: videos, cameras and folders of frames."""

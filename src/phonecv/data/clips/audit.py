@@ -1,0 +1,92 @@
+"""The audit of a data set of clips: its lists, its classes, and whether every clip can be read."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+from phonecv.data.clips.listing import read_clips
+from phonecv.data.clips.reading import count_frames, is_clip, read_frames
+from phonecv.data.findings import Look, Notes, Numbers
+from phonecv.data.folders.listing import Listing, find_list
+from phonecv.data.folders.splits import find_split
+from phonecv.data.pictures.audit import sampled
+from phonecv.data.pictures.opening import ImageError
+from phonecv.data.split_names import known_splits
+from phonecv.errors import UserError
+from phonecv.text import printable
+
+#: Frames that a clip is read with: as published.
+FRAMES = 4
+
+CLIP_FIXES = {
+    "short": "nothing, if that is meant; some of its frames are taken twice",
+}
+
+
+def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
+    """Look at a data set of clips: quickly at a sample of them, else at all."""
+    listings: dict[str, Listing] = {}
+    for split in known_splits():
+        if find_split(root, split) is None and find_list(root, split) is None:
+            continue
+        try:
+            listings[split] = listing = read_clips(root, split)
+        except UserError as error:
+            notes.add("structure", "error", root / split, str(error))
+            continue
+        for problem in listing.problems:
+            notes.add(problem.kind, problem.severity, root, problem.removeprefix(f"{printable(root)}: "))
+    if "train" in listings and "val" not in listings:
+        notes.add("structure", "error", root, "no val/ and no val.txt: `phonecv train` needs clips to validate on")
+    paths = [
+        listing.samples[index].path
+        for listing in listings.values()
+        for index in (sampled(len(listing)) if look.quick else range(len(listing)))
+    ]
+    pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
+    check = _header if look.quick else _whole
+    with pool as running:
+        results = running.imap(check, paths, chunksize=8) if running else map(check, paths)
+        for done, (path, (count, error)) in enumerate(zip(paths, results, strict=True), 1):
+            if error:
+                notes.add("unreadable", "error", path, error)
+            elif count < FRAMES:
+                notes.add("short", "note", path, f"{count} frames; networks take {FRAMES} or more")
+            if look.progress:
+                look.progress(done, len(paths))
+    return {split: _numbers(listing) for split, listing in listings.items()}, len(paths)
+
+
+def _header(path: Path) -> tuple[int, str]:
+    """How many frames a clip has, or why it cannot be read."""
+    if not path.is_dir() and not is_clip(path):
+        return 0, "neither a video, by its name, nor a folder of frames"
+    try:
+        return count_frames(path), ""
+    except UserError as error:
+        return 0, error.reason if isinstance(error, ImageError) else str(error)
+
+
+def _whole(path: Path) -> tuple[int, str]:
+    """The same, with frames decoded from the first to the last part."""
+    count, error = _header(path)
+    if error:
+        return count, error
+    try:
+        read_frames(path, count if path.is_dir() else FRAMES)
+    except ImageError as problem:
+        return count, problem.reason
+    return count, ""
+
+
+def _numbers(listing: Listing) -> dict[str, int]:
+    per_class = Counter(listing.labels.tolist()).values()
+    return {
+        "images": len(listing),
+        "classes": len(listing.classes),
+        "smallest": min(per_class),
+        "largest": max(per_class),
+    }

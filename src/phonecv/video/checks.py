@@ -1,0 +1,35 @@
+"""What can be wrong with the training of a classifier of clips, said before torch is loaded."""
+
+from __future__ import annotations
+
+from phonecv.data.clips.listing import read_clips
+from phonecv.data.folders.listing import Listing
+from phonecv.errors import UserError
+from phonecv.training.checks import data_folder
+from phonecv.video.config import VideoConfig
+
+DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, or with train.txt and val.txt"
+
+
+def check_training(config: VideoConfig, *, keep: bool) -> None:
+    """Check that the clips can be listed.
+
+    Raises:
+        UserError: they cannot.
+    """
+    del keep
+    read_splits(config)
+
+
+def read_splits(config: VideoConfig) -> tuple[Listing, Listing]:
+    """Both splits, with the same classes.
+
+    Raises:
+        UserError: no data folder was given, or it cannot be used.
+    """
+    root = data_folder(config, DATA)
+    train = read_clips(root, "train", list_file=config.data.train_list)
+    for problem in train.problems:
+        if problem.severity == "error":
+            raise UserError(problem)
+    return train, read_clips(root, "val", list_file=config.data.val_list, classes=train.classes)

@@ -1,0 +1,96 @@
+"""Classifiers of clips ready to run: networks of ours, checkpoints, exported files of any runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from phonecv.data.class_mapping import display_names
+from phonecv.devices import cpu_batch
+from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord, require
+from phonecv.exporting.opening import OpenedFile
+from phonecv.opening import Placed
+from phonecv.preprocessing import Preprocessing
+from phonecv.video.create import create_headed
+from phonecv.video.network import OPTIONS
+from phonecv.whole.opening import WholeRunner
+
+#: How weights make the network of a file.
+create = create_headed
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRunner(WholeRunner):
+    """A classifier of clips ready to run: float32 ``B 3 views*T H W`` in main memory -> logits ``B C``.
+
+    Several views of a clip follow one another in time; the probabilities of all are averaged.
+
+    Attributes:
+        frames: of a clip, T.
+    """
+
+    task: ClassVar[str] = "video"
+
+    frames: int = 4
+
+    def __call__(self, given: Tensor) -> Tensor:
+        """Logits of a batch of any size."""
+        views = given.shape[2] // self.frames
+        if views <= 1:
+            return WholeRunner.__call__(self, given)
+        clips = torch.cat(given.chunk(views, 2))
+        found = WholeRunner.__call__(self, clips).unflatten(0, (views, -1))
+        return found.log_softmax(2).logsumexp(0) - torch.tensor(float(views)).log()
+
+
+def network_runner(placed: Placed, options: None) -> VideoRunner:
+    """See `phonecv.opening.OpeningRoom`."""
+    network, place = placed.network, placed.device
+
+    @torch.inference_mode()
+    def run(clips: Tensor) -> Tensor:
+        with placed.computing():
+            few = max(1, cpu_batch(*clips.shape[-2:]) // network.frames)
+            parts = clips.split(few) if place.type == "cpu" else (clips,)
+            return torch.cat([network(part.to(place)).float().cpu() for part in parts])
+
+    return VideoRunner(
+        placed.description,
+        run,
+        display_names(network.class_names, network.num_classes),
+        network.class_names is not None,
+        place,
+        network.preprocessing,
+        placed.details,
+        frames=network.frames,
+    )
+
+
+def file_runner(file: OpenedFile, options: None) -> VideoRunner:
+    """See `phonecv.opening.OpeningRoom`."""
+    record = file.record
+    require(record, ("preprocessing", "num_classes"), file.path, "nobody knows how clips become its input")
+    spec = Preprocessing.from_dict(record["preprocessing"])
+    frames = (record.get("options") or {}).get("frames", OPTIONS["frames"])
+    if not isinstance(frames, int) or frames < 1:
+        raise UserError(f"the record of {file.path} says clips have {frames!r} frames; export it again")
+    names = record.get("classes")
+    return VideoRunner(
+        file.description,
+        lambda clips: file.outputs(clips, spec)[0].float(),
+        display_names(names or None, record["num_classes"]),
+        bool(names),
+        preprocessing=spec,
+        details={"model": file.name} | file.details,
+        batch=file.session.batch,
+        frames=frames,
+    )
+
+
+def names_in(record: FileRecord) -> tuple[str, ...] | None:
+    """See `phonecv.opening.OpeningRoom`."""
+    return tuple(record["classes"]) if record.get("classes") else None

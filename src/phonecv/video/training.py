@@ -1,0 +1,111 @@
+"""Training a classifier of clips: its data, its network, and cross entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from phonecv.data.clips.transforms import EvalClips, TrainClips
+from phonecv.data.folders.listing import Listing
+from phonecv.data.loading.loader import ClassificationDataset, make_loader
+from phonecv.training.loaders import SplitData
+from phonecv.training.objective import Objective
+from phonecv.training.optim import freeze
+from phonecv.training.setup import class_count, quick_findings
+from phonecv.training.start import starting_file
+from phonecv.training.world import World
+from phonecv.video.checks import read_splits
+from phonecv.video.config import VideoConfig
+from phonecv.video.create import create_video_classifier
+from phonecv.video.network import VideoClassifier
+from phonecv.whole.objective import WholeObjective
+
+
+def open_setup(config: VideoConfig) -> VideoSetup:
+    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
+    return VideoSetup(config)
+
+
+class VideoSetup:
+    """What `phonecv.training.setup.Setup` asks for, for clips with a class each.
+
+    Attributes:
+        root: folder of the data.
+        train: listing of the training split.
+        val: listing of the validation split.
+    """
+
+    def __init__(self, config: VideoConfig) -> None:
+        self.config = config
+        self.train, self.val = read_splits(config)
+        self.root = Path(self.train.root)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return [sample.path for sample in self.train.samples]
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds, notes left out."""
+        return quick_findings(self.root, "video")
+
+    def network(self) -> VideoClassifier:
+        """The network with its starting weights, class names and preprocessing; frozen parts marked."""
+        wanted, own = self.config.model, self.config.video
+        overrides = dict(wanted.overrides)
+        if wanted.drop_path is not None:
+            overrides["drop_path"] = wanted.drop_path
+        classes = class_count(self.config, len(self.train.classes))
+        net = create_video_classifier(
+            f"v_{wanted.name}",
+            num_classes=classes,
+            weights=starting_file(self.config) or wanted.weights,
+            frames=own.frames,
+            dropout=own.dropout,
+            **overrides,
+        )
+        net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
+        data = {name: getattr(self.config.data, name) for name in ("size", "crop", "mean", "std")}
+        net.preprocessing = replace(
+            net.preprocessing, **{name: value for name, value in data.items() if value is not None}
+        )
+        freeze(net, wanted.freeze, net.head)
+        return net
+
+    def trained(self, net: VideoClassifier) -> nn.Module:
+        """The whole of it."""
+        return net
+
+    def data(self, net: VideoClassifier, world: World, workers: int) -> VideoData:
+        """The loaders."""
+        return VideoData(self.config, self.train, self.val, net, world, workers)
+
+    def objective(self, net: VideoClassifier, world: World) -> Objective:
+        """Cross entropy; top-1 of the middle crop."""
+        return WholeObjective(net.num_classes, self.config.video.smoothing)
+
+
+class VideoData(SplitData):
+    """Loaders of clips."""
+
+    def __init__(
+        self, config: VideoConfig, train: Listing, val: Listing, net: VideoClassifier, world: World, workers: int
+    ) -> None:
+        files = [[sample.path for sample in listing.samples] for listing in (train, val)]
+        super().__init__(config, world, workers, train=files[0], val=files[1])
+        reader = TrainClips(config.clips, net.preprocessing, net.frames)
+        self.train_set = ClassificationDataset(train, reader, config.run.seed)
+        self.val_set = ClassificationDataset(val, EvalClips(net.preprocessing, net.frames), substitute=False)
+
+    def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
+        """A loader of clips with a class each."""
+        return make_loader(dataset, batches, self.workers, pin_memory=self.pinned)
