@@ -81,5 +81,5 @@ def test_faults_are_found() -> None:
     assert faults(room, LayoutsRoom) == []
     room.streams = lambda sources: (sources, ())  # type: ignore[attr-defined]
     assert faults(room, PredictRoom) == [
-        "no predictions()", "streams(): too many positional arguments", "no write_predictions()",
+        "no find_samples()", "no predictions()", "streams(): too many positional arguments", "no write_predictions()",
     ]  # fmt: skip
