@@ -161,6 +161,8 @@ class VerbsRoom(Protocol):
         OPTIONS: verb -> the frozen dataclass of its options, whose docstring is the help. The task has the verbs that
             stand there, and a room of each.
         RESULTS: suffix of files with results that `evaluate` takes in the place of a model -> what such a file is.
+        DECODINGS: how much of the work after the network `export` can put into a file -> what that gives, beside "raw";
+            a task without any may leave it out.
     """
 
     OPTIONS: Mapping[str, type[VerbOptions]]
@@ -175,6 +177,14 @@ def verbs_room(task: str) -> VerbsRoom:
 def options_of(task: str, verb: str) -> type[VerbOptions]:
     """The dataclass of what a verb takes for a task that has it, with what it takes for every model."""
     return verbs_room(task).OPTIONS[verb]
+
+
+def decodings_of(task: str) -> Mapping[str, str]:
+    """How much of the work after the network a file of a task can hold -> what the file gives.
+
+    "raw" holds what accelerators and int8 are made for, and leaves to the app what the record describes.
+    """
+    return {"raw": "what the network gives"} | getattr(verbs_room(task), "DECODINGS", {})
 
 
 def tasks_with(verb: str) -> list[str]:

@@ -30,7 +30,7 @@ class Case:
 
     Attributes:
         network: makes it.
-        decode: see `phonecv.exporting.deployable.DECODINGS`.
+        decode: see `phonecv.options.decodings_of`.
         size: of the input.
         free: whether other sizes go, too.
         baked: whether it takes pixel values.

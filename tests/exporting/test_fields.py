@@ -91,7 +91,7 @@ def test_every_damage_of_a_detectors_record_is_told_or_harmless(folder: Path) ->
         ("classes", [1, 2, 3], "'classes' is a list of 3, not a list of texts"),
         ("classes", ["a"], "names 1 classes for 3 outputs"),
         ("num_classes", "3", "'num_classes' is the text '3', not a whole number"),
-        ("task", ["detect"], "'task' is a list of 1, not one of classify, detect, segment"),
+        ("task", ["detect"], "'task' is a list of 1, not one of classify, detect"),
         ("input_size", [32], "'input_size' is a list of 1, not height and width"),
         ("input_size", [0, 10**9], "'input_size' is a list of 2, not height and width"),
         ("preprocessing", {"size": 32, "mean": "grey"}, "'preprocessing' is damaged .mean 'grey'"),

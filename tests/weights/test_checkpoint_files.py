@@ -365,7 +365,7 @@ def altered(path: Path, **changes: Any) -> Path:
     [
         ({"format": 2}, "format 2, this version reads 1"),
         ({"model": "emo_9m"}, "emo_9m"),
-        ({"model": 3}, "'model' in its record"),
+        ({"model": 3}, "its record: 'model' is 3"),
         ({"form": "half"}, "'training' or 'deploy'"),
         ({"classes": ["a"]}, "1 classes for 5"),
         ({"preprocessing": {"size": -1}}, "-1"),

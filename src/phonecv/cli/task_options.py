@@ -80,7 +80,8 @@ def _told(kind: type) -> dict[str, _Told]:
         default = inspect.Parameter.empty if one.default is one.default_factory is MISSING else one.default
         if isinstance(default, tuple):
             default = ",".join(map(str, default)) or None
-        said = Parameter(name=f"--{name}", negative=f"--no-{name}" if default is True else (), help=texts[one.name])
+        help = " ".join(filter(None, [texts[one.name], one.metadata.get("more", str)()]))
+        said = Parameter(name=f"--{name}", negative=f"--no-{name}" if default is True else (), help=help)
         hint = Annotated[hint if default is not None else hint | None, said]
         kept = inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         found[one.name] = _Told(kept, read)

@@ -67,4 +67,5 @@ class EvaluateOptions(options.EvaluateOptions):
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+DECODINGS = {"boxes": "all boxes", "final": "boxes after suppression"}
 RESULTS = {".json": "a file of COCO results"}

@@ -10,12 +10,8 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting.room import exporting_of
+from phonecv.options import decodings_of
 from phonecv.task import done_by
-
-#: How much of the work after the network is in the file. "raw" holds what accelerators and int8 are made for, and
-#: leaves to the app what the record describes; "final" holds all; what is between is the task's, see the room
-#: "exporting" of each.
-DECODINGS = ("raw", "boxes", "final")
 
 
 class Deployable(nn.Module):
@@ -68,23 +64,25 @@ def deployable(
     Args:
         network: of any task, on the CPU, in evaluation mode.
         bake: take pixel values 0..255 rather than normalised ones.
-        decode: of `DECODINGS`.
+        decode: see `phonecv.options.decodings_of`.
         size: input height and width, None where they are free.
 
     Raises:
         UserError: a decoding or size that this network does not have.
     """
-    check_decoding(decode)
+    check_decoding(network, decode)
     spec = network.preprocessing
     module, names = exporting_of(done_by(network)).as_module(network, decode=decode, size=size)
     return Deployable(module, *((spec.mean, spec.std) if bake else (None, None))).eval(), names
 
 
-def check_decoding(decode: str) -> None:
-    """Check that there is such a decoding.
+def check_decoding(network: Any, decode: str) -> None:
+    """Check that files of this network can hold that much.
 
     Raises:
-        UserError: there is none.
+        UserError: they cannot, naming what they can.
     """
-    if decode not in DECODINGS:
-        raise UserError(f"decoding {decode!r} is not one of {', '.join(DECODINGS)}{did_you_mean(decode, DECODINGS)}")
+    known = decodings_of(done_by(network).name)
+    if decode not in known:
+        listed = ", ".join(f"{name}: {text}" for name, text in known.items())
+        raise UserError(f"{network.name} has no decoding {decode!r}{did_you_mean(decode, known)} ({listed})")

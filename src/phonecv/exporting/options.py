@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from phonecv.options import Checked, Size, flag
+from phonecv.options import Checked, Size, decodings_of, flag
+from phonecv.task import TASKS
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def decodings_text() -> str:
+    """What files can hold, by task."""
+    rows = {task.title: decodings_of(name) for name, task in TASKS.items()}
+    return ". ".join(
+        f"{title.capitalize()}s: " + ", ".join(f"{name} ({text})" for name, text in known.items() if name != "raw")
+        for title, known in rows.items()
+        if len(known) > 1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +33,7 @@ class FileOptions(Checked):
         size: Input side in pixels, or height and width as in 256x192; by default the network's own.
         dynamic_size: Leave height and width free, where the format can; `size` is then what it is traced with.
         bake: The files take pixel values 0..255 and normalise them themselves (Core ML: a picture).
-        decode: How much the files decode of what heads give: nothing (raw), up to all boxes (boxes), or all
-            (final): boxes after suppression, the class of every pixel.
+        decode: How much the files hold of what follows the network; raw is nothing.
         images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
         max_diff: Largest difference of the outputs that passes, a share of the largest output; by default what the
             precision allows (float32 1e-4).
@@ -34,7 +44,7 @@ class FileOptions(Checked):
     size: Size | None = None
     dynamic_size: bool = field(default=False, metadata=flag("any-size"))
     bake: bool = False
-    decode: str = "raw"
+    decode: str = field(default="raw", metadata={"more": decodings_text})
     images: str | Path | Sequence[Path] | None = None
     max_diff: float | None = None
     min_agreement: float | None = None

@@ -33,7 +33,7 @@ class ExportingRoom(Protocol):
 
         Args:
             network: of this task.
-            decode: of `phonecv.exporting.deployable.DECODINGS`.
+            decode: of `phonecv.options.decodings_of`.
             size: input height and width; None where they are free.
 
         Raises:

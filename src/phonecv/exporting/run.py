@@ -111,7 +111,6 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
     path = destination_of(model, destination, exporter)
     check_writable(path)
     exporter.check_precision(precision)
-    check_decoding(options.decode)
     Limits.check(options.max_diff, options.min_agreement)
     if precision == "int8" and options.calibration is None:
         raise UserError("an int8 file needs pictures to calibrate on (`phonecv quantize` takes them); or write fp16")
@@ -378,6 +377,7 @@ def size_of(path: Path) -> int:
 
 
 def _check_refused(exporter: Exporter, network: Any, decode: str) -> None:
+    check_decoding(network, decode)
     name = getattr(network, "backbone_name", None) or network.name
     family = MODELS[name].family if name in MODELS else ""
     room = exporting_of(done_by(network))

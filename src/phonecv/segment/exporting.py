@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense.exporting import MAX_DIFF, input_batch
-from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.plain import inputs, needs, traceable
@@ -31,8 +30,6 @@ MAX_DIFF_PIXELS = 1e-4
 def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
     """Logits or classes."""
     del size
-    if decode == "boxes":
-        raise UserError(f"{network.name} labels pixels, it has no boxes; decode 'raw' or 'final'")
     return (PixelLogits(network), ("logits",)) if decode == "raw" else (PixelClasses(network), ("classes",))
 
 

@@ -68,4 +68,5 @@ class EvaluateOptions(OpeningOptions, options.EvaluateOptions):
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+DECODINGS = {"final": "the class of every pixel"}
 RESULTS: dict[str, str] = {}

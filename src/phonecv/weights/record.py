@@ -16,6 +16,7 @@ from phonecv.models.base import Form, VisionModel
 from phonecv.models.factory import listed
 from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.rules import TABLE, TEXT, TEXTS, Rule, check_table, kind, list_of, optional, whole
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import brief
 
@@ -39,6 +40,22 @@ _PER_STAGE = ("depths", "exp_ratios", "head_dims", "kernels", "widths")
 
 #: Arguments of `create_model` that are not part of a network's shape.
 _FORBIDDEN = ("weights", "num_classes", "form", "name")
+
+_NAMES: Rule = (list_of(kind(str), most=_MOST_LAYERS), "a list of names of layers")
+_FIELDS: dict[str, Any] = {
+    "model": TEXT,
+    "overrides": TABLE,
+    "num_classes": (whole(0, _MOST_CLASSES), f"a number of classes, {_MOST_CLASSES} at most"),
+    "form": (lambda value: value in ("training", "deploy"), "'training' or 'deploy'"),
+    "classes": (optional(TEXTS[0]), "a list of texts"),
+    "preprocessing": TABLE,
+    "training": TABLE,
+    "source": (optional(TEXT[0]), "a text"),
+    "phonecv_version": TEXT,
+    "architecture": TEXT,
+    "options": TABLE,
+    "quantization": {"remedies": _NAMES, "biases": _NAMES},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,36 +177,11 @@ class Record:
             )
         if not known:
             raise UserError(f"{source}: task {task!r:.80} in its record is not one of {', '.join(TASKS)}")
-        expected: dict[str, type | tuple[type, ...]] = {
-            "model": str,
-            "overrides": dict,
-            "num_classes": int,
-            "form": str,
-            "classes": (list, type(None)),
-            "preprocessing": dict,
-            "training": dict,
-            "source": (str, type(None)),
-            "phonecv_version": str,
-            "architecture": str,
-            "options": dict,
-            "quantization": dict,
-        }
-        for name in expected:
-            if name not in values:
-                raise UserError(f"{source}: its record lacks {name!r}")
-        for name, kind in expected.items():
-            if not isinstance(values[name], kind) or isinstance(values[name], bool):
-                raise UserError(f"{source}: {name!r} in its record is {values[name]!r:.80}")
-        if not 0 <= values["num_classes"] <= _MOST_CLASSES:
-            raise UserError(f"{source}: its record asks for {brief(values['num_classes'])} classes")
-        classes = values["classes"]
-        if classes is not None and (
-            not all(isinstance(entry, str) for entry in classes) or len(classes) != values["num_classes"]
-        ):
-            raise UserError(f"{source}: its record names {len(classes)} classes for {values['num_classes']} outputs")
-        form = values["form"]
-        if form not in ("training", "deploy"):
-            raise UserError(f"{source}: form {form!r} in its record is not 'training' or 'deploy'")
+        place = f"{source}, its record"
+        check_table(values, _FIELDS, place, required=_FIELDS)
+        classes, form = values["classes"], values["form"]
+        if classes is not None and len(classes) != values["num_classes"]:
+            raise UserError(f"{place} names {len(classes)} classes for {values['num_classes']} outputs")
         backbone_form = values.get("backbone_form", form)
         if backbone_form not in ("deploy", form):
             raise UserError(
@@ -212,7 +204,7 @@ class Record:
             task,
             values["architecture"],
             {key: _checked_option(key, value, source) for key, value in values["options"].items()},
-            _checked_state(values["quantization"], source),
+            dict(values["quantization"]),
             "deploy" if backbone_form == "deploy" else "training",
         )
 
@@ -251,15 +243,6 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if not isinstance(value, int | float | str | None):
         raise UserError(f"{source}: its record asks for {key}={brief(value)}")
     return value
-
-
-def _checked_state(state: dict[str, Any], source: str) -> dict[str, Any]:
-    """What was done for int8: lists of names, within sense, and plain values."""
-    for key in ("remedies", "biases"):
-        names = state.get(key, [])
-        if not isinstance(names, list) or len(names) > _MOST_LAYERS or not all(isinstance(n, str) for n in names):
-            raise UserError(f"{source}: {key!r} in its record's quantization is no list of names")
-    return dict(state)
 
 
 def _checked_option(key: str, value: Any, source: str) -> Any:
