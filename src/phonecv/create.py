@@ -85,13 +85,8 @@ def load_network(
 ) -> Any:
     """A network from itself, a checkpoint path, or a catalog name with public weights ("name" or "name:tag").
 
-    Args:
-        model: what names it.
-        task: that it has to be for; None for any.
-        loading: what to take of a checkpoint.
-
     Raises:
-        UserError: there is no such file or name, or it is for another task.
+        UserError: there is no such file or name, or it is for another task than `task`.
     """
     if task not in (None, DEFAULT_TASK) and isinstance(model, Path | str) and not Path(model).exists():
         raise UserError(f"{str(model)!r}: no such file; give the path of a {TASKS[task].title}'s checkpoint")

@@ -20,12 +20,7 @@ def computes_bf16() -> bool:
 
 
 def low_precision(amp: str, device: torch.device) -> torch.dtype | None:
-    """The type to autocast to, or None; says so where the device only imitates it.
-
-    Args:
-        amp: one of `AMP_TYPES`.
-        device: where it computes.
-    """
+    """The type to autocast to, of `AMP_TYPES`, or None; says so where the device only imitates it."""
     if device.type == "cpu" and (amp == "fp16" or (amp == "bf16" and not computes_bf16())):
         _log.warning(
             "this processor does not compute in %s: it is imitated, slower than float32, and another machine may round"
@@ -36,11 +31,7 @@ def low_precision(amp: str, device: torch.device) -> torch.dtype | None:
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or a GPU if there is one.
-
-    Raises:
-        UserError: this machine has no such device.
-    """
+    """The device asked for, or a GPU if there is one."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -157,11 +157,7 @@ def evaluate_opened(
     out: Path | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Any:
-    """Run an evaluation to its end, see `phonecv.evaluate`.
-
-    Raises:
-        UserError: no picture could be used.
-    """
+    """Run an evaluation to its end, see `phonecv.evaluate`."""
     start = time.perf_counter()
     evaluation.runner, depth = at_depth(evaluation.runner, evaluation.paths)
     evaluation.notes += [depth] if depth else []
@@ -192,16 +188,7 @@ def evaluate_opened(
 
 
 def evaluate_runner(runner: Any, data: Any, *, split: str = "val") -> Any:
-    """Evaluate a model that is open, with every option at its default.
-
-    Args:
-        runner: the model; it says its task.
-        data: a data folder, or a split that was read already.
-        split: of a data folder.
-
-    Raises:
-        UserError: unusable data, or classes that do not fit.
-    """
+    """Evaluate a model that is open, with every option at its default, on a data folder or a split read already."""
     options = options_of(runner.task, "evaluate")()
     return evaluate_opened(evaluate_room(runner.task).evaluation(runner, data, split, None, options), Steps())
 

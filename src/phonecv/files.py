@@ -30,11 +30,8 @@ def atomic_path(destination: Path | str, *, needs: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `destination`; rename it there on success, remove it on failure.
 
     The temporary name keeps the suffix, because some writers choose their format by it, and has the number of this
-    process, so that what a killed one left can be told (`left_behind`). Missing parent folders are made.
-
-    Args:
-        destination: the file.
-        needs: bytes that will be written, for the message where there is no room for them.
+    process, so that what a killed one left can be told (`left_behind`). Missing parent folders are made. `needs` is
+    how many bytes will be written, for the message where there is no room for them.
 
     Raises:
         NoRoom: there is no room for it.
@@ -97,11 +94,7 @@ def scratch_folder(destination: Path | str) -> Iterator[Path]:
 
 
 def check_writable(destination: Path) -> None:
-    """Check, before any work, that a file or folder could be written.
-
-    Raises:
-        UserError: the nearest folder there is no folder, or may not be written to.
-    """
+    """Check, before any work, that a file or folder could be written."""
     parent = next(parent for parent in destination.absolute().parents if os.path.lexists(parent))
     if not parent.is_dir():
         raise UserError(f"{destination} cannot be written: {parent} is not a folder")
@@ -111,11 +104,7 @@ def check_writable(destination: Path) -> None:
 
 @contextmanager
 def named(path: Path, *, needs: int = 0) -> Iterator[None]:
-    """Let an error of the file system within name `path`, where it names no other file.
-
-    Raises:
-        NoRoom: there is no room for what is written.
-    """
+    """Let an error of the file system within name `path`, where it names no other file."""
     try:
         yield
     except OSError as error:
@@ -154,9 +143,7 @@ def _free(path: Path) -> str:
 def left_behind(folder: Path, stems: Iterable[str]) -> list[Path]:
     """Temporary files of `atomic_path` in a folder whose processes are gone.
 
-    Args:
-        folder: where they lie.
-        stems: beginnings of the names that they were meant to get; the last "*" stands for any ending.
+    `stems` are beginnings of the names that they were meant to get; the last "*" stands for any ending.
     """
     wanted = re.compile(
         r"\.(?:"

@@ -8,14 +8,10 @@ from typing import Any
 
 
 def late_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """The `__getattr__` of a package, from public names to the modules that define them.
 
     Where it is defined type checkers must not see it (``if not TYPE_CHECKING``), or they take every name for one that
     is there.
-
-    Args:
-        package: its name.
-        modules: public name -> module that defines it.
     """
 
     def find(name: str) -> Any:

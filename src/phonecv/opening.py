@@ -233,11 +233,7 @@ def _placed(network: Network, opening: Opening) -> Placed:
 
 
 def _check_options(model: Any, opening: Opening) -> None:
-    """Refuse options that what is to be opened cannot take.
-
-    Raises:
-        UserError: naming the option and what it belongs to.
-    """
+    """Refuse options that what is to be opened cannot take."""
     amp, device, loading = opening.amp, opening.device, opening.loading.given
     if amp not in AMP_TYPES:
         raise UserError(f"amp {amp!r} is not one of {', '.join(AMP_TYPES)}{did_you_mean(str(amp), AMP_TYPES)}")

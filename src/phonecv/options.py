@@ -229,11 +229,7 @@ def texts_of(kind: type) -> dict[str, str]:
 
 
 def check_names(given: Iterable[str], known: Iterable[str]) -> None:
-    """Check that options exist.
-
-    Raises:
-        UserError: one does not, with the nearest one.
-    """
+    """Check that options exist."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -251,11 +247,7 @@ def hint_in(kind: type, name: str) -> Any:
 
 
 def taken(value: Any, hint: Any, name: str) -> Any:
-    """A value as its annotation wants it, see `check_options`.
-
-    Raises:
-        UserError: a wrong type, or a value out of range.
-    """
+    """A value as its annotation wants it, see `check_options`."""
     if not _plain(hint):
         return value
     if isinstance(value, numbers.Number) and hasattr(value, "item"):

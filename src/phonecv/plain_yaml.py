@@ -35,11 +35,7 @@ _MERGE = "<<"
 
 
 def read_yaml_file(path: Path, where: str) -> Any:
-    """The content of a YAML file, as `read_yaml` gives it.
-
-    Raises:
-        UserError: it cannot be read, is too large, or not YAML; the message begins with `where`.
-    """
+    """The content of a YAML file, as `read_yaml` gives it."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -60,12 +56,7 @@ def read_yaml_file(path: Path, where: str) -> Any:
 def read_yaml(text: str, where: str, *, most: int = MAX_VALUES) -> Any:
     """Lists, dicts, texts and `Plain` texts of a YAML document; keys are texts.
 
-    Aliases and merge keys (``<<``) are followed, each use a copy of its own, as far as `most` allows.
-
-    Args:
-        text: the document.
-        where: what the message of an error begins with.
-        most: values that it may have, aliases followed.
+    Aliases and merge keys (``<<``) are followed, each use a copy of its own, as far as `most` values allow.
 
     Raises:
         UserError: not YAML, a key given twice, more values or levels than any settings have, or other objects.

@@ -44,9 +44,6 @@ def save_curves(csv_path: Path | str, png_path: Path | str) -> Path:
     Columns are taken by their names, whatever the task calls its losses; a row fills only the columns it has
     values for, so rows of training and evaluation may share one table. A column `split` or `phase` makes
     one curve for each of its values.
-
-    Raises:
-        UserError: the table is missing, empty, or has nothing to draw.
     """
     series = read_series(csv_path)
     groups = {
@@ -133,14 +130,8 @@ def save_confusion(
     Rows without images and columns without predictions are left out, so that ten classes judged by a
     thousand-class model stay readable: predictions outside the rows' classes share the column "other".
     Up to 30 classes show names and numbers, up to 80 names, more only indices and the most frequent mistakes.
-
-    Args:
-        matrix: counts.
-        classes: a name for each row.
-        png_path: the picture.
-        title: above it.
-        keep: rows shown also without counts, such as a detector's background.
-        percent: write the share of each row instead of counts, and mistakes as shares of all (for pixels).
+    Rows in `keep` are shown also without counts, such as a detector's background; `percent` writes the share of each
+    row instead of counts, and mistakes as shares of all (for pixels).
     """
     matrix = np.asarray(matrix)
     rows = np.flatnonzero(matrix.sum(1))
@@ -302,18 +293,9 @@ def save_precision_recall(
 ) -> Path:
     """Precision over recall: on the left the mean of the classes at some IoU, on the right each class at the first.
 
-    Up to six classes have names and colours; more are thin lines behind their mean.
-
-    Args:
-        rows: what is evaluated, such as "boxes" -> precision ``T R K`` at every IoU, at recalls from 0 to 1, of every
-            class; NaN for a class without objects.
-        ious: T thresholds, rising.
-        classes: K names.
-        png_path: the picture.
-        title: above it.
-
-    Raises:
-        UserError: no class has an object.
+    Up to six classes have names and colours; more are thin lines behind their mean. Rows are what is evaluated, such
+    as "boxes" -> precision ``T R K`` at every IoU (rising), at recalls from 0 to 1, of every class; NaN for a class
+    without objects.
     """
     defined = {name: ~np.isnan(values).any((0, 1)) for name, values in rows.items()}
     drawn = [name for name in rows if defined[name].any()]
@@ -457,15 +439,10 @@ def save_points(
     joined: Sequence[str] = (),
     source: str = "",
 ) -> Path:
-    """Named dots in colours by series, the first axis logarithmic.
+    """Named dots in colours by series (title -> points), the first axis logarithmic.
 
-    Args:
-        series: title -> points; empty ones are left out.
-        png_path: the picture.
-        x: title of the logarithmic axis.
-        y: title of the other.
-        joined: series whose points a line connects, from left to right.
-        source: kept in the file as "Source", so that a picture tells what it was drawn from.
+    A line connects the points of series in `joined`, from left to right. `source` is kept in the file as "Source", so
+    that a picture tells what it was drawn from.
     """
     if not any(series.values()):
         raise UserError("no values to draw")

@@ -66,11 +66,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """The record written by `to_dict`.
-
-        Raises:
-            UserError: an unknown key, or a value out of range.
-        """
+        """The record written by `to_dict`."""
         return cls(**_plain_fields(cls, values))
 
 
@@ -130,11 +126,7 @@ class DensePreprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DensePreprocessing:
-        """The record written by `to_dict`.
-
-        Raises:
-            UserError: an unknown key, or a value out of range.
-        """
+        """The record written by `to_dict`."""
         return cls(**_plain_fields(cls, values))
 
 

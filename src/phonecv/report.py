@@ -135,16 +135,10 @@ def report_room(task: str) -> ReportRoom:
 
 
 def write_report(run_dir: Path | str, *, title: str | None = None, destination: Path | str | None = None) -> Path:
-    """Write ``report.html`` from the files of a run folder.
+    """Write ``report.html`` from the files of a run folder, of a training, an evaluation, or both.
 
-    Args:
-        run_dir: of a training, an evaluation, or both: holds any of config.yaml, metrics.csv, curves.png, summary.json,
-            evaluation/, predictions/, forms.json, export.json, bad_images.csv.
-        title: heading; None takes the folder's name.
-        destination: the page; None puts it into the folder.
-
-    Raises:
-        UserError: the folder holds nothing to report.
+    It holds any of config.yaml, metrics.csv, curves.png, summary.json, evaluation/, predictions/, forms.json,
+    export.json, bad_images.csv. Without a title its name is the heading.
     """
     run = Path(run_dir)
     if not any((run / name).is_file() for name in _SIGNS):

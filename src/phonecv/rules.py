@@ -79,13 +79,10 @@ def check_table(
     Args:
         values: what stands in the place of the table.
         rules: name -> `Rule`, or the rules of the table that stands there.
-        source: the file, for messages.
+        source: the file, for messages, which name field, value and what would do.
         required: names that have to be there.
         whole: in tables within, all names that have a rule have to be there.
         prefix: of names in messages, for a table within a table.
-
-    Raises:
-        UserError: naming the file, the field, its value and what would do.
     """
     where = printable(str(source))
     if not isinstance(values, dict):

@@ -58,11 +58,7 @@ class Range:
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """An instance of the dataclass `kind` from nested plain values.
-
-    Raises:
-        UserError: an unknown name, a wrong type, or a value out of range; `where` is the path to name.
-    """
+    """An instance of the dataclass `kind` from nested plain values; a message names the path below `where`."""
     hints = _hints(kind)
     for name in values:
         if name not in hints:
@@ -170,11 +166,7 @@ def _coerce_tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, 
 
 
 def merge(values: dict[str, Any], overrides: Sequence[str], kind: type) -> dict[str, Any]:
-    """`values` with ``a.b=value`` texts laid over them; an existing list is reached as ``curriculum.0.size=128``.
-
-    Raises:
-        UserError: a text without ``=``, or a path that does not exist.
-    """
+    """`values` with ``a.b=value`` texts laid over them; an existing list is reached as ``curriculum.0.size=128``."""
     merged = copy.deepcopy(values)
     for text in overrides:
         path, found, value = text.partition("=")

@@ -62,11 +62,7 @@ def _write(writer: Any, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """The rows of a table, header first, empty ones left out.
-
-    Raises:
-        UserError: it cannot be read, or is no table in UTF-8.
-    """
+    """The rows of a table, header first, empty ones left out."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return [[original(cell) for cell in row] for row in csv.reader(file) if row]

@@ -86,11 +86,7 @@ TASKS = {
 
 
 def find_task(name: str) -> Task:
-    """The task of this name.
-
-    Raises:
-        UserError: there is none, naming the nearest.
-    """
+    """The task of this name."""
     if name not in TASKS:
         raise UserError(f"unknown task {name!r}{did_you_mean(name, TASKS)} (known: {', '.join(TASKS)})")
     return TASKS[name]

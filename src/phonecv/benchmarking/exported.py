@@ -22,15 +22,6 @@ def write_for_timing(format: str, precision: str, folder: Path, subject: Subject
     """Write a network in a format; what comes out is compared later, by whoever times it.
 
     int8 gets its ranges from the same pictures: for speed alone.
-
-    Args:
-        format: a key of `phonecv.exporting.EXPORTERS`.
-        precision: float32 or int8.
-        folder: for the files; made here.
-        subject: a network in evaluation mode.
-
-    Raises:
-        UserError: the format cannot hold it, or its toolkit fails.
     """
     exporter = get_exporter(format)
     job = job_for_timing(subject, precision, dynamic_batch=exporter.dynamic_batch)

@@ -19,18 +19,11 @@ def _pictures(size: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def settle(network: M, *, size: int, seed: int = 0) -> M:
-    """Give a network with random weights the statistics and layer scales of a trained one, in place.
+    """Give a network with random weights the statistics and layer scales of a trained one, in place; returns it.
 
     A fresh MobileOne in evaluation mode grows its activations to 1e14, and a fresh EMOv2 hardly has any: numbers that
     overflow, or too small for the processor's fast path, are timed wrongly, and comparing outputs shows nothing.
-
-    Args:
-        network: any network of pictures; BatchNorm statistics become those of one random batch.
-        size: side of that batch in pixels.
-        seed: of the batch and the layer scales.
-
-    Returns:
-        The same network, in evaluation mode.
+    BatchNorm statistics become those of one random batch of this size.
     """
     generator = torch.Generator().manual_seed(seed)
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]

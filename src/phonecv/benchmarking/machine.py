@@ -122,14 +122,6 @@ def measure_peaks(threads: int | None = None, *, device: str = "cpu", rounds: in
     On a CPU a float32 product runs through torch's BLAS and through oneDNN, whichever is faster: on AMD processors
     MKL reached less than half of what oneDNN did. Precisions for which the device has no instructions are left out,
     see `has_peak`.
-
-    Args:
-        threads: CPU threads; None for torch's present number.
-        device: "cpu" or a CUDA device.
-        rounds: how often each is tried.
-
-    Raises:
-        UserError: no threads.
     """
     import torch
 

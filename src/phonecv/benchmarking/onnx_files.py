@@ -19,11 +19,7 @@ _QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulI
 
 
 def write_for_timing(subject: Subject, path: Path) -> None:
-    """Export a network with a free batch size; what comes out is compared later, by whoever times it.
-
-    Raises:
-        UserError: the exporter failed.
-    """
+    """Export a network with a free batch size; what comes out is compared later, by whoever times it."""
     from phonecv.exporting.onnx.exporter import write_graph
     from phonecv.exporting.perform import captured
 

@@ -25,10 +25,7 @@ from phonecv.models.fusing import fuse
 def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, int] | None = None) -> Subject:
     """A subject from a catalog name (fresh weights), "name:tag" (public weights), a checkpoint or an exported file.
 
-    Args:
-        source: what names it.
-        form: "deploy" fuses a network in training form; "training" times it as it is.
-        size: input side, or (height, width); None for the network's own.
+    The form "deploy" fuses a network in training form, "training" times it as it is; without a size it has its own.
 
     Raises:
         UserError: there is no such thing, or not in this form or size.
@@ -127,11 +124,7 @@ def _taken(
 
 
 def _checked_form(path: Path, record: Mapping[str, Any], form: str) -> str:
-    """The form of an exported file.
-
-    Raises:
-        UserError: it is not the one asked for.
-    """
+    """The form of an exported file, which has to be the one asked for."""
     found = record.get("form", "unknown")
     if form == "training" and found != "training":
         raise UserError(f"{path} holds the {found} form; --form training needs a file exported with --form training")

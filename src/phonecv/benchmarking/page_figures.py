@@ -38,11 +38,7 @@ class FiguresError(ValueError):
 
 
 def parse(body: bytes) -> Any:
-    """JSON without NaN and infinity.
-
-    Raises:
-        FiguresError: it is not JSON.
-    """
+    """JSON without NaN and infinity."""
 
     def refuse(name: str) -> None:
         raise FiguresError(f"{name} is not a number in JSON")
@@ -56,15 +52,7 @@ def parse(body: bytes) -> Any:
 
 
 def check(value: Any, files: Sequence[str]) -> dict[str, Any]:
-    """The report with exactly the fields it should have.
-
-    Args:
-        value: parsed JSON.
-        files: names that were offered.
-
-    Raises:
-        FiguresError: a field is missing, of another kind or out of range.
-    """
+    """The report with exactly the fields it should have, about files that were offered."""
     report = _object(value, "the report")
     if report.get("version") != 1:
         raise FiguresError(f"version {report.get('version')!r} is not 1; load the page again")
@@ -167,9 +155,7 @@ def _one_of(owner: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
 class Reports:
     """The reports of a run folder: ``phones/<date>-<device>.json`` each, and all rows in ``phones.csv``.
 
-    Args:
-        folder: made when the first report arrives.
-        files: facts about the files that were offered, by name.
+    The folder is made when the first report arrives; `files` has facts about those that were offered, by name.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -178,11 +164,7 @@ class Reports:
         self._lock = threading.Lock()
 
     def save(self, report: Mapping[str, Any]) -> Path:
-        """Write a checked report.
-
-        Raises:
-            FiguresError: there were too many.
-        """
+        """Write a checked report, unless there were too many."""
         with self._lock:
             if self.count >= MAX_REPORTS:
                 raise FiguresError(f"{MAX_REPORTS} reports have come already; start the server again for more")

@@ -85,11 +85,7 @@ class PageModel:
 
 
 def open_models(sources: Sequence[str | Path]) -> list[PageModel]:
-    """The files for the page.
-
-    Raises:
-        UserError: none, one that does not exist, or of a format that browsers do not run.
-    """
+    """The files for the page."""
     paths = list(dict.fromkeys(Path(source) for source in sources))
     if not paths:
         raise UserError("name the exported files to offer, as in `phonecv bench --serve signs.onnx signs.tflite`")

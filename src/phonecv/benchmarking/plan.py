@@ -54,17 +54,10 @@ def plan(
     layout: str = "auto",
     device: str = "cpu",
 ) -> tuple[list[Entry], list[Skipped]]:
-    """Every subject in every runtime and precision that this machine can run.
+    """Every subject in every runtime and precision that this machine can run, and what was left out.
 
-    Args:
-        subjects: what to time.
-        runtimes: None for those that prepare a network within seconds, and for those whose files were given.
-        precisions: None for all.
-        layout: of PyTorch's input.
-        device: where to run.
-
-    Returns:
-        The entries, and what was left out.
+    Without runtimes they are those that prepare a network within seconds, and those whose files were given; without
+    precisions all. The layout is of PyTorch's input.
 
     Raises:
         UserError: an unknown name; something asked for by name that cannot run here at all; nothing left.
@@ -118,11 +111,7 @@ def _format_refusal(subject: Subject, runtime: Runtime) -> str:
 
 
 def check_numbers(batches: Sequence[int], threads: Sequence[int], rounds: int, seconds: float | None) -> None:
-    """Check the figures of a run before anything heavy happens.
-
-    Raises:
-        UserError: one is out of range.
-    """
+    """Check the figures of a run before anything heavy happens."""
     for batch in batches:
         if batch < 1:
             raise UserError(f"batch {batch} is not a whole number >= 1, such as 1 or 16")
@@ -139,11 +128,7 @@ def check_numbers(batches: Sequence[int], threads: Sequence[int], rounds: int, s
 
 
 def pick_baseline(asked: str | None, labels: Sequence[str]) -> str:
-    """The label that was meant: in full, or a part that only one has. None takes the first one.
-
-    Raises:
-        UserError: none has it, or several.
-    """
+    """The label that was meant: in full, or a part that only one has. None takes the first one."""
     if asked is None:
         return labels[0]
     if asked in labels:

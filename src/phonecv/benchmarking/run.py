@@ -141,11 +141,7 @@ def _check_subjects(subjects: Sequence[Subject], batches: Sequence[int]) -> None
 
 
 def _start(job: Job, folder: Path) -> dict[str, Any]:
-    """Run a job in a process of its own.
-
-    Raises:
-        UserError: what the job refused, or that the system ended it.
-    """
+    """Run a job in a process of its own."""
     task, result = folder / "job.json", folder / "result.json"
     result.unlink(missing_ok=True)
     job.write(task)

@@ -99,11 +99,7 @@ def _no_gpu(runtime: Runtime, precision: str) -> str:
 
 
 def choose(kind: str, asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names asked for, each once and in order.
-
-    Raises:
-        UserError: one that does not exist, or none.
-    """
+    """The names asked for, each once and in order; at least one, and none that does not exist."""
     for name in asked:
         if name not in known:
             raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})")

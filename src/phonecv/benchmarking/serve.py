@@ -70,15 +70,8 @@ _KINDS = {
 class PageServer(ThreadingHTTPServer):
     """Serves the page under ``/<token>/`` and takes figures at ``/<token>/figures``.
 
-    Args:
-        models: what the page may have.
-        out: run folder for what comes back.
-        host: address to listen on.
-        port: 0 for a free one.
-        rounds: of timing, at most.
-        seconds: of rounds for each row of the table, about.
-        certificate: certificate and key for https; None for http.
-        saved: told of every report and where it went.
+    Port 0 takes a free one; with a certificate it is https. `seconds` is about what the rounds of a row of the table
+    take; `saved` is told of every report and where it went.
 
     Raises:
         UserError: the page's runtimes are not there, or the port is taken.
@@ -379,20 +372,10 @@ def serve(
     seconds: float = 15.0,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Offer the page until Ctrl-C.
+    """Offer the page with exported .onnx and .tflite files until Ctrl-C; returns how many reports came.
 
-    Args:
-        files: exported .onnx and .tflite files.
-        out: run folder for what phones send.
-        host: address to listen on; "127.0.0.1" for this computer alone.
-        port: 0 for a free one.
-        https: with a certificate made for this run, which browsers ask about.
-        rounds: of timing, at most.
-        seconds: of rounds for each row, about.
-        say: prints a line.
-
-    Returns:
-        How many reports came.
+    Host "127.0.0.1" is for this computer alone, port 0 takes a free one, and https has a certificate made for this
+    run, which browsers ask about. For the rest see `PageServer`; `say` prints a line.
 
     Raises:
         UserError: a file does not do, the runtimes or a program are missing, or the port is taken.

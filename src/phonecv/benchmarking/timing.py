@@ -128,11 +128,7 @@ def interleave(
 
 
 def ratios(timings: Mapping[str, Timing], baseline: str) -> dict[str, Ratio]:
-    """Every candidate of one `interleave` against the one called `baseline`.
-
-    Raises:
-        UserError: the baseline was not timed.
-    """
+    """Every candidate of one `interleave` against the one called `baseline`."""
     if baseline not in timings:
         known = ", ".join(timings)
         raise UserError(

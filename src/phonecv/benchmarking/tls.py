@@ -30,9 +30,6 @@ def self_signed(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, Path], 
 
     Returns:
         Certificate and key in `folder`, and the certificate's fingerprint for comparing by eye.
-
-    Raises:
-        UserError: there is no openssl, or it fails.
     """
     program = shutil.which("openssl")
     if program is None:

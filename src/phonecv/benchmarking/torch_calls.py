@@ -21,15 +21,9 @@ FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 def torch_call(network: nn.Module, given: Arrays, *, precision: str, layout: str, device: str, compiled: bool) -> Call:
     """A network under `torch.inference_mode`, with weights in the precision and the layout asked for.
 
-    The input is float32; turning it into lower precision is part of the call.
-
-    Args:
-        network: stays as it is.
-        given: one batch, mostly of pictures, float32 ``B 3 H W``.
-        precision: a key of `DTYPES`.
-        layout: "nchw", "nhwc" (PyTorch's channels_last), or "auto" for the faster one, tried here.
-        device: where to run.
-        compiled: through `torch.compile`.
+    The network stays as it is. The batch is float32, mostly of pictures, ``B 3 H W``; turning it into lower precision
+    is part of the call. The layout is "nchw", "nhwc" (PyTorch's channels_last), or "auto" for the faster one, tried
+    here.
     """
     if layout == "auto":
         # Which layout is better hangs on the network, its convolutions and the processor, and eager tells in a moment.

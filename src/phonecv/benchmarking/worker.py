@@ -34,11 +34,7 @@ class Group:
 
 
 def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:
-    """How far the outputs are from PyTorch's float32.
-
-    Raises:
-        UserError: further than the candidate's limit. A fast wrong answer is no result.
-    """
+    """How far outputs are from PyTorch's float32, within the candidate's limit: a fast wrong answer is no result."""
     found = difference(call.outputs(), expected)
     if not np.isfinite(found):
         raise UserError(f"{candidate.label} gives outputs of another shape, or not finite; it was not timed")

@@ -132,11 +132,7 @@ def _checked(file: Path) -> Path:
 
 
 def _check_same(file: Path, network: Any) -> None:
-    """Refuse a file with other classes: labels and readers would be wrong for it.
-
-    Raises:
-        UserError: it has.
-    """
+    """Refuse a file with other classes: labels and readers would be wrong for it."""
     record = read_record(file)
     own = (done_by(network), network.num_classes, network.class_names)
     names = record.get("classes")

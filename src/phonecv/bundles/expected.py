@@ -39,9 +39,7 @@ class Expected:
 def write_expected(folder: Path, records: Sequence[FileRecord]) -> Expected | None:
     """Run what an app is tested with through the first file whose runtime is installed; write the result beside it.
 
-    Args:
-        folder: of the bundle, files and test picture or inputs already there.
-        records: of the files, with "file".
+    Files and test picture or inputs are in the folder of the bundle; `records` are of the files, with "file".
 
     Returns:
         What was written; None where no file can be run or there is nothing to test with.

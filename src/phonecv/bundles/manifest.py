@@ -24,17 +24,7 @@ _KEYS = ("file", "format", "precision", "task", "difference", "input_size", "inp
 
 
 def write_manifest(folder: Path, name: str, records: Sequence[FileRecord], licence: str) -> tuple[str, ...]:
-    """Write manifest.json beside all other files.
-
-    Args:
-        folder: of the bundle.
-        name: of the bundle.
-        records: of the model files.
-        licence: of the weights.
-
-    Returns:
-        Names of all files of the bundle.
-    """
+    """Write manifest.json, with records of the model files, beside all others of the bundle; returns their names."""
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _digest(file)}
         for file in sorted(folder.rglob("*"))

@@ -19,12 +19,8 @@ from phonecv.files import write_text
 def write_readers(records: Sequence[FileRecord], folder: Path) -> tuple[list[Readers], dict[str, str]]:
     """One set of sources for all files that are fed and read alike, in `readers` or in folders there.
 
-    Args:
-        records: of the files, with "file".
-        folder: of the bundle.
-
     Returns:
-        The sets, and for the files that none serves the reason.
+        The sets, and for the files (records with "file") that none serves the reason.
     """
     unread = {record["file"]: why for record in records if (why := bundling_of(record).why_no_readers(record))}
     groups: list[tuple[dict[str, str], list[FileRecord]]] = []
@@ -52,12 +48,9 @@ def filled_readers(
 ) -> dict[str, str]:
     """File name -> source text, in every language.
 
-    Args:
-        package: import path of the task's folder, which has the templates.
-        name: of the file or files, for the comments.
-        values: for the blanks: texts as they are, tuples as lists of 32-bit numbers, functions of the `Language` for
-            what they return, all else as in JSON.
-        conditions: see `phonecv.bundles.templating`.
+    Templates are in the task's folder `package`; `name` is of the file or files, for the comments. Values are texts
+    as they are, tuples as lists of 32-bit numbers, functions of the `Language` for what they return, all else as in
+    JSON; for conditions see `phonecv.bundles.templating`.
     """
     values = {**values, "NAME": comment(name), "VERSION": __version__}
     return {

@@ -16,14 +16,7 @@ _ORDER = re.compile(r"//(if|end|include)\b *(.*)")
 
 
 def filled(package: str, template: str, values: Mapping[str, str], conditions: Set[str] = frozenset()) -> str:
-    """The text of a template.
-
-    Args:
-        package: import path of the folder whose template it is.
-        template: name of its file.
-        values: for what stands between @ signs.
-        conditions: words that hold.
-    """
+    """The text of a template of `package`: `values` for what stands between @ signs, `conditions` that hold."""
     # In one pass, so that nothing within a value is taken for a blank.
     return _BLANK.sub(lambda found: values[found[1]], "\n".join(_lines(package, template, conditions)) + "\n")
 

@@ -62,24 +62,14 @@ def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
 
 
 def check_there(*sources: Path | str) -> None:
-    """Refuse files and folders that are not there, before anything heavy is imported; patterns are let through.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Refuse a file or folder that is not there, before anything heavy is imported; patterns are let through."""
     for source in sources:
         if not Path(source).exists() and not glob.has_magic(str(source)):
             raise UserError(f"{printable(source)}: no such file or folder")
 
 
 def load(source: str, model: str | None, ema: bool | None) -> Network:
-    """The network in a checkpoint of any layout, or of a catalog name with public weights; in evaluation mode.
-
-    Args:
-        source: what the person typed.
-        model: the option of that name.
-        ema: the option of that name.
-    """
+    """The network of a checkpoint of any layout or a catalog name with public weights, in evaluation mode."""
     chosen = loading(source, model, ema)
     from phonecv.create import load_network
     from phonecv.weights import Loading
@@ -90,15 +80,11 @@ def load(source: str, model: str | None, ema: bool | None) -> Network:
 def destination(path: Path, *, force: bool, source: str, suffix: str = "", into: bool | None = None) -> Path:
     """The file to write, checked before any heavy work; a folder gets a file named after the source.
 
-    Args:
-        path: file or folder.
-        force: whether the file may exist.
-        source: what the person typed.
-        suffix: that the file has to have; empty for any.
-        into: whether `path` is a folder; None if that is to be seen.
+    It has to have the suffix, unless that is empty; `into` says whether `path` is a folder, None if that is to be
+    seen.
 
     Raises:
-        UserError: another suffix, the source itself, or a file that exists already.
+        UserError: another suffix, the source itself, or a file that exists already (without `force`).
     """
     if suffix and (path.is_dir() if into is None else into):
         path = path / f"{Path(source.partition(':')[0]).stem}{suffix}"
@@ -120,11 +106,7 @@ def listed(formats: str) -> list[str]:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """``"1,16"`` -> ``[1, 16]``.
-
-    Raises:
-        UserError: not whole numbers.
-    """
+    """``"1,16"`` -> ``[1, 16]``."""
     found = listed(text)
     if not found or not all(word.isdecimal() for word in found):
         raise UserError(f"{option} {text!r} is not a whole number, or several with commas such as 1,16")
@@ -132,11 +114,7 @@ def numbers(option: str, text: str) -> list[int]:
 
 
 def pixels(size: str) -> int | tuple[int, int]:
-    """``"224"`` -> 224, ``"224x320"`` -> (224, 320), height first.
-
-    Raises:
-        UserError: neither form.
-    """
+    """``"224"`` -> 224, ``"224x320"`` -> (224, 320), height first."""
     parts = size.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"size {size!r} is not a number of pixels such as 224, or HEIGHTxWIDTH such as 224x320")

@@ -12,11 +12,7 @@ from phonecv.task import TASKS, find_task
 
 
 def select(pattern: str) -> list[ModelRecord]:
-    """The records whose name matches a shell-style pattern; a bare word also matches within names.
-
-    Raises:
-        UserError: nothing matches.
-    """
+    """The records whose name matches a shell-style pattern; a bare word also matches within names."""
     names = list_models(pattern) or list_models(f"*{pattern}*")
     if not names:
         raise UserError(

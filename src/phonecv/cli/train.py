@@ -69,9 +69,7 @@ def train(
 def setting_for(option: str, value: str = "VALUE") -> str | None:
     """What to write in the place of an option that `train` does not have: the setting of that or a near name.
 
-    Args:
-        option: as typed, such as ``--epochs`` or ``--epochs=3``.
-        value: what followed it.
+    The option is as typed, such as ``--epochs`` or ``--epochs=3``, and `value` followed it.
     """
     from phonecv.training.config import settings_named
 

@@ -15,14 +15,7 @@ _log = logging.getLogger("phonecv")
 
 
 def tell_assumed(path: Path, record: FileRecord, preprocessing: Preprocessing, num_classes: int | None = None) -> None:
-    """Log what a classifier's file does not say and how it is taken instead; nothing if it says how it is fed.
-
-    Args:
-        path: the main file.
-        record: what is known of it, perhaps nothing.
-        preprocessing: how pictures will be brought to it.
-        num_classes: of its outputs, where they are known.
-    """
+    """Log what a classifier's file does not say and how it is taken instead; nothing if it says how it is fed."""
     if isinstance(record.get("preprocessing"), dict):
         return
     beside = record_path(path).name

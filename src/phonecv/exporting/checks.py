@@ -65,11 +65,7 @@ class Limits:
 
     @staticmethod
     def check(max_diff: float | None, min_agreement: float | None) -> None:
-        """Check what a person says, before any work.
-
-        Raises:
-            UserError: it is out of range.
-        """
+        """Check what a person says, before any work."""
         if max_diff is not None and not 0 < max_diff < 1:
             raise UserError(f"max_diff {max_diff!r} is not between 0 and 1; the usual value is 1e-4")
         if min_agreement is not None and not 0 <= min_agreement <= 1:
@@ -116,11 +112,7 @@ def resampled(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @torch.inference_mode()
 def expected_outputs(job: Job, batches: Sequence[Arrays]) -> list[list[np.ndarray]]:
-    """PyTorch's outputs.
-
-    Raises:
-        UserError: they are not finite.
-    """
+    """PyTorch's outputs, which have to be finite."""
     found = []
     for batch in batches:
         outputs = [output.numpy() for output in job.module(*map(torch.from_numpy, batch))]
@@ -144,14 +136,8 @@ def compare(
 ) -> Comparison:
     """Compare the outputs of all batches.
 
-    Args:
-        job: what was written.
-        expected: of PyTorch, per batch.
-        outputs: of the file, per batch.
-        limits: how far they may be apart.
-        source: of the pictures, for people.
-        file: likewise.
-        batches: themselves; without one, objects must be those that PyTorch chose among equally sure ones.
+    Without `batches`, objects must be those that PyTorch chose among equally sure ones; `source` (of the pictures)
+    and `file` are for people.
 
     Raises:
         UserError: they differ too much, naming figures and limits.

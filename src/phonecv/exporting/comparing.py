@@ -62,11 +62,8 @@ class Sides:
 def compare_numbers(sides: Sides, max_diff: float | None, *, unit: str = "pictures", tipping: float = 0.0) -> Compared:
     """Number by number, and by the best class where one of the outputs is called "logits".
 
-    Args:
-        sides: classes are the second axis of logits.
-        max_diff: that is allowed; classes that are so close may swap.
-        unit: see `Compared`.
-        tipping: likewise.
+    Classes are the second axis of logits; those that are within `max_diff` may swap. For `unit` and `tipping` see
+    `Compared`.
     """
     worst, same, count = 0.0, 0, 0
     for name, want, have in zip(sides.names, sides.wanted, sides.got, strict=True):
@@ -91,13 +88,7 @@ def same_winner(want: np.ndarray, got: np.ndarray, tolerance: float) -> np.ndarr
 
 
 def unvaried(names: Sequence[str], wanted: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]) -> str:
-    """Why comparing number by number says nothing of a file: its outputs do not vary; empty if they do.
-
-    Args:
-        names: of the outputs.
-        wanted: PyTorch's, per batch.
-        got: the file's, likewise; PyTorch's tell enough.
-    """
+    """Why comparing numbers says nothing of a file: its outputs (PyTorch's tell enough) do not vary; or empty."""
     del got
     still = [name for name, output in zip(names, wanted[0], strict=True) if _variation(output) < LEAST_VARIATION]
     if still:

@@ -60,11 +60,7 @@ class Exporter:
         return [name for name in self.packages if find_spec(name) is None]
 
     def require(self) -> None:
-        """Check that the extra is installed.
-
-        Raises:
-            UserError: it is not; the message holds the line that installs it.
-        """
+        """Check that the extra is installed; the message holds the line that installs it."""
         missing = self.missing()
         if missing:
             raise UserError(
@@ -73,11 +69,7 @@ class Exporter:
             )
 
     def check_precision(self, precision: str) -> None:
-        """Check that files of this format are written so.
-
-        Raises:
-            UserError: they are not.
-        """
+        """Check that files of this format are written so."""
         if precision not in PRECISIONS:
             raise UserError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         if precision not in self.precisions:

@@ -19,14 +19,7 @@ LIMIT = 120
 def try_in_child(code: str, path: Path, *arguments: str, runtime: str) -> None:
     """Let a process of its own open a file first: one that crashes the runtime must not take this process along.
 
-    Args:
-        code: Python; finds path and arguments in ``sys.argv[1:]``, and ends with a message if the file is no good.
-        path: the file.
-        arguments: more for the code.
-        runtime: its name, for the message.
-
-    Raises:
-        UserError: the file cannot be used.
+    The Python `code` finds path and arguments in ``sys.argv[1:]``, and ends with a message if the file is no good.
     """
     if "PHONECV_THREADS" in os.environ:
         return  # `perform` started this process for the same reason

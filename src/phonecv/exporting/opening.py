@@ -21,12 +21,7 @@ from phonecv.task import DEFAULT_TASK
 
 
 def open_session(path: Path | str, *, threads: int | None = None, precision: str = "float32") -> Session:
-    """An exported file in its runtime, by its suffix.
-
-    Args:
-        path: the main file.
-        threads: None for torch's number.
-        precision: what the runtime may compute in, where it can choose.
+    """An exported file in its runtime, by its suffix; `precision` is what that may compute in, where it can choose.
 
     Raises:
         UserError: no format has this suffix, its runtime is not installed, or the file is broken.
@@ -95,9 +90,5 @@ class OpenedFile:
 
 
 def open_file(path: Path | str) -> OpenedFile:
-    """An exported file for evaluation or prediction.
-
-    Raises:
-        UserError: see `open_session`.
-    """
+    """An exported file for evaluation or prediction."""
     return OpenedFile(Path(path), open_session(path))

@@ -63,13 +63,7 @@ class ExportFailed(UserError):
 
 
 def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]) -> Performed:
-    """Write the file into an empty folder, open it in its runtime, and run it.
-
-    Args:
-        exporter: the format.
-        job: what to write.
-        folder: for the files.
-        inputs: batches to run; none to only write.
+    """Write the file into an empty folder, open it in its runtime, and run it on the inputs, if any.
 
     Raises:
         ExportFailed: the toolkit or the runtime failed or crashed.

@@ -39,15 +39,10 @@ class Pictures:
 
 
 def check_pictures(source: Path | str | Sequence[Path] | None, count: int = COUNT) -> Pictures:
-    """Pictures to compare on, evenly picked.
+    """At most `count` pictures to compare on, evenly picked.
 
-    Args:
-        source: a folder, a file or a pattern, or a list of files; None for the embedded photographs, or synthetic
-            pictures where the extra `samples` is not installed.
-        count: at most.
-
-    Raises:
-        UserError: there are none, or one that is picked cannot be read.
+    They come from a folder, a file, a pattern or a list of files; for None they are the embedded photographs, or
+    synthetic ones where the extra `samples` is not installed.
     """
     if source is None:
         return _embedded(count)

@@ -63,9 +63,6 @@ def chosen_modules(module: nn.Module, names: Iterable[str]) -> list[str]:
     """Paths of the modules that are meant by `names`, without those inside another of them.
 
     A name is the end of a path: "stage1.0" means "network.stage1.0" in an exported module.
-
-    Raises:
-        UserError: there is no such module.
     """
     paths = [path for path, _ in module.named_modules() if path]
     found = []
@@ -79,11 +76,7 @@ def chosen_modules(module: nn.Module, names: Iterable[str]) -> list[str]:
 
 
 def calibration_pictures(job: Job) -> np.ndarray:
-    """The pictures to calibrate on, ``N 3 H W``.
-
-    Raises:
-        UserError: there are none, they have another size than the file takes, or they are not finite.
-    """
+    """The pictures to calibrate on, ``N 3 H W``."""
     pictures = job.calibration
     if pictures is None or len(pictures) == 0:
         raise UserError("an int8 file needs pictures to calibrate on: pass calibration=, about 100 like the app sees")
@@ -96,13 +89,10 @@ def calibration_pictures(job: Job) -> np.ndarray:
 
 
 class Tails:
-    """The lowest and highest values of a stream, which hold any percentile near its ends exactly.
+    """The lowest and highest values of a stream of `total`, which hold any percentile near its ends exactly.
 
     Only the ends are kept: a few thousand numbers of the hundred million that a layer gives over a calibration.
-
-    Args:
-        total: how many values will come.
-        percentile: share of them within the range, cut alike at both ends; 100 for minimum and maximum.
+    `percentile` is the share of values within the range, cut alike at both ends; 100 for minimum and maximum.
     """
 
     def __init__(self, total: int, percentile: float) -> None:

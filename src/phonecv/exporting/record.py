@@ -50,11 +50,7 @@ def check_size(size: int | tuple[int, int] | None, network: Network) -> tuple[in
 
 
 def read_record(path: Path) -> FileRecord:
-    """The record beside an exported file; empty if there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """The record beside an exported file; empty if there is none."""
     beside = record_path(path)
     if not beside.is_file():
         return {}
@@ -88,11 +84,7 @@ def find_record(path: Path) -> FileRecord:
 
 
 def preprocessing_of(record: FileRecord) -> Preprocessing | DensePreprocessing | None:
-    """The preprocessing in a record, if it has one.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """The preprocessing in a record, if it has one."""
     values = record.get("preprocessing")
     if not isinstance(values, dict):
         return None

@@ -25,11 +25,7 @@ def is_folder(destination: Path | str) -> bool:
 
 
 def destination_of(model: object, destination: Path | str, exporter: Exporter) -> Path:
-    """The main file to write.
-
-    Raises:
-        UserError: another suffix.
-    """
+    """The main file to write."""
     path = Path(destination)
     if path.suffix.lower() != exporter.suffix and is_folder(destination):
         # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.

@@ -18,9 +18,8 @@ LEAST = 33
 def free_axes(job: Job, *, least_batch: int | None = None) -> tuple[Any, ...]:
     """The axes that stay free in the graph of a job's module, as `torch.export` takes them: its first input, the rest.
 
-    Args:
-        job: whose inputs share a batch, and height and width where they are free.
-        least_batch: smallest batch; None for the tracer's own idea of it.
+    The job's inputs share a batch, and height and width where they are free; without a smallest batch the tracer has
+    its own idea of it.
     """
     batch = Dim("batch") if least_batch is None else Dim("batch", min=least_batch)
     height, width = Dim("height", min=LEAST), Dim("width", min=LEAST)

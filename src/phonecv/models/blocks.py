@@ -240,14 +240,8 @@ class WindowGrid:
 def multi_head_attention(qk: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
     """Plain softmax attention over the tokens of each window.
 
-    Args:
-        qk: ``W N 2*D``, the queries in the first D channels, the keys in the last D, each head-major.
-        v: ``W N E``, head-major; E may differ from D.
-        heads: number of heads; divides D and E.
-        scale: factor of the query-key product.
-
-    Returns:
-        ``W N E``.
+    Queries are in the first D channels of `qk` (``W N 2*D``), keys in the last D, each head-major, as `v` (``W N E``,
+    E may differ from D) and the result are; the query-key product is multiplied by `scale`.
     """
     # Every axis moved by a transpose of its own: the form in which OpenVINO recognises attention and drops the copies.
     q, k = qk.chunk(2, 2)

@@ -391,11 +391,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def check_named(model: Path | str) -> None:
-    """Refuse what is neither a file or folder nor a network, with or without a tag of its weights ("name:tag").
-
-    Raises:
-        UserError: naming the nearest network.
-    """
+    """Refuse what is neither a file or folder nor a network, with or without a tag of its weights ("name:tag")."""
     name = str(model).partition(":")[0]
     if name not in MODELS and not Path(model).exists():
         raise UserError(

@@ -33,12 +33,9 @@ class ClipConv(SavesWork):
     """
 
     def __init__(self, like: nn.Conv2d, *, frames: int, time_stride: int) -> None:
-        """Stand in for a convolution of pictures.
+        """Stand in for a convolution of pictures, whose square kernel becomes the middle tap of a cube of zeros.
 
-        Args:
-            like: with a square kernel, which it becomes a cube of; it is the middle tap, all others are zero.
-            frames: of a clip at its input.
-            time_stride: how many frames become one.
+        `frames` are of a clip at its input, and `time_stride` of them become one.
         """
         super().__init__()
         self.frames, self.time_stride, self.reach = frames, time_stride, like.kernel_size[0] // 2
@@ -109,11 +106,7 @@ class ClipGrid(WindowGrid):
     """Windows that hold the same cut of `span` frames of a clip, as tokens one frame after the other.
 
     In time, as in space, ``close`` windows are frames that follow one another, and ``remote`` ones frames as far apart
-    as there are windows.
-
-    Args:
-        frames: of a clip; `span` or a multiple of it.
-        span: frames of a window.
+    as there are windows. The clip has `span` frames or a multiple of it.
     """
 
     def __init__(self, height: int, width: int, window: int, *, frames: int, span: int) -> None:
@@ -149,21 +142,15 @@ class ClipGrid(WindowGrid):
 
 
 def inflate(network: EMOv2, frames: int) -> int:
-    """Make a network of pictures one of clips, in place: kernels become cubes, windows reach over `SPAN` frames.
+    """Make a network of pictures one of clips (1, 2, or a multiple of 4 frames), in place.
 
-    The kernels stay what they are in the middle of the cubes, zeros elsewhere: on a clip whose frames are all the same
-    the network gives what it gave for the picture. Kernels spread over time would not, because clips of few frames are
-    padded with zeros. The first convolution halves the number of frames.
-
-    Args:
-        network: in either form.
-        frames: of a clip, 1, 2, or a multiple of 4.
+    Kernels become cubes, windows reach over `SPAN` frames. The kernels stay what they are in the middle of the cubes,
+    zeros elsewhere: on a clip whose frames are all the same the network gives what it gave for the picture. Kernels
+    spread over time would not, because clips of few frames are padded with zeros. The first convolution halves the
+    number of frames.
 
     Returns:
         Frames of a clip behind the first convolution.
-
-    Raises:
-        UserError: another number of frames.
     """
     if frames not in (1, 2) and (frames < 1 or frames % 4):
         raise UserError(f"frames {frames} is not 1, 2 or a multiple of 4: they are halved, and windows hold two each")

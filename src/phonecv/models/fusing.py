@@ -87,16 +87,11 @@ def _prepare_for_inference(network: nn.Module) -> None:
 
 
 def form_difference(model: nn.Module, fused: nn.Module, x: Tensor) -> float:
-    """Largest output difference of two forms, relative to the largest output of the first.
+    """Largest output difference of two forms for ``B 3 H W``, relative to the largest output of the first.
 
     Copies of both run in float64, in evaluation mode, so this is what the stored numbers differ by. In float32
     the order of summation adds its own noise, to either form alike: up to 2e-5 for MobileOne-S0 with its
-    four branches.
-
-    Args:
-        model: a network whose output is a tensor or a sequence of tensors.
-        fused: the other form.
-        x: input, ``B 3 H W``.
+    four branches. Outputs are a tensor or a sequence of tensors.
     """
     outputs = []
     for form in (model, fused):

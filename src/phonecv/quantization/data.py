@@ -87,21 +87,13 @@ def picked_text(count: int, of: int, name: str) -> str:
 
 
 def check_counts(*counts: int, purpose: str = "") -> None:
-    """Check how many pictures are asked for.
-
-    Raises:
-        UserError: too few.
-    """
+    """Check how many pictures are asked for."""
     if min(counts) < LEAST:
         raise UserError(f"{min(counts)} pictures are too few{purpose}; take at least {LEAST}, better 100 to 300")
 
 
 def check_enough(count: int, source: str, purpose: str) -> None:
-    """Check that pictures are enough for something.
-
-    Raises:
-        UserError: they are not.
-    """
+    """Check that pictures are enough for something."""
     if count < LEAST:
         raise UserError(
             f"{source} has {count} pictures to {purpose}; at least {LEAST} are needed, and 100 to 300 "
@@ -110,11 +102,7 @@ def check_enough(count: int, source: str, purpose: str) -> None:
 
 
 def refuse_shared(test: PictureSet, *others: PictureSet) -> None:
-    """Check that no picture of the test is among the others, under whatever name.
-
-    Raises:
-        UserError: some are.
-    """
+    """Check that no picture of the test is among the others, under whatever name."""
     used = {_digest(path) for pictures in others for path in pictures.paths}
     shared = [path for path in test.paths if _digest(path) in used]
     if shared:

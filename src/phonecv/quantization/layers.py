@@ -15,15 +15,7 @@ from phonecv.models.quantized import layers_of
 
 
 def chosen_layers(network: nn.Module, left_out: Sequence[str] = ()) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers that are quantized.
-
-    Args:
-        network: the network.
-        left_out: names of layers, or of modules with all their layers, that stay in floating point.
-
-    Raises:
-        UserError: a name that is none.
-    """
+    """The layers that are quantized: all but those in `left_out`, or in the modules named there."""
     layers = layers_of(network)
     for name in left_out:
         if not any(_within(layer, name) for layer in layers):

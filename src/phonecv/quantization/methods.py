@@ -84,14 +84,7 @@ WEIGHTS = (PLAIN, Method("bias", ("bias",)), Method("equalize, bias", ("equalize
 
 
 def methods_for(format: str, precision: str, network: nn.Module, *, fine_tune: bool = True) -> list[Method]:
-    """What to try, in order; without what this network does not allow.
-
-    Args:
-        format: key of `phonecv.exporting.EXPORTERS`.
-        precision: of the file.
-        network: in deploy form.
-        fine_tune: with quantization-aware fine-tuning as the last resort.
-    """
+    """What to try for a fused network, in order, fine-tuning as the last resort; without what it does not allow."""
     if precision == "int8-weights":
         tried = WEIGHTS
     elif precision == "int8":

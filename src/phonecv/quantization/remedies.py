@@ -50,9 +50,6 @@ def apply(
         precision: "int8", or "int8-weights" to correct for rounded weights alone.
         tuning: of "qat", which learns from these pictures and from the network given.
         say: called with what "qat" has to say: how long it will take, and how it goes.
-
-    Raises:
-        UserError: an unknown remedy, or one that this network or precision does not allow.
     """
     for remedy in remedies:
         if remedy not in REMEDIES:

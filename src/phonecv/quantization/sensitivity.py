@@ -69,9 +69,7 @@ class _Noise:
 def outputs_decibels(wanted: Sequence[Sequence[Tensor]], got: Sequence[Sequence[Tensor]]) -> float:
     """Signal-to-noise ratio of a network's outputs over parts; of several outputs the mean share of noise counts.
 
-    Args:
-        wanted: per part, the outputs.
-        got: the same with noise; minus infinity is returned if any of them is not finite.
+    It is minus infinity if any number of `got` is not finite.
     """
     shares = []
     for have, want in zip(zip(*got, strict=True), zip(*wanted, strict=True), strict=True):

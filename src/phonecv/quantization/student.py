@@ -115,12 +115,10 @@ def _rounded_inputs(network: nn.Module, ranges: Mapping[str, Range]) -> Iterator
 
 
 def outputs_of(network: nn.Module, images: Tensor, values: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-    """Maps of the stages, where it has any, then the outputs.
+    """Maps of the stages, where it has any, then the outputs, for ``B 3 H W``.
 
-    Args:
-        network: any whose output is a tensor or a sequence of tensors; it may be or hold one of our backbones.
-        images: ``B 3 H W``.
-        values: parameters to use instead of its own.
+    The network gives a tensor or a sequence of them, and may be or hold one of our backbones; `values` are parameters
+    to use instead of its own.
     """
     maps: list[Tensor] = []
     stages = [stage for module in network.modules() if isinstance(module, VisionModel) for stage in module.stages()]

@@ -74,13 +74,7 @@ class Workshop(ABC, Generic[P]):
 
     @abstractmethod
     def judge(self, path: Path, pictures: P, reference: Any) -> Score:
-        """A file's score.
-
-        Args:
-            path: the file.
-            pictures: to judge it on.
-            reference: from `float_outputs`.
-        """
+        """A file's score on pictures, with the `reference` from `float_outputs`."""
 
     @abstractmethod
     def last_pictures(self, source: Path | str) -> P:
@@ -132,11 +126,7 @@ class Workshop(ABC, Generic[P]):
         return [replace(noise, name=_outside(noise.name)) for noise in self.noise()]
 
     def prepared(self, method: Method) -> tuple[Any, dict[str, Any]]:
-        """The network after a method's remedies, and the settings for the toolkit.
-
-        Raises:
-            UserError: fine-tuning gained nothing.
-        """
+        """The network after a method's remedies, and the settings for the toolkit."""
         settings = dict(method.settings)
         left_out: list[str] = []
         if method.float_layers:

@@ -88,11 +88,7 @@ def write(job: Job, folder: Path) -> Written:
 
 
 def check_version(found: str) -> None:
-    """Refuse a coremltools that is too old.
-
-    Raises:
-        UserError: naming the line that installs another.
-    """
+    """Refuse a coremltools that is too old, with the line that installs another."""
     if int(found.split(".")[0]) < _OLDEST:
         raise UserError(
             f"coremltools {found} is too old, {_OLDEST}.0 or later is needed;"
@@ -197,17 +193,7 @@ def _describe(model: Any, job: Job) -> None:
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """A package in the interpreter.
-
-    Args:
-        path: the folder.
-        threads: of PyTorch, which does the computing.
-        precision: no choice here: the program says what it computes in.
-
-    Raises:
-        UserError: no package, a damaged one, one with unknown operators, or one that takes neither what its record says
-            nor pictures.
-    """
+    """A package in the interpreter, where PyTorch computes; `precision` is no choice here: the program says it."""
     package = open_package(path)
     program = read_program(package)
     picture = _picture(package)
@@ -259,11 +245,7 @@ def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def record_within(path: Path) -> FileRecord:
-    """The record in a package; empty if it has none.
-
-    Raises:
-        UserError: no package, or a damaged one.
-    """
+    """The record in a package; empty if it has none."""
     return _record(open_package(path))
 
 

@@ -30,14 +30,9 @@ RULES: dict[str, Rule] = {
 
 
 class Interpreter:
-    """A program that can be called.
+    """A program that can be called; refused where it has operators without a rule, or values that nothing gives.
 
-    Args:
-        program: what to evaluate; its constants are made ready now.
-        name: of the file, for messages.
-
-    Raises:
-        UserError: the program has operators without a rule, or refers to values that nothing gives.
+    The constants are made ready now; `name` is of the file, for messages.
     """
 
     def __init__(self, program: Program, name: str) -> None:
@@ -85,10 +80,7 @@ class Interpreter:
 
     @torch.inference_mode()
     def __call__(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """The program's outputs, in its order.
-
-        Args:
-            inputs: by name, of the declared shapes.
+        """The program's outputs, in its order, from inputs of the declared shapes.
 
         Raises:
             UserError: an operator fails, or gives another shape than the program declares.

@@ -46,17 +46,7 @@ class Package:
     files: dict[Path, np.ndarray]
 
     def blob(self, name: str, offset: int, kind: str, bytes_: int) -> np.ndarray:
-        """Raw bytes of a tensor in a weight file.
-
-        Args:
-            name: of the file, as in the model.
-            offset: of the blob's header.
-            kind: of the elements, as the model says.
-            bytes_: of the tensor, as the model says.
-
-        Raises:
-            UserError: there is no such file in the package, or no such blob in the file.
-        """
+        """Raw bytes of a tensor in a weight file; `offset` of the blob's header, kind and size as the model says."""
         content = self._file(name)
         header = content[offset : offset + _HEADER.itemsize]
         if offset < 0 or len(header) < _HEADER.itemsize:
@@ -87,11 +77,7 @@ class Package:
 
 
 def open_package(path: Path) -> Package:
-    """Find and parse the model of a package.
-
-    Raises:
-        UserError: it is no package, or one whose parts are missing, damaged or elsewhere.
-    """
+    """Find and parse the model of a package."""
     from google.protobuf.message import DecodeError
 
     if not path.is_dir():

@@ -99,11 +99,7 @@ def is_constant(operation: Operation) -> bool:
 
 
 def read_program(package: Package) -> Program:
-    """Read the program of an opened package, weights included.
-
-    Raises:
-        UserError: it is damaged, or holds what is not read here.
-    """
+    """Read the program of an opened package, weights included."""
     functions = package.model.mlProgram.functions
     if "main" not in functions:
         raise UserError(f"{package.path} has no function 'main' but {', '.join(functions) or 'none at all'}")

@@ -67,9 +67,7 @@ DOUBTS = (
 def report(program: Program, modules: Mapping[str, str]) -> dict[str, Any]:
     """Operators by kind, and what is doubtful about them, by layer.
 
-    Args:
-        program: as it was written.
-        modules: names of PyTorch's graph (operations and parameters) -> path of the module they belong to.
+    `modules` maps names of PyTorch's graph (operations and parameters) to the path of the module they belong to.
     """
     computing = list(program.computing())
     layers = layers_of(program, modules)

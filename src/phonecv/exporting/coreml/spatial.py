@@ -19,14 +19,7 @@ _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
 def _padding(a: Arguments, sides: list[int], kernel: list[int], strides: list[int]) -> list[tuple[int, int]]:
-    """Before and after, per axis.
-
-    Args:
-        a: has `pad_type` and `pad`.
-        sides: of the picture.
-        kernel: with its dilation.
-        strides: per axis.
-    """
+    """Before and after, per axis; `a` has `pad_type` and `pad`, `kernel` counts its dilation."""
     kind = a.text("pad_type", "valid")
     if kind == "valid":
         return [(0, 0)] * len(sides)

@@ -63,12 +63,7 @@ def write(job: Job, folder: Path) -> Written:
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """An ExecuTorch file of ours or another's.
-
-    Args:
-        path: the .pte file.
-        threads: that it computes with; all ExecuTorch files of a process share them.
-        precision: the file decides.
+    """An ExecuTorch file of ours or another's; all ExecuTorch files of a process share their threads.
 
     Raises:
         UserError: not an ExecuTorch file, it takes neither what its record says nor RGB pictures, or another one is

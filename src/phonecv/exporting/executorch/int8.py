@@ -24,12 +24,9 @@ _EPS = 2**-12
 
 
 class TailObserver(MinMaxObserver):
-    """Watches one activation; its range is the percentile asked for, exactly, or minimum and maximum.
+    """Watches one activation over so many pictures, one at a time.
 
-    Args:
-        pictures: how many will come, one at a time.
-        percentile: see `Tails`.
-        **kwargs: of the library's observer.
+    Its range is the percentile asked for (see `Tails`), exactly, or minimum and maximum.
     """
 
     def __init__(self, pictures: int, percentile: float, **kwargs: Any) -> None:
@@ -71,17 +68,11 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
     """The program of one picture, with int8 weights (per channel, symmetric) and activations (per tensor, affine).
 
     XNNPACK computes convolutions, linear layers, sums, products and means in 8 bits; norms, softmax, SiLU and the
-    attention's matrix products stay float, with quantizers in between.
-
-    Args:
-        job: with pictures to calibrate on; of `Job.settings` all are supported. Its module is one that XNNPACK takes,
-            with contiguous weights.
+    attention's matrix products stay float, with quantizers in between. The job's module is one that XNNPACK takes,
+    with contiguous weights.
 
     Returns:
         The program, ready for lowering, and what was used, as JSON values.
-
-    Raises:
-        UserError: bad settings or calibration pictures.
     """
     settings = int8_settings(job)
     pictures = torch.from_numpy(calibration_pictures(job))

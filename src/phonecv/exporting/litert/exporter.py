@@ -136,11 +136,7 @@ def _add_record(model: Any, record: Mapping[str, Any]) -> None:
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """A .tflite file of ours or another's in LiteRT.
-
-    Raises:
-        UserError: not such a file, damaged, or it takes neither what its record says nor RGB pictures.
-    """
+    """A .tflite file of ours or another's in LiteRT."""
     from importlib.metadata import version
 
     content = read_content(path)

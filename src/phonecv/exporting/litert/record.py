@@ -21,20 +21,12 @@ _BUFFERS, _METADATA, _NAME, _BUFFER, _DATA = 4, 6, 0, 1, 0
 
 
 def record_within(path: Path) -> FileRecord:
-    """The record inside a file; empty if it has none.
-
-    Raises:
-        UserError: not a LiteRT file, or a damaged one.
-    """
+    """The record inside a file; empty if it has none."""
     return record_in(read_content(path), path)
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of a file that begins as LiteRT's do.
-
-    Raises:
-        UserError: it does not.
-    """
+    """The bytes of a file that begins as LiteRT's do."""
     content = path.read_bytes()
     if len(content) < 64 or content[4:8] != b"TFL3":
         raise UserError(f"{path} is not a LiteRT file: it does not start as one")
@@ -47,9 +39,6 @@ def record_in(content: bytes, path: Path) -> FileRecord:
     Args:
         content: from `read_content`.
         path: for messages.
-
-    Raises:
-        UserError: what leads to it points nowhere, or it is damaged.
     """
     try:
         text = _metadata(content)

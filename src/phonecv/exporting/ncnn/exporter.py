@@ -43,11 +43,7 @@ for output in outputs:
 
 
 def write(job: Job, folder: Path) -> Written:
-    """Graph and weights, for one picture of one size.
-
-    Raises:
-        UserError: the graph keeps layers that ncnn does not have.
-    """
+    """Graph and weights, for one picture of one size."""
     import pnnx
 
     (example,) = job.row
@@ -74,11 +70,7 @@ def write(job: Job, folder: Path) -> Written:
 
 
 def refuse_unknown(graph: Graph, name: str) -> None:
-    """Stop before ncnn crashes on a graph that it cannot hold.
-
-    Raises:
-        UserError: naming the layers.
-    """
+    """Stop before ncnn crashes on a graph that it cannot hold."""
     unknown = unknown_layers(graph)
     if unknown:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in Counter(layer.kind for layer in unknown).items())
@@ -113,11 +105,7 @@ def weights_path(path: Path) -> Path:
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """Such a file of ours or another's in ncnn.
-
-    Raises:
-        UserError: not such a file, layers that this ncnn does not have, no weights, or it takes no RGB picture.
-    """
+    """Such a file of ours or another's in ncnn."""
     import ncnn
 
     graph = read_graph(path)
@@ -163,11 +151,7 @@ def _recorded_size(record: FileRecord) -> tuple[int, int] | None:
 
 
 def load(path: Path, weights: Path, *, threads: int, half: bool) -> Any:
-    """The network in ncnn, on the CPU.
-
-    Raises:
-        UserError: ncnn gives up.
-    """
+    """The network in ncnn, on the CPU."""
     import ncnn
 
     net = ncnn.Net()

@@ -64,11 +64,7 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Read and check a ``.param`` file.
-
-    Raises:
-        UserError: it is none.
-    """
+    """Read and check a ``.param`` file."""
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} is not an ncnn graph: it has {path.stat().st_size} bytes")
     try:

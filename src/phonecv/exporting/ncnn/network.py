@@ -19,12 +19,7 @@ from phonecv.models.emov2 import WindowExpansion
 
 
 def for_ncnn(module: nn.Module, example: Tensor) -> nn.Module:
-    """A copy that gives the same numbers for one picture of the example's size; the module stays as it was.
-
-    Args:
-        module: in evaluation mode.
-        example: ``1 3 H W``.
-    """
+    """A copy with the same outputs for one picture ``1 3 H W`` of the example's size; the module stays as it was."""
     module = copy.deepcopy(module)
     sizes: dict[nn.Module, tuple[int, int]] = {}
 

@@ -77,14 +77,8 @@ def quantize_file(
     """The same for any ONNX file of one input.
 
     Activations are unsigned, because ONNX Runtime's kernels for x86 are made for that: with signed ones MobileOne-S4
-    took 1.7 times as long. Biases become 32-bit integers.
-
-    Args:
-        source: the float file.
-        images: to find the ranges on, ``N 3 H W``.
-        path: the file to write.
-        percentile: share of the values that a range spans, both ends cut alike; 100 for minimum and maximum.
-        stay: names of nodes that stay float.
+    took 1.7 times as long. Biases become 32-bit integers. `percentile` is the share of the values of `images` that a
+    range spans, both ends cut alike; nodes named in `stay` remain float.
 
     Returns:
         How many nodes of each kind are quantized, and how many of those kinds are not.

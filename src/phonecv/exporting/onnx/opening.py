@@ -20,11 +20,7 @@ PREFIX = "phonecv."
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """An ONNX file of ours or another's in ONNX Runtime.
-
-    Raises:
-        UserError: not an ONNX file, weights outside its folder, or it takes neither what its record says nor pictures.
-    """
+    """An ONNX file of ours or another's in ONNX Runtime."""
     import onnxruntime
 
     proto = refuse_outside_weights(path)
@@ -48,24 +44,12 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
 
 
 def record_within(path: Path) -> FileRecord:
-    """The record in a file; empty if it has none.
-
-    Raises:
-        UserError: not an ONNX file, one with weights outside its folder, or with a damaged record.
-    """
+    """The record in a file; empty if it has none."""
     return metadata_record(refuse_outside_weights(path), path)
 
 
 def metadata_record(proto: Any, path: Path) -> FileRecord:
-    """The record in an ONNX file's metadata; empty if it has none.
-
-    Args:
-        proto: the model.
-        path: its file, for messages.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """The record in an ONNX file's metadata; empty if it has none."""
     place = f"the record in {path}"
     try:
         entries = {entry.key: entry.value for entry in proto.metadata_props}
@@ -85,11 +69,7 @@ def _value(name: str, text: str) -> Any:
 
 
 def start_session(path: Path, threads: int) -> Any:
-    """ONNX Runtime on the CPU.
-
-    Raises:
-        UserError: the file is not a usable ONNX model.
-    """
+    """ONNX Runtime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -110,9 +90,6 @@ def refuse_outside_weights(path: Path) -> Any:
 
     Returns:
         The model without weights that lie in files of their own.
-
-    Raises:
-        UserError: it does, or it is not an ONNX file.
     """
     import onnx
     from google.protobuf.message import DecodeError

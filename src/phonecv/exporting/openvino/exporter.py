@@ -70,17 +70,10 @@ def _in_precision(job: Job, model: openvino.Model) -> tuple[openvino.Model, dict
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """An OpenVINO file of ours or another's.
+    """An OpenVINO file (.xml, its weights beside it in .bin) of ours or another's.
 
-    Args:
-        path: the .xml file; its weights lie beside it under the same name with .bin.
-        threads: that it computes with.
-        precision: "fp16" lets it compute in half precision where the processor can; everything else, the parts of an
-            int8 file that stay float too, is float32.
-
-    Raises:
-        UserError: not an OpenVINO file, its weights are missing or too few, or it takes neither what its
-            record says nor RGB pictures.
+    "fp16" lets it compute in half precision where the processor can; everything else, the parts of an int8 file that
+    stay float too, is float32.
     """
     import openvino
 
@@ -149,11 +142,7 @@ def _shape(port: Any) -> list[int | None]:
 
 
 def record_within(path: Path) -> FileRecord:
-    """The record in a graph's runtime information; empty if it has none. Needs no OpenVINO.
-
-    Raises:
-        UserError: not an OpenVINO file, or a damaged record.
-    """
+    """The record in a graph's runtime information; empty if it has none. Needs no OpenVINO."""
     content = path.read_bytes()
     # Neither is in a file of OpenVINO's; both are what XML readers can be made to choke on.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:

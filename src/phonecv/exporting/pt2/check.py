@@ -47,11 +47,7 @@ _WORDS = {
 
 
 def checked_record(path: Path) -> FileRecord:
-    """The record in the archive, after a look at everything else in it; empty if it has none.
-
-    Raises:
-        UserError: not a torch.export file, or one that could run code.
-    """
+    """The record in the archive, after a look at everything else in it; empty if it has none."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _check(path, archive)

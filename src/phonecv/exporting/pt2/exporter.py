@@ -46,11 +46,7 @@ def _bare(program: ExportedProgram) -> ExportedProgram:
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
-    """A file of ours in PyTorch, which takes its own number of threads.
-
-    Raises:
-        UserError: not such a file, or one that could run code.
-    """
+    """A file of ours in PyTorch, which takes its own number of threads."""
     import torchvision  # noqa: F401  its operators may be in the graph, and PyTorch knows them only then
 
     record = checked_record(path)

@@ -105,13 +105,7 @@ def convolve_relu(
 ) -> Tensor:
     """``relu(conv2d(x, weight, bias))`` with zero padding K // 2, ``B C H W -> B out H/stride W/stride``.
 
-    Args:
-        x: channels-last.
-        weight: ``out C/groups K K``; K is 1 only with stride 1 and one group.
-        bias: one value per output channel, or None.
-        stride: along both axes.
-        groups: as in `conv2d`.
-        relu: False leaves it out.
+    `x` is channels-last. The weight is ``out C/groups K K``; K is 1 only with stride 1 and one group.
     """
     # The stride along an axis of length one has no effect, and oneDNN's weight gradient is wrong there: see
     # `phonecv.models.blocks.Conv2d`.

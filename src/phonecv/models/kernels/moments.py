@@ -81,15 +81,9 @@ def depthwise_moments(x: Tensor) -> Moments:
 
 
 def output_moments(x: Tensor, kernels: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of depthwise convolutions' outputs, and of the pixels in their middle.
+    """Mean and variance of depthwise convolutions' outputs, and of the pixels in their middle: ``k+1 C`` each, float64.
 
-    Args:
-        x: channels-last map, ``B C H W``.
-        kernels: ``k C 1 3 3``.
-        stride: along both axes.
-
-    Returns:
-        Both ``k+1 C``, float64.
+    `x` is a channels-last map, ``B C H W``, and kernels are ``k C 1 3 3``.
     """
     return _OutputMoments.apply(x, kernels, stride)
 
