@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from phonecv.weights import CheckpointInfo
 
 
+#: Input side up to which counting a network runs it.
+_RUN_UP_TO = 512
+
+
 @dataclass(frozen=True, slots=True)
 class StageRow:
     """One line of the stage table; counts of the form that was asked for."""
@@ -272,8 +276,8 @@ def take_apart(model: VisionModel, size: int | None = None) -> ModelInfo:
     from phonecv.benchmarking import count_cost, count_parameters
 
     side = input_size = model.preprocessing.size if size is None else size
-    # Counting needs shapes, not values: on the meta device even the largest network takes no time.
-    counted = copy.deepcopy(model).to("meta")
+    # Shapes would do, but for the meta device torch imports its compiler, which takes longer than running the network.
+    counted = copy.deepcopy(model) if side <= _RUN_UP_TO else copy.deepcopy(model).to("meta")
     rows = []
     channels = 3
     for stage, info in zip(counted.stages(), counted.feature_info, strict=True):

@@ -32,10 +32,13 @@ def test_mistakes_do_not_wait_for_torch(tmp_path: Path) -> None:
         "for line in json.loads(sys.argv[1]):\n"
         "    status = main(line.split())\n"
         "    print('@', line, status, *sorted(heavy & set(sys.modules)), sep='|')\n"
+        "main(['info', 'emov2_1m'])\n"
+        "print('#', *sorted({'torch._dynamo', 'sympy', 'torchvision', 'timm'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(LINES)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     found = [line.split("|")[1:] for line in done.stdout.splitlines() if line.startswith("@|")]
     fine = ("info file.onnx", "models", "models --heads segment", "train", "train finetune --show")
+    assert done.stdout.splitlines()[-1] == "#", "counting a network does not need torch's compiler"
     assert found == [[line, "0" if line in fine else "2"] for line in LINES], done.stderr[-3000:]
