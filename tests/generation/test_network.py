@@ -108,6 +108,37 @@ def test_the_block_by_hand() -> None:
     torch.testing.assert_close(block(x, condition), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_activations_computed_again_change_no_gradient() -> None:
+    net = awake(phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL))
+    gradients = []
+    for again in (False, True):
+        net.backbone.checkpoint_activations = again
+        net.zero_grad()
+        net(*given(net)).square().mean().backward()
+        gradients.append([value.grad.clone() for value in net.parameters() if value.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_timesteps_may_be_floats_and_classes_short() -> None:
+    """As exported files take them."""
+    net = awake(phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL)).eval()
+    noisy, timesteps, classes = given(net, 3)
+    with torch.no_grad():
+        assert torch.equal(net(noisy, timesteps, classes), net(noisy, timesteps.float(), classes.int()))
+
+
+@pytest.mark.parametrize("options", [{"local_norm": "layer"}, {"local_norm": "batch"}], ids=str)
+def test_fused(options: dict[str, Any]) -> None:
+    net = awake(phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL | options))
+    net(*given(net, 8))  # statistics of batch norms
+    fused = phonecv.fuse(net.eval())
+    assert fused.form == "deploy"
+    assert not any("running_mean" in name for name in fused.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(fused(*given(net)), net(*given(net)), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_dit_is_that_of_diffusers() -> None:
     from diffusers import DiTTransformer2DModel
