@@ -190,6 +190,7 @@ def test_dit_is_that_of_diffusers() -> None:
         ({"patch": 3}, "patch 3 does not divide the size 16"),
         ({"num_classes": 0}, "at least 1"),
         ({"depth": 0}, "depth 0 is not"),
+        ({"channels": 4}, "channels 4 are not 3"),
     ],
 )
 def test_mistakes(options: dict[str, Any], message: str) -> None:

@@ -18,6 +18,7 @@ import phonecv
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
 from phonecv.generation.config import GenerateConfig
+from phonecv.generation.kept import KeptPictures
 from phonecv.generation.network import Generator
 from phonecv.generation.training import GenerateData, open_setup
 from phonecv.task import TASKS
@@ -28,7 +29,9 @@ from phonecv.weights import load_checkpoint
 
 pytestmark = pytest.mark.skipif("generate" not in TASKS, reason="the row of the task is not in the table yet")
 
-TINY: dict[str, Any] = {"width": 8, "depth": 1, "head_dim": 8, "size": 8, "patch": 2, "window": 2}
+TINY: dict[str, Any] = {
+    "width": 8, "depth": 1, "head_dim": 8, "size": 8, "patch": 2, "window": 2, "channels": 3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +172,17 @@ def test_what_is_kept_follows_the_pictures(trained: Path, data: Path, tmp_path: 
     assert kept.listing.samples[bad].path.name == "3.png"
     assert (kept.readable(bad), kept.readable(bad + 1)) == (bad + 1, bad + 1)
     cropped = replace(net.preprocessing, crop=0.5)
-    assert type(kept)(kept.listing, cropped, None, flips=False, folder=tmp_path).folder.name != kept.folder.name
+    other = KeptPictures(kept.listing, cropped, None, gray=False, flips=False, folder=tmp_path)
+    assert other.folder.name != kept.folder.name
+
+
+def test_gray_networks_see_gray(trained: Path, data: Path, tmp_path: Path) -> None:
+    overrides = json.dumps(TINY | {"channels": 1})
+    loaded, _ = loaders(config(data, tmp_path / "run", f"model.overrides={overrides}"))
+    sample = loaded.val_set.listing.samples[7]
+    gray = np.asarray(Image.open(sample.path).convert("L")).astype(int)
+    assert loaded.val_set[7].shape == (1, 8, 8)
+    assert abs(loaded.val_set[7][0].astype(int) - gray).max() <= 1
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +208,7 @@ def test_latents_are_those_of_the_autoencoder(
 
     small = GENERATORS["d_emov2_s"]
     monkeypatch.setitem(GENERATORS, "d_emov2_s", replace(small, picture=16))
-    overrides = json.dumps(TINY | {"window": 4})
+    overrides = json.dumps(TINY | {"window": 4, "channels": 4})
     latent = ("model.name=d_emov2_s", f"model.overrides={overrides}", f"generate.autoencoder={autoencoder}")
     wanted = config(data, tmp_path / "run", *latent)
     loaded, net = loaders(wanted)

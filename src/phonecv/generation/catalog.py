@@ -56,14 +56,14 @@ def _latent(blocks: Blocks, size: str, parameters: int, flops: float, fid: float
     return GeneratorRecord(name, config, 256, parameters, paper, flops, fid)
 
 
-def _pixels(blocks: Blocks, depth: int, parameters: int) -> GeneratorRecord:
-    """A small one for 32 x 32 pixels: 8 x 8 tokens, so that EMOv2's close and remote windows of 4 differ."""
+def _pixels(blocks: Blocks, width: int, depth: int, parameters: int) -> GeneratorRecord:
+    """A small one for 24 x 24 gray pixels: 6 x 6 tokens, so that EMOv2's close and remote windows of 3 differ."""
     config = {
-        "blocks": blocks, "width": 96, "depth": depth, "patch": 4, "size": 32, "channels": 3, "window": 4,
-        "head_dim": 32,
+        "blocks": blocks, "width": width, "depth": depth, "patch": 4, "size": 24, "channels": 1, "window": 3,
+        "head_dim": width // 2,
     }  # fmt: skip
     name, paper = ("d_emov2_digits", EMOV2_PAPER) if blocks == "emov2" else ("dit_digits", DIT_PAPER)
-    return GeneratorRecord(name, config, 32, parameters, paper, note="our own size")
+    return GeneratorRecord(name, config, 24, parameters, paper, note="our own size")
 
 
 #: Figures of the first four: training logs and table XIV of the paper; of DiT's: the same table.
@@ -74,12 +74,12 @@ GENERATORS = {
         _latent("emov2", "b", 96_082_976, 19.9, 24.8),
         _latent("emov2", "l", 334_831_648, 69.3, 11.2),
         _latent("emov2", "xl", 492_692_000, 101.5, 9.6),
-        _pixels("emov2", 5, 825_216),
+        _pixels("emov2", 64, 4, 342_048),
         _latent("dit", "s", 32_963_360, 5.5, 68.4),
         _latent("dit", "b", 130_512_416, 21.8, 43.5),
         _latent("dit", "l", 458_102_816, 77.5, 23.3),
         _latent("dit", "xl", 675_129_632, 114.5, 19.5),
-        _pixels("dit", 4, 838_176),
+        _pixels("dit", 68, 3, 358_188),
     )
 }
 

@@ -30,6 +30,8 @@ from phonecv.training.world import World
 PART = 4096
 #: Pictures that pass through an autoencoder at once.
 TOGETHER = 16
+#: Shares of red, green and blue in gray.
+LUMINANCE = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 
 
 class KeptPictures:
@@ -39,6 +41,7 @@ class KeptPictures:
         listing: which.
         preprocessing: how they are read.
         autoencoder: None for pixels.
+        gray: whether pixels are kept as gray.
         flips: whether latents of the flipped pictures are kept, too; flipped latents are not those of flipped pictures.
         folder: where everything is kept.
     """
@@ -49,10 +52,12 @@ class KeptPictures:
         preprocessing: Preprocessing,
         autoencoder: Autoencoder | None,
         *,
+        gray: bool,
         flips: bool,
         folder: Path,
     ) -> None:
         self.listing, self.preprocessing, self.autoencoder = listing, preprocessing, autoencoder
+        self.gray = gray
         self.views = 2 if flips and autoencoder is not None else 1
         self.folder = folder / self._digest()
         self.parts: list[np.ndarray] = []
@@ -80,7 +85,7 @@ class KeptPictures:
             self.errors |= {start + int(place): error for place, error in errors.items()}
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Bytes ``3 S S``, or mean and deviation of latents ``views 2 C S S`` in half precision."""
+        """Bytes ``3 S S`` (gray ``1 S S``), or mean and deviation of latents ``views 2 C S S`` in half precision."""
         return self.parts[index // PART][index % PART]
 
     def readable(self, index: int) -> int:
@@ -112,6 +117,7 @@ class KeptPictures:
 
     def _seen(self, images: torch.Tensor) -> np.ndarray:
         if self.autoencoder is None:
+            images = (images * LUMINANCE).sum(1, keepdim=True) if self.gray else images
             return ((images + 1) * 127.5).round().to(torch.uint8).numpy()
         views = [images, images.flip(3)][: self.views]
         moments = [torch.stack(self.autoencoder.moments(view), 1) for view in views]
@@ -123,7 +129,9 @@ class KeptPictures:
     def _digest(self) -> str:
         """Of everything that what is kept follows from."""
         digest = hashlib.sha256(json.dumps(self.preprocessing.to_dict(), sort_keys=True).encode())
-        digest.update(f"{self.views} {self.autoencoder.identity if self.autoencoder else 'pixels'} {PART}".encode())
+        digest.update(
+            f"{self.gray} {self.views} {self.autoencoder.identity if self.autoencoder else 'pixels'} {PART}".encode()
+        )
         for sample in self.listing.samples:
             there = sample.path.stat() if sample.path.is_file() else None
             digest.update(f"{sample.path}\0{there and (there.st_size, there.st_mtime_ns)}\0".encode())

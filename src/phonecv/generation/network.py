@@ -33,7 +33,7 @@ class Generator(HeadedModel[Preprocessing]):
     """Noisy pictures or latents -> their noise and its variance.
 
     Attributes:
-        channels: of what it denoises: 4 of latents, 3 of pixels.
+        channels: of what it denoises: 4 of latents, 3 of pixels, 1 of gray ones.
         size: its side.
         latent: whether that is an autoencoder's latent; `preprocessing` is of the picture, whose values are -1..1.
         num_classes: classes it knows; the number `num_classes` stands for none ("class dropout").
@@ -87,6 +87,8 @@ class Generator(HeadedModel[Preprocessing]):
             raise UserError(f"width {width} does not divide by 4, which the positions need")
         if patch < 1 or size < 1 or size % patch:
             raise UserError(f"patch {patch} does not divide the size {size}")
+        if channels < 1 or (not latent and channels not in (1, 3)):
+            raise UserError(f"channels {channels} are not 3 (RGB) or 1 (gray)")
         self.channels, self.size, self.latent, self.patch = channels, size, latent, patch
         self.embed = nn.Conv2d(channels, width, patch, patch)
         # Fixed, yet a parameter: the published counts include it.

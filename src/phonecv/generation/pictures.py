@@ -13,8 +13,9 @@ MOST = 100
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """``B 3 H W`` with values -1..1 -> uint8; what lies beyond is cut."""
-    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu()
+    """``B 3 H W`` with values -1..1 -> uint8; what lies beyond is cut, and gray ones (``B 1 H W``) become RGB."""
+    scaled = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu()
+    return scaled.expand(-1, 3, -1, -1) if scaled.shape[1] == 1 else scaled
 
 
 def to_images(pictures: Tensor) -> list[Image.Image]:

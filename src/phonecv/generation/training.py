@@ -165,7 +165,12 @@ class GenerateData(SplitData):
         folder = Path(self.wanted.cache) if self.wanted.cache else cache_dir() / "generate"
         self.train_set, self.val_set = (
             KeptPictures(
-                listing, net.preprocessing, autoencoder, flips=listing is train and self.wanted.hflip > 0, folder=folder
+                listing,
+                net.preprocessing,
+                autoencoder,
+                gray=net.channels == 1,
+                flips=listing is train and self.wanted.hflip > 0,
+                folder=folder,
             )
             for listing in (train, val)
         )
