@@ -5,8 +5,8 @@
     python benchmarks/generation.py --seeds 0 --epochs 2 --dry      a trial that writes nothing
 
 1. `phonecv samples plain`: 4000 digits to learn from, 1000 others to be compared with, white on black, 24 x 24 pixels.
-2. A classifier of the real training digits (recipe digits_backbone at their size). How many of the held-out digits it reads
-   bounds what can be asked of a generator.
+2. A classifier of the real training digits (recipe digits_backbone at their size). How many of the held-out digits it
+   reads bounds what can be asked of a generator.
 3. Per seed and network the recipe generate_digits on one thread, with the same settings: the same pictures, noise and
    steps in the same order. D-EMO has EMOv2's blocks, DiT has its own; depths are chosen so that parameters agree within
    5 %, DiT having the more.

@@ -129,9 +129,8 @@ class KeptPictures:
     def _digest(self) -> str:
         """Of everything that what is kept follows from."""
         digest = hashlib.sha256(json.dumps(self.preprocessing.to_dict(), sort_keys=True).encode())
-        digest.update(
-            f"{self.gray} {self.views} {self.autoencoder.identity if self.autoencoder else 'pixels'} {PART}".encode()
-        )
+        by = self.autoencoder.identity if self.autoencoder is not None else f"pixels {self.gray}"
+        digest.update(f"{by} {self.views} {PART}".encode())
         for sample in self.listing.samples:
             there = sample.path.stat() if sample.path.is_file() else None
             digest.update(f"{sample.path}\0{there and (there.st_size, there.st_mtime_ns)}\0".encode())
