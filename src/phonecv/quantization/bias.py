@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -58,20 +60,16 @@ def correct_biases(
 
     found: dict[str, Tensor] = {}
 
-    def correct(name: str) -> None:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if name not in found:
-                found[name] = wanted[name] - _channel_means(output, module)
-                bias = own[name].bias
-                assert bias is not None
-                bias.add_(found[name].to(bias.dtype))
-            missing = found[name]
-            return output + missing.to(output.dtype).reshape(-1, *[1] * (output.ndim - 2))
-
-        played[name].register_forward_hook(hook)
+    def correct(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if name not in found:
+            found[name] = wanted[name] - _channel_means(output, module)
+            bias = own[name].bias
+            assert bias is not None
+            bias.add_(found[name].to(bias.dtype))
+        return output + found[name].to(output.dtype).reshape(-1, *[1] * (output.ndim - 2))
 
     for name in names:
-        correct(name)
+        played[name].register_forward_hook(partial(correct, name))
     simulated(images)  # one pass: a hook corrects its layer before the next one reads it
     return corrected
 
@@ -81,26 +79,19 @@ def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> d
     seen: set[str] = set()
     layers = layers_of(network)
 
-    def add(name: str) -> None:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            if name in seen:  # on the next map
-                return
-            seen.add(name)
-            part = _channel_means(output, module) * len(output)
-            sums[name] = sums[name] + part if name in sums else part
+    def add(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if name in seen:  # on the next map
+            return
+        seen.add(name)
+        part = _channel_means(output, module) * len(output)
+        sums[name] = sums[name] + part if name in sums else part
 
-        hooks.append(layers[name].register_forward_hook(hook))
-
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    for name in names:
-        add(name)
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(layers[name].register_forward_hook(partial(add, name)))
         for part in batches(images):
             seen.clear()
             network(part)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: total / len(images) for name, total in sums.items()}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,30 +116,21 @@ def layer_noise(
     simulated = simulate(network, ranges)
     kept: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            kept[name].append(output.clone())  # the activation after it may overwrite it
-            own[name].add(output, rounded[name](rounded_activation(given[0], ranges[name])))
+    def keep(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        kept[name].append(output.clone())  # the activation after it may overwrite it
+        own[name].add(output, rounded[name](rounded_activation(given[0], ranges[name])))
 
-        return hook
-
-    def judge(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            total[name].add(kept[name].pop(0), output)
-
-        return hook
+    def judge(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        total[name].add(kept[name].pop(0), output)
 
     played = layers_of(simulated)
-    hooks = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
-    try:
-        for name in layers:
-            played[name].register_forward_hook(judge(name))
+    with ExitStack() as hooks:
+        for name, module in layers.items():
+            hooks.enter_context(module.register_forward_hook(partial(keep, name)))
+            played[name].register_forward_hook(partial(judge, name))
         for part in batches(images):
             network(part)
             simulated(part)
-    finally:
-        for hook in hooks:
-            hook.remove()
     effect = _effects(network, images, ranges) if alone else {}
     return [
         LayerNoise(

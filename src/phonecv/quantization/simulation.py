@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -61,27 +63,20 @@ def value_ranges(
     """The range of the inputs (or outputs) of modules over all pictures."""
     tails: dict[str, Tails] = {}
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...], result: Tensor | None = None) -> None:
-            values = given[0] if result is None else result
-            if name not in tails:
-                # A head's layer that goes over several maps sees a few more: the first is the largest by far.
-                tails[name] = Tails(values.numel() // len(values) * len(images), settings.span)
-            tails[name].add(values.numpy())
+    def look(name: str, module: nn.Module, given: tuple[Tensor, ...], result: Tensor | None = None) -> None:
+        values = given[0] if result is None else result
+        if name not in tails:
+            # A head's layer that goes over several maps sees a few more: the first is the largest by far.
+            tails[name] = Tails(values.numel() // len(values) * len(images), settings.span)
+        tails[name].add(values.numpy())
 
-        return hook
-
-    modules = [(name, network.get_submodule(name)) for name in names]
-    if outputs:
-        hooks = [module.register_forward_hook(look(name)) for name, module in modules]
-    else:
-        hooks = [module.register_forward_pre_hook(look(name)) for name, module in modules]
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            module = network.get_submodule(name)
+            register = module.register_forward_hook if outputs else module.register_forward_pre_hook
+            hooks.enter_context(register(partial(look, name)))
         for part in batches(images):
             network(part)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: tail.range() for name, tail in tails.items()}
 
 

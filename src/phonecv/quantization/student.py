@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,15 +104,13 @@ def _straight_through(weight: Tensor) -> Tensor:
 
 @contextmanager
 def _rounded_inputs(network: nn.Module, ranges: Mapping[str, Range]) -> Iterator[None]:
-    def rounding(limits: Range) -> Callable[..., Any]:
-        return lambda module, given: (rounded_activation(given[0], limits),)
+    def rounded(limits: Range, module: nn.Module, given: tuple[Any, ...]) -> tuple[Tensor]:
+        return (rounded_activation(given[0], limits),)
 
-    hooks = [network.get_submodule(name).register_forward_pre_hook(rounding(limits)) for name, limits in ranges.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, limits in ranges.items():
+            hooks.enter_context(network.get_submodule(name).register_forward_pre_hook(partial(rounded, limits)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def outputs_of(network: nn.Module, images: Tensor, values: Mapping[str, Tensor] | None = None) -> list[Tensor]:
@@ -122,12 +121,10 @@ def outputs_of(network: nn.Module, images: Tensor, values: Mapping[str, Tensor] 
     """
     maps: list[Tensor] = []
     stages = [stage for module in network.modules() if isinstance(module, VisionModel) for stage in module.stages()]
-    hooks = [stage.register_forward_hook(lambda module, given, result: maps.append(result)) for stage in stages]
-    try:
+    with ExitStack() as hooks:
+        for stage in stages:
+            hooks.enter_context(stage.register_forward_hook(lambda module, given, result: maps.append(result)))
         result = functional_call(network, dict(values or {}), (images,))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [*maps, *([result] if isinstance(result, Tensor) else list(result))]
 
 
@@ -154,21 +151,15 @@ def _units(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str
     """Per output channel of each layer, the unit of its weights and that of its bias."""
     units: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(module: nn.Conv2d | nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> None:
-            others = (0, 2, 3) if isinstance(module, nn.Conv2d) else tuple(range(output.ndim - 1))
-            spread = output.std(others, unbiased=False)
-            together = given[0].square().mean().sqrt() * module.weight[0].numel()
-            # Heads go over several maps with the same layers; the first of these is the largest.
-            units.setdefault(name, (spread / together.clamp(min=torch.finfo(spread.dtype).tiny), spread))
+    def look(name: str, module: nn.Conv2d | nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> None:
+        others = (0, 2, 3) if isinstance(module, nn.Conv2d) else tuple(range(output.ndim - 1))
+        spread = output.std(others, unbiased=False)
+        together = given[0].square().mean().sqrt() * module.weight[0].numel()
+        # Heads go over several maps with the same layers; the first of these is the largest.
+        units.setdefault(name, (spread / together.clamp(min=torch.finfo(spread.dtype).tiny), spread))
 
-        return hook
-
-    hooks = [layer(network, name).register_forward_hook(look(name)) for name in names]
-    try:
-        for part in batches(images, 16 * 224 * 224)[:1]:
-            network(part)
-    finally:
-        for handle in hooks:
-            handle.remove()
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(layer(network, name).register_forward_hook(partial(look, name)))
+        network(batches(images, 16 * 224 * 224)[0])
     return units
