@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import phonecv
+from phonecv.classify.config import AugmentConfig, ClassifyConfig
 from phonecv.classify.result import ClassificationResult
 from phonecv.detect.predict import PictureDetections
 from phonecv.detect.result import DetectionResult
@@ -60,6 +61,7 @@ print(judged.top1)  # its task's
 
 assert_type(phonecv.save_checkpoint(model, "model.safetensors"), Path)
 assert_type(phonecv.train(load_config("finetune")), RunResult)
+assert_type(load_config("finetune", kind=ClassifyConfig).augment, AugmentConfig)
 phonecv.train("finetune")  # type: ignore[arg-type]
 
 print(phonecv.export(model, "model.onnx").path.name)

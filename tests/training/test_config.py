@@ -234,3 +234,9 @@ def test_differences_name_what_changes_numbers() -> None:
     config = ClassifyConfig()
     assert config.differences(config.replaced("data.workers=3", "run.save_every=5", "run.threads=2")) == []
     assert config.differences(config.replaced("optimizer.lr=0.1", "run.seed=1")) == ["optimizer.lr", "run.seed"]
+
+
+def test_a_recipe_of_another_task_than_the_caller_counts_on() -> None:
+    assert isinstance(load_config("finetune", kind=ClassifyConfig), ClassifyConfig)
+    with pytest.raises(UserError, match="trains a classifier; DetectConfig is of another task"):
+        load_config("finetune", kind=DetectConfig)

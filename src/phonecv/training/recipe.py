@@ -6,13 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any, TypeVar, overload
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.plain_yaml import read_yaml_file
+from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig, build_config
 
+C = TypeVar("C", bound=TrainConfig)
 
-def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+
+@overload
+def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig: ...
+@overload
+def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type[C]) -> C: ...
+def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type[TrainConfig] = TrainConfig) -> Any:
     """The configuration of ``phonecv train RECIPE key=value ...``.
 
     A file given as ``model.weights`` without ``model.name`` says itself which network it holds.
@@ -20,9 +28,11 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfi
     Args:
         recipe: a name of `recipe_names`, or a path.
         overrides: ``group.name=value`` texts laid over it.
+        kind: what the caller counts on, such as `phonecv.classify.config.ClassifyConfig`.
 
     Raises:
-        UserError: no such recipe, unreadable YAML, or anything that `phonecv.training.config.build_config` refuses.
+        UserError: no such recipe, unreadable YAML, a training of another kind, or anything that
+            `phonecv.training.config.build_config` refuses.
     """
     path = find_recipe(recipe)
     values = read_yaml_file(path, f"recipe {path}")
@@ -35,7 +45,9 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfi
     if "model.weights" in named and not named & {"model", "model.name"}:
         from phonecv.training.start import follow_weights
 
-        return follow_weights(config)
+        config = follow_weights(config)
+    if not isinstance(config, kind):
+        raise UserError(f"{path} trains {TASKS[config.task].noun}; {kind.__name__} is of another task")
     return config
 
 
