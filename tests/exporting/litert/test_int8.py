@@ -14,7 +14,7 @@ from exporting.int8_jobs import FIRST, images, int8_job, signal_to_noise
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import captured
 
-pytest.importorskip("litert_torch")
+pytest.importorskip("ai_edge_litert")
 
 # What the toolkit's own imports and passes use.
 pytestmark = [
