@@ -207,6 +207,7 @@ LONG = (
     "evaluate-predict.md",
     "quantize.md",
     "segmentation.md",
+    "train.md",
 )
 
 
@@ -239,4 +240,5 @@ def _shortened(tokens: list[str]) -> list[str]:
     for word in line.split("\0"):
         found = sorted(map(str, Path().glob(word))) if "*" in word and tokens[0] == "predict" else []  # as a shell does
         words += found or [word] * bool(word)
-    return words + ADDED.get(tokens[0], "").split() * (len(tokens) > 1 and "--show" not in tokens)
+    added = ADDED.get(tokens[0], "") + (" data.size=64" if tokens[1:2] in (["detect_small"], ["segment_small"]) else "")
+    return words + added.split() * (len(tokens) > 1 and "--show" not in tokens)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import phonecv
 from conftest import mostly_long
 from models.reference import FILES, golden_input, golden_model, load_golden, official_name, rule
 from phonecv.models.fusing import form_difference, fuse
@@ -17,20 +18,10 @@ BACKBONES = [file for file in FILES if "backbone" in file]
 TRAINED = [file for file in FILES if file.endswith("_train")]
 
 
-def marked(files: list[str]) -> list[object]:
-    """The small members and every variant of the architecture in the fast subset; the largest only with `long`."""
-    fast, large = ("1M", "abl", "s0", "s4"), ("20M", "50M", "_256", "_512", "s2", "s3")
-    return [
-        file
-        if any(word in file for word in fast)
-        else pytest.param(file, marks=pytest.mark.long if any(word in file for word in large) else pytest.mark.slow)
-        for file in files
-    ]
-
-
 def small(files: list[str]) -> list[object]:
-    """The small members and variants; the others are `long`, for what their logits do not show already."""
-    return mostly_long(files, *(file for file in files if any(word in file for word in ("1M", "abl", "s0", "s4"))))
+    """The smallest member of each family and every variant of the architecture; the others are `long`."""
+    kept = ("EMO_1M", "EMO2_1M_k5_hybrid", "EMO1_1M", "abl", "s0", "s4_fused")
+    return mostly_long(files, *(file for file in files if any(word in file for word in kept) and "_256" not in file))
 
 
 def sizes_of(file: str) -> list[str]:
@@ -38,20 +29,21 @@ def sizes_of(file: str) -> list[str]:
     return list(meta["inputs"])
 
 
-@pytest.mark.parametrize("file", marked(CLASSIFIERS))
+@pytest.mark.parametrize("file", CLASSIFIERS)
 def test_parameter_names_are_the_reference_s(file: str) -> None:
     meta, _ = load_golden(file)
     if "keys" not in meta:
         pytest.skip("the file shares its names with its base model")
-    name, _ = FILES[file]
+    name, overrides = FILES[file]
     rename = official_name if name.startswith("emo_") else str
-    model = golden_model(file)
+    with torch.device("meta"):
+        model = phonecv.create_model(name, **overrides)
     ours = {rename(key): list(value.shape) for key, value in model.state_dict().items()}
     assert ours == {key: shape for key, shape, _ in meta["keys"]}
     assert sum(parameter.numel() for parameter in model.parameters()) == meta["parameters"]
 
 
-@pytest.mark.parametrize("file", marked(CLASSIFIERS))
+@pytest.mark.parametrize("file", small(CLASSIFIERS))
 def test_logits_and_features(file: str) -> None:
     meta, arrays = load_golden(file)
     model = golden_model(file)
@@ -81,7 +73,8 @@ def test_deploy_form_gives_the_golden_logits(file: str) -> None:
         np.testing.assert_allclose(logits.numpy(), arrays[f"logits_{size}"], rtol=0, atol=LOGIT_TOLERANCE)
 
 
-@pytest.mark.parametrize("file", small(BACKBONES))
+@pytest.mark.long
+@pytest.mark.parametrize("file", BACKBONES)
 def test_dense_backbone(file: str) -> None:
     meta, arrays = load_golden(file)
     model = golden_model(file, out_indices=(0, 1, 2, 3, 4))
@@ -131,7 +124,7 @@ def test_training_step_in_float64(file: str, layout: torch.memory_format) -> Non
             assert abs(flat @ probe - dot) <= 1e-4 * norm + 1e-10, key
 
 
-@pytest.mark.parametrize("size", range(5))
+@pytest.mark.parametrize("size", mostly_long(range(5), 0, 4))
 def test_fusing_gives_the_official_tensors(size: int) -> None:
     meta, arrays = load_golden(f"mobileone_s{size}_fused")
     fused = fuse(golden_model(f"mobileone_s{size}_unfused"))
@@ -150,7 +143,8 @@ def test_fusing_gives_the_official_tensors(size: int) -> None:
 def test_drop_path_rates_rise_linearly_and_halving_blocks_use_none() -> None:
     for file in ("EMO_1M", "EMO2_5M_k5_hybrid", "EMO2_50M_k5_hybrid"):
         meta, _ = load_golden(file)
-        model = golden_model(file)
+        with torch.device("meta"):
+            model = phonecv.create_model(FILES[file][0])
         rates = {
             name: module.rate for name, module in model.named_modules() if name.endswith("drop_path") and module.rate
         }

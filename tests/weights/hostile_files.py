@@ -125,7 +125,9 @@ def headers() -> dict[str, bytes]:
         "wide dimensions": safetensors(entry(shape=[2**62] * 60), bytes(4)),
         "wider than a word": safetensors(entry(shape=[2**64, 0], data_offsets=[0, 0])),
         "empty but wide": safetensors(entry(shape=[2**60, 0], data_offsets=[0, 0])),
-        "digits": safetensors(b'{"w":{"dtype":"F32","shape":[' + b"9" * 1_000_000 + b'],"data_offsets":[0,4]}}', bytes(4)),
+        "digits": safetensors(
+            b'{"w":{"dtype":"F32","shape":[' + b"9" * 1_000_000 + b'],"data_offsets":[0,4]}}', bytes(4)
+        ),
         "type a list": safetensors(entry(dtype=["F32"]), bytes(4)),
         "type a mapping": safetensors(entry(dtype={}), bytes(4)),
         "shape a text": safetensors(entry(shape="12"), bytes(4)),
@@ -141,7 +143,9 @@ def headers() -> dict[str, bytes]:
             {f"w{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(100_000)}
         ),
         "long header": safetensors(b" " * 9_000_000),
-        "of a long name": safetensors({"n" * 1_000_000: {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, bytes(4)),
+        "of a long name": safetensors(
+            {"n" * 1_000_000: {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, bytes(4)
+        ),
         "record": safetensors({"__metadata__": {"phonecv": "[" * 100_000}, **entry()}, bytes(4)),
         "in the record": safetensors({"__metadata__": {"phonecv": f'{{"format":{"9" * 9_999}}}'}, **entry()}, bytes(4)),
         "classes": safetensors({"__metadata__": {"classes": "[" * 100_000}, **entry()}, bytes(4)),
@@ -189,7 +193,8 @@ def zips() -> dict[str, bytes]:
         "nested reference": in_zip(tensor_of(b"K\x04\x85", b"K\x01\x85", storage=nested() + b"Q")),
         "records": in_zip(p2(b"}"), {f"data/{n}": b"" for n in range(20_000)}),
         "a tensor under many names": in_zip(
-            p2(b"}", MEGABYTE, b"q\x630", *(text(f"w{n}") + b"h\x63s" for n in range(1000))), {"data/0": bytes(4 * 2**20)}
+            p2(b"}", MEGABYTE, b"q\x630", *(text(f"w{n}") + b"h\x63s" for n in range(1000))),
+            {"data/0": bytes(4 * 2**20)},
         ),
     }  # fmt: skip
 

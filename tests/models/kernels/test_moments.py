@@ -430,6 +430,7 @@ def saved_bytes(net: nn.Module, x: Tensor) -> int:
     return sum(storages.values())
 
 
+@pytest.mark.long
 def test_saved_activations_of_s0_are_less_than_half() -> None:
     per_picture = {}
     for form in ("branches", "auto"):
