@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+
+from phonecv import plots
 
 # One thread per test process: spinning threads cost far more than they give on a busy machine.
 torch.set_num_threads(1)
@@ -60,6 +63,28 @@ def extract(archive: tarfile.TarFile, folder: Path) -> None:
         archive.extractall(folder, filter="fully_trusted")
     else:
         archive.extractall(folder)
+
+
+_save_curves = plots.save_curves
+
+
+def _white_pixel(csv_path: Path | str, png_path: Path | str) -> Path:
+    Image.new("L", (1, 1), 255).save(png_path)
+    return Path(png_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_curves() -> Iterator[None]:
+    """Trainings draw no curves: that takes as long as a tiny training itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save_curves", _white_pixel)
+        yield
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one test trainings draw their curves as they do for people."""
+    monkeypatch.setattr(plots, "save_curves", _save_curves)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -33,8 +34,10 @@ from phonecv.weights import load_checkpoint, read_checkpoint
 from training.conftest import CLASSES, Configure
 
 
-def test_a_run_leaves_its_files_and_learns(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
-    config = configure("schedule.epochs=12", "run.eval_every=4", "run.keep_every=6", "run.log_every=4", "data.size=32")
+def test_a_run_leaves_its_files_and_learns(
+    configure: Configure, curves: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure("schedule.epochs=12", "run.eval_every=4", "run.keep_every=6", "run.log_every=4", "data.size=24")
     result = train(config)
     assert result.finished
     assert result.best_score is not None
@@ -43,6 +46,8 @@ def test_a_run_leaves_its_files_and_learns(configure: Configure, capsys: pytest.
     assert names >= {"config.yaml", "metrics.csv", "curves.png", "summary.json", "state.pt", "tensorboard"}
     assert capsys.readouterr().out.splitlines()[-1] == f"report: {result.run_dir / 'report.html'}"
     assert f"best top1 ({result.best_net}, epoch {result.best_epoch})" in (result.run_dir / "report.html").read_text()
+    with Image.open(result.run_dir / "curves.png") as drawn:
+        assert min(drawn.size) > 100
     assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0006_ema.safetensors"}
     assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["schedule"]["epochs"] == 12
     evaluated = [row for row in result.history if "net_top1" in row]
@@ -69,13 +74,12 @@ def test_accumulation_equals_the_big_batch(configure: Configure) -> None:
     # In evaluation mode BatchNorm does not tie the pictures of a batch together.
     common = ("model.mode=eval", "optimizer.clip=0.5", "schedule.epochs=1", "augment.hflip=0", "ema.enabled=false")
     states = []
-    for parts in (1, 2, 4):
+    for parts in (1, 4):
         result = train(configure(*common, f"optimizer.accumulate={parts}", out=f"parts{parts}"))
         assert result.last is not None
         states.append(load_file(result.last))
-    for other in states[1:]:
-        for name, value in states[0].items():
-            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
