@@ -112,7 +112,7 @@ def written(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 #: Cases whose readers are run in the default set: a map of classes, boxes to choose from, objects, masks.
-RUN = ("logits of any size", "SSDLite boxes, baked", "RetinaNet final", "Mask R-CNN")
+RUN = ("logits of any size", "SSDLite boxes, baked", "Mask R-CNN")
 
 
 @pytest.mark.parametrize("case", mostly_long(CASES, *RUN))

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
+from conftest import mostly_long
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("suffix", mostly_long([".onnx", ".pt2"], ".pt2"))
 def test_an_exported_file_is_described(run: Run, checkpoints: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"s0{suffix}"
     done = run("export", checkpoints / "mobileone_s0.safetensors", path)

@@ -29,7 +29,7 @@ VERBS = {
 CONTROLS = {"good_zip.pth", "good_legacy.pth", "good.pdparams", "module_prefix.pth", "half.pth", "wrong_shape.pth"}
 
 
-@pytest.mark.parametrize("verb", mostly_long(VERBS, "info", "eval", "train", "export"))
+@pytest.mark.parametrize("verb", mostly_long(VERBS, "info", "eval", "train"))
 def test_no_verb_runs_what_a_checkpoint_holds(
     verb: str, run: Run, shared_dir: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_audit_fails_only_on_errors(run: Run, pictures: Path, tmp_path: Path) ->
     assert any("bad.png" in finding["path"] and finding["severity"] == "error" for finding in findings)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_export_is_run_and_compared(run: Run, checkpoints: Path, pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")

@@ -79,14 +79,15 @@ def same_everywhere(path: Path, detector: Detector, decode: str) -> None:
             assert np.abs(got - want).max() < 1e-4 * max(1.0, float(np.abs(want).max()))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "backbone", "decode"),
     [
-        pytest.param("ssdlite320", "mobileone_s0", "final", marks=pytest.mark.long),
-        pytest.param("retinanet_fpn", "mobileone_s0", "final", marks=pytest.mark.long),
+        ("ssdlite320", "mobileone_s0", "final"),
+        ("retinanet_fpn", "mobileone_s0", "final"),
         ("retinanet_fpn", "mobileone_s0", "raw"),
-        pytest.param("ssdlite320", "emov2_1m", "boxes", marks=pytest.mark.long),
+        ("ssdlite320", "emov2_1m", "boxes"),
     ],
 )
 def test_onnx(tmp_path: Path, architecture: str, backbone: str, decode: str) -> None:

@@ -143,15 +143,12 @@ def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-#: What the default suite tries of formats and heads.
-IN_SHORT = (("openvino", "segformer"),)
-
-
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "kind"),
     [
-        pytest.param(format, kind, marks=[] if (format, kind) in IN_SHORT else [pytest.mark.long])
+        (format, kind)
         for format in ("onnx", "openvino", "executorch", "litert")
         for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
         if kind.startswith((*segment.INT8_HEADS.get(format, ("",)), *detect.INT8_HEADS.get(format, ("",))))

@@ -255,6 +255,7 @@ def test_anchors_are_no_part_of_the_state() -> None:
     assert torch.equal(again(pictures((64, 64)))[0]["boxes"], detector(pictures((64, 64)))[0]["boxes"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ONE_STAGE)
 def test_network_can_be_exported(architecture: str) -> None:
@@ -290,6 +291,7 @@ def test_first_losses() -> None:
     assert retina(images, targets)["cls"].item() == pytest.approx(1.15, abs=0.08)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(ONE_STAGE, "ssdlite320"))
 def test_a_few_pictures_are_learnt_by_heart(architecture: str) -> None:

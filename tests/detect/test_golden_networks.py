@@ -34,7 +34,7 @@ def test_published(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_long(SHARED, "v1_ssdlite_1M", "v2_ssdlite512_1M"))
+@pytest.mark.parametrize("name", mostly_long(SHARED, "v1_ssdlite_1M"))
 def test_published_in_the_reference_folder(name: str, shared_dir: Path) -> None:
     compare(name, golden.arrays(name, shared_dir / "golden" / "detection"))
 

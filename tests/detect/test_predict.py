@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from detect.scenes import CLASSES, COLOURS, colour_runner
 from phonecv.api import predict
 from phonecv.data.clips.streams import is_video
@@ -72,7 +72,7 @@ def test_the_threshold(photos: Path) -> None:
         predict(colour_runner(), path, threshold=-1)
 
 
-@pytest.mark.parametrize("architecture", ["ssdlite320", "mask_rcnn_fpn"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "mask_rcnn_fpn"], "ssdlite320"))
 def test_the_threshold_inside_a_network_changes_nothing_above(architecture: str, photos: Path) -> None:
     """A network told the threshold finds what remains of all it would find."""
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import mostly_long
 from detect.scenes import CLASSES, colour_runner, write_scenes
 from phonecv.api import evaluate
 from phonecv.detect.detections import Detections, encode_masks
@@ -34,7 +35,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("masks", mostly_long([False, True], True))
 def test_the_folder_holds_tables_and_pictures(tmp_path: Path, masks: bool) -> None:
     result, out = evaluated(tmp_path, masks=masks)
     tables = {"summary.json", "per_class.csv", "per_image.csv", "detections.json", "report.html"}

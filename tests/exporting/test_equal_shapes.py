@@ -51,7 +51,7 @@ def job() -> Job:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", mostly_long(EXPORTERS, *sorted(set(EXPORTERS) - {"executorch", "litert"})))
+@pytest.mark.parametrize("format", mostly_long(EXPORTERS, "coreml", "ncnn", "pt2"))
 def test_no_two_share_a_weight(tmp_path: Path, job: Job, format: str) -> None:
     exporter = EXPORTERS[format]
     if exporter.missing():

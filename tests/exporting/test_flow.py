@@ -228,9 +228,11 @@ def test_a_failing_exporter_leaves_its_log(
     [
         ("write", "open_session", ""),
         ("crash", "open_session", "Fake ended with signal SIGSEGV while writing it"),
-        ("write", "open_crashing", "Fake ended with signal SIGSEGV while running the file"),
+        pytest.param(
+            "write", "open_crashing", "Fake ended with signal SIGSEGV while running the file", marks=pytest.mark.long
+        ),
         ("fail", "open_session", "Fake export of m failed: unsupported thing"),
-        ("refuse", "open_session", "Fake cannot hold m"),
+        pytest.param("refuse", "open_session", "Fake cannot hold m", marks=pytest.mark.long),
     ],
 )
 def test_a_process_of_its_own_contains_crashes(

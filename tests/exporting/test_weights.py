@@ -111,6 +111,7 @@ def test_onnx_leaves_weights_with_another_reader(tmp_path: Path) -> None:
     assert "w" in {tensor.name for tensor in onnx.load(tmp_path / "q.onnx").graph.initializer}
 
 
+@pytest.mark.long
 def test_openvino(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     with captured():

@@ -242,7 +242,7 @@ def test_autocast(architecture: str) -> None:
         assert model(images).dtype == torch.float32
 
 
-@pytest.mark.parametrize("architecture", OPTIONS)
+@pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "deeplabv3"))
 def test_a_few_steps_learn_a_picture(architecture: str) -> None:
     model = tiny(architecture, num_classes=2).train()
     labels = torch.zeros(2, 64, 64, dtype=torch.int64)
@@ -288,6 +288,7 @@ def test_unet_hrf_in_small() -> None:
     rebuild(fused).load_state_dict(fused.state_dict())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "segformer"))
 def test_the_network_is_one_graph_of_plain_tensors(architecture: str) -> None:

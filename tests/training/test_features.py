@@ -106,7 +106,7 @@ def test_every_view_is_used_and_the_first_is_that_of_validation(
     ("overrides", "why"),
     [
         (("data.views=0",), "data.views=0"),
-        (("loss.mixup=0.2",), "mixed pictures"),
+        pytest.param(("loss.mixup=0.2",), "mixed pictures", marks=pytest.mark.long),
         (("curriculum=[{epoch: 1, size: 16}, {epoch: 2, size: 24}]",), "a curriculum"),
     ],
 )

@@ -74,7 +74,7 @@ LONG = pytest.mark.long
 
 #: One window, padded, at 64 pixels; several windows in both directions, padded, at 256 x 160; 2 x 2 at 224.
 @pytest.mark.parametrize("size", [pytest.param((64, 64), marks=LONG), (256, 160), pytest.param((224, 224), marks=LONG)])
-@pytest.mark.parametrize("name", list(TINY))
+@pytest.mark.parametrize("name", mostly_long(TINY, "emo_1m"))
 def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     job = job_of(tiny(name), *size)
     made = written(job, tmp_path)
@@ -100,10 +100,10 @@ def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("emov2_1m", {"attention": "remote+close"}),
-        pytest.param("emov2_1m", {"attention": "close", "window": 4}, marks=pytest.mark.long),
+        pytest.param("emov2_1m", {"attention": "remote+close"}, marks=LONG),
+        pytest.param("emov2_1m", {"attention": "close", "window": 4}, marks=LONG),
         ("emov2_1m", {"window": 0, "qkv_bias": False, "layer_scale": None}),
-        ("emo_1m", {"out_indices": (1, 3, 4)}),
+        pytest.param("emo_1m", {"out_indices": (1, 3, 4)}, marks=LONG),
         pytest.param("mobileone_s0", {"out_indices": (2, 4)}, marks=pytest.mark.long),
         ("mobileone_s0", {"se_pairs": (0, 0, 1, 1)}),
     ],
@@ -279,6 +279,7 @@ def test_weights_under_the_names_of_others(whole: Path) -> None:
     np.testing.assert_array_equal(open_session(theirs)(images)[0], expected)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_crash_stays_in_its_process(tmp_path: Path) -> None:
     (folder := tmp_path / "files").mkdir()

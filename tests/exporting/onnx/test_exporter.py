@@ -77,7 +77,7 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str, form: Any) 
 )
 def test_one_file_serves_every_size(tmp_path: Path, name: str, form: Any, side: int) -> None:
     """Traced where one window covers the last maps, and where several do."""
-    model = tiny(name)
+    model = tiny(name, depths=(1, 1, 1, 1))
     export(model, tmp_path / "m.onnx", form=form, size=side, dynamic_size=True)
     for batch, height, width in SIZES:
         images = torch.randn(batch, 3, height, width)
@@ -110,13 +110,12 @@ def test_a_dense_backbone_of_every_size(tmp_path: Path, name: str, options: dict
 
 
 @pytest.mark.parametrize("name", mostly_long(("mobileone_s0", "emov2_1m"), "mobileone_s0"))
-def test_half_precision(tmp_path: Path, name: str) -> None:
-    model = tiny(name)
-    whole = export(model, tmp_path / "m.onnx")
-    half = export(model, tmp_path / "h.onnx", precision="fp16")
+def test_half_precision(tmp_path: Path, written: Path, name: str) -> None:
+    half = export(tiny(name), tmp_path / "h.onnx", precision="fp16")
     assert half.difference is not None
     assert 1e-5 < half.difference < 0.02
-    assert half.bytes < 0.75 * whole.bytes  # the graph itself is a good part of so small a file
+    # The graph itself is a good part of so small a file.
+    assert name != "mobileone_s0" or half.bytes < 0.75 * written.stat().st_size
     graph = onnx.load(tmp_path / "h.onnx").graph
     ends = [*graph.input, *graph.output]
     assert {value.type.tensor_type.elem_type for value in ends} == {TensorProto.FLOAT}
@@ -132,8 +131,9 @@ def test_deploy_form_leaves_nothing_to_fold(written: Path) -> None:
     assert sum(node.op_type == "Conv" for node in graph.node) == 1 + 2 * sum((1, 1, 2, 1))
 
 
-def test_non_square_input(tmp_path: Path) -> None:
+def test_non_square_input_and_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = export(tiny("mobileone_s0"), tmp_path / "m.onnx", size=(64, 96))
+    assert capfd.readouterr() == ("", "")
     assert result.size == (64, 96)
     with pytest.raises(UserError, match="64 x 96 pixels"):
         open_classifier(tmp_path / "m.onnx")
@@ -197,11 +197,6 @@ def test_threads_are_those_asked_for_and_do_not_spin(written: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    export(tiny("mobileone_s0"), tmp_path / "m.onnx")
-    assert capfd.readouterr() == ("", "")
-
-
 # --------------------------------------------------------------------------------- foreign files
 
 
@@ -253,6 +248,7 @@ def test_files_that_are_no_classifier_are_refused(tmp_path: Path, shared_dir: Pa
         open_session(tmp_path / "x.pth")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_real_network_keeps_its_score(tmp_path: Path, shared_dir: Path) -> None:
     path = tmp_path / "s0.onnx"
@@ -263,6 +259,7 @@ def test_the_real_network_keeps_its_score(tmp_path: Path, shared_dir: Path) -> N
     assert (scored.top1, scored.top5, scored.count) == (171, 192, 200)
 
 
+@pytest.mark.long
 def test_int8_can_follow_fp16_in_one_process(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -87,7 +87,8 @@ def test_operators_are_those_of_the_file(mobileone: tuple[VisionModel, Path], tm
     assert text.count('type="Convolution"') + text.count('type="GroupConvolution"') == 1 + 2 * sum((1, 1, 2, 1))
 
 
-@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
+@pytest.mark.long
+@pytest.mark.parametrize("name", TINY)
 def test_free_height_and_width(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     session = open_session(written(model, tmp_path, dynamic_size=True).path, threads=1)

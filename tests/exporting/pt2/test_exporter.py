@@ -29,7 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
+@pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_one_file_serves_every_size(tmp_path: Path, name: str) -> None:
     model = tiny(name)
     result = export(model, tmp_path / "m.pt2", dynamic_size=True)
