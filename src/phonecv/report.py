@@ -43,7 +43,7 @@ CURVES = ("curves.png", "Training", "Losses are means over the logged steps; net
 _FORM = {"parameters": COUNT, "bytes": COUNT, "macs": COUNT, "layers": COUNT}
 _EVALUATION = {"model": TEXT, "data": TEXT, "count": COUNT}
 _TRAINING = {
-    "finished": FLAG, "epoch": COUNT, "score": TEXT, "images": COUNT, "seconds": NUMBER,
+    "task": TEXT, "finished": FLAG, "epoch": COUNT, "score": TEXT, "images": COUNT, "seconds": NUMBER,
     "last_scores": (table_of(number()), "a table of numbers"),
     "best_score": NUMBER, "best_epoch": COUNT, "best_net": TEXT,
 }  # fmt: skip
@@ -147,12 +147,14 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     damaged: list[str] = []
     trained = (run / "metrics.csv").is_file()
     training = (
-        _checked_values(run, "summary.json", _TRAINING, damaged, ("best_score", "best_epoch", "best_net"))
+        _checked_values(run, "summary.json", _TRAINING, damaged, ("task", "best_score", "best_epoch", "best_net"))
         if trained
         else {}
     )
     place = "evaluation/" if trained or not (run / "summary.json").is_file() else ""
     evaluation, task = _evaluation(run, f"{place}summary.json", damaged)
+    if not evaluation and training.get("task") in TASKS:
+        task = training["task"]
     room = report_room(task)
     forms = _checked_values(run, "forms.json", _FORMS, damaged)
     exported = _checked_values(run, "export.json", _EXPORTED, damaged, ("difference", "agreement"))
@@ -162,7 +164,8 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     shown = room.tiles(evaluation) if evaluation else _scores(training)
     parts.append(tiles([*shown, *_tiles(forms, exported)]))
     parts += [_forms(forms), _export(exported), picture(run / CURVES[0], *CURVES[1:])]
-    parts += [picture(run / f"{place}{name}", *words) for name, *words in room.PICTURES]
+    places = dict.fromkeys(("", place))  # some tasks draw while they train
+    parts += [picture(run / f"{where}{name}", *words) for name, *words in room.PICTURES for where in places]
     parts.append(picture(run / "predictions/predictions.png", "Predictions", "What the model says about each picture."))
     if room.CLASSES is not None:
         parts.append(_per_class(_rows(run, f"{place}per_class.csv", damaged, room.CLASSES), room.CLASSES))

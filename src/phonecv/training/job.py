@@ -268,6 +268,7 @@ def conclude(run: Run, outcome: str) -> None:
     at, folder = run.at, run.folder
     last = last_figures(run.log.rows, run.objective)
     summary: dict[str, Any] = {
+        "task": run.config.task,
         "finished": outcome == "finished",
         "epoch": at.epoch,
         "step": at.step,

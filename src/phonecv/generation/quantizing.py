@@ -1,0 +1,37 @@
+"""Generators in 8 bits: not offered. Their files are run many times over, and each step adds to what rounding has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from phonecv.errors import UserError
+from phonecv.generation.network import Generator
+from phonecv.quantization.options import QuantizeOptions
+
+
+def check_int8(network: Generator, formats: Sequence[str]) -> None:
+    """Refuse all.
+
+    Raises:
+        UserError: always.
+    """
+    del formats
+    raise _refusal(network)
+
+
+def open_workshop(network: Generator, options: QuantizeOptions) -> NoReturn:
+    """Refuse, see `check_int8`.
+
+    Raises:
+        UserError: always.
+    """
+    del options
+    raise _refusal(network)
+
+
+def _refusal(network: Generator) -> UserError:
+    return UserError(
+        f"{network.name} is a generator, which is not quantized: what rounding changes adds up over its steps;"
+        " `phonecv export --precision fp16` halves the file"
+    )
