@@ -59,8 +59,9 @@ def texts_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno if hasattr(node, "lineno") else 0, value
 
 
-#: A network's last layer is called so as well, and a video is a file: these words name a task only with its article.
-OTHERWISE = {"classifier", "classifiers", "video"}
+#: A network's last layer, a file, what draws random numbers and a verb are called so as well: these words name a task
+#: only with its article.
+OTHERWISE = {"classifier", "classifiers", "generate", "generator", "generators", "video"}
 
 
 def lines_naming_a_task(path: Path) -> dict[int, str]:

@@ -80,6 +80,7 @@ TASKS = {
         Task(DEFAULT_TASK, "a classifier", "phonecv.classify"),
         Task("detect", "a detector", "phonecv.detect", DensePreprocessing),
         Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
+        Task("generate", "a generator", "phonecv.generation"),
         Task("video", "a video classifier", "phonecv.video"),
     )
 }

@@ -25,6 +25,7 @@ from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from detect.scenes import write_scenes
 from detect.test_predict import write_film
+from phonecv.data.samples import DIGITS
 from phonecv.models.catalog import MODELS
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights import download
@@ -35,11 +36,11 @@ from settle import settle
 LEFT_OUT = {
     "bench": "measures for minutes; test_bench.py runs it shortened",
     "predict runs/cells/best.safetensors --camera": "needs a camera",
-    "generate": "tests/generation has a generator",
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill finetune --teacher timm:resnet50 --teacher-weights pretrained": "timm fetches the teacher",
     "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; tests/dense/test_opening.py has one",
     "quantize runs/cells/best.safetensors": "wants a detector sure of something, as test_dense.py has",
+    "samples plain": "draws thousands of pictures; test_samples.py writes a few",
     "samples scenes": "draws hundreds of pictures; test_samples.py writes a few",
     "samples digits": "draws thousands of pictures; test_samples.py writes a few",
 }
@@ -54,6 +55,9 @@ CHANGED = {
     "--to onnx,litert": "--to onnx",
     "--to openvino --data": "--to onnx --data",
     "--include int8/photos.tflite": "--include int8/photos.onnx",
+    "generate_digits": 'generate_digits model.overrides={"width":32,"depth":1} generate.samples=0',
+    "--features runs/reader/best.safetensors": "--features runs/reader/best.safetensors --steps 2",
+    "--count 16": "--count 2 --steps 2",
     "--devices 8": "",  # tests/training/test_processes.py starts several
     "--max-drop 0.5": "",
     "data.size=400 data.longest=666": "data.size=64 data.longest=96",
@@ -114,6 +118,11 @@ def networks(small_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> P
     segmenter = phonecv.create_segmenter("semantic_fpn", "mobileone_s0", num_classes=3, weights=backbone)
     segmenter.class_names = ("floor", "box", "ball")
     phonecv.save_checkpoint(segmenter.eval(), folder / "segmenter.safetensors")
+    generator = phonecv.create_generator("d_emov2_digits", num_classes=10, width=32, depth=1)
+    reader = settle(phonecv.create_model("mobileone_s0", num_classes=10), size=64)
+    for made, file in ((generator, "generator"), (reader, "reader")):
+        made.class_names = DIGITS
+        phonecv.save_checkpoint(made.eval(), folder / f"{file}.safetensors")
     fused = phonecv.fuse(settle(phonecv.create_model("mobileone_s0"), size=64))
     phonecv.save_checkpoint(fused, folder / "mobileone_s0.pth", layout="apple")
     for name, file, layout in (
@@ -145,6 +154,10 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
         for split in ("train", "val"):  # ImageNet's folders
             for name, wnid in zip(CLASSES, ("n01440764", "n01443537", "n01484850"), strict=True):
                 shutil.copytree(pictures / split / name, Path("imagenet", split, wnid))
+        for number, name in enumerate(2 * DIGITS):
+            path = Path("digits", "train" if number < len(DIGITS) else "val", name, "0.png")
+            path.parent.mkdir(parents=True)
+            noise((32, 32), seed=number).save(path)
         picture = next((pictures / "val").rglob("*.png"))
         for folder in ("holiday", "more"):
             Path(folder).mkdir()
@@ -165,7 +178,14 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
                     labels = squares(int(picture.stem), size=image.size[::-1])
                 save_map(labels, Path("cells/masks", picture.parent.name, picture.name))
         dense = "segmenter" if page == "segmentation.md" else "detector"
-        runs = {"photos": "classifier", "signs": "classifier", "large": "classifier", "emov2": "emov2_5m"}
+        runs = {
+            "generator": "generator",
+            "reader": "reader",
+            "photos": "classifier",
+            "signs": "classifier",
+            "large": "classifier",
+            "emov2": "emov2_5m",
+        }
         for run, file in (runs | {"s1": "mobileone_s1", "cells": dense}).items():
             Path("runs", run).mkdir(parents=True)
             for suffix in (".safetensors", ".json"):
@@ -205,6 +225,7 @@ LONG = (
     "deploy-dense.md",
     "detection.md",
     "evaluate-predict.md",
+    "generation.md",
     "quantize.md",
     "segmentation.md",
     "train.md",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from phonecv.generation import diffusion
-from phonecv.generation.config import Sampling
 from phonecv.generation.diffusion import between, hybrid_loss, noised, pixel_log_likelihood, schedule, step_mean
 from phonecv.generation.sampling import Denoise, draw, sample
+from phonecv.generation.verbs import Sampling
 
 SHAPE = (2, 4, 4)
 

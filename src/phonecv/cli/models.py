@@ -34,7 +34,7 @@ def models(
     Args:
         pattern: Shell-style pattern, or part of a name.
         weights: One row per public weight file instead of one per network.
-        heads: Of a task, the heads with their published rows, instead of networks: of `detect`, `segment` or `generate`.
+        heads: Of a task, the heads with their published rows, instead of networks: `detect`, `segment` or `generate`.
         json: Everything the catalog knows, as JSON.
         markdown: A Markdown table, as in docs/models.md.
         brief: Only networks with public weights, and only numbers, as in the README.

@@ -11,12 +11,12 @@ import torch
 from phonecv.bundles.expected import save_drawing
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.exporting.fields import FileRecord
-from phonecv.generation.config import Sampling
 from phonecv.generation.diffusion import FIRST, LAST, STEPS
 from phonecv.generation.opening import GenerateRunner
 from phonecv.generation.pictures import to_bytes, to_images
 from phonecv.generation.sampling import draw, sample
 from phonecv.generation.sampling_page import why_no_page, write_page
+from phonecv.generation.verbs import Sampling
 from phonecv.opening import open_runner
 
 NEEDED_FIELDS = ("inputs",)

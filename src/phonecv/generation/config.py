@@ -7,26 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from phonecv.errors import UserError
 from phonecv.generation.catalog import get_generator
-from phonecv.options import Checked
 from phonecv.settings import Range
 from phonecv.training.config import TrainConfig
 from phonecv.training.groups import BelowOne, Natural, NotNegative, Share
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling(Checked):
-    """How noise becomes a picture.
-
-    Attributes:
-        sampler: "ddpm", with noise at every step (DiT: 250 steps); "ddim", with noise once, needs fewer steps.
-        steps: of the training's 1000, evenly spread.
-        guidance: how far to go from no class to the class asked for: 1 to the class itself; more, further: clearer
-            pictures, less alike the data (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
-    """
-
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
-    steps: Annotated[int, Range(1, 1000)] = 250
-    guidance: Annotated[float, Range(0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 from torch import nn
 
-from phonecv.errors import UserError
-from phonecv.exporting import comparing
-from phonecv.exporting.example import Example
+from phonecv.exporting.comparing import MAX_DIFF
+from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.inputs import Input
-from phonecv.exporting.pictures import Pictures
-from phonecv.exporting.plain import compare, decoding, needs, no_pictures, nothing_compared, traceable
+from phonecv.exporting.plain import compare, decoding, needs, nothing_compared, traceable
+from phonecv.exporting.plain import no_pictures as input_batch
 from phonecv.generation.diffusion import STEPS
 from phonecv.generation.network import Generator
 
-MAX_DIFF = comparing.MAX_DIFF
-input_batch = no_pictures
+__all__ = ["MAX_DIFF", "choose_example", "compare", "decoding", "input_batch", "needs", "nothing_compared", "traceable"]
 
-__all__ = ["MAX_DIFF", "compare", "decoding", "input_batch", "needs", "nothing_compared", "traceable"]
+
+def inputs(network: Generator, height: int, width: int) -> tuple[Input, ...]:
+    """Noisy pictures or latents of the network's own size, how noisy they are, and of which class."""
+    del height, width
+    return (
+        Input("noisy", (network.channels, network.size, network.size), "latents" if network.latent else "pixels"),
+        Input("timesteps", (), "timesteps", most=STEPS - 1),
+        Input("classes", (), "classes", "int32", most=network.num_classes),
+    )
+
+
+def as_module(network: Generator, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network as it is: noise, then where its variance lies."""
+    del decode, size
+    return network, ("prediction",)
+
+
+def timed(network: Generator) -> tuple[nn.Module, str]:
+    """All of it: one step."""
+    return network, ""

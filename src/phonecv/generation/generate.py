@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ from phonecv.errors import UserError, did_you_mean
 from phonecv.files import atomic_path, check_writable, write_json
 from phonecv.generating import Generation
 from phonecv.generation.autoencoder import Autoencoder
-from phonecv.generation.config import Sampling
 from phonecv.generation.opening import GenerateRunner
 from phonecv.generation.pictures import save_grid, to_bytes, to_images
 from phonecv.generation.sampling import sample
-from phonecv.generation.verbs import GenerateOptions
+from phonecv.generation.verbs import GenerateOptions, Sampling
 from phonecv.text import printable_name, some_names
 from phonecv.verbs import Steps
 
@@ -60,7 +59,9 @@ class Samples(Generation):
 
     def to_dict(self) -> dict[str, Any]:
         """See `Generation`."""
-        options = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self.options).items()}
+        options = {key: getattr(self.options, key) for key in ("sampler", "steps", "guidance", "seed")}
+        if self.options.autoencoder is not None:
+            options["autoencoder"] = str(self.options.autoencoder)
         made = [
             {"file": f"{number:06d}.png", "number": number, "class": label, "name": self.names[label]}
             for number, label in enumerate(self.classes)

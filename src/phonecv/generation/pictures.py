@@ -13,9 +13,8 @@ MOST = 100
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """``B 3 H W`` with values -1..1 -> uint8; what lies beyond is cut, and gray ones (``B 1 H W``) become RGB."""
-    scaled = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu()
-    return scaled.expand(-1, 3, -1, -1) if scaled.shape[1] == 1 else scaled
+    """``B 3 H W``, or gray ``B 1 H W``, with values -1..1 -> ``B 3 H W`` uint8; what lies beyond is cut."""
+    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().expand(-1, 3, -1, -1)
 
 
 def to_images(pictures: Tensor) -> list[Image.Image]:
@@ -29,7 +28,7 @@ def save_grid(
     """The first pictures in rows.
 
     Args:
-        pictures: ``B 3 H W``, values -1..1 or uint8.
+        pictures: ``B 3 H W`` uint8, or as `to_bytes` takes them.
         path: of a PNG file.
         columns: None chooses.
         captions: one for each, or none.

@@ -1,4 +1,4 @@
-"""Generators in 8 bits: not offered. Their files are run many times over, and each step adds to what rounding has changed."""
+"""Generators in 8 bits: not offered. A file is run many times over, and what rounding changes adds up."""
 
 from __future__ import annotations
 

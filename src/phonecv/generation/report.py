@@ -18,7 +18,9 @@ CLASSES = ClassTable(
     {"class": "class", "count": "samples", "agreeing": "read as asked for", "agreement_percent": "%"},
     "agreement_percent",
 )
-PICTURES = (("samples.png", "Samples", "Of an evaluation with the class asked for; of a training all classes in turn."),)
+PICTURES = (
+    ("samples.png", "Samples", "Of an evaluation with the class asked for; of a training all classes in turn."),
+)
 
 
 def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.generation.config import Sampling
 from phonecv.generation.diffusion import schedule
 from phonecv.generation.network import Generator
+from phonecv.generation.verbs import Sampling
 
 #: ``noisy B C S S, timesteps B, classes B -> B 2C S S``, see `Generator.forward`.
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]

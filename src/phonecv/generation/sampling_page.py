@@ -15,9 +15,9 @@ from torch import Tensor
 
 from phonecv.benchmarking.page import fetch
 from phonecv.files import write_text
-from phonecv.generation.config import Sampling
 from phonecv.generation.diffusion import ALPHA_PRODUCTS
 from phonecv.generation.opening import GenerateRunner
+from phonecv.generation.verbs import Sampling
 from phonecv.text import printable_name
 
 PAGE, PARTS = "sample.html", "sample"

@@ -16,7 +16,7 @@ from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
 from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
-from phonecv.generation.config import GenerateConfig, GeneratorConfig, Sampling
+from phonecv.generation.config import GenerateConfig, GeneratorConfig
 from phonecv.generation.create import create_generator
 from phonecv.generation.diffusion import STEPS, hybrid_loss, noised
 from phonecv.generation.kept import KeptPictures
@@ -24,6 +24,7 @@ from phonecv.generation.network import Generator
 from phonecv.generation.pictures import save_grid
 from phonecv.generation.sampling import sample_from
 from phonecv.generation.training_data import read_splits
+from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
 from phonecv.training.setup import class_count, quick_findings
 from phonecv.training.world import World

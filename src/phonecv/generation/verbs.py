@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from phonecv import options
-from phonecv.generation.config import Sampling
-from phonecv.options import Count, VerbOptions
+from phonecv.options import Checked, Count, VerbOptions
 from phonecv.settings import Range
 
 Seed = Annotated[int, Range(low=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(Checked):
+    """How noise becomes a picture.
+
+    Attributes:
+        sampler: ddpm, with new noise at every step, or ddim, with noise once, which makes do with fewer steps.
+        steps: Of the training's 1000, evenly spread; 250 by default, as DiT's.
+        guidance: How far to go from no class to the class asked for, 1 to the class itself; more makes it clearer, and
+            pictures less like the data (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
+    """
+
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    steps: Annotated[int, Range(1, 1000)] = 250
+    guidance: Annotated[float, Range(0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
