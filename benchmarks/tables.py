@@ -126,7 +126,10 @@ def matched() -> str:
 
 def machine(name: str) -> str:
     """What the figures of a result file belong to."""
-    found = results(name)
+    return _machine(results(name))
+
+
+def _machine(found: dict[str, Any]) -> str:
     held, versions = found["machine"], found["machine"]["versions"]
     packages = ", ".join(
         f"{key} {versions[key]}" for key in ("torch", "timm", "onnxruntime", "openvino") if key in versions
@@ -403,7 +406,48 @@ def quantization_signs() -> str:
     return markdown_table(header, rows, right=(3, 5))
 
 
+def startup() -> str:
+    """Processor seconds of whole commands, a column for each kind of processor."""
+    found = results("startup")
+    rows = [
+        [group, f"`{command}`", *(f"{kind['seconds'][command]:.2f}" for kind in found["kinds"].values())]
+        for group, commands in found["groups"].items()
+        for command in commands
+    ]
+    return markdown_table(["group", "command", *found["kinds"]], rows, right=range(2, 2 + len(found["kinds"])))
+
+
+def kinds_machines(name: str) -> str:
+    """What each column of a result by kinds of processors belongs to."""
+    return "\n".join(f"- {kind}: {_machine(part)}" for kind, part in results(name)["kinds"].items())
+
+
+def paper_speed() -> str:
+    """How many times as fast as another network: as published, and here."""
+    found = results("paper_speed")
+    pairs = [(f"emov2_{size}", f"emo_{size}") for size in ("1m", "2m", "5m")]
+    rivals = (("1m", "edgenext_xx_small"), ("2m", "edgenext_x_small"), ("5m", "edgenext_small"))
+    pairs += [(f"emo_{size}", rival) for size, rival in rivals]
+    rows = []
+    for name, other in pairs:
+        (cpu, gpu, phone), (other_cpu, other_gpu, other_phone) = found["paper"][name], found["paper"][other]
+        published = (cpu / other_cpu, gpu / other_gpu, other_phone / phone)
+        here = (
+            kind["milliseconds"][other][runtime] / kind["milliseconds"][name][runtime]
+            for kind in found["kinds"].values()
+            for runtime in ("eager", "openvino")
+        )
+        rows.append([name, other, *(f"{ratio:.2f}" for ratio in (*published, *here))])
+    here = [f"{kind}, {runtime}" for kind in found["kinds"] for runtime in ("eager", "OpenVINO")]
+    header = ["network", "against", "paper, CPU", "paper, GPU", "paper, phone", *here]
+    return markdown_table(header, rows, right=range(2, len(header)))
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "startup": startup,
+    "startup-machines": lambda: kinds_machines("startup"),
+    "paper-speed": paper_speed,
+    "paper-speed-machines": lambda: kinds_machines("paper_speed"),
     "runtimes": runtimes,
     "runtimes-machine": lambda: machine("runtimes"),
     "quantization": quantization,

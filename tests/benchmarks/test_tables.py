@@ -148,3 +148,31 @@ def test_segmenters_on_a_gpu(made_up: Path) -> None:
     assert ours == ["unet emov2_5m", "5.4", "200", "2.0", "800", "2.0", "8.0", "95.1"]
     shown = tables.TABLES["segmenters-gpu-machine"]()
     assert shown == "2026-01-02, Some GPU, 16 cores of Some CPU, torch 9.8."
+
+
+def test_results_of_several_kinds_of_processors_stand_side_by_side(made_up: Path) -> None:
+    machine = {"cpu": "Some CPU", "cores": 2, "flags": ["avx2"], "python": "3.12.1", "versions": {"torch": "9.8"}}
+    kind = {"date": "2026-01-02", "machine": machine}
+    startup = {
+        "groups": {"info": ["info x"]},
+        "kinds": {"AVX2": kind | {"seconds": {"info x": 3.0}}, "AVX-512": kind | {"seconds": {"info x": 1.5}}},
+    }
+    (made_up / "startup.json").write_text(json.dumps(startup))
+    header, _, line = tables.TABLES["startup"]().splitlines()
+    assert cells(header) == ["group", "command", "AVX2", "AVX-512"]
+    assert cells(line) == ["info", "`info x`", "3.00", "1.50"]
+    first, second = tables.TABLES["startup-machines"]().splitlines()
+    assert first == "- AVX2: 2026-01-02, Some CPU, 2 cores (avx2), Python 3.12.1, torch 9.8."
+    assert second.startswith("- AVX-512: ")
+
+
+def test_published_speeds_are_compared_as_ratios(made_up: Path) -> None:
+    speed = importlib.import_module("paper_speed")
+    times = {name: {"eager": 10.0, "openvino": 4.0} for name in speed.PAPER}
+    times["emov2_1m"] = {"eager": 12.5, "openvino": 5.0}
+    results = {"paper": speed.PAPER, "kinds": {"AVX2": {"milliseconds": times}}}
+    (made_up / "paper_speed.json").write_text(json.dumps(results))
+    lines = [cells(line) for line in tables.TABLES["paper-speed"]().splitlines()]
+    assert lines[0][2:] == ["paper, CPU", "paper, GPU", "paper, phone", "AVX2, eager", "AVX2, OpenVINO"]
+    assert lines[2] == ["emov2_1m", "emo_1m", "0.93", "0.93", "0.83", "0.80", "0.80"]
+    assert lines[5] == ["emo_1m", "edgenext_xx_small", "2.17", "1.19", "3.40", "1.00", "1.00"]

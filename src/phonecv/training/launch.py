@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import os
 import signal
@@ -11,9 +10,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 import torch.distributed as dist
@@ -54,7 +54,7 @@ def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
             raise UserError(f"devices={devices} under torchrun: torchrun has started the processes, leave devices out")
         _join_torchrun(work, config)
     elif devices == 1:
-        _imported(work)(config, World(device=pick_device(config.run.device, 0, 1)))
+        resolve_name(work)(config, World(device=pick_device(config.run.device, 0, 1)))
     else:
         if pick_device(config.run.device, devices - 1, devices).type == "cpu":
             check_processes(config.replaced("run.device=cpu"), devices)
@@ -85,11 +85,6 @@ def pick_device(name: str, local_rank: int, local_size: int) -> torch.device:
     return device
 
 
-def _imported(name: str) -> Callable[[TrainConfig, World], None]:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
 def _join(world: World, **where: object) -> World:
     """Join the group; `where` says how its members find each other."""
     cuda = world.device.type == "cuda"
@@ -110,7 +105,7 @@ def _join_torchrun(work: str, config: TrainConfig) -> None:
     )
     world = _join(world)
     try:
-        _imported(work)(config, world)
+        resolve_name(work)(config, world)
     finally:
         dist.destroy_process_group()
 
@@ -164,7 +159,7 @@ def _child(
         device = pick_device(config.run.device, local_rank, devices)
         world = World(rank=local_rank, size=devices, local_rank=local_rank, local_size=devices, device=device)
         world = _join(world, init_method=f"file://{folder}/meeting", rank=local_rank, world_size=devices)
-        _imported(work)(config, world)
+        resolve_name(work)(config, world)
         dist.destroy_process_group()
     except Exception as error:
         kind = "user" if isinstance(error, UserError) else "crash"
