@@ -9,6 +9,7 @@ import resource
 import shlex
 import subprocess
 import sys
+from pkgutil import resolve_name
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_every_verb_explains_itself_with_an_example(verb: str, run: Run) -> None
     assert shown.err == ""
     assert "For example" in shown.out
     assert f"phonecv {verb}" in shown.out
-    found = examples(VERBS[verb].__doc__ or "")
+    found = examples(resolve_name(VERBS[verb]).__doc__ or "")
     assert found, "no example in the docstring"
     for tokens in found:
         assert tokens[0] == verb
@@ -41,7 +42,7 @@ def test_every_verb_explains_itself_with_an_example(verb: str, run: Run) -> None
 def test_the_markup_eats_nothing(verb: str, run: Run) -> None:
     """Outside of backticks <class> would be a tag of HTML, and vanish."""
     shown = "".join(re.sub("[│╭╮╰╯─]", " ", run(verb, "--help").out).split())
-    for placeholder in re.findall(r"[\w/]*<[^<>\n]+>[\w/<>.]*", VERBS[verb].__doc__ or ""):
+    for placeholder in re.findall(r"[\w/]*<[^<>\n]+>[\w/<>.]*", resolve_name(VERBS[verb]).__doc__ or ""):
         assert placeholder in shown
 
 

@@ -21,50 +21,19 @@ from cyclopts.exceptions import (
 )
 
 from phonecv._version import __version__
-from phonecv.cli import (
-    audit,
-    bench,
-    bundle,
-    convert,
-    demo,
-    distill,
-    doctor,
-    evaluate,
-    export,
-    fuse,
-    generate,
-    info,
-    models,
-    predict,
-    quantize,
-    samples,
-    train,
-)
 from phonecv.cli.output import printable
 from phonecv.cli.stop import Stopped, stoppable
 from phonecv.errors import UserError, did_you_mean
 from phonecv.training.threads import wait_quietly
 
-#: In the order of the help page: look, train, use, ship, check.
+#: Verb -> its function, imported when it is used; in the order of the help page: look, train, use, ship, check.
 VERBS = {
-    "models": models.models,
-    "info": info.info,
-    "train": train.train,
-    "distill": distill.distill,
-    "eval": evaluate.evaluate,
-    "predict": predict.predict,
-    "generate": generate.generate,
-    "bench": bench.bench,
-    "fuse": fuse.fuse,
-    "convert": convert.convert,
-    "quantize": quantize.quantize,
-    "export": export.export,
-    "bundle": bundle.bundle,
-    "audit": audit.audit,
-    "samples": samples.samples,
-    "doctor": doctor.doctor,
-    "demo": demo.demo,
-}
+    "eval" if name == "evaluate" else name: f"phonecv.cli.{name}:{name}"
+    for name in (
+        "models", "info", "train", "distill", "evaluate", "predict", "generate", "bench", "fuse", "convert", "quantize",
+        "export", "bundle", "audit", "samples", "doctor", "demo",
+    )
+}  # fmt: skip
 
 app = App(
     name="phonecv",
@@ -101,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     handler = _log_to_stderr()
     try:
+        for verb in VERBS if not tokens or tokens[0] not in VERBS else ():
+            app[verb]  # imports it: the page of all verbs says what each does
         with stoppable():
             status = app(tokens, print_error=False, exit_on_error=False, verbose=False)
         sys.stdout.flush()
@@ -140,7 +111,9 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
         if isinstance(error, UnknownOptionError) and verb in ("train", "distill"):
             option = error.token.keyword or error.token.value
             after = tokens[tokens.index(option) + 1 :] if option in tokens else []
-            setting = train.setting_for(option, after[0] if after and not after[0].startswith("-") else "VALUE")
+            from phonecv.cli.train import setting_for
+
+            setting = setting_for(option, after[0] if after and not after[0].startswith("-") else "VALUE")
             if setting is not None:
                 return f"unknown option {option!r}; settings are written without dashes: {setting}"
         if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
