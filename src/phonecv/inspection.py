@@ -201,7 +201,7 @@ def _exported_fields(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
         return [*fields, ("record", "none beside it or in it; only files that `phonecv export` wrote have one")]
     size, names, checked = record.get("input_size") or (), record.get("classes") or (), record.get("checked")
     decoding = record.get("decoding") or {}
-    batch, free = record.get("dynamic_batch"), record.get("dynamic_size")
+    batch, free, taken = record.get("dynamic_batch"), record.get("dynamic_size"), record.get("input_range")
     return [
         *fields,
         ("task", TASKS[record.get("task", DEFAULT_TASK)].title),
@@ -211,13 +211,22 @@ def _exported_fields(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("classes", f"{record.get('num_classes')}" + (f" ({some_names(names, 10)})" if names else "")),
         (
             "input",
-            f"{'any size, traced at ' if free else ''}{'x'.join(map(str, size))} px, {record.get('input_range')}"
+            (_inputs_text(record) or f"{'any size, traced at ' if free else ''}{'x'.join(map(str, size))} px, {taken}")
             + ("" if batch is None else ", any batch" if batch else ", a fixed batch"),
         ),
         ("outputs", ", ".join(record.get("outputs") or ())),
         ("decoding", decoding.get("kind")),
         ("checked", _checked_text(checked) if checked else None),
     ]
+
+
+def _inputs_text(record: Mapping[str, Any]) -> str:
+    """Names, shapes and types of what a file takes beside pictures; empty where it takes pictures alone."""
+    inputs = record.get("inputs") or ()
+    if [one["kind"] for one in inputs] in ([], ["pictures"]):
+        return ""
+    parts = [f"{one['name']} {'x'.join(map(str, one['shape'])) or 'number'} {one['type']}" for one in inputs]
+    return ", ".join(parts)
 
 
 def _checked_text(checked: Mapping[str, Any]) -> str:

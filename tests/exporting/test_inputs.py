@@ -114,6 +114,7 @@ def test_a_record_of_other_inputs_is_refused(tmp_path: Path) -> None:
             "int8 files find their ranges on pictures",
         ),
         ("clips", {"dynamic_size": True, "size": 64}, "takes one size"),
+        ("mixer", {"size": 16}, "takes one size"),
         ("clips", {"format": "ncnn"}, "cannot be written as ncnn: files for ncnn take one picture"),
     ],
 )
@@ -156,3 +157,9 @@ def test_made_up_values_stay_in_their_range() -> None:
     assert 0 <= steps.min() < 20 < STEPS - 20 < steps.max() < STEPS
     assert classes.dtype == torch.int32
     assert set(classes.tolist()) == set(range(CLASSES + 1))
+
+
+def test_info_names_the_inputs(tmp_path: Path) -> None:
+    path = phonecv.export(network("mixer"), tmp_path / "net.pt2").path
+    said = dict(phonecv.info(str(path)).fields())["input"]
+    assert said == "noisy 4x8x8 float32, timesteps number float32, classes number int32, any batch"

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mixing.network import CLASSES, FRAMES, STEPS, Clips, Mixer
+from mixing.network import CLASSES, FRAMES, SIZE, STEPS, Clips, Mixer
 from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.inputs import Input
@@ -19,8 +19,8 @@ __all__ = ["MAX_DIFF", "choose_example", "compare", "decoding", "needs", "nothin
 def inputs(network: Mixer | Clips, height: int, width: int) -> tuple[Input, ...]:
     if isinstance(network, Clips):
         return (Input("clip", (3, FRAMES, height, width), "clips"),)
-    return (
-        Input("noisy", (4, height, width), "latents"),
+    return (  # of one size alone
+        Input("noisy", (4, SIZE, SIZE), "latents"),
         Input("timesteps", (), "timesteps", most=STEPS - 1),
         Input("classes", (), "classes", "int32", most=CLASSES),
     )

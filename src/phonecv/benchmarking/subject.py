@@ -63,6 +63,10 @@ def network_subject(
         height_width = check_size(size, network)
         room = exporting_of(done_by(network))
         inputs = room.inputs(network, *height_width)
+        height, width = inputs[0].shape[-2:]
+        if size is not None and (height, width) != height_width:
+            raise UserError(f"{name} takes one size, {height}x{width}; leave out --size")
+        height_width = (height, width)
         network, left_out = room.timed(network)
         notes = (*notes, f"{name}: {left_out}") if left_out else notes
     elif size is None:

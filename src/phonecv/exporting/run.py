@@ -131,6 +131,12 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
             f" {height} x {width}; give a larger size (--size 64), or leave dynamic_size (--any-size) out"
         )
     taken = room.inputs(network, height, width)
+    if taken[0].shape[-2:] != (height, width):
+        if options.size is not None:
+            raise UserError(
+                f"{network.name} takes one size ({taken[0].name} {list(taken[0].shape)}); leave out the size"
+            )
+        height, width = taken[0].shape[-2:]
     _check_taken(taken, network, dynamic_size=dynamic_size, bake=bake, precision=precision)
     pictures = check_pictures(options.images) if taken[0].coloured or options.images is not None else None
     if pictures is None:
