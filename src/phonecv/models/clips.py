@@ -80,7 +80,8 @@ class ClipConv(SavesWork):
             if not pairs:
                 continue
             made = tap(moments[pairs[0][1] : pairs[-1][1] + 1 : self.time_stride].flatten(0, 1))
-            for (new, _), part in zip(pairs, made.chunk(len(pairs)), strict=True):
+            # Not `chunk`, which asks whether the batch divides: exports would fix it, and LiteRT's converter fails.
+            for (new, _), part in zip(pairs, made.unflatten(0, (len(pairs), -1)).unbind(), strict=True):
                 before = sums[new]
                 sums[new] = part if before is None else before + part
         # Joined so that channels-last maps stay that.

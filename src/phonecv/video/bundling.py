@@ -51,7 +51,7 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     return {}
 
 
-def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
+def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
     """Nothing: the test is one of tensors, a picture is no clip."""
     return None
 

@@ -13,6 +13,7 @@ from phonecv.data.clips.transforms import EvalClips, clip_pixels
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.example import first_example as choose_example
+from phonecv.exporting.inputs import Input
 from phonecv.exporting.plain import compare, decoding, needs, nothing_compared, traceable
 from phonecv.models.headed import RawOutputs
 from phonecv.video.network import VideoClassifier
@@ -27,6 +28,11 @@ def as_module(
     """The network itself: nothing is to be decoded."""
     del decode, size
     return RawOutputs(network), ("logits",)
+
+
+def inputs(network: VideoClassifier, height: int, width: int) -> tuple[Input, ...]:
+    """One clip."""
+    return (Input("clip", (3, network.frames, height, width), "clips"),)
 
 
 def input_batch(network: VideoClassifier, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
@@ -54,5 +60,5 @@ def timed(network: VideoClassifier) -> tuple[nn.Module, str]:
     return RawOutputs(network), ""
 
 
-__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "needs",
+__all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "inputs", "needs",
            "nothing_compared", "timed", "traceable"]  # fmt: skip

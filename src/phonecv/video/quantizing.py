@@ -17,7 +17,7 @@ def check_int8(network: VideoClassifier, formats: Sequence[str]) -> NoReturn:
         UserError: always, with what to do instead.
     """
     del formats
-    raise UserError(f"{network.name}: networks of clips are not quantized; export them with precision float16")
+    raise UserError(f"{network.name}: networks of clips are not quantized; export them with --precision fp16")
 
 
 def open_workshop(network: VideoClassifier, options: QuantizeOptions) -> NoReturn:
