@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import nn
 
 from phonecv.create import load_network
+from phonecv.data.class_mapping import display_names
 from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.devices import AMP_TYPES, low_precision, pick_device
 from phonecv.errors import UserError, did_you_mean
@@ -31,6 +32,8 @@ from phonecv.weights.record import header_record
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
+#: Class names, if any, and how many there are -> a name for every class.
+Names = Callable[[Sequence[str] | None, int], tuple[str, ...]]
 AnyRunner = TypeVar("AnyRunner", bound="Runner[Any, Any]")
 
 
@@ -58,6 +61,25 @@ class Runner(Generic[Given, Found]):
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     preprocessing: Preprocessing | DensePreprocessing | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_network(
+        cls, placed: Placed, run: Callable[[Given], Found], names: Names = display_names, **own: Any
+    ) -> Self:
+        """Of a network; `names` says what classes without names are called, `own` are fields of the task."""
+        net = placed.network
+        classes, named = names(net.class_names, net.num_classes), net.class_names is not None
+        rest: dict[str, Any] = {"details": placed.details} | own
+        return cls(placed.description, run, classes, named, placed.device, net.preprocessing, **rest)
+
+    @classmethod
+    def of_file(
+        cls, file: OpenedFile, run: Callable[[Given], Found], count: int, names: Names = display_names, **own: Any
+    ) -> Self:
+        """Of an exported file with so many classes, likewise."""
+        found = file.record.get("classes") or None
+        rest: dict[str, Any] = {"details": {"model": file.name} | file.details} | own
+        return cls(file.description, run, names(found, count), found is not None, **rest)
 
     @property
     def num_classes(self) -> int:

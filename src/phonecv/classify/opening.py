@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from phonecv.data.class_mapping import IMAGENET_CLASSES, display_names, imagenet_names
-from phonecv.devices import cpu_batch
+from phonecv.data.class_mapping import IMAGENET_CLASSES, imagenet_names
 from phonecv.errors import UserError
 from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.fields import FileRecord
@@ -20,7 +18,7 @@ from phonecv.opening import Placed, open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Opening
 from phonecv.weights import Loading
-from phonecv.whole.opening import WholeRunner
+from phonecv.whole.opening import WholeRunner, in_parts
 
 
 class ClassifyRunner(WholeRunner):
@@ -52,27 +50,12 @@ def open_classifier(
 
 def network_runner(placed: Placed, options: None) -> ClassifyRunner:
     """See `phonecv.opening.OpeningRoom`."""
-    network, place = placed.network, placed.device
+    network = placed.network
     if network.num_classes == 0:
         raise UserError(
             f"{network.name or 'this network'} has no classifier, so there is nothing to evaluate or predict"
         )
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> Tensor:
-        with placed.computing():
-            parts = images.split(cpu_batch(*images.shape[-2:])) if place.type == "cpu" else (images,)
-            return torch.cat([network(part.to(place)).float().cpu() for part in parts])
-
-    return ClassifyRunner(
-        placed.description,
-        run,
-        display_names(network.class_names, network.num_classes),
-        network.class_names is not None,
-        place,
-        network.preprocessing,
-        placed.details,
-    )
+    return ClassifyRunner.of_network(placed, in_parts(placed))
 
 
 def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
@@ -100,13 +83,8 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
     names = record.get("classes")
     if names and len(names) != count:
         raise UserError(f"{path} gives {count} classes, its record names {len(names)}; one is of another file")
-    return ClassifyRunner(
-        file.description,
-        lambda images: file.outputs(images, preprocessing)[0].float(),
-        display_names(names or None, count),
-        bool(names),
-        preprocessing=preprocessing,
-        details={"model": file.name} | file.details,
+    return ClassifyRunner.of_file(
+        file, lambda images: file.outputs(images, preprocessing)[0].float(), count, preprocessing=preprocessing
     )
 
 

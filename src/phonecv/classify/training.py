@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from phonecv.text import some_names
 from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
-from phonecv.training.setup import class_count, quick_findings
+from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.start import starting_form
 from phonecv.training.world import World
 from phonecv.weights import load_public_or_file
@@ -35,46 +34,28 @@ from phonecv.weights import load_public_or_file
 _log = logging.getLogger("phonecv")
 
 
-def open_setup(config: ClassifyConfig) -> ClassifySetup:
-    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
-    return ClassifySetup(config)
-
-
-class ClassifySetup:
+class ClassifySetup(ListedSetup):
     """What `phonecv.training.setup.Setup` asks for, for pictures with a class each."""
 
+    audited = "classify"
+    config: ClassifyConfig
+
     def __init__(self, config: ClassifyConfig) -> None:
-        self.config = config
-        self.train, self.val = read_splits(config)
-        self.root = Path(self.train.root)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        return self.train.classes
-
-    @property
-    def pictures(self) -> Sequence[Path]:
-        """Files of the training split."""
-        return [sample.path for sample in self.train.samples]
-
-    def findings(self) -> list[str]:
-        """What the quick audit finds, notes left out."""
-        return quick_findings(self.root, "classify")
+        super().__init__(config, read_splits(config))
 
     def network(self) -> VisionModel:
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
-        wanted, overrides = self.config.model, dict(self.config.model.overrides)
-        if wanted.drop_path is not None:
-            overrides["drop_path"] = wanted.drop_path
+        wanted = self.config.model
         classes = class_count(self.config, len(self.train.classes))
-        net = build_model(wanted.name, num_classes=classes, **overrides)
+        net = build_model(wanted.name, num_classes=classes, **wanted.arguments)
         if wanted.weights is not None:
             form = starting_form(wanted.weights)
             net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
             follow_classes(net, self.train)
         net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
-        net.preprocessing = preprocessing_for(self.config, net.preprocessing)
+        net.preprocessing = with_settings(
+            net.preprocessing, self.config, "size", "crop", "interpolation", "mean", "std", "bits"
+        )
         freeze(net, wanted.freeze, net.get_classifier())
         return net
 
@@ -103,6 +84,10 @@ class ClassifySetup:
             return (ProbeObjective if self._keeps(net) else ClassifyObjective)(net.num_classes, config.loss)
         teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
         return DistillObjective(net.num_classes, config.loss, config.distill, teacher)
+
+
+#: See `phonecv.training.setup.TrainingRoom`.
+open_setup = ClassifySetup
 
 
 class ClassifyData(SplitData):
@@ -142,13 +127,6 @@ class ClassifyData(SplitData):
     def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
         """A loader of pictures with a class each."""
         return make_loader(dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last)
-
-
-def preprocessing_for(config: ClassifyConfig, own: Preprocessing) -> Preprocessing:
-    """The network's preprocessing with what the configuration sets."""
-    names = ("size", "crop", "interpolation", "mean", "std", "bits")
-    chosen = {name: value for name in names if (value := getattr(config.data, name)) is not None}
-    return replace(own, **chosen)
 
 
 def follow_classes(net: VisionModel, data: Listing) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phonecv.classify.config import ClassifyConfig
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.errors import UserError
+from phonecv.training.checks import read_listings
 
 #: The listing made by `list_once`, for the training that follows it in this process.
 _LISTED: list[tuple[ClassifyConfig, tuple[Listing, Listing]]] = []
@@ -23,9 +24,4 @@ def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:
             return listed
     if not config.data.path:
         raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
-    train = read_split(config.data.path, "train", list_file=config.data.train_list)
-    for problem in train.problems:
-        if problem.severity == "error":
-            raise UserError(problem)
-    val = read_split(config.data.path, "val", list_file=config.data.val_list, classes=train.classes)
-    return train, val
+    return read_listings(config, config.data.path, read_split)

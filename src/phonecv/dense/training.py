@@ -30,10 +30,7 @@ def make_dense(
     Raises:
         UserError: something of it does not exist or does not fit.
     """
-    wanted, overrides = config.model, dict(config.model.overrides)
-    if wanted.drop_path is not None:
-        overrides["drop_path"] = wanted.drop_path
-    count = class_count(config, len(classes))
+    wanted, count = config.model, class_count(config, len(classes))
     file = starting_file(config)
     found = read_checkpoint(file) if file is not None else None
     # Heads of the same kind go on in the form they have; fresh ones are trained in training form.
@@ -45,7 +42,7 @@ def make_dense(
         weights=wanted.weights if file is None else None,
         form="deploy" if fused_heads else "training",
         options=options,
-        **overrides,
+        **wanted.arguments,
     )
     if file is not None and found is not None:
         if found.backbone_form == "deploy" and not fused_heads:

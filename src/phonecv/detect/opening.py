@@ -91,17 +91,8 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
             return network([picture.to(place) for picture in pictures])
 
     spec = network.preprocessing
-    return DetectRunner(
-        placed.description,
-        run,
-        numbered(network.class_names, network.num_classes),
-        network.class_names is not None,
-        place,
-        spec,
-        placed.details,
-        masks,
-        cpu_batch(spec.size, spec.longest or spec.size) if place.type == "cpu" else ACCELERATOR_BATCH,
-    )
+    batch = cpu_batch(spec.size, spec.longest or spec.size) if place.type == "cpu" else ACCELERATOR_BATCH
+    return DetectRunner.of_network(placed, run, numbered, masks=masks, batch=batch)
 
 
 def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunner:
@@ -111,11 +102,11 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunne
     """
     dense = DenseFile.of(file, OUTPUTS)
     spec = dense.spec
-    return DetectRunner(
-        file.description,
+    return DetectRunner.of_file(
+        file,
         finder(dense, (options or OpeningOptions()).threshold),
-        dense.classes,
-        dense.named,
+        len(dense.classes),
+        numbered,
         preprocessing=spec,
         details=dense.details,
         masks="masks" in dense.outputs,

@@ -27,23 +27,20 @@ from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
-from phonecv.training.setup import finding_lines
+from phonecv.training.setup import SplitSetup, finding_lines
 from phonecv.training.world import World
 
 #: Figures of `DetectMeter`, for boxes; those of masks begin with "mask_".
 BOX_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-def open_setup(config: DetectConfig) -> DetectSetup:
-    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
-    return DetectSetup(config)
-
-
-class DetectSetup:
+class DetectSetup(SplitSetup):
     """What `phonecv.training.setup.Setup` asks for, for objects in boxes.
 
     `whole` is the training split, `train` the same without the pictures that are left out of training.
     """
+
+    config: DetectConfig
 
     def __init__(self, config: DetectConfig) -> None:
         self.config, wanted = config, config.detect
@@ -54,11 +51,6 @@ class DetectSetup:
         self.root = data_folder(config, DATA)
         self.whole, self.val = read_splits(config, self.root, masks=self.entry.masks)
         self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        return self.train.classes
 
     @property
     def pictures(self) -> Sequence[Path]:
@@ -79,10 +71,6 @@ class DetectSetup:
             options.setdefault("size", self.config.data.size)
         return make_dense(self.config, create_detector, self.architecture, options, self.train.classes)
 
-    def trained(self, net: Detector) -> Detector:
-        """The whole of it."""
-        return net
-
     def data(self, net: Detector, world: World, workers: int) -> DetectData:
         """The loaders."""
         return DetectData(self.config, self.train, self.val, net, world, workers)
@@ -90,6 +78,10 @@ class DetectSetup:
     def objective(self, net: Detector, world: World) -> DetectObjective:
         """The detector's own losses, and AP."""
         return DetectObjective(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
+
+
+#: See `phonecv.training.setup.TrainingRoom`.
+open_setup = DetectSetup
 
 
 class DetectData(SplitData):

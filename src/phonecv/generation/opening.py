@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.opening import OpenedFile
@@ -103,18 +102,8 @@ def network_runner(placed: Placed, options: None) -> GenerateRunner:
         with placed.computing():
             return network(*(one.to(place) for one in given)).float()
 
-    return GenerateRunner(
-        placed.description,
-        run,
-        display_names(network.class_names, network.num_classes),
-        network.class_names is not None,
-        place,
-        network.preprocessing,
-        placed.details,
-        network.channels,
-        network.size,
-        network.latent,
-    )
+    own = {name: getattr(network, name) for name in ("channels", "size", "latent")}
+    return GenerateRunner.of_network(placed, run, **own)
 
 
 def file_runner(file: OpenedFile, options: None) -> GenerateRunner:
@@ -130,14 +119,11 @@ def file_runner(file: OpenedFile, options: None) -> GenerateRunner:
         (found, *_) = file.session(*(array.astype(kind) for array, kind in zip(arrays, kinds, strict=True)))
         return torch.from_numpy(found).float()
 
-    names = record.get("classes")
-    return GenerateRunner(
-        file.description,
+    return GenerateRunner.of_file(
+        file,
         run,
-        display_names(names or None, record["num_classes"]),
-        bool(names),
+        record["num_classes"],
         preprocessing=spec,
-        details={"model": file.name} | file.details,
         channels=channels,
         size=size,
         latent=spec.size != size,

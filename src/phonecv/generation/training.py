@@ -26,7 +26,7 @@ from phonecv.generation.sampling import sample_from
 from phonecv.generation.training_data import read_splits
 from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
-from phonecv.training.setup import class_count, quick_findings
+from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.world import World
 from phonecv.weights import load_checkpoint
 from phonecv.weights.download import cache_dir
@@ -39,55 +39,25 @@ GOLDEN = (5**0.5 - 1) / 2
 SAMPLES = "samples.png"
 
 
-def open_setup(config: GenerateConfig) -> GenerateSetup:
-    """The data of a training, listed but not loaded; see `phonecv.training.setup.Setup`."""
-    return GenerateSetup(config)
+class GenerateSetup(ListedSetup):
+    """What `phonecv.training.setup.Setup` asks for, for pictures to be made like."""
 
-
-class GenerateSetup:
-    """What `phonecv.training.setup.Setup` asks for, for pictures to be made like.
-
-    Attributes:
-        root: folder of the data.
-        train: listing of the training split.
-        val: listing of the validation split.
-    """
+    audited = "classify"
+    config: GenerateConfig
 
     def __init__(self, config: GenerateConfig) -> None:
-        self.config = config
-        self.train, self.val = read_splits(config)
-        self.root = Path(self.train.root)
+        super().__init__(config, read_splits(config))
         self.autoencoder: Autoencoder | None = None
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        return self.train.classes
-
-    @property
-    def pictures(self) -> Sequence[Path]:
-        """Files of the training split."""
-        return [sample.path for sample in self.train.samples]
-
-    def findings(self) -> list[str]:
-        """What the quick audit finds in folders of classes, notes left out."""
-        return quick_findings(self.root, "classify")
 
     def network(self) -> Generator:
         """The network with its starting weights, class names and preprocessing."""
-        wanted, data = self.config.model, self.config.data
+        wanted = self.config.model
         count = class_count(self.config, len(self.classes))
         net = create_generator(wanted.name, num_classes=count, **wanted.overrides)
         if wanted.weights is not None:
             load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto")
         net.class_names = tuple(self.classes) if len(self.classes) == count else None
-        chosen = {name: getattr(data, name) for name in ("crop", "interpolation", "bits")}
-        given = {name: value for name, value in chosen.items() if value is not None}
-        net.preprocessing = replace(net.preprocessing, **given)
-        return net
-
-    def trained(self, net: Generator) -> Generator:
-        """The whole of it."""
+        net.preprocessing = with_settings(net.preprocessing, self.config, "crop", "interpolation", "bits")
         return net
 
     def data(self, net: Generator, world: World, workers: int) -> GenerateData:
@@ -111,6 +81,10 @@ class GenerateSetup:
                 f" {net.preprocessing.size} px, {net.name} takes {net.channels} x {net.size} x {net.size}"
             )
         return found
+
+
+#: See `phonecv.training.setup.TrainingRoom`.
+open_setup = GenerateSetup
 
 
 @dataclass(slots=True)

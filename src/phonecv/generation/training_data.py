@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from phonecv.data.folders.listing import Listing, read_split
-from phonecv.errors import UserError
 from phonecv.generation.config import GenerateConfig
-from phonecv.training.checks import data_folder
+from phonecv.training.checks import data_folder, read_listings
 
 DATA = "a folder with train/<class>/<picture> and val/<class>/<picture>"
 
@@ -16,9 +15,4 @@ def read_splits(config: GenerateConfig) -> tuple[Listing, Listing]:
     Raises:
         UserError: no data folder was given, or it cannot be used.
     """
-    root = data_folder(config, DATA)
-    train = read_split(root, "train", list_file=config.data.train_list)
-    for problem in train.problems:
-        if problem.severity == "error":
-            raise UserError(problem)
-    return train, read_split(root, "val", list_file=config.data.val_list, classes=train.classes)
+    return read_listings(config, data_folder(config, DATA), read_split)

@@ -85,26 +85,13 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> SegmentRun
         with placed.computing():
             return predict_in_parts(network, pictures, scales=chosen.scales, flip=chosen.flip)
 
-    return SegmentRunner(
-        placed.description,
-        run,
-        numbered(network.class_names, network.num_classes),
-        network.class_names is not None,
-        placed.device,
-        network.preprocessing,
-        placed.details | _details(chosen, network.windows),
-    )
+    details = placed.details | _details(chosen, network.windows)
+    return SegmentRunner.of_network(placed, run, numbered, details=details)
 
 
 def file_runner(file: OpenedFile, options: OpeningOptions | None) -> SegmentRunner:
     """See `phonecv.opening.OpeningRoom`."""
     dense, chosen = DenseFile.of(file, OUTPUTS), options or OpeningOptions()
     run, windows = labeller(dense, slide=chosen.slide, scales=chosen.scales, flip=chosen.flip)
-    return SegmentRunner(
-        file.description,
-        run,
-        dense.classes,
-        dense.named,
-        preprocessing=dense.spec,
-        details=dense.details | _details(chosen, windows),
-    )
+    details = dense.details | _details(chosen, windows)
+    return SegmentRunner.of_file(file, run, len(dense.classes), numbered, preprocessing=dense.spec, details=details)

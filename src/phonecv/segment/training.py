@@ -28,20 +28,17 @@ from phonecv.segment.metrics import SegmentMeter
 from phonecv.segment.training_data import read_splits
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
-from phonecv.training.setup import quick_findings
+from phonecv.training.setup import SplitSetup, quick_findings
 from phonecv.training.world import World
 
 #: Label maps that are counted for `segment.balance`.
 COUNTED = 500
 
 
-def open_setup(config: SegmentConfig) -> SegmentSetup:
-    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
-    return SegmentSetup(config)
-
-
-class SegmentSetup:
+class SegmentSetup(SplitSetup):
     """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each."""
+
+    config: SegmentConfig
 
     def __init__(self, config: SegmentConfig) -> None:
         self.config, wanted = config, config.segment
@@ -49,11 +46,6 @@ class SegmentSetup:
         self.root = data_folder(config, DATA)
         self.train, self.val = read_splits(config)
         self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        return self.train.classes
 
     @property
     def pictures(self) -> Sequence[Path]:
@@ -84,10 +76,6 @@ class SegmentSetup:
                     module.expect(shares)
         return net
 
-    def trained(self, net: Segmenter) -> Segmenter:
-        """The whole of it."""
-        return net
-
     def data(self, net: Segmenter, world: World, workers: int) -> SegmentData:
         """The loaders."""
         return SegmentData(self.config, self.train, self.val, net, world, workers)
@@ -95,6 +83,10 @@ class SegmentSetup:
     def objective(self, net: Segmenter, world: World) -> SegmentObjective:
         """Pixel cross entropy, and mIoU."""
         return SegmentObjective(net.num_classes, auxiliary=net.aux_head is not None)
+
+
+#: See `phonecv.training.setup.TrainingRoom`.
+open_setup = SegmentSetup
 
 
 def count_pixels(split: LabelSplit, num_classes: int) -> list[int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from phonecv.data.folders.listing import Listing
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
@@ -114,6 +115,15 @@ def check_file(text: str, what: str, names: Sequence[str]) -> None:
         raise UserError(f"{what} is a folder; name the checkpoint file in it")
     if not path.exists():
         raise UserError(f"{what}: no such file{did_you_mean(text, names)} (known: {', '.join(names)}, or a checkpoint)")
+
+
+def read_listings(config: TrainConfig, root: Path | str, read: Callable[..., Listing]) -> tuple[Listing, Listing]:
+    """Both splits of a folder, with the same classes; an error in the listing of the first is raised."""
+    train = read(root, "train", list_file=config.data.train_list)
+    for problem in train.problems:
+        if problem.severity == "error":
+            raise UserError(problem)
+    return train, read(root, "val", list_file=config.data.val_list, classes=train.classes)
 
 
 def data_folder(config: TrainConfig, what: str) -> Path:

@@ -50,6 +50,11 @@ class ModelConfig:
     mode: Literal["train", "norm_eval", "eval"] = "train"
     overrides: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments: `overrides`, and the drop path rate that is set."""
+        return self.overrides if self.drop_path is None else self.overrides | {"drop_path": self.drop_path}
+
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:

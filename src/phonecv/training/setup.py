@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from torch import nn
 
 from phonecv.data.findings import SEVERITIES, Finding, group_findings
+from phonecv.data.folders.listing import Listing
 from phonecv.errors import UserError
 from phonecv.models.headed import Network
+from phonecv.preprocessing import Preprocessing
 from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
@@ -73,6 +76,46 @@ class TrainingRoom(Protocol):
         ...
 
 
+class SplitSetup:
+    """What the setups of the tasks share: two splits in a folder, with the same classes."""
+
+    config: Any
+    root: Path
+    train: Any
+    val: Any
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data's classes, in label order."""
+        return self.train.classes
+
+    def trained(self, net: Any) -> nn.Module:
+        """The whole network."""
+        return net
+
+
+class ListedSetup(SplitSetup):
+    """Of splits that are listings, a class for each file; `audited` is the task whose audit looks at their folder."""
+
+    audited: ClassVar[str]
+    train: Listing
+    val: Listing
+
+    def __init__(self, config: TrainConfig, splits: tuple[Listing, Listing]) -> None:
+        self.config = config
+        self.train, self.val = splits
+        self.root = Path(self.train.root)
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+        return [sample.path for sample in self.train.samples]
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds, notes left out."""
+        return quick_findings(self.root, self.audited)
+
+
 def open_setup(config: TrainConfig) -> Setup:
     """The setup for what `config` trains; reads the data's listings."""
     return cast(TrainingRoom, TASKS[config.task].room("training")).open_setup(config)
@@ -93,6 +136,11 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
     told = [one for one in findings if one.severity != "note" or one.kind in TOLD]
     told.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return [f"{group.first.severity}: {group}" for group in group_findings(told)]
+
+
+def with_settings(own: Preprocessing, config: TrainConfig, *names: str) -> Preprocessing:
+    """A network's preprocessing with what is set of these fields of ``data``."""
+    return replace(own, **{name: value for name in names if (value := getattr(config.data, name)) is not None})
 
 
 def class_count(config: TrainConfig, there: int) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from phonecv.data.clips.listing import read_clips
 from phonecv.data.folders.listing import Listing
-from phonecv.errors import UserError
-from phonecv.training.checks import data_folder
+from phonecv.training.checks import data_folder, read_listings
 from phonecv.video.config import VideoConfig
 
 DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, or with train.txt and val.txt"
@@ -27,9 +26,4 @@ def read_splits(config: VideoConfig) -> tuple[Listing, Listing]:
     Raises:
         UserError: no data folder was given, or it cannot be used.
     """
-    root = data_folder(config, DATA)
-    train = read_clips(root, "train", list_file=config.data.train_list)
-    for problem in train.problems:
-        if problem.severity == "error":
-            raise UserError(problem)
-    return train, read_clips(root, "val", list_file=config.data.val_list, classes=train.classes)
+    return read_listings(config, data_folder(config, DATA), read_clips)

@@ -8,8 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from phonecv.data.class_mapping import display_names
-from phonecv.devices import cpu_batch
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.opening import OpenedFile
@@ -17,7 +15,7 @@ from phonecv.opening import Placed
 from phonecv.preprocessing import Preprocessing
 from phonecv.video.create import create_headed
 from phonecv.video.network import OPTIONS
-from phonecv.whole.opening import WholeRunner
+from phonecv.whole.opening import WholeRunner, in_parts
 
 #: How weights make the network of a file.
 create = create_headed
@@ -49,25 +47,8 @@ class VideoRunner(WholeRunner):
 
 def network_runner(placed: Placed, options: None) -> VideoRunner:
     """See `phonecv.opening.OpeningRoom`."""
-    network, place = placed.network, placed.device
-
-    @torch.inference_mode()
-    def run(clips: Tensor) -> Tensor:
-        with placed.computing():
-            few = max(1, cpu_batch(*clips.shape[-2:]) // network.frames)
-            parts = clips.split(few) if place.type == "cpu" else (clips,)
-            return torch.cat([network(part.to(place)).float().cpu() for part in parts])
-
-    return VideoRunner(
-        placed.description,
-        run,
-        display_names(network.class_names, network.num_classes),
-        network.class_names is not None,
-        place,
-        network.preprocessing,
-        placed.details,
-        frames=network.frames,
-    )
+    frames = placed.network.frames
+    return VideoRunner.of_network(placed, in_parts(placed, frames), frames=frames)
 
 
 def file_runner(file: OpenedFile, options: None) -> VideoRunner:
@@ -78,14 +59,11 @@ def file_runner(file: OpenedFile, options: None) -> VideoRunner:
     frames = (record.get("options") or {}).get("frames", OPTIONS["frames"])
     if not isinstance(frames, int) or frames < 1:
         raise UserError(f"the record of {file.path} says clips have {frames!r} frames; export it again")
-    names = record.get("classes")
-    return VideoRunner(
-        file.description,
+    return VideoRunner.of_file(
+        file,
         lambda clips: file.outputs(clips, spec)[0].float(),
-        display_names(names or None, record["num_classes"]),
-        bool(names),
+        record["num_classes"],
         preprocessing=spec,
-        details={"model": file.name} | file.details,
         batch=file.session.batch,
         frames=frames,
     )

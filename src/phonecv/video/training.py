@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
-
-from torch import nn
 
 from phonecv.data.clips.transforms import EvalClips, TrainClips
 from phonecv.data.folders.listing import Listing
@@ -15,7 +11,7 @@ from phonecv.data.loading.loader import ClassificationDataset, make_loader
 from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
-from phonecv.training.setup import class_count, quick_findings
+from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.start import starting_file
 from phonecv.training.world import World
 from phonecv.video.checks import read_splits
@@ -25,45 +21,18 @@ from phonecv.video.network import VideoClassifier
 from phonecv.whole.objective import WholeObjective
 
 
-def open_setup(config: VideoConfig) -> VideoSetup:
-    """The data of a training, read but not loaded; see `phonecv.training.setup.Setup`."""
-    return VideoSetup(config)
+class VideoSetup(ListedSetup):
+    """What `phonecv.training.setup.Setup` asks for, for clips with a class each."""
 
-
-class VideoSetup:
-    """What `phonecv.training.setup.Setup` asks for, for clips with a class each.
-
-    Attributes:
-        root: folder of the data.
-        train: listing of the training split.
-        val: listing of the validation split.
-    """
+    audited = "video"
+    config: VideoConfig
 
     def __init__(self, config: VideoConfig) -> None:
-        self.config = config
-        self.train, self.val = read_splits(config)
-        self.root = Path(self.train.root)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        return self.train.classes
-
-    @property
-    def pictures(self) -> Sequence[Path]:
-        """Files of the training split."""
-        return [sample.path for sample in self.train.samples]
-
-    def findings(self) -> list[str]:
-        """What the quick audit finds, notes left out."""
-        return quick_findings(self.root, "video")
+        super().__init__(config, read_splits(config))
 
     def network(self) -> VideoClassifier:
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
         wanted, own = self.config.model, self.config.video
-        overrides = dict(wanted.overrides)
-        if wanted.drop_path is not None:
-            overrides["drop_path"] = wanted.drop_path
         classes = class_count(self.config, len(self.train.classes))
         net = create_video_classifier(
             f"v_{wanted.name}",
@@ -71,18 +40,11 @@ class VideoSetup:
             weights=starting_file(self.config) or wanted.weights,
             frames=own.frames,
             dropout=own.dropout,
-            **overrides,
+            **wanted.arguments,
         )
         net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
-        data = {name: getattr(self.config.data, name) for name in ("size", "crop", "mean", "std")}
-        net.preprocessing = replace(
-            net.preprocessing, **{name: value for name, value in data.items() if value is not None}
-        )
+        net.preprocessing = with_settings(net.preprocessing, self.config, "size", "crop", "mean", "std")
         freeze(net, wanted.freeze, net.head)
-        return net
-
-    def trained(self, net: VideoClassifier) -> nn.Module:
-        """The whole of it."""
         return net
 
     def data(self, net: VideoClassifier, world: World, workers: int) -> VideoData:
@@ -92,6 +54,10 @@ class VideoSetup:
     def objective(self, net: VideoClassifier, world: World) -> Objective:
         """Cross entropy; top-1 of the middle crop."""
         return WholeObjective(net.num_classes, self.config.video.smoothing)
+
+
+#: See `phonecv.training.setup.TrainingRoom`.
+open_setup = VideoSetup
 
 
 class VideoData(SplitData):

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from phonecv.opening import Runner
+from phonecv.devices import cpu_batch
+from phonecv.opening import Placed, Runner
 from phonecv.preprocessing import Preprocessing
+
+
+def in_parts(placed: Placed, frames: int = 1) -> Callable[[Tensor], Tensor]:
+    """A network that gives logits; a CPU takes a few pictures, or clips of so many frames, at a time."""
+    network, place = placed.network, placed.device
+
+    @torch.inference_mode()
+    def run(given: Tensor) -> Tensor:
+        with placed.computing():
+            few = max(1, cpu_batch(*given.shape[-2:]) // frames)
+            parts = given.split(few) if place.type == "cpu" else (given,)
+            return torch.cat([network(part.to(place)).float().cpu() for part in parts])
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
