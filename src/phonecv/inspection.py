@@ -286,7 +286,7 @@ def take_apart(model: VisionModel, size: int | None = None) -> ModelInfo:
 
     side = input_size = model.preprocessing.size if size is None else size
     # Shapes would do, but for the meta device torch imports its compiler, which takes longer than running the network.
-    counted = copy.deepcopy(model) if side <= _RUN_UP_TO else copy.deepcopy(model).to("meta")
+    counted = model if side <= _RUN_UP_TO else copy.deepcopy(model).to("meta")
     rows = []
     channels = 3
     for stage, info in zip(counted.stages(), counted.feature_info, strict=True):
