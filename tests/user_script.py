@@ -14,6 +14,8 @@ from phonecv.classify.config import AugmentConfig, ClassifyConfig
 from phonecv.classify.result import ClassificationResult
 from phonecv.detect.predict import PictureDetections
 from phonecv.detect.result import DetectionResult
+from phonecv.generation.generate import Samples
+from phonecv.generation.result import GenerationResult
 from phonecv.quantization import QuantizeResult
 from phonecv.segment.predict import PictureClassMap
 from phonecv.segment.result import SegmentationResult
@@ -40,6 +42,9 @@ assert_type(segmenter.eval()(pictures), Tensor)
 assert_type(phonecv.evaluate(model, "photos"), ClassificationResult)
 assert_type(phonecv.evaluate(detector, "cells"), DetectionResult)
 assert_type(phonecv.evaluate(segmenter, "streets"), SegmentationResult)
+generator = phonecv.create_generator("d_emov2_s")
+assert_type(phonecv.generate(generator, classes="3,7"), Samples)
+assert_type(phonecv.evaluate(generator, "digits", features="reader.safetensors"), GenerationResult)
 assert_type(phonecv.predict(model, "photos"), list[PictureClasses])
 clips = phonecv.create_video_classifier("v_emov2_1m", num_classes=4)
 assert_type(phonecv.evaluate(clips, "moving"), VideoResult)

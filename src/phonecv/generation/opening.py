@@ -127,7 +127,7 @@ def file_runner(file: OpenedFile, options: None) -> GenerateRunner:
         channels=channels,
         size=size,
         latent=spec.size != size,
-        batch=None if record.get("dynamic_batch") else 1,
+        batch=file.session.batch,
     )
 
 
