@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
-from phonecv.late import late_names
+from phonecv.late import late_modules, late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
@@ -43,43 +43,11 @@ if TYPE_CHECKING:
     from phonecv.weights import read_checkpoint as read_checkpoint
     from phonecv.weights import save_checkpoint as save_checkpoint
 
-#: Public name -> module that defines it.
-_LAZY = {
-    "audit": "phonecv.data.audit",
-    "bench": "phonecv.benchmarking",
-    "bundle": "phonecv.bundles",
-    "convert": "phonecv.converting",
-    "create_detector": "phonecv.detect.create",
-    "create_generator": "phonecv.generation.create",
-    "create_model": "phonecv.create",
-    "create_segmenter": "phonecv.segment.create",
-    "create_video_classifier": "phonecv.video.create",
-    "demo": "phonecv.demonstration",
-    "distill": "phonecv.training",
-    "doctor": "phonecv.installation",
-    "evaluate": "phonecv.api",
-    "export": "phonecv.exporting",
-    "fuse": "phonecv.models.fusing",
-    "generate": "phonecv.api",
-    "info": "phonecv.inspection",
-    "list_detectors": "phonecv.detect.architectures",
-    "list_generators": "phonecv.generation.catalog",
-    "list_models": "phonecv.models.catalog",
-    "list_segmenters": "phonecv.segment.architectures",
-    "load_checkpoint": "phonecv.weights",
-    "predict": "phonecv.api",
-    "quantize": "phonecv.quantization",
-    "read_checkpoint": "phonecv.weights",
-    "samples": "phonecv.data.samples",
-    "save_checkpoint": "phonecv.weights",
-    "train": "phonecv.training",
-}
-
-__all__ = ["UserError", "__version__", *_LAZY]
+__all__ = ["UserError", "__version__", *late_modules(__name__)]
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)
 
 
 def __dir__() -> list[str]:

@@ -6,21 +6,13 @@ from typing import TYPE_CHECKING
 
 from phonecv.late import late_names
 
+# Late, because the processes that measure the memory of ONNX Runtime and OpenVINO must not hold torch.
 if TYPE_CHECKING:
     from phonecv.benchmarking.count import Cost, count_cost, count_parameters
     from phonecv.benchmarking.run import BenchResult, bench
-
-# Late, because the processes that measure the memory of ONNX Runtime and OpenVINO must not hold torch.
-_LAZY = {
-    "BenchResult": "phonecv.benchmarking.run",
-    "Cost": "phonecv.benchmarking.count",
-    "bench": "phonecv.benchmarking.run",
-    "count_cost": "phonecv.benchmarking.count",
-    "count_parameters": "phonecv.benchmarking.count",
-}
 
 __all__ = ["BenchResult", "Cost", "bench", "count_cost", "count_parameters"]
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)

@@ -10,13 +10,7 @@ if TYPE_CHECKING:
     from phonecv.bundles.build import BundleResult, bundle
     from phonecv.bundles.manifest import check_manifest
 
-_LAZY = {
-    "BundleResult": "phonecv.bundles.build",
-    "bundle": "phonecv.bundles.build",
-    "check_manifest": "phonecv.bundles.manifest",
-}
-
 __all__ = ["BundleResult", "bundle", "check_manifest"]
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)

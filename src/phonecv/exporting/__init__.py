@@ -14,18 +14,6 @@ if TYPE_CHECKING:
     from phonecv.exporting.record import check_size, record_path
     from phonecv.exporting.run import ExportResult, export
 
-_LAZY = {
-    "EXPORTERS": "phonecv.exporting.formats",
-    "PRECISIONS": "phonecv.exporting.formats",
-    "ExportResult": "phonecv.exporting.run",
-    "Exporter": "phonecv.exporting.formats",
-    "check_size": "phonecv.exporting.record",
-    "export": "phonecv.exporting.run",
-    "exporter_for": "phonecv.exporting.formats",
-    "get_exporter": "phonecv.exporting.formats",
-    "record_path": "phonecv.exporting.record",
-}
-
 __all__ = [
     "EXPORTERS",
     "PRECISIONS",
@@ -40,4 +28,4 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)

@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from phonecv.models.mobileone import MobileOne
 
 # Late, because the catalog is read without torch.
-_LAZY = {
-    "EMO": "phonecv.models.emo",
-    "EMOv2": "phonecv.models.emov2",
-    "MobileOne": "phonecv.models.mobileone",
-    "VisionModel": "phonecv.models.base",
-    "build_model": "phonecv.models.factory",
-    "no_weight_decay": "phonecv.models.base",
-}
-
 __all__ = ["EMO", "EMOv2", "MobileOne", "VisionModel", "build_model", "no_weight_decay"]
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)

@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from phonecv.quantization.sensitivity import layer_noise
     from phonecv.quantization.simulation import input_ranges, simulate
 
-_LAZY = {
-    "QuantizeResult": "phonecv.quantization.result",
-    "calibration": "phonecv.quantization.data",
-    "correct_biases": "phonecv.quantization.bias",
-    "equalize": "phonecv.quantization.equalization",
-    "input_ranges": "phonecv.quantization.simulation",
-    "layer_noise": "phonecv.quantization.sensitivity",
-    "quantize": "phonecv.quantization.search",
-    "rescale_to_relu6": "phonecv.quantization.relu6",
-    "simulate": "phonecv.quantization.simulation",
-}
-
 __all__ = [
     "QuantizeResult",
     "calibration",
@@ -46,4 +34,4 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)

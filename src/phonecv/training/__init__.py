@@ -15,19 +15,10 @@ if TYPE_CHECKING:
     from phonecv.training.recipe import load_config, recipe_names
     from phonecv.training.run import RunResult, distill, train
 
-_LAZY = {
-    "RunResult": "phonecv.training.run",
-    "TrainConfig": "phonecv.training.config",
-    "distill": "phonecv.training.run",
-    "load_config": "phonecv.training.recipe",
-    "recipe_names": "phonecv.training.recipe",
-    "train": "phonecv.training.run",
-}
-
 wait_quietly()
 
 __all__ = ["RunResult", "TrainConfig", "distill", "load_config", "recipe_names", "train"]
 
 
 if not TYPE_CHECKING:
-    __getattr__ = late_names(__name__, _LAZY)
+    __getattr__ = late_names(__name__)
