@@ -123,7 +123,7 @@ def test_mistakes_in_serving(arguments: list[str], words: str, run: Run) -> None
 def test_a_checkpoint_for_real(run: Run, checkpoints: Path, tmp_path: Path) -> None:
     done = run(
         "bench", checkpoints / "mobileone_s0.safetensors", "--batch", "2", "--threads", "1", "--runtime", "eager",
-        "--precision", "float32", "--rounds", "3", "--out", tmp_path / "run",
+        "--precision", "float32", "--rounds", "1", "--seconds", "0.1", "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.status == 0, done.err
     assert "was in training form; its deploy form is timed" in done.out

@@ -55,9 +55,6 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert page.count("<img") == 4
     assert json.loads((tmp_path / "run" / "export.json").read_text())["agreement"]["same"] == 40
-    # The same call again finds the finished run and ends with the same figures.
-    again = demonstration.demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
-    assert again.evaluation.top1 == result.evaluation.top1
 
 
 @pytest.mark.long
@@ -69,3 +66,5 @@ def test_the_demo_keeps_its_promises(tmp_path: Path, seed: int) -> None:
     assert result.failures == ()
     assert result.evaluation.top1_percent >= 95.0
     assert result.same == result.evaluation.count == 1000
+    # The same call again finds the finished run and ends with the same figures.
+    assert demonstration.demo(tmp_path / "run", seed=seed).evaluation.top1 == result.evaluation.top1

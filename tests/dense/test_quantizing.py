@@ -172,6 +172,7 @@ def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) ->
     assert result.formats[format].path is not None
 
 
+@pytest.mark.long
 def test_half_precision_needs_no_remedies(pictures: Path, tmp_path: Path) -> None:
     model = tiny("segformer", "mobileone_s0")
     result = quantize(model, tmp_path, formats=["onnx"], data=pictures, size=(64, 96), precision="fp16", stem="x")

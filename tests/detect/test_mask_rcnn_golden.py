@@ -75,8 +75,7 @@ def test_published_names(size: str, shared_dir: Path) -> None:
 def compare(name: str, arrays: dict[str, np.ndarray]) -> None:
     detector = filled(name)
     x = golden.picture(name)
-    compare_network(detector.double(), x, arrays)
-    compare_heads(detector, x, arrays)
+    compare_heads(detector, compare_network(detector.double(), x, arrays), arrays)
     detector.float()
     compare_anchors(detector, arrays)
     compare_losses(detector, x.float(), arrays)
@@ -84,17 +83,21 @@ def compare(name: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 @torch.no_grad()
-def compare_network(detector: MaskRCNN, x: Tensor, arrays: dict[str, np.ndarray]) -> None:
-    maps = detector.backbone(x)
-    _, scores, codes = detector.network(x)
+def compare_network(detector: MaskRCNN, x: Tensor, arrays: dict[str, np.ndarray]) -> list[Tensor]:
+    """The levels that the heads read."""
+    seen: list[list[Tensor]] = []
+    hook = detector.backbone.register_forward_hook(lambda module, given, maps: seen.append(maps))
+    levels, scores, codes = detector.network(x)
+    hook.remove()
+    (maps,) = seen
     for kind, values in (("backbone", maps), ("neck", detector.neck(maps)), ("cls", scores), ("reg", codes)):
         for i, value in enumerate(values):
             golden.assert_like(value, arrays, f"{kind}{i}", 1e-6)
+    return levels
 
 
 @torch.no_grad()
-def compare_heads(detector: MaskRCNN, x: Tensor, arrays: dict[str, np.ndarray]) -> None:
-    levels, _, _ = detector.network(x)
+def compare_heads(detector: MaskRCNN, levels: list[Tensor], arrays: dict[str, np.ndarray]) -> None:
     rois = torch.from_numpy(arrays["rois"]).double()
     assert level_of(rois[:, 1:], 4).tolist() == arrays["roi_level"].tolist()
     features = pool(levels, rois, 7, STRIDES)

@@ -66,6 +66,7 @@ def test_the_folder_holds_tables_and_pictures(tmp_path: Path, masks: bool) -> No
     assert ("segmentation" in lines[1]) == masks
 
 
+@pytest.mark.long
 def test_the_same_evaluation_writes_the_same_bytes(tmp_path: Path) -> None:
     first = evaluated(tmp_path / "a")[1]
     second = evaluated(tmp_path / "b")[1]

@@ -31,11 +31,10 @@ def test_a_crash_at_any_step(architecture: str, configure_dense: Configure, monk
     more = ("detect.group_orientation=true", "detect.transform=resize") if architecture == "retinanet_fpn" else ()
     unbroken = configure_dense(architecture, *LIVELY, *more, out="unbroken")
     assert train(unbroken).finished
-    for at in (1, 4):
-        config = configure_dense(architecture, *LIVELY, *more, out=f"crash{at}")
-        crash(config, at, monkeypatch)
-        assert train(config).finished
-        assert_same(unbroken, config)
+    config = configure_dense(architecture, *LIVELY, *more, out="crash")
+    crash(config, 4, monkeypatch)
+    assert train(config).finished
+    assert_same(unbroken, config)
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -167,6 +168,13 @@ def test_the_neck_is_no_head() -> None:
     assert any(name.startswith("neck.") for name, _ in model.named_parameters())
 
 
+@functools.cache
+def recipes() -> dict[str, TrainConfig]:
+    from phonecv.training import recipe_names
+
+    return {name: load_config(name) for name in recipe_names()}
+
+
 def published_rows() -> list[tuple[str, str, dict[str, Any]]]:
     from phonecv.detect.published import PUBLISHED as DETECTORS
     from phonecv.segment.published import PUBLISHED as SEGMENTERS
@@ -180,12 +188,10 @@ def published_rows() -> list[tuple[str, str, dict[str, Any]]]:
 @pytest.mark.parametrize(("architecture", "backbone", "overrides"), published_rows())
 def test_every_published_row_has_a_recipe(architecture: str, backbone: str, overrides: dict[str, Any]) -> None:
     from phonecv.models.catalog import MODELS
-    from phonecv.training import recipe_names
 
     family = backbone.partition("_")[0]
     fitting = []
-    for name in recipe_names():
-        config = load_config(name)
+    for name, config in recipes().items():
         if name.startswith(f"{family}_") and config.flat().get(f"{config.task}.architecture") == architecture:
             fitting.append((name, config))
     [(name, config)] = fitting

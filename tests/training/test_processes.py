@@ -36,6 +36,7 @@ def test_two_processes_hold_the_same_and_see_every_picture_once(configure: Confi
     assert [float(row["loss"]) for row in rows if row["loss"]] == pytest.approx(losses, rel=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_share_their_precise_statistics(configure: Configure) -> None:
     config = configure("schedule.epochs=1", "run.precise_bn=24")
@@ -49,7 +50,12 @@ def test_two_processes_share_their_precise_statistics(configure: Configure) -> N
     ("work", "error", "message"),
     [
         ("mistake", UserError, "^the data are unusable; get others$"),
-        ("crash", RuntimeError, "process 2 of 2 failed(.|\n)*ZeroDivisionError: something else"),
+        pytest.param(
+            "crash",
+            RuntimeError,
+            "process 2 of 2 failed(.|\n)*ZeroDivisionError: something else",
+            marks=pytest.mark.long,
+        ),
         ("killed", UserError, "process 2 of 2 was ended by SIGKILL; if the machine ran out of memory"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from phonecv import load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.api import predict
 from phonecv.classify.config import ClassifyConfig
@@ -102,7 +102,7 @@ def test_official_means_the_first_file_of_the_form_asked_for() -> None:
         assert not public or catalog.get_record(name).find_weights("official", form="training").form == "training"
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
 def test_a_fused_file_is_trained_as_it_is(name: str, pictures: Path, tmp_path: Path) -> None:
     fused = phonecv.fuse(settled(name))
     file = save_checkpoint(fused, tmp_path / "fused.safetensors")
@@ -145,7 +145,7 @@ def test_a_fused_run_goes_on_after_a_stop(pictures: Path, tmp_path: Path, monkey
     assert all(torch.equal(parts[key], whole[key]) for key in whole)
 
 
-@pytest.mark.parametrize("architecture", ["ssdlite320", "segformer"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "segformer"], "segformer"))
 def test_heads_are_trained_on_a_fused_backbone(architecture: str, scenes: Path, tmp_path: Path) -> None:
     task = "segment" if architecture in SEGMENTERS else "detect"
     classifier = phonecv.fuse(settled("mobileone_s0"))

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 import phonecv
+from conftest import mostly_long
 from models.reference import load_golden, rule
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
@@ -110,9 +111,7 @@ def test_a_fused_mobileone_round_trips_through_timm_s_names(tmp_path: Path) -> N
     assert same(loaded.state_dict(), model.state_dict())
 
 
-@pytest.mark.parametrize(
-    "size", ["s1", pytest.param("s0", marks=pytest.mark.slow), pytest.param("s4", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("size", mostly_long(["s0", "s1", "s4"], "s1"))
 def test_timm_agrees_in_both_directions_and_forms(size: str) -> None:
     import timm
     from timm.utils.model import reparameterize_model

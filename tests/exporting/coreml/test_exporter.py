@@ -68,7 +68,6 @@ def compared(module: nn.Module, written: Written, images: torch.Tensor) -> tuple
     ("name", "form"),
     mostly_long(
         [*((name, "deploy") for name in TINY), ("mobileone_s0", "training")],
-        ("mobileone_s0", "deploy"),
         ("emov2_1m", "deploy"),
     ),
 )

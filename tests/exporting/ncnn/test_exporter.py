@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,9 +227,16 @@ def test_a_graph_with_foreign_layers_is_refused_by_name(tmp_path: Path) -> None:
         written(job, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(job_of(tiny("mobileone_s0"), 64, 64), tmp_path_factory.mktemp("made")).path
+
+
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
-    return written(job_of(tiny("mobileone_s0"), 64, 64), tmp_path).path
+def whole(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    shutil.copytree(made.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / made.name
 
 
 @pytest.mark.parametrize(
