@@ -39,7 +39,9 @@ def test_defaults_and_table(run: Run, asked: dict[str, Any]) -> None:
     assert "ratio: times as fast as net/eager/float32" in done.out
 
 
-def test_every_option_arrives(run: Run, asked: dict[str, Any], tmp_path: Path) -> None:
+def test_every_option_arrives(run: Run, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.onnx").touch()
     done = run(
         "bench", "a.onnx", "emo_1m", "--batch", "1,4,32", "--threads", "2", "--precision", "float32, int8",
         "--runtime", "onnxruntime,openvino", "--size", "256x192", "--form", "training", "--layout", "nchw",
