@@ -34,11 +34,7 @@ def write_for_timing(format: str, precision: str, folder: Path, subject: Subject
 
 
 def job_for_timing(subject: Subject, precision: str = "float32", *, dynamic_batch: bool = True) -> Job:
-    """A network as it goes into a file that is only timed.
-
-    Raises:
-        UserError: int8 of a network that takes anything but pictures.
-    """
+    """A network as it goes into a file that is only timed."""
     assert subject.network is not None
     module, rows = Deployable(subject.network).eval(), probe_rows(subject.inputs)
     if precision == "int8" and len(rows) > 1:

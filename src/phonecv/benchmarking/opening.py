@@ -106,11 +106,7 @@ def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Sub
 def _taken(
     path: Path, record: FileRecord, own: tuple[int, int] | None, size: int | tuple[int, int] | None
 ) -> tuple[tuple[int, int], tuple[Input, ...]]:
-    """Height and width to time a file at, and what it takes then.
-
-    Raises:
-        UserError: its own size is another one.
-    """
+    """Height and width to time a file at, and what it takes then."""
     recorded = record.get("input_size")
     usual = own or (tuple(recorded) if recorded else (224, 224))
     height, width = usual if size is None else (size, size) if isinstance(size, int) else size

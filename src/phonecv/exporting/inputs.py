@@ -100,17 +100,11 @@ def check_taken(
 ) -> tuple[int | None, tuple[int, int] | None]:
     """Check that a file takes what its record says, or one batch of RGB pictures where that says nothing.
 
-    Args:
-        path: the file.
-        shapes: of its inputs by name, the batch in front and channels behind it; None for a free side.
-        record: of the file.
-        types: of its numbers, input by input, where the runtime does not turn them itself.
+    `shapes` are of its inputs by name, the batch in front and channels behind it, None for a free side; `types` of its
+    numbers, input by input, where the runtime does not turn them itself.
 
     Returns:
         The batch, and height and width of the first input; None for what is free, or not there.
-
-    Raises:
-        UserError: it takes something else.
     """
     own = inputs_in(record)
     expected: list[tuple[int | None, ...]] = [one.shape for one in own] or [(3, None, None)]

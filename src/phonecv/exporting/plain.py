@@ -29,11 +29,7 @@ def inputs(network: Any, height: int, width: int) -> tuple[Input, ...]:
 
 
 def no_pictures(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
-    """For networks that take none.
-
-    Raises:
-        UserError: always.
-    """
+    """For networks that take none."""
     del images, height, width
     raise UserError(f"{network.name} takes no pictures; leave them out")
 

@@ -298,11 +298,7 @@ def describe(
 
 
 def _check_taken(taken: tuple[Input, ...], network: Any, *, dynamic_size: bool, bake: bool, precision: str) -> None:
-    """Refuse what only networks of pictures can be asked for.
-
-    Raises:
-        UserError: it is asked for.
-    """
+    """Refuse what only networks of pictures can be asked for."""
     names = ", ".join(one.name for one in taken)
     if dynamic_size and not taken[0].free:
         raise UserError(f"{network.name} takes one size ({names}); leave dynamic_size (--any-size) out")
@@ -350,15 +346,8 @@ def write_test(
     """A picture for the app's own test, and what PyTorch gives for it: small outputs whole, of others the figures.
 
     Of a network that takes anything but one picture the inputs themselves, as safetensors: a length, a table of names,
-    shapes and places, and the numbers one after the other.
-
-    Args:
-        path: of the picture or the inputs, without suffix.
-        job: that was done.
-        rows: the inputs.
-        pictures: that they were made of, if any.
-        expected: the outputs, by name.
-        example: which row.
+    shapes and places, and the numbers one after the other. `path` has no suffix; `example` says which of the rows, made
+    of `pictures`, if any.
     """
     if pictures is not None and [one.kind for one in job.taken] == ["pictures"]:
         given = {"picture": f"{path.name}.png"}

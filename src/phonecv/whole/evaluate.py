@@ -76,18 +76,9 @@ def evaluation_of(
     reader: Callable[[Any], Reader],
     kind: type[WholeResult],
 ) -> WholeEvaluation:
-    """The evaluation of a model on a split.
+    """The evaluation of a model on a split, of its first `limit` files; for `reader` and `kind` see `WholeEvaluation`.
 
-    Args:
-        runner: the model.
-        listing: the split.
-        limit: only the first files.
-        trust_labels: labels are the model's outputs where the classes cannot be matched by name.
-        reader: see `WholeEvaluation`.
-        kind: see `WholeEvaluation`.
-
-    Raises:
-        UserError: classes that cannot be matched.
+    With `trust_labels` labels are the model's outputs where the classes cannot be matched by name.
     """
     if limit is not None:
         listing = replace(listing, samples=listing.samples[:limit])
@@ -111,11 +102,7 @@ def run_images(
 
 
 def match_outputs(runner: WholeRunner, listing: Listing, *, trust_labels: bool) -> OutputMap:
-    """The model output of every label in the data; with `trust_labels` those that match no name are outputs already.
-
-    Raises:
-        UserError: they cannot be matched, with what to do next.
-    """
+    """The model output of every label in the data; with `trust_labels` those that match no name are outputs already."""
     labels = sorted(set(listing.labels.tolist()))
     ids = listing.class_ids or listing.classes
     hint = (

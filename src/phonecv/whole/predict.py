@@ -61,15 +61,7 @@ class PictureClasses(Prediction):
 def predictions(
     runner: WholeRunner, paths: Sequence[Path], steps: Steps, reader: Reader, topk: int
 ) -> Iterator[list[PictureClasses]]:
-    """The names of files, those of a step at a time.
-
-    Args:
-        runner: the model.
-        paths: the files.
-        steps: how they are taken.
-        reader: of the files.
-        topk: names for each.
-    """
+    """Names (`topk` each) of files, those of a step at a time."""
     listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
     for logits, indices, errors in run_images(runner, listing, reader, steps.batch_size or BATCH, steps.workers):
         guesses = best_classes(logits, [paths[index] for index in indices.tolist()], runner.classes, topk)
@@ -104,9 +96,6 @@ def write_predictions(
     """Write predictions.csv (a line per picture and name), predictions.json, and predictions.png with the first ones.
 
     `show` draws a file. Where true names are known by path, mistakes stand out in the picture.
-
-    Raises:
-        UserError: there are no predictions.
     """
     from phonecv.plots import COLOURS, INK, save_image_grid  # matplotlib, for those who want pictures
 

@@ -37,13 +37,7 @@ def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def write_files(result: WholeResult, out: Path, *, show: Show) -> None:
-    """Write per_class.csv, predictions.csv, confusion.png and worst.png.
-
-    Args:
-        result: of the evaluation.
-        out: its folder.
-        show: how a file is drawn.
-    """
+    """Write per_class.csv, predictions.csv, confusion.png and worst.png into the folder; `show` draws a file."""
     write_csv(
         out / "per_class.csv",
         ("class", "count", "top1", "top5", "top1_percent"),

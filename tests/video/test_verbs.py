@@ -1,0 +1,187 @@
+"""A classifier of clips through every verb of the command line: train, eval, predict, watch, fuse, info, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import phonecv
+from phonecv.data.clips.transforms import EvalClips
+from phonecv.data.samples import save_clip
+from phonecv.errors import UserError
+from phonecv.training import load_config, train
+from phonecv.training.schedule import Schedule
+from phonecv.video import predict as video_predict
+from phonecv.video.opening import VideoRunner
+from video.conftest import CLASSES, SIDE, TINY, bar
+
+SETTINGS = {
+    "model": {"name": "emov2_1m", "drop_path": 0.0, "overrides": TINY | {"layer_scale": 0.1}},
+    "video": {"architecture": "v_emov2", "dropout": 0.0},
+    "clips": {"rand_augment": None, "scale": [0.9, 1.0], "hflip": 0.0, "resize": 1.0},
+    "data": {"size": SIDE, "batch_size": 4, "workers": 0},
+    "optimizer": {"lr": 0.01, "lr_batch": 0},
+    "schedule": {"epochs": 5, "warmup_epochs": 1, "scale_ends": False},
+    "ema": {"enabled": False},
+    "run": {"device": "cpu", "threads": 1, "amp": "none", "log_every": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(json.dumps(SETTINGS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training by the command line."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    assert main(["train", str(recipe), "--data", str(clips), "--out", str(out)]) == 0
+    return out
+
+
+def main(arguments: Sequence[str]) -> int:
+    from phonecv.cli import main as run
+
+    return run(arguments)
+
+
+def test_training_leaves_a_page_and_a_file_that_says_what_it_is(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "report.html" in {path.name for path in trained.iterdir()}
+    assert main(["info", str(trained / "best.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "video classifier, v_emov2" in said
+    assert "left, right" in said
+
+
+def test_eval_averages_crops_and_leaves_a_page(trained: Path, clips: Path, tmp_path: Path) -> None:
+    best, out = str(trained / "best.safetensors"), tmp_path / "out"
+    assert main(["eval", best, "--data", str(clips), "--out", str(out), "--crops", "2"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["task"], summary["count"]) == ("video", 6)
+    assert {"report.html", "confusion.png", "worst.png", "per_class.csv"} <= {path.name for path in out.iterdir()}
+    assert summary["top1"] >= 5
+
+
+def test_crops_are_averaged_as_probabilities(trained: Path, clips: Path) -> None:
+    from phonecv.opening import open_runner
+
+    runner = open_runner(trained / "best.safetensors", "video")
+    assert isinstance(runner, VideoRunner)
+    reader = EvalClips(runner.preprocessing, runner.frames, 3)
+    batch = reader.normalise(reader.read(clips / "val" / "left" / "00").image[None])
+    views = torch.cat([runner(view).softmax(1) for view in batch.chunk(3, 2)])
+    torch.testing.assert_close(runner(batch).softmax(1), views.mean(0, keepdim=True))
+
+
+def test_predict_videos_and_folders(trained: Path, clips: Path, tmp_path: Path) -> None:
+    best = trained / "best.safetensors"
+    one, other = phonecv.predict(best, [clips / "val" / "right" / "01.mp4", clips / "val" / "left" / "00"], topk=1)
+    assert (one.labels, other.labels) == (("right",), ("left",))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (bad,) = phonecv.predict(best, tmp_path / "bad.mp4", out=tmp_path / "out")
+    assert "not a video" in bad.error
+    assert len(phonecv.predict(best, clips / "val", out=tmp_path / "out")) == 6
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "predictions.csv", "predictions.json", "predictions.png",
+    }  # fmt: skip
+
+
+def test_a_camera_is_watched(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no camera here: a film stands in for it where it would be opened."""
+    save_clip(bar(7, right=True, frames=24), tmp_path / "film.mp4")  # three seconds
+    monkeypatch.setattr(video_predict, "open_stream", lambda av, source, camera: av.open(str(tmp_path / "film.mp4")))
+    answers: list[dict[str, Any]] = []
+    (watched,) = phonecv.predict(
+        trained / "best.safetensors",
+        [],
+        camera="0",
+        span=2.0,
+        every=0.25,
+        out=tmp_path / "out",
+        on_frame=answers.append,
+    )
+    assert [answer["time"] for answer in answers] == [2.0, 2.25, 2.5, 2.75]
+    assert all(answer["predictions"][0]["label"] == "right" for answer in answers)
+    lines = (tmp_path / "out" / "camera-0-classes.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == answers
+    assert watched.answers == 4
+
+
+def test_fuse(trained: Path, clips: Path, tmp_path: Path) -> None:
+    fused = tmp_path / "fused.safetensors"
+    assert main(["fuse", str(trained / "best.safetensors"), str(fused)]) == 0
+    one, other = (phonecv.predict(path, clips / "val", topk=2) for path in (trained / "best.safetensors", fused))
+    for mine, theirs in zip(one, other, strict=True):
+        assert dict(zip(mine.labels, mine.probabilities, strict=True)) == pytest.approx(
+            dict(zip(theirs.labels, theirs.probabilities, strict=True)), abs=1e-4
+        )
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_weights(
+    recipe: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, settings = tmp_path / "whole", [f"data.path={clips}", "schedule.epochs=2"]
+    train(load_config(str(recipe), [*settings, f"run.out={whole}"]))
+    parts = tmp_path / "parts"
+    config = load_config(str(recipe), [*settings, f"run.out={parts}", "run.save_every=1"])
+    calls = iter(range(100))
+    original = Schedule.set
+
+    def stopping(self: Schedule, step: int) -> float:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    monkeypatch.setattr(Schedule, "set", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    train(config)
+    one, other = (phonecv.load_checkpoint(None, folder / "last.safetensors").state_dict() for folder in (whole, parts))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"video.frames": 6}, "video.frames=6 is not 1, 2 or a multiple of 4"),
+        ({"data.longest": 99}, "data.longest"),
+        ({"clips.hflip": 2}, "clips.hflip"),
+        ({"model.name": "mobileone_s0", "model.overrides": "{}"}, "v_mobileone_s0"),
+    ],
+)
+def test_mistakes_are_said_before_work(
+    recipe: Path, clips: Path, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    overrides = [
+        f"data.path={clips}",
+        f"run.out={tmp_path / 'out'}",
+        *(f"{name}={one}" for name, one in changed.items()),
+    ]
+    with pytest.raises(UserError, match=message):
+        train(load_config(str(recipe), overrides))
+    assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_clips_that_cannot_be_read_are_told_and_passed_over(recipe: Path, clips: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    (data / "val" / "left" / "bad.mp4").write_bytes(b"no video at all" * 4)
+    overrides = [f"data.path={data}", f"run.out={tmp_path / 'out'}", "schedule.epochs=1", "schedule.warmup_epochs=0"]
+    train(load_config(str(recipe), [*overrides, "data.max_bad=0.2", "run.audit=false"]))
+    assert "bad.mp4" in (tmp_path / "out" / "bad_images.csv").read_text()
+
+
+def test_classes_are_named_by_the_data(trained: Path) -> None:
+    assert phonecv.read_checkpoint(trained / "best.safetensors").classes == CLASSES
