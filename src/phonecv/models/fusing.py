@@ -86,7 +86,7 @@ def _prepare_for_inference(network: nn.Module) -> None:
             module.act.inplace = True
 
 
-def form_difference(model: nn.Module, fused: nn.Module, x: Tensor) -> float:
+def form_difference(model: nn.Module, fused: nn.Module, *inputs: Tensor) -> float:
     """Largest output difference of two forms for ``B 3 H W``, relative to the largest output of the first.
 
     Copies of both run in float64, in evaluation mode, so this is what the stored numbers differ by. In float32
@@ -96,7 +96,7 @@ def form_difference(model: nn.Module, fused: nn.Module, x: Tensor) -> float:
     outputs = []
     for form in (model, fused):
         with torch.no_grad():
-            out = copy.deepcopy(form).double().eval()(x.double())
+            out = copy.deepcopy(form).double().eval()(*(x.double() if x.is_floating_point() else x for x in inputs))
         outputs.append([out] if isinstance(out, Tensor) else list(out))
     return max(
         ((a - b).abs().max() / a.abs().max().clamp(min=torch.finfo(a.dtype).tiny)).item()

@@ -86,9 +86,9 @@ class RawOutputs(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
-        """``B 3 H W`` -> whatever the architecture's heads give."""
-        return tuple(_tensors(self.model.network(batch)))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the network takes, pictures ``B 3 H W`` mostly -> whatever the architecture's heads give."""
+        return tuple(_tensors(self.model.network(*inputs)))
 
 
 def _tensors(outputs: Any) -> list[Tensor]:
