@@ -1,4 +1,4 @@
-"""A tiny V-EMO on clips of moving digits: their direction, which no single frame tells; beside it the same on one frame.
+"""A tiny V-EMO on clips of moving digits: their direction, which no single frame tells; and the same on one frame.
 
     python benchmarks/video.py            both; each may take ten minutes; writes results/video.json
     python benchmarks/video.py --dry      writes nothing

@@ -185,3 +185,42 @@ def test_clips_that_cannot_be_read_are_told_and_passed_over(recipe: Path, clips:
 
 def test_classes_are_named_by_the_data(trained: Path) -> None:
     assert phonecv.read_checkpoint(trained / "best.safetensors").classes == CLASSES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "suffix",
+    ["onnx", pytest.param("tflite", marks=pytest.mark.long), pytest.param("mlpackage", marks=pytest.mark.long)],
+)
+def test_export_is_checked_and_evaluated(trained: Path, clips: Path, tmp_path: Path, suffix: str) -> None:
+    best, file = trained / "best.safetensors", tmp_path / f"clips.{suffix}"
+    assert main(["export", str(best), str(file)]) == 0
+    record = json.loads((tmp_path / f"clips.{suffix}.json").read_text())
+    assert (record["task"], record["outputs"], record["inputs"][0]["shape"]) == (
+        "video",
+        ["logits"],
+        [3, 4, SIDE, SIDE],
+    )
+    assert record["checked"]["difference"] < 1e-4
+    mine, theirs = (phonecv.predict(path, clips / "val", topk=2) for path in (best, file))
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.labels == other.labels
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-3)
+    assert phonecv.evaluate(file, clips, crops=2).count == 6
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_bundle(trained: Path, tmp_path: Path) -> None:
+    best = str(trained / "best.safetensors")
+    assert main(["bundle", best, str(tmp_path / "app"), "--to", "onnx", "--licence", "ours"]) == 0
+    readme = (tmp_path / "app" / "README.md").read_text()
+    assert "4, the middle ones of 4 equal parts" in readme
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_two_processes_take_the_same_clips(recipe: Path, clips: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(recipe), "--data", str(clips), "schedule.epochs=1", "schedule.warmup_epochs=0"]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--devices", "2"]) == 0
+    assert phonecv.read_checkpoint(tmp_path / "out" / "last.safetensors").task == "video"
