@@ -81,16 +81,9 @@ class Autoencoder:
 
     @torch.inference_mode()
     def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents of pictures, scaled.
+        """Mean and standard deviation of the latents of pictures ``B 3 H W`` (-1..1), scaled.
 
-        Args:
-            pictures: ``B 3 H W``, values -1..1.
-
-        Returns:
-            Each ``B channels H/factor W/factor`` in main memory.
-
-        Raises:
-            UserError: the sides do not divide by the factor.
+        Each is ``B channels H/factor W/factor``, in main memory. Sides that don't divide by the factor are refused.
         """
         height, width = pictures.shape[-2:]
         if height % self.factor or width % self.factor:
@@ -105,11 +98,7 @@ class Autoencoder:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures ``B 3 H W`` in main memory, values about -1..1, of scaled latents ``B channels H/factor W/factor``.
-
-        Raises:
-            UserError: another number of channels.
-        """
+        """Pictures ``B 3 H W`` in main memory, about -1..1, of scaled latents ``B channels H/factor W/factor``."""
         if latents.shape[1] != self.channels:
             raise UserError(f"{self.source} has latents of {self.channels} channels, these have {latents.shape[1]}")
         pictures = self.network.decode(latents.to(self.device) / self.scale + self.shift).sample  # type: ignore[union-attr]
@@ -157,11 +146,7 @@ def _files(path: Path) -> tuple[Path | None, Path]:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    """Settings as `AutoencoderKL` takes them.
-
-    Raises:
-        UserError: they are of another kind of network, or senseless.
-    """
+    """Settings as `AutoencoderKL` takes them."""
     values = read_json_file(file)
     if not isinstance(values, dict) or values.get("_class_name") != "AutoencoderKL":
         kind = values.get("_class_name") if isinstance(values, dict) else values
@@ -175,11 +160,7 @@ def _config(file: Path) -> dict[str, Any]:
 
 
 def _filled(config: dict[str, Any], content: Mapping[str, Any], source: str) -> Any:
-    """The network of these settings with these tensors.
-
-    Raises:
-        UserError: no network can be made of the settings, or the tensors are of another.
-    """
+    """The network of these settings with these tensors."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 

@@ -64,12 +64,7 @@ class ModulatedI2RMB(nn.Module):
 
 
 class DiTBlock(nn.Module):
-    """DiT's block, ``B C H W, B C -> B C H W``: attention over all tokens, then an MLP, both modulated.
-
-    Args:
-        width: C.
-        head_dim: channels per head; divides `width`.
-    """
+    """DiT's block, ``B C H W, B C -> B C H W``: attention over all tokens, then an MLP, both modulated."""
 
     def __init__(self, width: int, *, head_dim: int) -> None:
         super().__init__()

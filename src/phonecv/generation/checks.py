@@ -11,11 +11,7 @@ from phonecv.generation.training_data import read_splits
 
 
 def check_training(config: GenerateConfig, *, keep: bool) -> None:
-    """Check that the autoencoder is there, and that the data can be listed; nothing is kept.
-
-    Raises:
-        UserError: one of them is not, or cannot.
-    """
+    """Check that the autoencoder is there, and that the data can be listed; nothing is kept."""
     path, name = config.generate.autoencoder, config.model.name
     if path is None and get_generator(name).latent:
         raise UserError(f"{name} works on latents: set generate.autoencoder to a folder or file of an AutoencoderKL")

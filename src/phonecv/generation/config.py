@@ -54,11 +54,7 @@ class GenerateConfig(TrainConfig):
     )  # fmt: skip
 
     def check_together(self) -> None:
-        """Refuse networks that are no generators, and an autoencoder where there is nothing for it to do.
-
-        Raises:
-            UserError: naming the setting.
-        """
+        """Refuse networks that are no generators, and an autoencoder where there is nothing for it to do."""
         given = self.generate.autoencoder
         if given is not None and not get_generator(self.model.name).latent:
             raise UserError(f"{self.model.name} works on pixels and needs no generate.autoencoder={given!r}")

@@ -85,14 +85,7 @@ def hybrid_loss(
     """Per picture ``B``: squared error of the noise, and the variational bound of the step in bits.
 
     The bound trains the variance alone: its mean is taken without gradient (Nichol and Dhariwal, section 3.1). As in
-    DiT's code it has weight 1.
-
-    Args:
-        prediction: ``B 2C H W``, of the network.
-        clean: ``B C H W``, -1..1 or latents.
-        noisy: the same with noise.
-        noise: of it.
-        timesteps: ``B``, int64.
+    DiT's code it has weight 1. The network's prediction is ``B 2C H W``, pictures (-1..1) or latents are ``B C H W``.
     """
     predicted, share = prediction.float().chunk(2, 1)
     known = schedule()

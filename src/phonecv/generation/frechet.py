@@ -53,13 +53,9 @@ class Features:
 
 
 def open_features(path: Path | str | None, device: str | torch.device | None = None) -> Features:
-    """A classifier of ours, or Inception v3 of torchvision or as TorchScript.
+    """A classifier of ours (a catalog name or a file), or Inception v3 of torchvision or as TorchScript.
 
     TorchScript is a program: it is run as what it is.
-
-    Args:
-        path: of the file, or a catalog name with public weights.
-        device: None for a GPU if there is one.
 
     Raises:
         UserError: nothing is named, or none of these.
@@ -90,11 +86,7 @@ def open_features(path: Path | str | None, device: str | torch.device | None = N
 
 
 class FrechetDistance:
-    """Counts features of pictures and of samples, and gives their distance; sums are kept in double precision.
-
-    Raises:
-        UserError: torchmetrics is not installed.
-    """
+    """Counts features of pictures and of samples, and gives their distance; sums are kept in double precision."""
 
     def __init__(self, features: int) -> None:
         if importlib.util.find_spec("torchmetrics") is None:

@@ -100,16 +100,7 @@ def made_pictures(
     seed: int,
     batch_size: int | None = None,
 ) -> Iterator[Tensor]:
-    """Pictures of these classes, a batch at a time, ``B 3 H W`` uint8.
-
-    Args:
-        runner: the generator.
-        autoencoder: of its latents.
-        classes: numbers.
-        sampling: how.
-        seed: of the noise; picture number i has the same noise in any batch.
-        batch_size: None chooses.
-    """
+    """Pictures of these classes, a batch at a time, ``B 3 H W`` uint8; number i has the same noise in any batch."""
     places, first = iter(classes), 0
     while part := list(islice(places, batch_size or (LATENT_BATCH if autoencoder else BATCH))):
         values = sample(
@@ -127,11 +118,7 @@ def made_pictures(
 
 
 def chosen_classes(wanted: str | Sequence[int | str], runner: GenerateRunner) -> list[int]:
-    """Numbers of the classes that a person names: by name, letter case and "_" for blanks apart, or by number.
-
-    Raises:
-        UserError: there is no such class.
-    """
+    """Numbers of the classes that a person names: by name, letter case and "_" for blanks apart, or by number."""
     if wanted == "all":
         return list(range(runner.num_classes))
     known = {name_key(name): number for number, name in reversed(list(enumerate(runner.classes)))}

@@ -35,15 +35,10 @@ LUMINANCE = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 
 
 class KeptPictures:
-    """The pictures of a split.
+    """The pictures of a split, kept in a folder: pixels, or latents where there is an autoencoder.
 
-    Args:
-        listing: which.
-        preprocessing: how they are read.
-        autoencoder: None for pixels.
-        gray: whether pixels are kept as gray.
-        flips: whether latents of the flipped pictures are kept, too; flipped latents are not those of flipped pictures.
-        folder: where everything is kept.
+    Pixels may be kept as `gray`. With `flips` latents of the flipped pictures are kept, too; flipped latents are not
+    those of flipped pictures.
     """
 
     def __init__(

@@ -69,11 +69,7 @@ class GenerateRunner(Runner[Noisy, Tensor]):
         return torch.cat(parts)
 
     def autoencoder(self, path: Path | str | None) -> Autoencoder | None:
-        """The autoencoder of its latents; None where it works on pixels.
-
-        Raises:
-            UserError: it needs one and none is named, the other way round, or another kind of latents.
-        """
+        """The autoencoder of its latents; None where it works on pixels."""
         if not self.latent:
             if path is not None:
                 raise UserError(f"{self.description} works on pixels; leave out the autoencoder ({path})")

@@ -25,15 +25,7 @@ def to_images(pictures: Tensor) -> list[Image.Image]:
 def save_grid(
     pictures: Tensor, path: Path | str, *, columns: int | None = None, captions: Sequence[str] = (), title: str = ""
 ) -> Path:
-    """The first pictures in rows.
-
-    Args:
-        pictures: ``B 3 H W`` uint8, or as `to_bytes` takes them.
-        path: of a PNG file.
-        columns: None chooses.
-        captions: one for each, or none.
-        title: above all of them.
-    """
+    """The first pictures (``B 3 H W``, values -1..1 or uint8) in rows, with captions below and a title above them."""
     from phonecv.plots import save_image_grid  # matplotlib, for those who want pictures
 
     pictures = pictures if not pictures.is_floating_point() else to_bytes(pictures)

@@ -10,28 +10,16 @@ from phonecv.generation.network import Generator
 from phonecv.quantization.options import QuantizeOptions
 
 
-def check_int8(network: Generator, formats: Sequence[str]) -> None:
-    """Refuse all.
-
-    Raises:
-        UserError: always.
-    """
+def check_int8(network: Generator, formats: Sequence[str]) -> NoReturn:
+    """Refuse all."""
     del formats
-    raise _refusal(network)
-
-
-def open_workshop(network: Generator, options: QuantizeOptions) -> NoReturn:
-    """Refuse, see `check_int8`.
-
-    Raises:
-        UserError: always.
-    """
-    del options
-    raise _refusal(network)
-
-
-def _refusal(network: Generator) -> UserError:
-    return UserError(
+    raise UserError(
         f"{network.name} is a generator, which is not quantized: what rounding changes adds up over its steps;"
         " `phonecv export --precision fp16` halves the file"
     )
+
+
+def open_workshop(network: Generator, options: QuantizeOptions) -> NoReturn:
+    """Refuse, as `check_int8`."""
+    del options
+    check_int8(network, ())

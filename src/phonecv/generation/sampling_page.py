@@ -54,16 +54,10 @@ def write_page(
     picture: Tensor,
     sampling: Sampling,
 ) -> Mapping[str, str]:
-    """Write the page and its parts.
+    """Write the page and its parts into the folder of the bundle with the ONNX file `model`.
 
-    Args:
-        folder: of the bundle.
-        model: the ONNX file.
-        runner: of it.
-        label: class of the test picture.
-        noise: that it was made of, ``C S S``.
-        picture: what phonecv makes of it, ``3 S S`` uint8.
-        sampling: how, by "ddim".
+    The test picture of class `label` was made of the noise ``C S S`` by "ddim"; `picture` (``3 S S`` uint8) is what
+    phonecv makes of it.
 
     Returns:
         Name -> what it is, of the files.

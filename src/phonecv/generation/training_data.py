@@ -10,9 +10,5 @@ DATA = "a folder with train/<class>/<picture> and val/<class>/<picture>"
 
 
 def read_splits(config: GenerateConfig) -> tuple[Listing, Listing]:
-    """Both splits, with the same classes.
-
-    Raises:
-        UserError: no data folder was given, or it cannot be used.
-    """
+    """Both splits, with the same classes."""
     return read_listings(config, data_folder(config, DATA), read_split)

@@ -11,19 +11,11 @@ DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, or with train
 
 
 def check_training(config: VideoConfig, *, keep: bool) -> None:
-    """Check that the clips can be listed.
-
-    Raises:
-        UserError: they cannot.
-    """
+    """Check that the clips can be listed."""
     del keep
     read_splits(config)
 
 
 def read_splits(config: VideoConfig) -> tuple[Listing, Listing]:
-    """Both splits, with the same classes.
-
-    Raises:
-        UserError: no data folder was given, or it cannot be used.
-    """
+    """Both splits, with the same classes."""
     return read_listings(config, data_folder(config, DATA), read_clips)

@@ -72,11 +72,7 @@ class VideoClassifier(HeadedModel[Preprocessing]):
                     module.spread()
 
     def network(self, batch: Tensor) -> Tensor:
-        """See `HeadedModel`; clips of another length are refused.
-
-        Raises:
-            UserError: naming both lengths.
-        """
+        """See `HeadedModel`; clips of another length are refused."""
         if batch.shape[2] != self.frames:
             raise UserError(f"clips of {batch.shape[2]} frames; this network takes {self.frames} (its option `frames`)")
         frames = batch.permute(2, 0, 1, 3, 4).flatten(0, 1)  # T*B 3 H W

@@ -11,20 +11,12 @@ from phonecv.video.network import VideoClassifier
 
 
 def check_int8(network: VideoClassifier, formats: Sequence[str]) -> NoReturn:
-    """Refuse.
-
-    Raises:
-        UserError: always, with what to do instead.
-    """
+    """Refuse."""
     del formats
     raise UserError(f"{network.name}: networks of clips are not quantized; export them with --precision fp16")
 
 
 def open_workshop(network: VideoClassifier, options: QuantizeOptions) -> NoReturn:
-    """Refuse, as `check_int8`.
-
-    Raises:
-        UserError: always.
-    """
+    """Refuse, as `check_int8`."""
     del options
     check_int8(network, ())
