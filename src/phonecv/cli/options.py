@@ -37,7 +37,6 @@ Ema = Annotated[
         help="Averaged or live weights, where a training checkpoint holds both; never guessed.",
     ),
 ]
-Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one.")]
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 
