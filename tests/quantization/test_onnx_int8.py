@@ -98,7 +98,7 @@ def test_the_first_layer_reads_blocks_and_gives_the_same(
     ("size", "free", "folds"),
     [
         ((64, 64), False, True),
-        ((64, 65), False, False),
+        pytest.param((64, 65), False, False, marks=pytest.mark.long),
         pytest.param((64, 64), True, False, marks=pytest.mark.long),
     ],
 )

@@ -120,7 +120,17 @@ def test_training_takes_pictures_as_they_come_and_pads_mixed_sizes() -> None:
     torch.testing.assert_close(model.losses(images, labels)["ce"], pixel_cross_entropy(logits, target))
 
 
-@pytest.mark.parametrize(("architecture", "backbone"), EVERY)
+@pytest.mark.parametrize(
+    ("architecture", "backbone"),
+    mostly_long(
+        EVERY,
+        ("deeplabv3", "emov2_1m"),
+        ("pspnet", "mobileone_s0"),
+        ("semantic_fpn", "emo_1m"),
+        ("segformer", "emov2_1m"),
+        ("unet", "mobileone_s0"),
+    ),
+)
 def test_fuse(architecture: str, backbone: str) -> None:
     model = tiny(architecture, backbone)
     fused = fuse(model)

@@ -41,8 +41,7 @@ from phonecv.training.world import World
 from training.conftest import DENSE, SEGMENTERS, Configure
 
 DIGITS = tuple("0123456789")
-SLOW = ("mask_rcnn_fpn", "retinanet_fpn")
-EVERY = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in DENSE]
+EVERY = mostly_long(DENSE, "ssdlite320", "mask_rcnn_fpn", "segformer")
 
 
 @pytest.mark.parametrize("architecture", EVERY)

@@ -159,6 +159,7 @@ def test_rules_without_an_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(steps, [3, -1, -5])
 
 
+@pytest.mark.long
 def test_reading_needs_no_coremltools() -> None:
     # Its import takes seconds, imports every toolkit it finds, and prints.
     code = "import sys, phonecv.exporting.coreml.exporter;"
