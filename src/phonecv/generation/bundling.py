@@ -23,7 +23,7 @@ NEEDED_FIELDS = ("inputs",)
 READERS_TESTED = ""
 
 #: How the test pictures are made: few steps, so that phones are done soon.
-TEST = Sampling(sampler="ddim", steps=20)
+TEST = Sampling(sampler="ddim", steps=20, guidance=2.0)
 #: Of its noise.
 SEED = 0
 #: Most test pictures, one for each of the first classes.
@@ -90,7 +90,8 @@ def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | N
     rows = [(runner.classes[label], f"{mean:.4f}") for label, mean in zip(labels.tolist(), means, strict=True)]
     return Found(
         {"sampler": TEST.sampler, "steps": TEST.steps, "guidance": TEST.guidance, "seed": SEED, "means": means},
-        what=f"pictures of these classes, by {TEST.sampler} in {TEST.steps} steps from phonecv's noise of seed {SEED}",
+        what=f"pictures of these classes, by {TEST.sampler} in {TEST.steps} steps with guidance"
+        f" {TEST.guidance:g} from phonecv's noise of seed {SEED}",
         header=("class", "mean of the values"),
         rows=rows,
         note=no_page and f"No page samples in the browser: {no_page}.",
