@@ -27,23 +27,22 @@ def fuse(
     """
     path = destination(target, force=force, source=source, suffix=".safetensors")
     network = load(source, model, ema)
+
     from phonecv.benchmarking.count import count_cost_on, count_parameters
     from phonecv.converting import origin
     from phonecv.exporting.inputs import made_up
     from phonecv.exporting.room import exporting_of
-    from phonecv.models import VisionModel
     from phonecv.models.fusing import FORM_TOLERANCE, form_difference
     from phonecv.models.fusing import fuse as run
-    from phonecv.models.headed import RawOutputs
     from phonecv.task import done_by
     from phonecv.weights import save_checkpoint
 
     fused = run(network)
-    size = network.preprocessing.size
-    # What detectors and segmenters make of the outputs of their heads is the same in both forms.
-    both = [net if isinstance(net, VisionModel) else RawOutputs(net) for net in (network, fused)]
-    inputs = made_up(exporting_of(done_by(network)).inputs(network, size, size), 2)
-    difference = form_difference(both[0], both[1], *inputs)
+    size, room = network.preprocessing.size, exporting_of(done_by(network))
+    inputs = room.inputs(network, size, size)
+    # What a task makes of the outputs of its heads is the same in both forms.
+    both = [room.timed(net)[0] for net in (network, fused)]
+    difference = form_difference(both[0], both[1], *made_up(inputs, 2))
     # Written so that a difference of NaN fails, too.
     if not difference <= FORM_TOLERANCE:
         raise UserError(
@@ -52,7 +51,7 @@ def fuse(
         )
     save_checkpoint(fused, path, **origin(source))
     rows = [
-        (form, count_parameters(net), count_cost_on(net, *(one[:1] for one in inputs)).macs)
+        (form, count_parameters(net), count_cost_on(net, *made_up(inputs, 1)).macs)
         for form, net in zip((network.form, "deploy"), both, strict=True)
     ]
     if json:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from PIL import Image
+from safetensors.numpy import load_file
 
 from phonecv.bundles.expected import save_drawing
 from phonecv.bundles.room import Found, OutputMeaning
@@ -14,7 +15,7 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.generation.diffusion import FIRST, LAST, STEPS
 from phonecv.generation.opening import GenerateRunner
 from phonecv.generation.pictures import to_bytes, to_images
-from phonecv.generation.sampling import draw, sample
+from phonecv.generation.sampling import sample
 from phonecv.generation.sampling_page import why_no_page, write_page
 from phonecv.generation.verbs import Sampling
 from phonecv.opening import open_runner
@@ -22,12 +23,10 @@ from phonecv.opening import open_runner
 NEEDED_FIELDS = ("inputs",)
 READERS_TESTED = ""
 
-#: How the test pictures are made: few steps, so that phones are done soon.
+#: How the test picture is made: few steps, so that phones are done soon.
 TEST = Sampling(sampler="ddim", steps=20, guidance=2.0)
-#: Of its noise.
-SEED = 0
-#: Most test pictures, one for each of the first classes.
-MOST = 10
+#: Side that the test picture is drawn at, at least, pixels.
+SHOWN = 256
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -69,31 +68,35 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
 
 
 def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
-    """A picture of each of the first classes, and the page that makes the first again in the browser."""
+    """The picture that comes of the noise and the class among the test inputs, and the page that makes it again."""
     runner: GenerateRunner = open_runner(file, record["task"])
-    labels = torch.arange(min(MOST, runner.num_classes))
-    shape = (runner.channels, runner.size, runner.size)
+    inputs = load_file(given)
+    noise, classes = (torch.from_numpy(inputs[one["name"]][:1]) for one in (record["inputs"][0], record["inputs"][2]))
     made = sample(
-        runner.denoise, labels, shape=shape, no_class=runner.num_classes, sampling=TEST, clip=not runner.latent,
-        seed=SEED,
-    )  # fmt: skip
-    noise = draw([np.random.default_rng((SEED, 0))], shape)[0]
+        runner.denoise,
+        classes.long(),
+        shape=(runner.channels, runner.size, runner.size),
+        no_class=runner.num_classes,
+        sampling=TEST,
+        clip=not runner.latent,
+        begin=noise,
+    )
     files: Mapping[str, str] = {}
     no_page = why_no_page(runner, record["format"])
     if not runner.latent:
-        pictures = to_bytes(made)
-        row = to_images(torch.cat(list(pictures), 2)[None])[0]
-        save_drawing(row, folder)
+        (image,) = to_images(to_bytes(made))
+        times = max(1, SHOWN // image.width)
+        save_drawing(image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST), folder)
         if not no_page:
-            files = write_page(folder, file, runner, label=0, noise=noise, picture=pictures[0], sampling=TEST)
-    means = made.mean((1, 2, 3)).tolist()
-    rows = [(runner.classes[label], f"{mean:.4f}") for label, mean in zip(labels.tolist(), means, strict=True)]
+            files = write_page(folder, file, runner, int(classes), noise[0], to_bytes(made)[0], TEST)
+    name = "none" if int(classes) == runner.num_classes else runner.classes[int(classes)]
+    how = {"sampler": TEST.sampler, "steps": TEST.steps, "guidance": TEST.guidance}
+    figures = {"mean": round(float(made.mean()), 6), "deviation": round(float(made.std()), 6)}
     return Found(
-        {"sampler": TEST.sampler, "steps": TEST.steps, "guidance": TEST.guidance, "seed": SEED, "means": means},
-        what=f"pictures of these classes, by {TEST.sampler} in {TEST.steps} steps with guidance"
-        f" {TEST.guidance:g} from phonecv's noise of seed {SEED}",
-        header=("class", "mean of the values"),
-        rows=rows,
+        how | {"class": int(classes)} | figures,
+        what=f"this, by {TEST.sampler} in {TEST.steps} steps with guidance {TEST.guidance:g} from its noise and class",
+        header=("class", *figures),
+        rows=[(name, *(f"{value:.4f}" for value in figures.values()))],
         note=no_page and f"No page samples in the browser: {no_page}.",
         files=files,
     )

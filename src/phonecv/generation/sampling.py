@@ -35,6 +35,7 @@ def sample(
     clip: bool,
     seed: int = 0,
     first: int = 0,
+    begin: Tensor | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Pictures or latents of classes.
@@ -50,6 +51,7 @@ def sample(
         clip: keep the picture that a step sees within -1..1; for pixels, not for latents.
         seed: of the noise.
         first: number of the first picture.
+        begin: the noise to begin with, ``B C S S``; None draws it.
         on_step: told how many steps are done, and of how many.
 
     Returns:
@@ -58,7 +60,7 @@ def sample(
     streams = [np.random.default_rng((seed, first + place)) for place in range(len(classes))]
     known, device, last = schedule(sampling.steps), classes.device, sampling.steps - 1
     clean_weights, noisy_weights = known.mean_weights
-    x = draw(streams, shape).to(device)
+    x = (draw(streams, shape) if begin is None else begin).to(device)
     for done, step in enumerate(range(last, -1, -1)):
         noise, share = _predict(denoise, x, int(known.timesteps[step]), classes, no_class, sampling.guidance)
         kept, before = float(known.kept[step]), float(known.before[step])

@@ -48,7 +48,6 @@ def write_page(
     folder: Path,
     model: Path,
     runner: GenerateRunner,
-    *,
     label: int,
     noise: Tensor,
     picture: Tensor,

@@ -87,7 +87,7 @@ def _prepare_for_inference(network: nn.Module) -> None:
 
 
 def form_difference(model: nn.Module, fused: nn.Module, *inputs: Tensor) -> float:
-    """Largest output difference of two forms for ``B 3 H W``, relative to the largest output of the first.
+    """Largest output difference of two forms for what they take, relative to the largest output of the first.
 
     Copies of both run in float64, in evaluation mode, so this is what the stored numbers differ by. In float32
     the order of summation adds its own noise, to either form alike: up to 2e-5 for MobileOne-S0 with its
