@@ -14,6 +14,15 @@ DIT_PAPER = "Peebles and Xie, Scalable Diffusion Models with Transformers, ICCV 
 #: Whose blocks: EMOv2's i2RMB, or DiT's attention and MLP on all tokens.
 Blocks = Literal["emov2", "dit"]
 
+#: What a network's last layer stands for: the noise, as in DiT, or the velocity (Salimans and Ho, arXiv 2202.00512),
+#: from which the noise follows exactly. A small network cannot pass on all of a noisy picture, which the noise asks for
+#: where hardly anything else is left: what it then says of the picture is lost in its error.
+Prediction = Literal["noise", "velocity"]
+
+#: Initial size of the condition: DiT's, a deviation of 0.02 in the table of classes and the layers for the time step;
+#: or 1 in the table and Glorot's sizes in the layers, with which short trainings see sooner what is asked for.
+ConditionInit = Literal["small", "unit"]
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratorRecord:
@@ -60,7 +69,7 @@ def _pixels(blocks: Blocks, width: int, depth: int, parameters: int) -> Generato
     """A small one for 24 x 24 gray pixels: 6 x 6 tokens, so that EMOv2's close and remote windows of 3 differ."""
     config = {
         "blocks": blocks, "width": width, "depth": depth, "patch": 4, "size": 24, "channels": 1, "window": 3,
-        "head_dim": width // 2,
+        "head_dim": width // 2, "prediction": "velocity", "condition_init": "unit",
     }  # fmt: skip
     name, paper = ("d_emov2_digits", EMOV2_PAPER) if blocks == "emov2" else ("dit_digits", DIT_PAPER)
     return GeneratorRecord(name, config, 24, parameters, paper, note="our own size")

@@ -9,7 +9,7 @@ counts ask for.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import ClassVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.generation.blocks import DiffusionBackbone, LocalNorm
-from phonecv.generation.catalog import Blocks
+from phonecv.generation.catalog import Blocks, ConditionInit, Prediction
+from phonecv.generation.diffusion import ALPHA_PRODUCTS
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.headed import HeadedModel
 from phonecv.preprocessing import Preprocessing
@@ -49,6 +50,8 @@ class Generator(HeadedModel[Preprocessing]):
         head_dim: channels of queries and keys per attention head.
         window: side of EMOv2's attention windows, in tokens.
         local_norm: see `phonecv.generation.blocks.ModulatedI2RMB`.
+        condition_init: how large the condition is at first.
+        prediction: what the last layer stands for; `forward` gives the noise either way.
         num_classes: at least 1.
         preprocessing: of the picture.
 
@@ -59,6 +62,7 @@ class Generator(HeadedModel[Preprocessing]):
     task: ClassVar[str] = "generate"
     takes_pictures: ClassVar[bool] = False
 
+    levels: Tensor
     backbone: DiffusionBackbone  # type: ignore[mutable-override]
 
     def __init__(
@@ -74,6 +78,8 @@ class Generator(HeadedModel[Preprocessing]):
         head_dim: int = 32,
         window: int = 8,
         local_norm: LocalNorm = "layer",
+        prediction: Prediction = "noise",
+        condition_init: ConditionInit = "small",
         num_classes: int = 1000,
         preprocessing: Preprocessing,
     ) -> None:
@@ -89,6 +95,16 @@ class Generator(HeadedModel[Preprocessing]):
             raise UserError(f"patch {patch} does not divide the size {size}")
         if channels < 1 or (not latent and channels not in (1, 3)):
             raise UserError(f"channels {channels} are not 3 (RGB) or 1 (gray)")
+        for what, value, kinds in (
+            ("prediction", prediction, get_args(Prediction)),
+            ("condition_init", condition_init, get_args(ConditionInit)),
+        ):
+            if value not in kinds:
+                raise UserError(f"{what} {value!r} is not one of {', '.join(kinds)}")
+        self.prediction: Prediction = prediction
+        kept = torch.from_numpy(ALPHA_PRODUCTS)
+        # Follows from the schedule, so files do without.
+        self.register_buffer("levels", torch.stack([kept**0.5, (1 - kept) ** 0.5], 1).float(), persistent=False)
         self.channels, self.size, self.latent, self.patch = channels, size, latent, patch
         self.embed = nn.Conv2d(channels, width, patch, patch)
         # Fixed, yet a parameter: the published counts include it.
@@ -98,7 +114,7 @@ class Generator(HeadedModel[Preprocessing]):
         self.last_norm = LayerNorm2d(width, affine=blocks == "emov2")
         self.last_modulation = nn.Linear(width, 2 * width)
         self.last = nn.Linear(width, patch * patch * 2 * channels)
-        self._init_weights()
+        self._init_weights(condition_init)
 
     @property
     def name(self) -> str:
@@ -125,18 +141,23 @@ class Generator(HeadedModel[Preprocessing]):
         B, H, W, _ = x.shape
         # One axis at a time: exported runtimes refuse tensors with more than five.
         x = x.reshape(B * H, W, self.patch, -1).transpose(1, 2)  # B*H patch W patch*2*channels
-        return x.reshape(B, H * self.patch, W * self.patch, -1).permute(0, 3, 1, 2)
+        x = x.reshape(B, H * self.patch, W * self.patch, -1).permute(0, 3, 1, 2)
+        if self.prediction == "noise":
+            return x
+        velocity, share = x.chunk(2, 1)
+        levels = self.levels.index_select(0, timesteps.int())[:, :, None, None]
+        return torch.cat([levels[:, 1:] * noisy + levels[:, :1] * velocity, share], 1)
 
-    def _init_weights(self) -> None:
+    def _init_weights(self, condition: ConditionInit) -> None:
         """Initial values of DiT (section 4 and its code): what a block adds starts at zero, and so does the output."""
         for module in self.modules():
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.classes.weight, std=0.02)
+        nn.init.normal_(self.classes.weight, std=0.02 if condition == "small" else 1.0)
         for name, module in self.named_modules():
-            if name.startswith("time.") and isinstance(module, nn.Linear):
+            if name.startswith("time.") and isinstance(module, nn.Linear) and condition == "small":
                 nn.init.normal_(module.weight, std=0.02)
             elif name.endswith("modulation") or name == "last":
                 nn.init.zeros_(cast(nn.Linear, module).weight)
