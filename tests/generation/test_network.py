@@ -12,11 +12,8 @@ from torch import Tensor, nn
 import phonecv
 from phonecv.benchmarking.count import count_cost, count_parameters
 from phonecv.errors import UserError
-from phonecv.generation.catalog import GENERATORS, Prediction
-from phonecv.generation.config import GeneratorConfig
-from phonecv.generation.diffusion import ALPHA_PRODUCTS
+from phonecv.generation.catalog import GENERATORS
 from phonecv.generation.network import Generator
-from phonecv.generation.training import GenerateObjective, NoisyBatch
 
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -27,7 +24,6 @@ SMALL: dict[str, Any] = {
     "latent": False,
     "window": 4,
     "head_dim": 8,
-    "prediction": "noise",
 }
 
 
@@ -78,37 +74,6 @@ def test_a_fresh_network_changes_nothing(name: str) -> None:
     out = net(*given(net))
     assert out.shape == (2, 6, 16, 16)
     assert not out.any()
-
-
-def test_velocity_becomes_noise() -> None:
-    """A fresh network says that the velocity is zero; for any, noise and clean picture follow from it."""
-    net = phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL | {"prediction": "velocity"})
-    noisy, timesteps, classes = given(net)
-    kept = torch.from_numpy(ALPHA_PRODUCTS)[timesteps].float()[:, None, None, None]
-    noise, share = net(noisy, timesteps, classes).chunk(2, 1)
-    torch.testing.assert_close(noise, (1 - kept) ** 0.5 * noisy)
-    assert not share.any()
-    plain = awake(phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL))
-    awake(net)
-    velocity = plain(noisy, timesteps, classes).chunk(2, 1)[0]
-    noise = net(noisy, timesteps, classes).chunk(2, 1)[0]
-    clean = (noisy - (1 - kept) ** 0.5 * noise) / kept**0.5
-    torch.testing.assert_close(kept**0.5 * noise - (1 - kept) ** 0.5 * clean, velocity, rtol=1e-2, atol=1e-2)
-
-
-@pytest.mark.parametrize("prediction", ["noise", "velocity"])
-def test_the_error_is_that_of_the_last_layer(prediction: Prediction) -> None:
-    net = awake(phonecv.create_generator("d_emov2_digits", num_classes=3, **SMALL | {"prediction": prediction}))
-    images, timesteps, classes = given(net, 3)
-    noise = torch.randn_like(images)
-    batch = NoisyBatch(images, noise, timesteps, classes, torch.arange(3), [""] * 3)
-    losses = GenerateObjective(GeneratorConfig(), prediction, None).losses(net, batch)
-    kept = torch.from_numpy(ALPHA_PRODUCTS)[timesteps].float()[:, None, None, None]
-    noisy = kept**0.5 * images + (1 - kept) ** 0.5 * noise
-    wanted = noise if prediction == "noise" else kept**0.5 * noise - (1 - kept) ** 0.5 * images
-    net.prediction = "noise"
-    last = net(noisy, timesteps, classes).chunk(2, 1)[0]
-    torch.testing.assert_close(losses["mse"], (last - wanted).square().mean(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("options", [{"local_norm": "layer"}, {"local_norm": "batch"}, {"blocks": "dit"}], ids=str)
@@ -226,7 +191,7 @@ def test_dit_is_that_of_diffusers() -> None:
         ({"num_classes": 0}, "at least 1"),
         ({"depth": 0}, "depth 0 is not"),
         ({"channels": 4}, "channels 4 are not 3"),
-        ({"prediction": "nose"}, "is not one of noise, velocity"),
+        ({"condition_init": "large"}, "is not one of small, unit"),
     ],
 )
 def test_mistakes(options: dict[str, Any], message: str) -> None:

@@ -23,11 +23,8 @@ from phonecv.generation.network import Generator
 from phonecv.generation.training import GenerateData, open_setup
 from phonecv.training import load_config, train
 from phonecv.training.config import TrainConfig
-from phonecv.training.recipe import recipe_names
 from phonecv.training.world import World
 from phonecv.weights import load_checkpoint
-
-pytestmark = pytest.mark.skipif("generate_digits" not in recipe_names(), reason="the recipe is not there yet")
 
 TINY: dict[str, Any] = {
     "width": 8, "depth": 1, "head_dim": 8, "size": 8, "patch": 2, "window": 2, "channels": 3,

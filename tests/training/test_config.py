@@ -11,6 +11,7 @@ import yaml
 from phonecv.classify.config import ClassifyConfig
 from phonecv.detect.config import DetectConfig, DetectorConfig
 from phonecv.errors import UserError
+from phonecv.generation.catalog import GENERATORS
 from phonecv.models import catalog
 from phonecv.segment.config import SegmentConfig
 from phonecv.settings import flatten
@@ -30,7 +31,8 @@ def test_every_recipe_is_valid_and_states_its_promise(name: str) -> None:
     assert all(f"\n# {promise} " in text for promise in PROMISES)
     assert f"train {name} " in text
     # One architecture brings a network of its own.
-    assert config.model.name in catalog.MODELS or config.flat()["segment.architecture"] == "unet_hrf"
+    own = config.flat()["segment.architecture"] == "unet_hrf"
+    assert config.model.name in (GENERATORS if config.task == "generate" else catalog.MODELS) or own
 
 
 @pytest.mark.parametrize("name", recipe_names())

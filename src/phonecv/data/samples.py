@@ -140,7 +140,7 @@ def write_classification(
 
 
 def write_plain(root: Path | str, *, train: int = 4000, val: int = 1000, seed: int = 0) -> Path:
-    """Write ``train/<digit>/*.png`` and ``val/<digit>/*.png``, each digit once, white on black, 24 x 24 pixels.
+    """Write ``train/<digit>/*.png`` and ``val/<digit>/*.png``, each digit once, white on black, 16 x 16 pixels.
 
     Training and validation digits are those of `write_classification`; fewer are the first of each class.
 
@@ -160,7 +160,9 @@ def write_plain(root: Path | str, *, train: int = 4000, val: int = 1000, seed: i
                 for index in range(label, count, len(DIGITS)):
                     digit = Image.fromarray(_digits()[label][numbers[label][index // len(DIGITS)]])
                     # The ink of a digit fills the middle 20 x 20 of its 28 x 28 pixels.
-                    digit.crop((2, 2, 26, 26)).save(folder / split / name / f"{index:06d}.png")
+                    digit.resize((16, 16), Image.Resampling.BILINEAR, box=(2, 2, 26, 26)).save(
+                        folder / split / name / f"{index:06d}.png"
+                    )
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
 
     return _write_once(Path(root), {"kind": "plain", **counts, "seed": seed}, write)

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from phonecv.errors import UserError
 from phonecv.generation.blocks import DiffusionBackbone, LocalNorm
-from phonecv.generation.catalog import Blocks, ConditionInit, Prediction
-from phonecv.generation.diffusion import ALPHA_PRODUCTS
+from phonecv.generation.catalog import Blocks, ConditionInit
 from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.headed import HeadedModel
 from phonecv.preprocessing import Preprocessing
@@ -51,7 +50,6 @@ class Generator(HeadedModel[Preprocessing]):
         window: side of EMOv2's attention windows, in tokens.
         local_norm: see `phonecv.generation.blocks.ModulatedI2RMB`.
         condition_init: how large the condition is at first.
-        prediction: what the last layer stands for; `forward` gives the noise either way.
         num_classes: at least 1.
         preprocessing: of the picture.
 
@@ -62,7 +60,6 @@ class Generator(HeadedModel[Preprocessing]):
     task: ClassVar[str] = "generate"
     takes_pictures: ClassVar[bool] = False
 
-    levels: Tensor
     backbone: DiffusionBackbone  # type: ignore[mutable-override]
 
     def __init__(
@@ -78,7 +75,6 @@ class Generator(HeadedModel[Preprocessing]):
         head_dim: int = 32,
         window: int = 8,
         local_norm: LocalNorm = "layer",
-        prediction: Prediction = "noise",
         condition_init: ConditionInit = "small",
         num_classes: int = 1000,
         preprocessing: Preprocessing,
@@ -95,16 +91,8 @@ class Generator(HeadedModel[Preprocessing]):
             raise UserError(f"patch {patch} does not divide the size {size}")
         if channels < 1 or (not latent and channels not in (1, 3)):
             raise UserError(f"channels {channels} are not 3 (RGB) or 1 (gray)")
-        for what, value, kinds in (
-            ("prediction", prediction, get_args(Prediction)),
-            ("condition_init", condition_init, get_args(ConditionInit)),
-        ):
-            if value not in kinds:
-                raise UserError(f"{what} {value!r} is not one of {', '.join(kinds)}")
-        self.prediction: Prediction = prediction
-        kept = torch.from_numpy(ALPHA_PRODUCTS)
-        # Follows from the schedule, so files do without.
-        self.register_buffer("levels", torch.stack([kept**0.5, (1 - kept) ** 0.5], 1).float(), persistent=False)
+        if condition_init not in get_args(ConditionInit):
+            raise UserError(f"condition_init {condition_init!r} is not one of {', '.join(get_args(ConditionInit))}")
         self.channels, self.size, self.latent, self.patch = channels, size, latent, patch
         self.embed = nn.Conv2d(channels, width, patch, patch)
         # Fixed, yet a parameter: the published counts include it.
@@ -141,12 +129,7 @@ class Generator(HeadedModel[Preprocessing]):
         B, H, W, _ = x.shape
         # One axis at a time: exported runtimes refuse tensors with more than five.
         x = x.reshape(B * H, W, self.patch, -1).transpose(1, 2)  # B*H patch W patch*2*channels
-        x = x.reshape(B, H * self.patch, W * self.patch, -1).permute(0, 3, 1, 2)
-        if self.prediction == "noise":
-            return x
-        velocity, share = x.chunk(2, 1)
-        levels = self.levels.index_select(0, timesteps.int())[:, :, None, None]
-        return torch.cat([levels[:, 1:] * noisy + levels[:, :1] * velocity, share], 1)
+        return x.reshape(B, H * self.patch, W * self.patch, -1).permute(0, 3, 1, 2)
 
     def _init_weights(self, condition: ConditionInit) -> None:
         """Initial values of DiT (section 4 and its code): what a block adds starts at zero, and so does the output."""

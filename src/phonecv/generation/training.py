@@ -16,10 +16,9 @@ from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
 from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
-from phonecv.generation.catalog import Prediction
 from phonecv.generation.config import GenerateConfig, GeneratorConfig
 from phonecv.generation.create import create_generator
-from phonecv.generation.diffusion import STEPS, at, hybrid_loss, noised, schedule
+from phonecv.generation.diffusion import STEPS, hybrid_loss, noised
 from phonecv.generation.kept import KeptPictures
 from phonecv.generation.network import Generator
 from phonecv.generation.pictures import save_grid
@@ -68,7 +67,7 @@ class GenerateSetup(ListedSetup):
 
     def objective(self, net: Generator, world: World) -> GenerateObjective:
         """The hybrid loss."""
-        return GenerateObjective(self.config.generate, net.prediction, self.autoencoder)
+        return GenerateObjective(self.config.generate, self.autoencoder)
 
     def _autoencoder(self, net: Generator, world: World) -> Autoencoder | None:
         path = self.config.generate.autoencoder
@@ -211,7 +210,6 @@ class GenerateObjective:
 
     Args:
         config: what is drawn on the way.
-        prediction: what the network's last layer stands for.
         autoencoder: turns latents into pictures; None for pixels.
     """
 
@@ -219,16 +217,12 @@ class GenerateObjective:
     loss_names: tuple[str, ...] = ("mse", "bound")
     figures: tuple[str, ...] = ("db", "mse", "bound")
 
-    def __init__(self, config: GeneratorConfig, prediction: Prediction, autoencoder: Autoencoder | None) -> None:
-        self.config, self.prediction, self.autoencoder = config, prediction, autoencoder
+    def __init__(self, config: GeneratorConfig, autoencoder: Autoencoder | None) -> None:
+        self.config, self.autoencoder = config, autoencoder
 
     def losses(self, model: nn.Module, batch: NoisyBatch) -> dict[str, Tensor]:
-        """{"mse": ..., "bound": ...}, means over the batch; the error is that of what the last layer stands for."""
-        found = self.predict(model, batch)
-        if self.prediction == "velocity":
-            # What the noise is off by is the velocity's error times the share of the picture that is left.
-            found["mse"] = found["mse"] / at(schedule().kept, batch.timesteps, batch.images)[:, 0, 0, 0]
-        return {name: each.mean() for name, each in found.items()}
+        """{"mse": ..., "bound": ...}, means over the batch."""
+        return {name: each.mean() for name, each in self.predict(model, batch).items()}
 
     def predict(self, net: nn.Module, batch: NoisyBatch) -> dict[str, Tensor]:
         """The same for each picture."""
