@@ -64,7 +64,9 @@ def main() -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     entries = [Entry(one, runtime, "float32") for one in map(subject, PAPER) for runtime in RUNTIMES]
-    rows, _ = measure(entries, baseline=entries[0].label, batches=(1,), threads=(1,), rounds=60, seconds=chosen.seconds)
+    rows, _ = measure(
+        entries, baseline=entries[0].label, batches=(1,), threads=(1,), rounds=60, seconds=chosen.seconds, peaks=False
+    )
     found: dict[str, dict[str, Any]] = {name: {} for name in PAPER}
     for row in rows:
         found[row.network][row.runtime] = round(row.median_ms, 3)
