@@ -213,6 +213,7 @@ def test_export_is_run_and_compared(run: Run, checkpoints: Path, pictures: Path,
     assert counts[0] == counts[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_train_and_distill_run(run: Run, checkpoints: Path, pictures: Path, tmp_path: Path) -> None:
     """One epoch each, of a tiny network; the second run folder is taught by a checkpoint."""

@@ -134,7 +134,7 @@ def labelled(model: Any, images: list[Tensor], **options: Any) -> list[Tensor]:
     return list(open_segmenter(model, **options)(images))
 
 
-@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("free", mostly_long([False, True], True))
 def test_a_segmenter_of_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool) -> None:
     model = tiny("segformer", "mobileone_s0")
     path = pretend(model, tmp_path / "a.onnx", monkeypatch, decode="raw", size=(64, 96), free=free)

@@ -254,6 +254,7 @@ def test_fused() -> None:
     assert found["masks"].shape[1:] == (1, 64, 96)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_network_is_tensors_alone() -> None:
     detector = make().eval()

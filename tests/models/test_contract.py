@@ -180,8 +180,9 @@ def test_exports_without_scripting(name: str, form: str) -> None:
         assert (program(x) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_long(TINY, "emov2_1m"))
+@pytest.mark.parametrize("name", TINY)
 def test_compiles_whole(name: str) -> None:
     model = tiny(name)
     x = picture(1, 3, 64, 64)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import mostly_long
 from phonecv.errors import UserError
 from phonecv.training import TrainConfig, train
 from phonecv.training.data_record import changed_pictures, data_record
@@ -134,7 +135,7 @@ def test_changed_pictures_are_told(tmp_path: Path, words: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["ssdlite320", "segformer"])
+@pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "segformer"], "segformer"))
 def test_detectors_and_segmenters_remember_their_classes(
     architecture: str, configure_dense: Configure, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
