@@ -34,7 +34,7 @@ def evaluate(
     - `phonecv eval detections.json --data coco`
 
     Args:
-        data: Folder of the data set. Classifiers: val/ with a folder per class, or a list file, or a split itself.
+        data: Folder of the data set. Classifiers, of clips too: val/ with a folder per class, or a list, or a split.
             Detectors: COCO's annotations/ and pictures. Segmenters: pictures and label maps.
         json: Print JSON.
     """

@@ -28,7 +28,8 @@ def predict(
     The checkpoint decides: classifiers name pictures, detectors find objects, segmenters label pixels. With --out they
     are drawn. A picture that cannot be read is reported and the others go on; the exit status is then 1.
 
-    Detectors also take videos (.mp4, .mov, .mkv and so on), and a camera until Ctrl-C, with the extra "video".
+    Detectors also take videos (.mp4, .mov, .mkv and so on), and a camera until Ctrl-C, with the extra "video". Video
+    classifiers name videos, folders of frames, and the last seconds before a camera.
 
     For example:
 
@@ -38,7 +39,7 @@ def predict(
     - `phonecv predict runs/cells/best.safetensors --camera 0 --out found`
 
     Args:
-        images: Pictures, folders or patterns; for detectors also videos.
+        images: Pictures, folders or patterns; for detectors also videos; for video classifiers videos and frames.
         json: Print JSON; for a camera a line per frame.
     """
     chosen = loading(checkpoint, model, ema)
