@@ -33,8 +33,8 @@ class Exporter:
         dynamic_size: one file serves every height and width.
         precisions: of `PRECISIONS`, those that can be written.
         refused: family ("emo", "emov2", "mobileone"), architecture, or what a file needs beyond a backbone's operators
-            ("suppression", see `phonecv.exporting.room`; "other inputs" than one batch of pictures) -> why it cannot be
-            written.
+            ("suppression", "windows over frames", see `phonecv.exporting.room`; "other inputs" than one batch of
+            pictures) -> why it cannot be written.
         isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
         checked_by: what runs the file here, for people.
     """
@@ -114,6 +114,12 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
+        refused=MappingProxyType(
+            {
+                "windows over frames": "OpenVINO 2026.2 fails on them where the batch is free"
+                " (ShuffleChannelsFusion); write ONNX, LiteRT, Core ML or torch.export"
+            }
+        ),
         checked_by="OpenVINO",
     ),
     Exporter(

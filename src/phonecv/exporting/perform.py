@@ -92,6 +92,10 @@ def _perform(
         return written, [], ""
     _note(folder, written)
     session = resolve_name(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
+    if job.dynamic_batch and session.batch is not None:
+        raise UserError(
+            f"{job.stem} was traced for {session.batch} rows at once alone, though this format leaves them free"
+        )
     return written, [session(*batch) for batch in inputs], session.runtime
 
 

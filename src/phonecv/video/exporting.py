@@ -14,12 +14,18 @@ from phonecv.errors import UserError
 from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.inputs import Input
-from phonecv.exporting.plain import compare, decoding, needs, nothing_compared, traceable
+from phonecv.exporting.plain import compare, decoding, nothing_compared, traceable
 from phonecv.models.headed import RawOutputs
 from phonecv.video.network import VideoClassifier
 
 #: Share of a picture's sides that the made-up clip of it shows at a time.
 _SHOWN = 0.8
+
+
+def needs(network: VideoClassifier, decode: str) -> tuple[str, ...]:
+    """Windows that hold several frames, where there are any."""
+    del decode
+    return ("windows over frames",) if network.later > 1 else ()
 
 
 def as_module(
