@@ -78,9 +78,7 @@ def write_page(
     }
     runtime = {name: _base64((fetch.VENDOR / file).read_bytes()) for name, file in _RUNTIME.items()}
     sources = files("phonecv.generation") / "page"
-    about = (
-        f"{runner.num_classes} classes, {runner.size} x {runner.size} pixels. It runs on this device, without a net."
-    )
+    about = f"{runner.num_classes} classes, {runner.size} x {runner.size} pixels. All of it runs on this device."
     page = (sources / "sample.html").read_text(encoding="utf-8")
     page = page.replace("@TITLE@", html.escape(model.stem)).replace("@ABOUT@", about)
     write_text(folder / PAGE, page)
