@@ -27,7 +27,7 @@ SETTINGS = {
     "clips": {"rand_augment": None, "scale": [0.9, 1.0], "hflip": 0.0, "resize": 1.0},
     "data": {"size": SIDE, "batch_size": 4, "workers": 0},
     "optimizer": {"lr": 0.01, "lr_batch": 0},
-    "schedule": {"epochs": 5, "warmup_epochs": 1, "scale_ends": False},
+    "schedule": {"epochs": 10, "warmup_epochs": 1, "scale_ends": False},
     "ema": {"enabled": False},
     "run": {"device": "cpu", "threads": 1, "amp": "none", "log_every": 1},
 }
