@@ -155,6 +155,7 @@ def measure(args: argparse.Namespace, work: Path) -> None:
         pairs = [(network, seed) for seed in args.seeds for network in NETWORKS]
         rows = list(pool.map(lambda pair: judged(*pair), pairs))
     result = {
+        "date": time.strftime("%Y-%m-%d"),
         "command": "python benchmarks/generation.py",
         "machine": describe_machine(),
         "disturbances": noise,

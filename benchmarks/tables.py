@@ -443,7 +443,29 @@ def paper_speed() -> str:
     return markdown_table(header, rows, right=range(2, len(header)))
 
 
+def generation() -> str:
+    """A row per network, seed and guidance: what was read, and how far the samples are from held-out digits."""
+    rows = []
+    for row in results("generation")["generators"]:
+        for samples in row["samples"]:
+            rows.append(
+                (
+                    row["network"],
+                    f"{row['parameters'] / 1e6:.3f}",
+                    row["seed"],
+                    f"{samples['guidance']:g}",
+                    f"{samples['agreement_percent']:.1f}",
+                    f"{samples['frechet_distance']:.2f}",
+                    f"{row['processor_seconds']:.0f}",
+                )
+            )
+    header = ["network", "parameters M", "seed", "guidance", "read, %", "Frechet distance", "training, processor s"]
+    return markdown_table(header, rows, right=range(1, len(header)))
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "generation": generation,
+    "generation-machine": lambda: machine("generation"),
     "startup": startup,
     "startup-machines": lambda: kinds_machines("startup"),
     "paper-speed": paper_speed,
