@@ -50,7 +50,8 @@ def config(data: Path, out: Path, *more: str) -> TrainConfig:
     settings = (
         f"data.path={data}", f"run.out={out}", f"generate.cache={out.parent / 'kept'}",
         f"model.overrides={json.dumps(TINY)}", "data.batch_size=4", "data.eval_batch_size=4", "data.workers=0",
-        "schedule.epochs=2", "schedule.warmup_epochs=0", "generate.samples=4", "generate.sample_steps=2",
+        "schedule.epochs=2", "schedule.epoch_steps=null", "schedule.warmup_steps=0",
+        "generate.samples=4", "generate.sample_steps=2",
         "generate.hflip=0.5", "data.max_bad=0.5", "run.eval_every=1", "run.audit=false", "run.threads=1",
         "run.device=cpu",
     )  # fmt: skip
