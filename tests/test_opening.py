@@ -34,6 +34,10 @@ def network_of(task: str) -> Network:
     if task == "detect":
         size = {"size": 64}
         return phonecv.create_detector("ssdlite320", "mobileone_s0", num_classes=3, options=size, **backbone).eval()
+    if task == "generate":
+        return phonecv.create_generator("d_emov2_digits", num_classes=3, width=32, depth=1).eval()
+    if task == "video":
+        return phonecv.create_video_classifier("v_emov2_1m", num_classes=3, **TINY["emov2_1m"]).eval()
     options = {"channels": 8, "neck_channels": 8}
     return phonecv.create_segmenter("semantic_fpn", "mobileone_s0", num_classes=3, options=options, **backbone).eval()
 

@@ -121,9 +121,9 @@ def test_shapes_in_the_words_are_those_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("report", "shape", "logits"),
     [
-        ({"input": {"layout": "NHWC"}}, "1 x 64 x 96 x 3", "1 x 5 x 16 x 24"),
-        ({"input": {"layout": "RGB picture", "type": "uint8"}}, "64 x 96 RGB picture", "1 x 5 x 16 x 24"),
-        ({"input": {"layout": "CHW", "name": "in0"}, "outputs": {"logits": "out0"}}, "3 x 64 x 96", "5 x 16 x 24"),
+        ({"inputs": [{"layout": "NHWC"}]}, "1 x 64 x 96 x 3", "1 x 5 x 16 x 24"),
+        ({"inputs": [{"layout": "RGB picture", "type": "uint8"}]}, "64 x 96 RGB picture", "1 x 5 x 16 x 24"),
+        ({"inputs": [{"layout": "CHW", "name": "in0"}], "outputs": {"logits": "out0"}}, "3 x 64 x 96", "5 x 16 x 24"),
     ],
 )
 def test_words_for_other_layouts(report: dict[str, Any], shape: str, logits: str) -> None:

@@ -81,7 +81,7 @@ def test_classifiers(
     [
         (detector, {"treshold": 0.5}, "did you mean 'threshold'"),
         (detector, {"threshold": 30}, "threshold=30.0 is out of range; it must be >= 0 and <= 1"),
-        (detector, {"topk": 3}, "topk is for a classifier; this model is a detector"),
+        (detector, {"topk": 3}, "topk is for a classifier and a video classifier; this model is a detector"),
         (detector, {"device": "cpu"}, "device and amp are for networks; this DetectRunner has its own"),
         (segmenter, {"thresold": 1}, "no option 'thresold'; threshold is for a detector; this model is a segmenter"),
         (segmenter, {"zzz": 1}, "no option 'zzz' .*slide, scales, flip"),
@@ -117,7 +117,9 @@ def test_values_in_range_reach_the_model(model: VisionModel, photo: Path) -> Non
 def test_options_of_one_task_are_as_strict(model: VisionModel, photo: Path) -> None:
     with pytest.raises(UserError, match="no option 'topK'; did you mean 'topk'"):
         phonecv.predict(model, photo, topK=1)  # type: ignore[call-overload]
-    with pytest.raises(UserError, match=r"camera is for a detector; 'absent.safetensors' is a classifier"):
+    with pytest.raises(
+        UserError, match=r"camera is for a detector and a video classifier; 'absent.safetensors' is a classifier"
+    ):
         phonecv.predict("absent.safetensors", [], camera="0")
 
 

@@ -31,15 +31,18 @@ from phonecv.preprocessing import Preprocessing
 from phonecv.weights import download
 from phonecv.weights.translate import WRITABLE
 from settle import settle
+from video import conftest as video
 
 #: Start of a command -> why it is not run here.
 LEFT_OUT = {
     "bench": "measures for minutes; test_bench.py runs it shortened",
     "predict runs/cells/best.safetensors --camera": "needs a camera",
+    "predict runs/videos/best.safetensors --camera": "needs a camera",
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill finetune --teacher timm:resnet50 --teacher-weights pretrained": "timm fetches the teacher",
     "export runs/cells/best.safetensors cells-final.onnx": "the slowest export; tests/dense/test_opening.py has one",
     "quantize runs/cells/best.safetensors": "wants a detector sure of something, as test_dense.py has",
+    "samples clips": "draws thousands of clips; test_samples.py writes a few",
     "samples plain": "draws thousands of pictures; test_samples.py writes a few",
     "samples scenes": "draws hundreds of pictures; test_samples.py writes a few",
     "samples digits": "draws thousands of pictures; test_samples.py writes a few",
@@ -123,6 +126,9 @@ def networks(small_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> P
     for made, file in ((generator, "generator"), (reader, "reader")):
         made.class_names = DIGITS
         phonecv.save_checkpoint(made.eval(), folder / f"{file}.safetensors")
+    watcher = phonecv.create_video_classifier("v_emov2_1m", num_classes=2)
+    watcher.class_names = video.CLASSES
+    phonecv.save_checkpoint(watcher.eval(), folder / "watcher.safetensors")
     fused = phonecv.fuse(settle(phonecv.create_model("mobileone_s0"), size=64))
     phonecv.save_checkpoint(fused, folder / "mobileone_s0.pth", layout="apple")
     for name, file, layout in (
@@ -158,6 +164,9 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
             path = Path("digits", "train" if number < len(DIGITS) else "val", name, "0.png")
             path.parent.mkdir(parents=True)
             noise((32, 32), seed=number).save(path)
+        video.write_clips(Path("videos"), train=4, val=2)
+        shutil.copytree("videos", "moving")
+        video.save_frames(video.bar(0, right=True), Path("frames"))
         picture = next((pictures / "val").rglob("*.png"))
         for folder in ("holiday", "more"):
             Path(folder).mkdir()
@@ -181,6 +190,7 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
         runs = {
             "generator": "generator",
             "reader": "reader",
+            "videos": "watcher",
             "photos": "classifier",
             "signs": "classifier",
             "large": "classifier",
@@ -229,6 +239,7 @@ LONG = (
     "quantize.md",
     "segmentation.md",
     "train.md",
+    "video.md",
 )
 
 

@@ -324,7 +324,7 @@ def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
         open_detector(phonecv.save_checkpoint(classifier, tmp_path / "a.safetensors"))
     with pytest.raises(UserError, match="no such file"):
         open_detector(tmp_path / "absent.safetensors")
-    with pytest.raises(UserError, match="amp 'fp8'"):
+    with pytest.raises(UserError, match="amp='fp8'"):
         evaluate(tmp_path / "a.safetensors", scenes, amp="fp8")
 
 

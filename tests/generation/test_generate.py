@@ -53,7 +53,7 @@ def test_the_command_leaves_pictures_and_how_each_was_made(run: Run, checkpoint:
     assert run("generate", checkpoint, out, "--count", "4", *options).status == 0
     shown = run("generate", checkpoint, out, "--classes", "green,2", "--count", "3", *options)
     assert shown.status == 0
-    assert "3 pictures of 16 x 16" in shown.out
+    assert "3 pictures of 24 x 24" in shown.out
     assert sorted(path.name for path in out.iterdir()) == [
         "000000.png", "000001.png", "000002.png", "grid.png", "samples.json",
     ]  # fmt: skip

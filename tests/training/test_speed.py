@@ -122,10 +122,10 @@ def test_published_recipes_fix_their_precision(name: str) -> None:
     family = name.partition("_")[0].removesuffix("v2")
     config = load_config(name)
     ours = "# Source: our own choice" in find_recipe(name).read_text(encoding="utf-8")
-    # The head alone takes no time in any precision.
-    expected = (
-        "none" if name == "probe" else "auto" if ours else "none" if config.task != "classify" else published[family]
-    )
+    # The head alone takes no time in any precision; the smallest networks lose more by casts than they gain.
+    full = name in ("probe", "clips_digits", "generate_digits")
+    of_task = {"classify": published.get(family), "video": "fp16"}
+    expected = "none" if full else "auto" if ours else of_task.get(config.task, "none")
     assert config.run.amp == expected
 
 

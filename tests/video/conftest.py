@@ -39,11 +39,9 @@ def save_frames(frames: list[Image.Image], folder: Path) -> None:
         frame.save(folder / f"{number}.png")
 
 
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips to train on and 6 to validate on, every third one a folder of frames."""
-    root = tmp_path_factory.mktemp("clips")
-    for split, count, first in (("train", 12, 0), ("val", 6, 100)):
+def write_clips(root: Path, *, train: int, val: int) -> Path:
+    """So many clips in class folders, every third one a folder of frames."""
+    for split, count, first in (("train", train, 0), ("val", val, 100)):
         for number in range(count):
             name = CLASSES[number % 2]
             (root / split / name).mkdir(parents=True, exist_ok=True)
@@ -53,3 +51,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 save_frames(frames, path)
     return root
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips to train on and 6 to validate on."""
+    return write_clips(tmp_path_factory.mktemp("clips"), train=12, val=6)

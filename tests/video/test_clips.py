@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import phonecv
+from phonecv.data.audit import audit
 from phonecv.data.clips.augment import ClipAugment
 from phonecv.data.clips.listing import read_clips
 from phonecv.data.clips.reading import find_clips, places, read_frames, scan_clips
@@ -187,3 +188,20 @@ def test_samples_move_where_their_class_says(tmp_path: Path) -> None:
         tall, wide = np.ptp(rows), np.ptp(columns)
         assert (tall > wide) == (sample.path.parent.name in ("up", "down"))
     assert write_clips(root, train=0, val=8, size=48) == root
+
+
+def test_pictures_that_lie_like_clips_are_audited_as_pictures(tmp_path: Path, clips: Path) -> None:
+    """Pictures in folders of their classes, and a film among photographs; --task asks for the clips all the same."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            for place in ("garden/a.png", "garden/b.png", "house/c.png"):
+                path = tmp_path / "sorted" / split / name / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((8, 8, 3), len(str(path)) % 200, np.uint8)).save(path)
+            (tmp_path / "phone" / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "phone" / split / name / f"{split}{name}.png")
+    save_clip(bar(0, right=True), tmp_path / "phone" / "train" / "cat" / "IMG_1.mp4")
+    for folder in ("sorted", "phone"):
+        assert audit(tmp_path / folder).layouts == ("class folders (classify)",)
+        assert audit(tmp_path / folder, task="video").layouts == ("class folders of clips (video)",)
+    assert "class folders of clips (video)" in audit(clips).layouts

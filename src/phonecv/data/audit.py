@@ -80,6 +80,8 @@ def _layouts(notes: Notes, root: Path, task: str | None) -> Sequence[Layout]:
     """What is looked at: what the folder holds, or what `task` reads; what is not read is told."""
     found = find_layouts(root)
     wanted = [layout for layout in found if task in (None, layout.task)]
+    if task is None and len(wanted) > 1:
+        wanted = [layout for layout in wanted if layout.surely(root)] or wanted
     if wanted and task is not None:
         return wanted
     foreign = foreign_layout(root)

@@ -27,6 +27,8 @@ class Layout:
         nearly: what a folder without a layout seems to be that comes near to this one, and what to do; empty where it
             is nothing of the kind.
         assumed: a folder that shows no layout is taken for this one, with this name.
+        surely: whether a folder that fits and has another layout too is of this one; if not, only who asks for the
+            task's data gets it looked over.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Layout:
     fixes: Mapping[str, str]
     nearly: Callable[[Path], str] = lambda _: ""
     assumed: bool = False
+    surely: Callable[[Path], bool] = lambda _: True
 
 
 class LayoutsRoom(Protocol):

@@ -107,6 +107,8 @@ CASES: dict[str, Case] = {
     "round": unary("round", lambda x: x.double().round().float()),
     "sign": unary("sign", torch.sign, "whole"),
     "exp": unary("exp", torch.exp),
+    "sin": unary("sin", torch.sin),
+    "cos": unary("cos", torch.cos),
     "erf": unary("erf", torch.special.erf),
     "sqrt": unary("sqrt", lambda x: x**0.5, "p"),
     "square": unary("square", lambda x: x * x),
