@@ -30,12 +30,15 @@ _QUANTIZERS = {
     "int8": "phonecv.exporting.litert.int8:quantize",
     "int8-weights": "phonecv.exporting.litert.weights:quantize",
 }
-#: Opens a file and runs it once.
+#: Opens a file and runs it once, on zeros: what lies in memory may be no row of a table that the network looks up.
 _TRIAL = """
 import sys
+import numpy
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
 interpreter.allocate_tensors()
+for one in interpreter.get_input_details():
+    interpreter.set_tensor(one["index"], numpy.zeros(one["shape"], one["dtype"]))
 interpreter.invoke()
 """
 
