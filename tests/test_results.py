@@ -37,6 +37,20 @@ def test_the_small_detector_promises_what_was_measured() -> None:
     assert f"{measured['test_figures']['ap50']:.1f} on its 72 test pictures" in recipe
 
 
+def test_the_recipe_of_moving_digits_promises_what_was_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "video.json").read_text(encoding="utf-8"))["results"]
+    four, one = measured["four frames"], measured["one frame"]
+    recipe = (ROOT / "src" / "phonecv" / "training" / "recipes" / "clips_digits.yaml").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+    assert f"# Time: {four['seconds']:.0f} s" in recipe
+    assert (
+        f"# Score: {four['top1_percent']:.1f} % of {four['of']} held-out clips; the same network on one frame" in recipe
+    )
+    for text in (recipe, guide):
+        assert f" {one['top1_percent']:.1f} %" in text
+    assert f"all of {four['right']} held-out clips after {four['seconds']:.0f} s" in guide
+
+
 @pytest.mark.parametrize(
     ("recipe", "part", "run", "figure", "told"),
     [
