@@ -51,6 +51,17 @@ def test_the_recipe_of_moving_digits_promises_what_was_measured() -> None:
     assert f"all of {four['right']} held-out clips after {four['seconds']:.0f} s" in guide
 
 
+def test_the_recipe_of_drawn_digits_promises_what_was_measured() -> None:
+    path = ROOT / "benchmarks" / "results" / "generation.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["generators"]
+    ours = [row for row in rows if row["network"] == "d_emov2_digits"]
+    read = [row["samples"][-1]["agreement_percent"] for row in ours]
+    cost = [row["processor_seconds"] for row in ours]
+    recipe = (ROOT / "src" / "phonecv" / "training" / "recipes" / "generate_digits.yaml").read_text(encoding="utf-8")
+    assert f"# Time: {min(cost):.0f} to {max(cost):.0f} s of processor time" in recipe
+    assert f"# Score: {min(read):.1f} to {max(read):.1f} % of 1000 samples are read as the class asked for" in recipe
+
+
 @pytest.mark.parametrize(
     ("recipe", "part", "run", "figure", "told"),
     [
