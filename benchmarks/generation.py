@@ -57,8 +57,10 @@ def trained(recipe: str, work: Path, run: Path, *settings: str) -> dict[str, Any
     cost = run.with_suffix(".json")
     before = read(cost)["processor_seconds"] if cost.is_file() else 0.0
     start = time.process_time()
-    train(load_config(recipe, [f"data.path={work / 'digits'}", f"run.out={run}", "run.threads=1", *settings]))
+    result = train(load_config(recipe, [f"data.path={work / 'digits'}", f"run.out={run}", "run.threads=1", *settings]))
     write_json(cost, {"processor_seconds": round(before + time.process_time() - start, 1)})
+    if not result.finished:
+        sys.exit(f"{run} was stopped; the same command goes on from there")
     summary = read(run / "summary.json")
     return {
         "steps": summary["step"],

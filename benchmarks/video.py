@@ -33,6 +33,7 @@ def measured(data: Path, folder: Path, frames: int, more: list[str]) -> dict[str
     out = folder / f"frames{frames}"
     settings = [f"data.path={data}", f"run.out={out}", f"video.frames={frames}", "run.audit=false", *more]
     result = train(load_config("clips_digits", settings))
+    assert result.finished
     assert result.last is not None
     found = phonecv.evaluate(result.last, data, out=folder / f"eval{frames}")
     network = phonecv.load_checkpoint(None, result.last)
