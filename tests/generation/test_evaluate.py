@@ -75,7 +75,7 @@ def mean_colour(classes: tuple[str, ...] | None) -> Features:
 
 
 def test_exact_samples_are_at_no_distance(colours: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(NAMES))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(NAMES))
     found = phonecv.evaluate(exact_runner(), colours, sampler="ddim", steps=10, batch_size=5, out=tmp_path / "out")
     assert found.asked == (2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0)  # blue, green, red: the folders in order
     assert found.distance == pytest.approx(0, abs=1e-3)
@@ -93,12 +93,12 @@ def test_exact_samples_are_at_no_distance(colours: Path, monkeypatch: pytest.Mon
 
 def test_other_classes_are_at_a_distance(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that calls red green: what it reads of red and green samples is wrong."""
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(("green", "red", "blue")))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(("green", "red", "blue")))
     options: dict[str, Any] = {"sampler": "ddim", "steps": 10, "count": 6}
     found = phonecv.evaluate(exact_runner(), colours, **options)
     assert found.asked == (2, 2, 2, 2, 1, 1)
     assert found.agreement_percent == pytest.approx(100 * 4 / 6)
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(("cat", "dog", "cow")))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(("cat", "dog", "cow")))
     blind = phonecv.evaluate(exact_runner(), colours, **options)
     assert blind.agreement_percent is None
     assert "was not counted" in str(blind)
@@ -128,7 +128,9 @@ class Means(nn.Module):
 def test_features_of_a_program_of_torchscript(tmp_path: Path) -> None:
     torch.jit.script(Means()).save(str(tmp_path / "inception.pt"))
     pictures = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    features = open_features(tmp_path / "inception.pt", "cpu")
+    with pytest.raises(UserError, match=r"inception.pt is TorchScript, a program .*run_features=True"):
+        open_features(tmp_path / "inception.pt", "cpu")
+    features = open_features(tmp_path / "inception.pt", "cpu", run=True)
     torch.testing.assert_close(features.run(pictures)[0], pictures.float().mean((2, 3)))
     assert features.classes is None
 

@@ -191,7 +191,7 @@ def test_samples_move_where_their_class_says(tmp_path: Path) -> None:
 
 
 def test_pictures_that_lie_like_clips_are_audited_as_pictures(tmp_path: Path, clips: Path) -> None:
-    """Pictures in folders of their classes, and a film among photographs; --task asks for the clips all the same."""
+    """Pictures in folders of their classes, for which --task asks all the same; and a film among photographs."""
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             for place in ("garden/a.png", "garden/b.png", "house/c.png"):
@@ -203,5 +203,7 @@ def test_pictures_that_lie_like_clips_are_audited_as_pictures(tmp_path: Path, cl
     save_clip(bar(0, right=True), tmp_path / "phone" / "train" / "cat" / "IMG_1.mp4")
     for folder in ("sorted", "phone"):
         assert audit(tmp_path / folder).layouts == ("class folders (classify)",)
-        assert audit(tmp_path / folder, task="video").layouts == ("class folders of clips (video)",)
+    assert audit(tmp_path / "sorted", task="video").layouts == ("class folders of clips (video)",)
+    (problem,) = audit(tmp_path / "phone", task="video").findings
+    assert "no lists of clips or class folders of clips here, but class folders" in str(problem)
     assert "class folders of clips (video)" in audit(clips).layouts

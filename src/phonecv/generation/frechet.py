@@ -30,7 +30,7 @@ from phonecv.weights.reader import read_file
 
 WHAT = (
     "give --features FILE: a checkpoint of ours that tells the same classes apart, or Inception v3: torchvision's"
-    " inception_v3_google-0cc3c7bd.pth, or a TorchScript file such as inception-2015-12-05.pt"
+    " inception_v3_google-0cc3c7bd.pth, or with --run-features a TorchScript file such as inception-2015-12-05.pt"
 )
 
 #: Side and normalisation that torchvision's Inception v3 was trained with.
@@ -52,18 +52,23 @@ class Features:
     classes: tuple[str, ...] | None = None
 
 
-def open_features(path: Path | str | None, device: str | torch.device | None = None) -> Features:
+def open_features(path: Path | str | None, device: str | torch.device | None = None, *, run: bool = False) -> Features:
     """A classifier of ours (a catalog name or a file), or Inception v3 of torchvision or as TorchScript.
 
-    TorchScript is a program: it is run as what it is.
+    TorchScript is a program: it is run as what it is, where `run` allows that.
 
     Raises:
-        UserError: nothing is named, or none of these.
+        UserError: nothing is named, none of these, or a program that is not to be run.
     """
     if path is None:
         raise UserError(f"samples are compared with pictures by the features of a network; {WHAT}")
     place = pick_device(device)
     if Path(path).is_file() and _is_script(Path(path)):
+        if not run:
+            raise UserError(
+                f"{path} is TorchScript, a program and no mere weights; if you trust where it is from, --run-features"
+                f" (run_features=True) runs it. Otherwise {WHAT}"
+            )
         return _scripted(Path(path), place)
     if Path(path).is_file() and Path(path).suffix in (".pth", ".pt") and _is_inception(Path(path)):
         return _inception(Path(path), place)
@@ -76,13 +81,13 @@ def open_features(path: Path | str | None, device: str | torch.device | None = N
     spec = network.preprocessing
 
     @torch.inference_mode()
-    def run(pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+    def see(pictures: Tensor) -> tuple[Tensor, Tensor | None]:
         found = network.forward_head(network.forward_features(_prepared(pictures.to(place), spec)), pre_logits=True)
         head = network.get_classifier()
         return found.float().cpu(), None if head is None else head(found).float().cpu()
 
     names = display_names(network.class_names, network.num_classes) if network.num_classes else None
-    return Features(run, f"{network.name or Path(path).name} ({network.num_features} features)", names)
+    return Features(see, f"{network.name or Path(path).name} ({network.num_features} features)", names)
 
 
 class FrechetDistance:

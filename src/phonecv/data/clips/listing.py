@@ -6,15 +6,18 @@ Names, classes and mistakes are treated as those of pictures, see `phonecv.data.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from phonecv.data.clips.reading import frame_files, is_clip, is_video, scan_clips
+from phonecv.data.clips.reading import frame_files, is_clip, scan_clips
+from phonecv.data.clips.streams import is_video
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
 from phonecv.data.folders.splits import class_folders, find_split
+from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import known_splits
 from phonecv.errors import UserError
 
@@ -36,27 +39,36 @@ def read_clips(
 
 
 def has_clip_folders(root: Path) -> bool:
-    """Whether the folders of the splits hold a folder of clips for each class."""
-    splits = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
-    return any(any(scan_clips(folder / name)) for folder in splits for name in class_folders(folder))
+    """Whether a class of a split is a folder of clips."""
+    return any(_first_clip(folder) is not None for folder in _classes(root))
 
 
 def surely_clips(root: Path) -> bool:
     """Whether every class is of videos, or of folders whose pictures are numbered as frames are; its first clip tells.
 
-    Pictures that are sorted into folders within their classes, or lie beside a video, have the layout of clips, too.
+    Pictures that are sorted into folders within their classes have the layout of clips, too.
     """
-    splits = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
-    return all(_surely_class(folder / name) for folder in splits for name in class_folders(folder))
+    return all((first := _first_clip(folder)) is not None and _surely_clip(first) for folder in _classes(root))
 
 
-def _surely_class(folder: Path) -> bool:
-    first = next(scan_clips(folder), None)
-    if first is None or frame_files(folder):
-        return False
-    if is_video(first):
+def _classes(root: Path) -> Iterator[Path]:
+    splits = (find_split(root, split) for split in known_splits())
+    return (folder / name for folder in splits if folder is not None for name in class_folders(folder))
+
+
+def _first_clip(folder: Path) -> Path | None:
+    """The first clip of a class; None where pictures lie in its folder, beside which a film is a stray one."""
+    with os.scandir(folder) as entries:
+        if any(is_image_name(entry.name) for entry in entries):  # the first tells, of however many
+            return None
+    found = next(scan_clips(folder), None)
+    return None if found is None else folder / found
+
+
+def _surely_clip(path: Path) -> bool:
+    if is_video(path):
         return True
-    numbers = [re.search(r"(\d+)$", frame.stem) for frame in frame_files(folder / first)]
+    numbers = [re.search(r"(\d+)$", frame.stem) for frame in frame_files(path)]
     steps = {int(after[1]) - int(before[1]) for before, after in pairwise(numbers) if before and after}
     return len(numbers) >= LEAST and all(numbers) and len(steps) == 1
 
