@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
@@ -15,7 +15,10 @@ from phonecv.models.catalog import MODELS, check_named
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.weights import Loading, load_public_or_file
+from phonecv.weights import Loading, load_checkpoint, load_public_or_file, read_checkpoint
+from phonecv.weights.fill import NO_WAY_BACK
+
+H = TypeVar("H", bound=HeadedModel)
 
 
 @overload
@@ -71,6 +74,28 @@ def create_model(
         # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
         model = fuse(model.eval()).train()
     return model
+
+
+def with_own_weights(network: H, file: Path | str, *, form: Form | None, ema: bool | None = None) -> H:
+    """A fresh network in training form with the weights of a file of its own kind, in the form of the file, or `form`.
+
+    For networks whose heads and backbone belong together; with another class count than the file's, what depends on it
+    stays fresh.
+
+    Raises:
+        UserError: the file cannot be read or does not fit, or is fused and the training form was asked for.
+    """
+    if read_checkpoint(file).form == "deploy":
+        if form == "training":
+            raise UserError(f"{file} {NO_WAY_BACK}")
+        network = fuse(network.eval()).train()
+    load_checkpoint(network, file, ema=ema, head="auto")
+    return in_form(network, form)
+
+
+def in_form(network: H, form: Form | None) -> H:
+    """The network, fused where that is asked for and it is not yet; in training mode, as PyTorch makes modules."""
+    return fuse(network.eval()).train() if form == "deploy" and network.form != "deploy" else network
 
 
 @overload

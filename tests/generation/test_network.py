@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +200,21 @@ def test_mistakes(options: dict[str, Any], message: str) -> None:
         phonecv.create_generator("d_emov2_digits", **SMALL | options)
     with pytest.raises(UserError, match="did you mean 'd_emov2_s'"):
         phonecv.create_generator("d_emo2_s")
+
+
+@pytest.mark.parametrize("local_norm", ["layer", "batch"])
+def test_fused_weights_begin_another_network(tmp_path: Path, local_norm: str) -> None:
+    made = {"num_classes": 3, "width": 32, "depth": 1, "local_norm": local_norm}
+    net = phonecv.create_generator("d_emov2_digits", **made)  # type: ignore[arg-type]
+    for parameter in net.parameters():  # a fresh one gives zeros
+        nn.init.normal_(parameter, std=0.2)
+    fused = phonecv.save_checkpoint(phonecv.fuse(net.eval()), tmp_path / "fused.safetensors")
+    again = phonecv.create_generator("d_emov2_digits", weights=fused, **made)  # type: ignore[arg-type]
+    assert (again.form, again.training) == ("deploy", True)
+    given = torch.randn(2, 1, 16, 16), torch.tensor([5, 900]), torch.tensor([0, 2])
+    with torch.no_grad():
+        wanted = net(*given)
+        assert wanted.std() > 0.1
+        torch.testing.assert_close(again.eval()(*given), wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="cannot be undone"):
+        phonecv.create_generator("d_emov2_digits", weights=fused, form="training", **made)  # type: ignore[arg-type]

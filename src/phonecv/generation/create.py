@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phonecv.create import in_form, with_own_weights
 from phonecv.errors import UserError
 from phonecv.generation.catalog import get_generator
 from phonecv.generation.network import ARCHITECTURE, Generator
 from phonecv.models.base import Form, check_form
 from phonecv.models.factory import check_known, listed
-from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
-from phonecv.weights import load_checkpoint
 
 
 def create_generator(
@@ -32,7 +31,7 @@ def create_generator(
             DiT of the same size; see `phonecv.list_generators`.
         num_classes: classes it is asked for.
         weights: the path of a checkpoint of ours; None for fresh values.
-        form: "training", or "deploy" for the fused network.
+        form: "training", or "deploy" for the fused network; None for the form of the weights, training without any.
         **overrides: constructor arguments that replace the catalog's, such as ``depth=6`` or ``size=64``.
 
     Returns:
@@ -51,9 +50,7 @@ def create_generator(
     net = Generator(num_classes=num_classes, preprocessing=pictures, **config)
     net.backbone_name = net.backbone.name = name
     net.backbone_overrides = net.backbone.overrides = listed(overrides)
-    if weights is not None:
-        load_checkpoint(net, weights, head="auto")
-    return fuse(net.eval()).train() if form == "deploy" and net.form != "deploy" else net
+    return in_form(net, form) if weights is None else with_own_weights(net, weights, form=form)
 
 
 def create_headed(

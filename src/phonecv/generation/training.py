@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonecv.create import with_own_weights
 from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
@@ -28,7 +29,6 @@ from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
 from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.world import World
-from phonecv.weights import load_checkpoint
 from phonecv.weights.download import cache_dir
 
 #: Seed of the noise of validation, and of the pictures drawn: the same in every training.
@@ -55,7 +55,7 @@ class GenerateSetup(ListedSetup):
         count = class_count(self.config, len(self.classes))
         net = create_generator(wanted.name, num_classes=count, **wanted.overrides)
         if wanted.weights is not None:
-            load_checkpoint(net, wanted.weights, ema=wanted.ema_weights, head="auto")
+            net = with_own_weights(net, wanted.weights, form=None, ema=wanted.ema_weights)
         net.class_names = tuple(self.classes) if len(self.classes) == count else None
         net.preprocessing = with_settings(net.preprocessing, self.config, "crop", "interpolation", "bits")
         return net

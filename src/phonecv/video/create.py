@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phonecv.create import create_model
+from phonecv.create import create_model, in_form, with_own_weights
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import Form, check_form
 from phonecv.models.catalog import MODELS
 from phonecv.models.emov2 import EMOv2
 from phonecv.models.factory import check_known
-from phonecv.models.fusing import fuse
 from phonecv.preprocessing import Preprocessing
 from phonecv.video.network import ARCHITECTURE, OPTIONS, VideoClassifier
-from phonecv.weights import load_checkpoint, read_checkpoint
+from phonecv.weights import read_checkpoint
+from phonecv.weights.fill import NO_WAY_BACK
 
 #: The published side of windows, and how a frame becomes the input: values less 114.75, divided by 57.375.
 WINDOW = 5
@@ -65,12 +65,10 @@ def create_video_classifier(
         ARCHITECTURE, BACKBONES[name], num_classes=num_classes, options=options, weights=pictures, **overrides
     )
     if own and file is not None:
-        if read_checkpoint(file).form == "deploy":
-            made = fuse(made.eval()).train()
-        load_checkpoint(made, file, head="auto")
+        return with_own_weights(made, file, form=form)
     if form == "training" and made.form == "deploy":
-        raise UserError(f"{weights} is fused, and a fused network has no way back; leave out form='training'")
-    return fuse(made.eval()).train() if form == "deploy" and made.form != "deploy" else made
+        raise UserError(f"{weights} {NO_WAY_BACK}")
+    return in_form(made, form)
 
 
 def create_headed(
@@ -91,5 +89,4 @@ def create_headed(
     net = create_model(backbone, num_classes=num_classes, weights=weights, **arguments)
     if not isinstance(net, EMOv2) or net.out_indices is not None:
         raise UserError(f"{backbone} cannot be inflated to clips; choose from {', '.join(BACKBONES.values())}")
-    made = VideoClassifier(net, PREPROCESSING, fresh=weights is None, **options)
-    return fuse(made.eval()).train() if form == "deploy" and made.form != "deploy" else made
+    return in_form(VideoClassifier(net, PREPROCESSING, fresh=weights is None, **options), form)
