@@ -118,7 +118,7 @@ class GeneratorEvaluation:
 def evaluation(
     runner: GenerateRunner, data: Listing | Path | str, split: str, limit: int | None, options: EvaluateOptions
 ) -> GeneratorEvaluation:
-    """See `phonecv.evaluating.EvaluateRoom`; samples have the classes of the pictures, in their order."""
+    """See `phonecv.evaluating.EvaluateRoom`; samples have the classes of the pictures, in equal shares."""
     features = open_features(options.features, runner.device, run=options.run_features)
     autoencoder = runner.autoencoder(options.autoencoder)
     listing = data if isinstance(data, Listing) else read_split(data, split)
@@ -127,7 +127,8 @@ def evaluation(
     ids = listing.class_ids or listing.classes
     own = map_classes(classes, ids, listing.classes, runner.class_names, runner.num_classes)
     labels = [own[label] for label in listing.labels.tolist()]
-    asked = [labels[place % len(labels)] for place in range(options.count or len(labels))]
+    count = options.count or len(labels)
+    asked = [labels[place * len(labels) // count] for place in range(count)]
     notes = [*listing.problems, *filter(None, [own.note])]
     readers = _readers(runner, features, sorted(set(asked)), notes)
     where = f"{printable(listing.list_file or listing.root)} ({listing.split})"
