@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.cli.output import markdown_table
+from phonecv.tables import figure
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -456,7 +457,7 @@ def generation() -> str:
                     f"{samples['guidance']:g}",
                     f"{samples['agreement_percent']:.1f}",
                     f"{samples['frechet_distance']:.2f}",
-                    f"{row['processor_seconds']:.0f}",
+                    figure(row["processor_seconds"], 0),
                 )
             )
     header = ["network", "parameters M", "seed", "guidance", "read, %", "Frechet distance", "training, processor s"]
