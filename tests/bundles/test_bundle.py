@@ -20,6 +20,7 @@ from phonecv.bundles import BundleResult, bundle, check_manifest
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.exporting import export
+from phonecv.exporting.targets import claimed
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
@@ -130,3 +131,8 @@ def test_an_existing_destination(tmp_path: Path) -> None:
         bundle(tiny(), tmp_path / "app", formats=["pt2"])
     bundle(tiny(), tmp_path / "app", formats=["pt2"], force=True)
     assert not (tmp_path / "app" / "mine.txt").exists()
+
+
+def test_of_two_at_a_time_one_is_refused(tmp_path: Path) -> None:
+    with claimed(tmp_path / "app.zip", replace=True), pytest.raises(UserError, match="another export is writing"):
+        bundle(tiny(), tmp_path / "app.zip", formats=["pt2"], force=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from phonecv.bundles.manifest import check_manifest
+from phonecv.cli import main
 from phonecv.errors import UserError
 
 
@@ -65,6 +67,48 @@ def test_damaged_manifests(tmp_path: Path, content: bytes, message: str) -> None
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
         check_manifest(tmp_path)
+
+
+def packed(folder: Path, files: dict[str, str], listed: dict[str, Any]) -> Path:
+    """A zip of `files` below "app/", with a manifest that lists `listed`."""
+    with zipfile.ZipFile(folder / "app.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"app/{name}", text)
+        archive.writestr("app/manifest.json", json.dumps({"files": listed}))
+    return folder / "app.zip"
+
+
+def test_a_zip_is_looked_through_without_unpacking(tmp_path: Path) -> None:
+    files = {"a.txt": "a", "b/c.txt": "c", "d.txt": "d"}
+    listed = {name: entry(text) for name, text in files.items()}
+    assert check_manifest(packed(tmp_path, files, listed)) == []
+    other = {"a.txt": "b", "d.txt": "d", "../e.txt": "e"}
+    assert check_manifest(packed(tmp_path, other, listed)) == [
+        "a.txt was changed", "b/c.txt is missing", "../e.txt was added",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["app.zip"]
+
+
+def test_damaged_zips(tmp_path: Path) -> None:
+    path = packed(tmp_path, {"a.txt": "a" * 100}, {"a.txt": entry("a" * 100)})
+    path.write_bytes(path.read_bytes().replace(b"a" * 100, b"b" * 100))  # its checksum is wrong now
+    assert check_manifest(path) == ["a.txt was changed"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/b/manifest.json", "{}")
+    with pytest.raises(UserError, match="is no bundle"):
+        check_manifest(path)
+    path.write_bytes(b"PK and so on")
+    with pytest.raises(UserError, match="no zip that can be read"):
+        check_manifest(path)
+
+
+def test_the_verb_tells_by_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = made(tmp_path, {"a.txt": entry("a")})
+    assert main(["verify", str(bundle)]) == 0
+    (bundle / "a.txt").write_text("b")
+    assert main(["verify", str(bundle)]) == 1
+    assert capsys.readouterr().out.splitlines() == [f"{bundle}: is as it was made", f"{bundle}: a.txt was changed"]
+    assert main(["verify", str(tmp_path)]) == 2
 
 
 def test_a_folder_without_a_manifest(tmp_path: Path) -> None:

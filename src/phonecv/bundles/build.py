@@ -24,6 +24,7 @@ from phonecv.exporting import EXPORTERS, exporter_for, get_exporter, record_path
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import export_with, size_of
+from phonecv.exporting.targets import claimed
 from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
@@ -89,7 +90,7 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
         stem = Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
     stated = _licence(options.licence, model)
-    with scratch_folder(path) as place:
+    with claimed(path, replace=options.force), scratch_folder(path) as place:
         folder = place / (path.stem if path.suffix == ".zip" else path.name)
         folder.mkdir()
         for exporter in exporters:

@@ -31,7 +31,7 @@ VERBS = {
     "eval" if name == "evaluate" else name: f"phonecv.cli.{name}:{name}"
     for name in (
         "models", "info", "train", "distill", "evaluate", "predict", "generate", "bench", "fuse", "convert", "quantize",
-        "export", "bundle", "audit", "samples", "doctor", "demo",
+        "export", "bundle", "verify", "audit", "samples", "doctor", "demo",
     )
 }  # fmt: skip
 

@@ -32,15 +32,6 @@ def read_json_file(path: Path, hook: Hook | None = None) -> Any:
         UserError: the file can't be read or is not JSON.
     """
     name = printable(path)
-
-    def keep(pairs: list[tuple[str, Any]]) -> Any:
-        record = dict(pairs)
-        if len(record) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in record if keys.count(key) > 1)
-            raise UserError(f"{name}: the key {twice!r} is given twice in one object; keep one of them")
-        return hook(record) if hook else record
-
     try:
         if not path.is_file():
             raise UserError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
@@ -50,6 +41,20 @@ def read_json_file(path: Path, hook: Hook | None = None) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: can't be read ({error.strerror or error})") from error
+    return parse_json(data, name, hook)
+
+
+def parse_json(data: bytes, name: str, hook: Hook | None = None) -> Any:
+    """The same of bytes that were read already; `name` is of their file, for messages."""
+
+    def keep(pairs: list[tuple[str, Any]]) -> Any:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in record if keys.count(key) > 1)
+            raise UserError(f"{name}: the key {twice!r} is given twice in one object; keep one of them")
+        return hook(record) if hook else record
+
     if not data:
         raise UserError(f"{name}: empty file; JSON is expected")
     if data.startswith(b"version https://git-lfs"):

@@ -1,0 +1,34 @@
+"""`phonecv verify`: whether a bundle is still as it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phonecv.cli.output import say, say_json
+
+
+def verify(bundle: Path, /, *more: Path, json: bool = False) -> int:
+    """Compare bundles, folders or zips, with their manifests.
+
+    Tells of every file that is missing, was changed or was added. The exit status is 1 if there is any.
+
+    For example:
+
+    - `phonecv verify app.zip`
+    - `phonecv verify app other-app`
+
+    Args:
+        bundle: A folder or zip that `phonecv bundle` made.
+        more: Others.
+        json: Print JSON.
+    """
+    from phonecv.bundles.manifest import check_manifest
+
+    found = {str(path): check_manifest(path) for path in (bundle, *more)}
+    if json:
+        say_json(found)
+    else:
+        for path, faults in found.items():
+            for fault in faults or ["is as it was made"]:
+                say(f"{path}: {fault}")
+    return int(any(found.values()))
