@@ -101,9 +101,12 @@ def test_nothing_else_says_anything(tmp_path: Path) -> None:
     (noise := tmp_path / "noise.safetensors").write_bytes(b"noise")
     (torch_file := tmp_path / "a.pth").write_bytes(b"noise")
     record_path(torch_file).write_text(json.dumps({"task": "detect"}))
-    for path in (foreign, broken, noise, torch_file, tmp_path / "absent.onnx", tmp_path):
+    for path in (foreign, broken, noise, torch_file, tmp_path):
         assert record_of(path) == {}
         assert task_of(path) == "classify"
+    assert record_of(tmp_path / "absent.onnx") == {}
+    with pytest.raises(UserError, match="there is no file"):
+        task_of(tmp_path / "absent.onnx")
 
 
 def test_what_to_take_of_a_checkpoint() -> None:
@@ -114,7 +117,7 @@ def test_what_to_take_of_a_checkpoint() -> None:
 
 
 def test_a_name_that_is_no_checkpoint_says_what_is_wanted() -> None:
-    with pytest.raises(UserError, match="no such file; give the path of a detector's checkpoint"):
+    with pytest.raises(UserError, match="is a classifier, not a detector; give the path of a detector's checkpoint"):
         load_network("emo_1m", task="detect")
     with pytest.raises(UserError, match="is a Linear; this needs a classifier of ours"):
         load_network(nn.Linear(1, 1))  # type: ignore[call-overload]

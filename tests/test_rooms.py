@@ -8,11 +8,11 @@ from types import ModuleType
 import pytest
 
 from phonecv.bundles.room import BundlingRoom
-from phonecv.cli.tables import PublishedRoom
 from phonecv.data.layouts import LayoutsRoom
 from phonecv.evaluating import EvaluateRoom
 from phonecv.exporting.room import ExportingRoom
 from phonecv.generating import GenerateRoom
+from phonecv.models.names import PublishedRoom
 from phonecv.opening import OpeningRoom
 from phonecv.options import VerbsRoom
 from phonecv.predicting import PredictRoom

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form, check_form
-from phonecv.models.catalog import MODELS, check_named
+from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
+from phonecv.models.names import check_named
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights import Loading, load_checkpoint, load_public_or_file, read_checkpoint
 from phonecv.weights.fill import NO_WAY_BACK
@@ -113,8 +114,9 @@ def load_network(
     Raises:
         UserError: there is no such file or name, or it is for another task than `task`.
     """
-    if task not in (None, DEFAULT_TASK) and isinstance(model, Path | str) and not Path(model).exists():
-        raise UserError(f"{str(model)!r}: no such file; give the path of a {TASKS[task].title}'s checkpoint")
+    if task not in (None, DEFAULT_TASK) and str(model).partition(":")[0] in MODELS and not Path(str(model)).exists():
+        found, wanted = TASKS[DEFAULT_TASK].noun, TASKS[task]
+        raise UserError(f"{str(model)!r} is {found}, not {wanted.noun}; give the path of a {wanted.title}'s checkpoint")
     network = model if isinstance(model, nn.Module) else _load_named(model, loading)
     if task is not None and not (isinstance(network, VisionModel | HeadedModel) and network.task == task):
         name = getattr(network, "name", "") or "the network"

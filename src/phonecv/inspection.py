@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS, ModelRecord
+from phonecv.models.names import check_named, published_room, task_named
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
@@ -56,6 +57,25 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A network of a task, or its heads, by a name that stands for no public weights.
+
+    Attributes:
+        name: as it was given.
+        task: what it is.
+        recipe: what has to follow `phonecv train`.
+        header: of the rows.
+        rows: what is published of it, on each backbone.
+    """
+
+    name: str
+    task: str
+    recipe: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """What is known about a name or a file.
 
@@ -63,6 +83,7 @@ class Description:
         record: the catalog's record, when the network is one of the catalog's.
         file: what the checkpoint says, when it is one.
         exported: what is known of an exported file, when it is one.
+        named: for another task's network, what its task knows of this name.
         model: the network taken apart; None when a file does not say which network it holds.
         remark: how file and network do not fit together, if so.
     """
@@ -72,10 +93,18 @@ class Description:
     model: ModelInfo | None
     remark: str = ""
     exported: Mapping[str, Any] | None = None
+    named: Named | None = None
 
     def fields(self) -> list[tuple[str, Any]]:
         """Names and values to print."""
         fields: list[tuple[str, Any]] = []
+        if self.named is not None:
+            fields += [
+                ("name", self.named.name),
+                ("task", self.named.task),
+                ("weights", "none by this name"),
+                ("to train it", f"phonecv train {self.named.recipe} --data DATA --out runs/new"),
+            ]
         if self.exported is not None:
             fields += _exported_fields(self.exported)
         if self.file is not None:
@@ -101,6 +130,7 @@ class Description:
             "model": None if self.model is None else asdict(self.model),
             "remark": self.remark,
             "exported": None if self.exported is None else dict(self.exported),
+            "named": None if self.named is None else asdict(self.named),
         }
 
 
@@ -120,6 +150,13 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
         from phonecv.exporting.record import find_record
 
         return Description(None, None, None, exported={"path": str(path), "title": exporter.title} | find_record(path))
+    if not path.exists() and (task := task_named(text)) is not None:
+        room = published_room(task)
+        header, rows, _ = room.heads_rows()
+        own = tuple(row for row in rows if row[0] == text)
+        return Description(
+            None, None, None, named=Named(text, TASKS[task].title, room.recipe_for(text), tuple(header), own)
+        )
     if not path.is_file():
         _explain_missing(text, path)
     from phonecv.weights import read_checkpoint
@@ -151,11 +188,8 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
 def _explain_missing(text: str, path: Path) -> NoReturn:
     if path.is_dir():
         raise UserError(f"{text!r} is a folder; give a checkpoint in it, such as {str(path / 'best.safetensors')!r}")
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"there is no file {text!r}")
-    raise UserError(
-        f"there is no network and no file {text!r}{did_you_mean(text, MODELS)}; `phonecv models` lists the networks"
-    )
+    check_named(text)
+    raise UserError(f"{text!r} is no file; public weights of a network are shown with its name alone")
 
 
 def _file_fields(file: CheckpointInfo) -> list[tuple[str, Any]]:

@@ -23,6 +23,7 @@ from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
 from phonecv.models.channels import check_takes_rgb
 from phonecv.models.headed import HeadedModel, Network
+from phonecv.models.names import check_named
 from phonecv.options import OpeningOptions
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
@@ -179,9 +180,13 @@ def task_of(model: Any) -> str:
 
     Only files of ours, checkpoints and exported ones, can be for another task than the default, and they say so in
     their record. A file that cannot be read counts as of the default, too: loading it will say what is wrong.
+
+    Raises:
+        UserError: it is neither a file nor a network.
     """
     if not isinstance(model, Path | str):
         return getattr(model, "task", DEFAULT_TASK)
+    check_named(model)
     try:
         task = record_of(model).get("task")
     except UserError:

@@ -192,6 +192,27 @@ def tasks_with(verb: str) -> list[str]:
     return [name for name in TASKS if verb in verbs_room(name).OPTIONS]
 
 
+def check_verb(task: str, verb: str, model: object) -> None:
+    """Refuse a model of a task that has no such verb.
+
+    Raises:
+        UserError: naming the verbs that this task has and not all have.
+    """
+    if verb in verbs_room(task).OPTIONS:
+        return
+    own = [f"`phonecv {other}`" for other in verbs_room(task).OPTIONS if len(tasks_with(other)) < len(TASKS)]
+    noun = TASKS[task].noun
+    raise UserError(
+        f"{named(model)} is {noun}, which {verb} does not take; for {noun} there is {', '.join(own)};"
+        f" {verb} takes {' or '.join(TASKS[other].noun for other in tasks_with(verb))}"
+    )
+
+
+def named(model: object) -> str:
+    """How a message calls what a person gave for a model."""
+    return repr(str(model)) if isinstance(model, Path | str) else "this model"
+
+
 @overload
 def by_keywords(function: Callable[[M, D, O], R], kind: Callable[P, O], /) -> Callable[Concatenate[M, D, P], R]: ...
 @overload

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ import torch
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
-from phonecv.options import COMMON, Checked, Count, Workers, options_of, tasks_with, verbs_room
+from phonecv.options import COMMON, Checked, Count, Workers, check_verb, named, options_of, tasks_with
 from phonecv.task import TASKS
 from phonecv.weights import Loading
 
@@ -62,8 +61,7 @@ def settled(task: str, verb: str, given: Mapping[str, Any], *, model: object) ->
         UserError: the task has no such verb; an option that does not exist or belongs to another task, a wrong type or
             a value out of range.
     """
-    if verb not in verbs_room(task).OPTIONS:
-        raise _not_taken(verb, task, model)
+    check_verb(task, verb, model)
     given = {name: value for name, value in given.items() if value is not None}
     kind, common = options_of(task, verb), _names(COMMON[verb])
     own = _names(kind)
@@ -100,19 +98,8 @@ def _check_known(
 def belongs_elsewhere(name: str, owners: Sequence[str], task: str, model: object) -> UserError:
     """The error for an option of other tasks."""
     return UserError(
-        f"{name} is for {' and '.join(TASKS[owner].noun for owner in owners)}; {_named(model)} is {TASKS[task].noun}"
+        f"{name} is for {' and '.join(TASKS[owner].noun for owner in owners)}; {named(model)} is {TASKS[task].noun}"
     )
-
-
-def _not_taken(verb: str, task: str, model: object) -> UserError:
-    """The error for a verb of other tasks; names those that this one has and not all have."""
-    own = [f"`phonecv {other}`" for other in verbs_room(task).OPTIONS if len(tasks_with(other)) < len(TASKS)]
-    noun = TASKS[task].noun
-    return UserError(f"{_named(model)} is {noun}, which {verb} does not take; for {noun} there is {', '.join(own)}")
-
-
-def _named(model: object) -> str:
-    return repr(str(model)) if isinstance(model, Path | str) else "this model"
 
 
 def _loading_names(*, constructors: bool = True) -> Iterator[str]:

@@ -66,7 +66,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any], tmp_path: Path, m
         (["emo_1m", "--threads", ""], "--threads '' is not a whole number"),
         (["emo_1m", "--threads", "5000"], "threads 5000"),
         (["emo_1m", "--size", "big"], "size 'big'"),
-        (["missing.onnx"], "'missing.onnx' is neither a file nor a model"),
+        (["missing.onnx"], "there is no file 'missing.onnx'"),
     ],
 )
 def test_mistakes(arguments: list[str], words: str, run: Run) -> None:

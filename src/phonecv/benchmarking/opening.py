@@ -11,7 +11,7 @@ import torch
 from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.create import create_model, load_network
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError
 from phonecv.exporting import exporter_for
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import Exporter
@@ -20,6 +20,7 @@ from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import find_record
 from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
+from phonecv.models.names import check_named
 
 
 def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, int] | None = None) -> Subject:
@@ -61,16 +62,9 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
 
 
 def _check_exists(source: str, path: Path) -> None:
-    name = source.partition(":")[0]
     if path.is_dir():
         raise UserError(f"{source!r} is a folder; give a checkpoint in it, such as {str(path / 'best.safetensors')!r}")
-    if not path.exists() and name not in MODELS:
-        if path.suffix or len(path.parts) > 1:
-            raise UserError(f"there is no file {source!r}")
-        raise UserError(
-            f"there is no network and no file {source!r}{did_you_mean(name, MODELS)}; `phonecv models` lists "
-            "the networks"
-        )
+    check_named(source)
 
 
 def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Subject:

@@ -11,7 +11,7 @@ from phonecv.benchmarking.options import BenchOptions
 from phonecv.cli.output import say, say_json, text_table
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
-from phonecv.models.catalog import check_named
+from phonecv.models.names import check_named
 
 
 @with_options

@@ -35,7 +35,7 @@ def generate(
         out: Folder for the pictures.
         json: Print JSON.
     """
-    chosen = loading(checkpoint, model, ema)
+    chosen = loading(checkpoint, model, ema, verb="generate")
     from phonecv.api import generate as run
 
     made = run(checkpoint, out=out, on_progress=progress("made"), **options, **chosen)

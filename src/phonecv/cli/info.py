@@ -41,6 +41,9 @@ def info(
         say_json(found.to_dict())
         return
     say(fields(found.fields()))
+    if found.named is not None:
+        say()
+        say(text_table(found.named.header, found.named.rows, right=range(2, len(found.named.header) - 1)))
     if found.model is not None:
         rows = [
             (row.stage, row.channels, row.stride or "", row.blocks, f"{row.parameters:,}", f"{row.macs:,}")

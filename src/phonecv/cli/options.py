@@ -10,7 +10,10 @@ from cyclopts import Parameter
 
 from phonecv.errors import UserError
 from phonecv.files import check_writable
-from phonecv.models.catalog import MODELS, check_named
+from phonecv.models.catalog import MODELS
+from phonecv.models.names import check_named
+from phonecv.options import check_verb
+from phonecv.task import DEFAULT_TASK
 from phonecv.text import printable
 
 if TYPE_CHECKING:
@@ -40,14 +43,18 @@ Ema = Annotated[
 Force = Annotated[bool, Parameter(help="Replace an existing destination.")]
 
 
-def loading(source: str, model: str | None, ema: bool | None) -> dict[str, Any]:
+def loading(source: str, model: str | None, ema: bool | None, *, verb: str = "") -> dict[str, Any]:
     """Arguments for `phonecv.create.load_network` beside the source, checked before anything heavy is imported.
+
+    A name of the catalog is refused where its task has no such `verb`.
 
     Raises:
         UserError: the source is neither a file nor a model; or a catalog name or an exported file, which leave nothing
             to choose.
     """
     check_named(source)
+    if verb and source.partition(":")[0] in MODELS and not Path(source).exists():
+        check_verb(DEFAULT_TASK, verb, source)
     chosen = {key: value for key, value in (("name", model), ("ema", ema)) if value is not None}
     if chosen:
         if source.partition(":")[0] in MODELS and not Path(source).exists():

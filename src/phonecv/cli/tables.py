@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.catalog import MODELS, ModelRecord, get_record, list_models
+from phonecv.models.names import published_room
 from phonecv.tables import Table, figure
 from phonecv.task import TASKS, find_task
 
@@ -63,14 +63,6 @@ def weight_rows(records: Sequence[ModelRecord]) -> Table:
     return ("name", "weights", "form", "layout", "top-1 %", "top-5 %", "licence", "source"), rows, (4, 5)
 
 
-class PublishedRoom(Protocol):
-    """What the list of heads asks of a task: the module ``published`` of its folder, if it has one."""
-
-    def heads_rows(self) -> Table:
-        """One row per published pair of heads and backbone, then the heads without published figures."""
-        ...
-
-
 def heads_rows(task: str) -> Table:
     """The heads of a task.
 
@@ -80,7 +72,7 @@ def heads_rows(task: str) -> Table:
     if not find_task(task).has("published"):
         having = ", ".join(name for name, other in TASKS.items() if other.has("published"))
         raise UserError(f"the networks of {task!r} have no heads of their own to list (choose from: {having})")
-    return cast(PublishedRoom, TASKS[task].room("published")).heads_rows()
+    return published_room(task).heads_rows()
 
 
 def format_rows() -> Table:

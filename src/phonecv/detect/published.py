@@ -155,3 +155,8 @@ def heads_rows() -> Table:
     there = {row[0] for row in rows}
     rows += [(name, "any", *[""] * 6) for name in ARCHITECTURES if name not in there]
     return ("heads", "backbone", "params M", "GFLOPs", "at", "AP", "AP50", "mask AP"), rows, range(2, 8)
+
+
+def recipe_for(name: str) -> str:
+    """See `phonecv.models.names.PublishedRoom`."""
+    return f"detect_small detect.architecture={name}"

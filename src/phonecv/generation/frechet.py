@@ -72,9 +72,9 @@ def open_features(path: Path | str | None, device: str | torch.device | None = N
         return _scripted(Path(path), place)
     if Path(path).is_file() and Path(path).suffix in (".pth", ".pt") and _is_inception(Path(path)):
         return _inception(Path(path), place)
-    if (task := task_of(path)) != DEFAULT_TASK:
-        raise UserError(f"{path} is {TASKS[task].noun}; {WHAT}")
     try:
+        if (task := task_of(path)) != DEFAULT_TASK:
+            raise UserError(f"{path} is {TASKS[task].noun}")
         network = load_network(path).to(place).eval()
     except UserError as error:
         raise UserError(f"{error}; {WHAT}") from error

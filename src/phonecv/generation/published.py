@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phonecv.generation.catalog import GENERATORS
+from phonecv.generation.catalog import GENERATORS, get_generator
 from phonecv.tables import Table, figure
 
 #: Where the figures stand, those of DiT too: ImageNet at 256 px, 400,000 steps, no guidance, 50,000 samples.
@@ -24,3 +24,9 @@ def heads_rows() -> Table:
         for record in GENERATORS.values()
     ]
     return ("generator", "params M", "GFLOPs", "input", "of", "FID", "source"), rows, (1, 2, 5)
+
+
+def recipe_for(name: str) -> str:
+    """See `phonecv.models.names.PublishedRoom`."""
+    recipe = "d_emov2_latent" if get_generator(name).latent else "generate_digits"
+    return f"{recipe} model.name={name}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from phonecv.errors import UserError, did_you_mean
@@ -388,15 +387,6 @@ MODELS: dict[str, ModelRecord] = {record.name: record for record in _RECORDS}
 def list_models(pattern: str = "*") -> list[str]:
     """Names that match a shell-style pattern such as ``"emov2_*"``, in catalog order."""
     return [name for name in MODELS if fnmatch.fnmatch(name, pattern)]
-
-
-def check_named(model: Path | str) -> None:
-    """Refuse what is neither a file or folder nor a network, with or without a tag of its weights ("name:tag")."""
-    name = str(model).partition(":")[0]
-    if name not in MODELS and not Path(model).exists():
-        raise UserError(
-            f"{str(model)!r} is neither a file nor a model{did_you_mean(name, MODELS)}; `phonecv models` lists them"
-        )
 
 
 def get_record(name: str) -> ModelRecord:

@@ -189,3 +189,8 @@ def heads_rows() -> Table:
     there = {row[0] for row in rows}
     rows += [(name, "any", *[""] * 4) for name in SEGMENTERS if name not in there]
     return ("heads", "backbone", "params M", "GFLOPs", "mIoU %", "pixel accuracy %"), rows, range(2, 6)
+
+
+def recipe_for(name: str) -> str:
+    """See `phonecv.models.names.PublishedRoom`."""
+    return "emov2_unet_hrf" if name == "unet_hrf" else f"segment_small segment.architecture={name}"

@@ -21,3 +21,8 @@ def heads_rows() -> Table:
         for name, (parameters, macs, top1) in CLASSIFIERS.items()
     ]
     return ("network", "of", "params M", "GMACs", "top-1 %"), rows, (2, 3, 4)
+
+
+def recipe_for(name: str) -> str:
+    """See `phonecv.models.names.PublishedRoom`."""
+    return f"clips model.name={name.removeprefix('v_')}"
