@@ -7,9 +7,10 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-from phonecv.data.clips.listing import read_clips
-from phonecv.data.clips.reading import count_frames, is_clip, read_frames
+from phonecv.data.clips.listing import CLIPS, read_clips
+from phonecv.data.clips.reading import count_frames, find_gap, frame_files, is_clip, read_frames
 from phonecv.data.findings import Look, Notes, Numbers
+from phonecv.data.folders.audit import check_list
 from phonecv.data.folders.listing import Listing, find_list
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.audit import sampled
@@ -23,6 +24,8 @@ FRAMES = 4
 
 CLIP_FIXES = {
     "short": "nothing, if that is meant; some of its frames are taken twice",
+    "frames": "take the frames out of the video again, or mend the number in the list",
+    "gap": "take the frames out of the video again; as it is, the clip jumps there",
 }
 
 
@@ -32,32 +35,47 @@ def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
     for split in known_splits():
         if find_split(root, split) is None and find_list(root, split) is None:
             continue
+        if not check_list(notes, root, split, look.quick, CLIPS):
+            continue
         try:
             listings[split] = listing = read_clips(root, split)
         except UserError as error:
             notes.add("structure", "error", root / split, str(error))
             continue
         for problem in listing.problems:
-            notes.add(problem.kind, problem.severity, root, problem.removeprefix(f"{printable(root)}: "))
+            if problem.kind != "repeated-line":  # reported line by line
+                notes.add(problem.kind, problem.severity, root, problem.removeprefix(f"{printable(root)}: "))
     if "train" in listings and "val" not in listings:
         notes.add("structure", "error", root, "no val/ and no val.txt: `phonecv train` needs clips to validate on")
-    paths = [
-        listing.samples[index].path
+    chosen = [
+        (listing, index)
         for listing in listings.values()
         for index in (sampled(len(listing)) if look.quick else range(len(listing)))
     ]
+    paths = [listing.samples[index].path for listing, index in chosen]
+    listed = [listing.frames[index] if listing.frames else None for listing, index in chosen]
     pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
     check = _header if look.quick else _whole
     with pool as running:
         results = running.imap(check, paths, chunksize=8) if running else map(check, paths)
-        for done, (path, (count, error)) in enumerate(zip(paths, results, strict=True), 1):
+        for done, (path, wanted, (count, error)) in enumerate(zip(paths, listed, results, strict=True), 1):
             if error:
                 notes.add("unreadable", "error", path, error)
-            elif count < FRAMES:
-                notes.add("short", "note", path, f"{count} frames; networks take {FRAMES} or more")
+            else:
+                _judge(notes, path, count, wanted)
             if look.progress:
                 look.progress(done, len(paths))
     return {split: _numbers(listing) for split, listing in listings.items()}, len(paths)
+
+
+def _judge(notes: Notes, path: Path, count: int, listed: int | None) -> None:
+    """Whether a clip that can be read has the frames that it should have."""
+    if count < FRAMES:
+        notes.add("short", "note", path, f"{count} frames; networks take {FRAMES} or more")
+    if listed not in (None, count):
+        notes.add("frames", "warning", path, f"the list says {listed} frames, there are {count}")
+    if path.is_dir() and (gap := find_gap(frame_files(path))):
+        notes.add("gap", "warning", path, gap)
 
 
 def _header(path: Path) -> tuple[int, str]:

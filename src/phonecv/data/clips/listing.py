@@ -1,18 +1,17 @@
 """Which clips a data set has: class folders of videos or of folders of frames, and lists as those of Kinetics.
 
-``train/<class>/<video or folder of frames>`` and ``val/...``, or ``train.txt`` and ``val.txt``, lines ``path label``.
-Names, classes and mistakes are treated as those of pictures, see `phonecv.data.folders.listing`.
+``train/<class>/<video or folder of frames>`` and ``val/...``, or ``train.txt`` and ``val.txt``, lines ``path label``
+or, of folders of frames, ``path frames label``; or Kinetics' own ``train.csv``. Names, classes and mistakes are treated
+as those of pictures, see `phonecv.data.folders.listing`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from phonecv.data.clips.reading import frame_files, is_clip, scan_clips
+from phonecv.data.clips.reading import frame_files, frame_steps, is_clip, scan_clips
 from phonecv.data.clips.streams import is_video
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
@@ -68,16 +67,15 @@ def _first_clip(folder: Path) -> Path | None:
 def _surely_clip(path: Path) -> bool:
     if is_video(path):
         return True
-    numbers = [re.search(r"(\d+)$", frame.stem) for frame in frame_files(path)]
-    steps = {int(after[1]) - int(before[1]) for before, after in pairwise(numbers) if before and after}
-    return len(numbers) >= LEAST and all(numbers) and len(steps) == 1
+    steps = frame_steps(frames := frame_files(path))
+    return len(frames) >= LEAST and steps is not None and len(set(steps)) == 1
 
 
 def has_clip_lists(root: Path) -> bool:
     """Whether list files name clips."""
     for split in known_splits():
         path = find_list(root, split)
-        if path is None or path.suffix == ".csv":
+        if path is None:
             continue
         try:
             found = read_list(path, root, split)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,28 @@ def frame_files(folder: Path) -> list[Path]:
     """The pictures that lie directly in a folder, as people count: 2 before 10."""
     names = [path.name for path in folder.iterdir() if is_image_name(path.name)]
     return [folder / name for name in sorted(names, key=natural_key)]
+
+
+def frame_steps(files: Sequence[Path]) -> list[int] | None:
+    """From one frame's number to the next; None where a name does not end in one."""
+    numbers = [re.search(r"(\d+)$", frame.stem) for frame in files]
+    found = [int(number[1]) for number in numbers if number]
+    return [after - before for before, after in pairwise(found)] if len(found) == len(files) else None
+
+
+def find_gap(files: Sequence[Path]) -> str:
+    """Says which frames are missing between those of a folder, told by their numbers; empty where none are."""
+    steps = frame_steps(files)
+    if not steps or len(set(steps)) == 1:
+        return ""
+    usual = Counter(steps).most_common(1)[0][0]
+    wide = [place for place, step in enumerate(steps) if step > usual > 0]
+    if not wide or 2 * len(wide) > len(steps):  # numbered in no order
+        return ""
+    missing = sum(steps[place] // usual - 1 for place in wide)
+    first, after = (files[wide[0] + more].name for more in (0, 1))
+    what = "1 frame is" if missing == 1 else f"{missing} frames are"
+    return f"{what} missing, the first after {printable(first)}, where {printable(after)} follows"
 
 
 def scan_clips(folder: Path | str, passed: Passed | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
 from phonecv.data.folders.list_file import read_list
-from phonecv.data.folders.listing import SPLITS, Listing, class_folders, find_list, read_split
+from phonecv.data.folders.listing import PICTURES, SPLITS, Kind, Listing, class_folders, find_list, read_split
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.audit import (
     check_header,
@@ -23,7 +23,13 @@ from phonecv.data.pictures.audit import (
 )
 from phonecv.data.pictures.bit_depth import find_depth
 from phonecv.data.pictures.lookalikes import Lookalikes
-from phonecv.data.pictures.opening import UNREAD_SUFFIXES, is_helper_folder, is_image_name, scan_images, suffix_of
+from phonecv.data.pictures.opening import (
+    UNREAD_SUFFIXES,
+    Passed,
+    is_helper_folder,
+    is_image_name,
+    suffix_of,
+)
 from phonecv.data.split_names import known_splits, split_of
 from phonecv.errors import UserError
 from phonecv.text import printable, printable_name, some_names
@@ -38,7 +44,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     flat = not splits
     listings: dict[str, Listing] = {}
     for split in splits or ["val"]:
-        if not _check_list(notes, root, split, look.quick):
+        if not check_list(notes, root, split, look.quick):
             continue
         listing = _read(notes, root, split)
         if listing:
@@ -61,7 +67,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     return {split: _numbers(listing) for split, listing in listings.items()}, checked
 
 
-def _check_list(notes: Notes, root: Path, split: str, quick: bool) -> bool:
+def check_list(notes: Notes, root: Path, split: str, quick: bool, samples: Kind = PICTURES) -> bool:
     """Report every bad line of the split's list; False if no line is good."""
     path = find_list(root, split)
     if path is None:
@@ -77,12 +83,12 @@ def _check_list(notes: Notes, root: Path, split: str, quick: bool) -> bool:
         kind, severity = ("repeated-line", "warning") if repeat else ("list", "error")
         notes.add(kind, severity, path, problem.message, problem.line)
     if not entries.paths:
-        notes.add("structure", "error", path, "no pictures in this list")
+        notes.add("structure", "error", path, f"no {samples.noun} in this list")
     elif not quick and (folder := find_split(root, split)):
         listed = set(entries.paths)
-        unlisted = sum(f"{folder.name}/{name}" not in listed for name in scan_images(folder))
+        unlisted = sum(f"{folder.name}/{name}" not in listed for name in samples.scan(folder, Passed()))
         if unlisted:
-            notes.add("unlisted", "note", path, f"{unlisted} pictures below {folder.name}/ are not in this list")
+            notes.add("unlisted", "note", path, f"{unlisted} {samples.noun} below {folder.name}/ are not in this list")
     return bool(entries.paths) and not entries.errors
 
 

@@ -7,12 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from phonecv.data.clips.streams import VIDEO_SUFFIXES, is_video
 from phonecv.data.pictures.opening import IMAGE_SUFFIXES, is_image_name
 from phonecv.text import printable_name, some_names
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _BLANKS = re.compile(r"[ \t]+")
-_AFTER_PICTURE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))[ \t]+(.+)", re.IGNORECASE)
+_SUFFIXES = "|".join(map(re.escape, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+_AFTER_NAME = re.compile(rf"(.+?(?:{_SUFFIXES}))[ \t]+(.+)", re.IGNORECASE)
+_FRAMES = re.compile(r"[ \t]+([0-9]+)(?=[ \t]|$)")
 
 #: Lines that are looked at to tell how the columns are separated, and the share of them that has to agree.
 _LOOKED_AT, _AGREE = 200, 0.8
@@ -20,28 +23,76 @@ _LOOKED_AT, _AGREE = 200, 0.8
 # Words of header lines, without blanks, "_" and letter case.
 _PATH_WORDS = frozenset(
     ("path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "imagefilename", "imageid",
-     "img", "imgpath", "imgname", "imgid", "picture", "photo", "id", "name", "relativepath")
+     "img", "imgpath", "imgname", "imgid", "picture", "photo", "id", "name", "relativepath", "video", "videopath",
+     "videoname", "videoid", "clip", "clippath", "folder", "framefolder", "framedir", "directory")
 )  # fmt: skip
 _LABEL_WORDS = frozenset(
     ("label", "labels", "labelid", "labelname", "class", "classes", "classid", "classname", "classindex", "category",
      "categoryid", "categoryname", "target", "y", "species", "breed", "diagnosis", "tag")
 )  # fmt: skip
+_FRAME_WORDS = frozenset(("frames", "numframes", "nframes", "totalframes", "framecount", "nbframes", "length"))
+#: Kinetics' own lists, of which a clip's file is called after video, start and end.
+_KINETICS = ("youtubeid", "timestart", "timeend")
 
 
 class Row(NamedTuple):
-    """A line: its number, path and label as they are written; `column` if a header says that the path is one."""
+    """A line: its number, path and label as they are written; `column` if a header says that the path is one.
+
+    `frames` is how many frames the clip has by the list, if it says so.
+    """
 
     line: int
     path: str
     label: str | None
     column: bool = False
+    frames: int | None = None
+
+    def with_frames(self) -> list[Row]:
+        """What the line says if it is ``folder frames label``: each way to read it, the last being the likeliest."""
+        numbered = _WHOLE_NUMBER.fullmatch(self.label or "")
+        return [
+            self._replace(
+                path=_unquoted(self.path[: found.start()]),
+                label=f"{self.path[found.end() :].strip()} {self.label}".strip(),
+                frames=int(found[1]),
+            )
+            for found in reversed([*_FRAMES.finditer(self.path)])
+            if found.start()
+            and (not numbered or found.end() == len(self.path))
+            and not is_image_name(self.path[: found.start()])
+        ]
+
+
+class _Columns(NamedTuple):
+    """Places of the columns of a CSV file.
+
+    `made` are those of Kinetics' own lists, `header` whether the first line names the columns.
+    """
+
+    path: int
+    label: int | None
+    frames: int | None = None
+    made: tuple[int, ...] = ()
+    header: bool = False
+
+    def row(self, line: int, cells: Sequence[str]) -> Row:
+        """A line as a row."""
+
+        def cell(place: int | None) -> str | None:
+            return cells[place] if place is not None and place < len(cells) else None
+
+        path, frames = cell(self.path) or "", cell(self.frames) or ""
+        if self.made:
+            video, *times = (cell(place) or "" for place in self.made)
+            path = "_".join([video, *(time.partition(".")[0].zfill(6) for time in times)]) + ".mp4"
+        return Row(line, path, cell(self.label), self.header, int(frames) if frames.isdecimal() else None)
 
 
 def read_rows(lines: Sequence[tuple[int, str]]) -> tuple[list[Row], list[str]]:
     """Path and label of every line, and what people should know about the columns."""
     for delimiter in (",", ";"):
         if columns := _csv_columns([line for _, line in lines[:_LOOKED_AT]], delimiter):
-            return _csv_rows(lines, delimiter, *columns)
+            return _csv_rows(lines, delimiter, columns)
     if lines and _is_header(_BLANKS.split(lines[0][1])):
         lines = lines[1:]
     return [Row(number, *_split_label(line)) for number, line in lines], []
@@ -50,11 +101,11 @@ def read_rows(lines: Sequence[tuple[int, str]]) -> tuple[list[Row], list[str]]:
 def _split_label(line: str) -> tuple[str, str | None]:
     """Path and label as text; None where the line is a path alone."""
     columns = line.rsplit("\t", 1) if "\t" in line else _split_last_blank(line)
-    if len(columns) == 1 or (not _WHOLE_NUMBER.fullmatch(columns[1].strip(" ")) and is_image_name(columns[1])):
+    if len(columns) == 1 or (not _WHOLE_NUMBER.fullmatch(columns[1].strip(" ")) and _is_named(columns[1])):
         return _unquoted(line), None
     path, label = (column.strip(" \t") for column in columns)
     # "a cat.jpg big dog": a name of several words.
-    if not is_image_name(path) and not _WHOLE_NUMBER.fullmatch(label) and (parts := _AFTER_PICTURE.fullmatch(line)):
+    if not _is_named(path) and not _WHOLE_NUMBER.fullmatch(label) and (parts := _AFTER_NAME.fullmatch(line)):
         path, label = parts.groups()
     return _unquoted(path), label
 
@@ -64,28 +115,40 @@ def _split_last_blank(line: str) -> list[str]:
     return [path.rstrip(" "), label] if blank else [line]
 
 
+def _is_named(path: str) -> bool:
+    """Whether it is the name of a picture or a video."""
+    return is_image_name(path) or is_video(path)
+
+
 def _unquoted(path: str) -> str:
     return path[1:-1] if len(path) > 2 and path[0] == path[-1] == '"' else path
 
 
-def _csv_columns(lines: Sequence[str], delimiter: str) -> tuple[int, int | None, bool] | None:
-    """Column of the path, column of the label, and whether there is a header; None if this is no CSV."""
+def _csv_columns(lines: Sequence[str], delimiter: str) -> _Columns | None:
+    """Where what is; None if this is no CSV."""
     if not lines:
         return None
     rows = [_cells(line, delimiter) for line in lines]
-    if _is_header(rows[0]):
+    if len(rows[0]) > 1 and _is_header(rows[0]):
         words = [_word(cell) for cell in rows[0]]
-        # Of several columns that may hold the path, the one with names of pictures.
-        paths = [place for place, word in enumerate(words) if word in _PATH_WORDS]
-        path = max(paths, key=lambda place: sum(is_image_name(row[place]) for row in rows[1:] if place < len(row)))
+        made = tuple(words.index(word) for word in _KINETICS) if set(_KINETICS) <= set(words) else ()
+        # Of several columns that may hold the path, the one with names of files.
+        paths = [place for place, word in enumerate(words) if word in _PATH_WORDS] or [*made]
+        path = max(paths, key=lambda place: sum(_is_named(row[place]) for row in rows[1:] if place < len(row)))
         labels = [place for place, word in enumerate(words) if word in _LABEL_WORDS and place != path]
-        others = [place for place in range(len(words)) if place != path]
-        return path, (labels[0] if labels else others[0] if len(others) == 1 else None), True
+        frames = next((place for place, word in enumerate(words) if word in _FRAME_WORDS), None)
+        others = [place for place in range(len(words)) if place not in (path, frames)]
+        label = labels[0] if labels else others[0] if len(others) == 1 else None
+        return _Columns(path, label, frames, made=made, header=True)
+    of_folders = [len(row) in (2, 3) and bool(_WHOLE_NUMBER.fullmatch(row[1])) and row[-1] != "" for row in rows]
     hits = [
-        len(row) > 1 and is_image_name(row[0]) and not is_image_name(line) and not _is_plain(line)
-        for row, line in zip(rows, lines, strict=True)
+        len(row) > 1 and (_is_named(row[0]) or folder) and not _is_named(line) and not _is_plain(line)
+        for row, line, folder in zip(rows, lines, of_folders, strict=True)
     ]
-    return (0, 1, False) if sum(hits) >= _AGREE * len(hits) else None
+    if sum(hits) < _AGREE * len(hits):
+        return None
+    counted = [len(row) == 3 and not is_image_name(row[0]) and bool(_WHOLE_NUMBER.fullmatch(row[1])) for row in rows]
+    return _Columns(0, 2, 1) if sum(counted) >= _AGREE * len(counted) else _Columns(0, 1)
 
 
 def _is_plain(line: str) -> bool:
@@ -95,31 +158,31 @@ def _is_plain(line: str) -> bool:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    words = [_word(cell) for cell in cells]
-    return len(words) > 1 and any(word in _PATH_WORDS for word in words) and not any(map(is_image_name, cells))
+    words = {_word(cell) for cell in cells}
+    named = bool(words & _PATH_WORDS) or set(_KINETICS) <= words
+    return len(cells) > 1 and named and not any(_is_named(cell) or _WHOLE_NUMBER.fullmatch(cell) for cell in cells)
 
 
 def _word(cell: str) -> str:
     return re.sub(r"[ _-]", "", cell).casefold()
 
 
-def _csv_rows(
-    lines: Sequence[tuple[int, str]], delimiter: str, path: int, label: int | None, header: bool
-) -> tuple[list[Row], list[str]]:
+def _csv_rows(lines: Sequence[tuple[int, str]], delimiter: str, columns: _Columns) -> tuple[list[Row], list[str]]:
     notes = []
-    if header:
+    if columns.header:
         cells = _cells(lines[0][1], delimiter)
-        shown = f"column {printable_name(cells[path])!r} is the path"
-        shown += f", {printable_name(cells[label])!r} the label" if label is not None else ", none is the label"
-        left = [cell for place, cell in enumerate(cells) if place not in (path, label)]
+        path = " and ".join(printable_name(cells[place]) for place in columns.made or (columns.path,))
+        shown = f"column {path!r} is the path"
+        shown += (
+            f", {printable_name(cells[columns.label])!r} the label"
+            if columns.label is not None
+            else ", none is the label"
+        )
+        used = {columns.path, columns.label, columns.frames, *columns.made}
+        left = [cell for place, cell in enumerate(cells) if place not in used]
         notes = [f"{shown}; left out: {some_names(left)}"] if left else []
         lines = lines[1:]
-    rows = []
-    for number, line in lines:
-        cells = _cells(line, delimiter)
-        given = cells[label] if label is not None and label < len(cells) else None
-        rows.append(Row(number, cells[path] if path < len(cells) else "", given, column=header))
-    return rows, notes
+    return [columns.row(number, _cells(line, delimiter)) for number, line in lines], notes
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -26,6 +26,8 @@ _MOST_CLASSES = 1_000_000
 
 #: Bytes of a list that tell what is in it.
 _BEGINNING = 4096
+#: Rows that tell how they are to be read.
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class ListFile:
         labels: one per path, or None where the list holds paths only, or names of classes.
         class_names: one per path where the labels are names of classes; else None.
         lines: line number of each path.
+        frames: how many each clip has by the list; None where it does not say.
         notes: what was read otherwise than it is written, for people.
     """
 
@@ -62,6 +65,7 @@ class ListFile:
     lines: tuple[int, ...]
     problems: tuple[ListProblem, ...]
     class_names: tuple[str, ...] | None = None
+    frames: tuple[int | None, ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,11 +85,11 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
     """Read ``path label`` or ``path`` lines; nothing wrong with a line raises, it becomes a problem.
 
     The last blank or tab separates path and label, so names may hold blanks; CSV with commas or semicolons is seen as
-    such, with or without a header. Labels are numbers from 0, or on all lines names of classes. Only line feeds and
-    carriage returns end a line. Empty lines, lines that start with ``#`` and a byte-order mark are fine. Names are
-    bytes: what is not UTF-8 names the same file as on disk. A path that is not there is looked for once more with "/"
-    for backslashes, and without regard to letter case and the ways to write accents. A line given twice counts twice
-    and is noted.
+    such, with or without a header. Lists of clips may say between path and label how many frames each has. Labels are
+    numbers from 0, or on all lines names of classes. Only line feeds and carriage returns end a line. Empty lines,
+    lines that start with ``#`` and a byte-order mark are fine. Names are bytes: what is not UTF-8 names the same file
+    as on disk. A path that is not there is looked for once more with "/" for backslashes, and without regard to letter
+    case and the ways to write accents. A line given twice counts twice and is noted.
 
     Args:
         path: the list file.
@@ -107,6 +111,8 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
         else:
             lines.append((number, line))
     rows, notes = read_rows(lines)
+    present = Present(Path(root))
+    rows = _without_frames(rows, present, split)
 
     labelled = any(row.label is not None for row in rows)
     # Names only if no line has a number: else a word among numbers is a slip.
@@ -122,14 +128,13 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
             continue
         good.append(row._replace(path=row.path.removeprefix("./").removeprefix(".\\")))
 
-    present = Present(Path(root))
     inside = []
     for row in good:
         if _leaves(row.path):
             problems.append(ListProblem(row.line, "outside", _outside(row.path, present)))
         else:
             inside.append(row)
-    prefix = _choose_prefix([row.path for row in inside[:100]], present, split)
+    prefix = _choose_prefix([row.path for row in inside[:_LOOKED_AT]], present, split)
     kept: list[tuple[Row, str]] = []
     first: dict[str, Row] = {}
     repaired: Counter[str] = Counter()
@@ -156,8 +161,31 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
         lines=tuple(row.line for row, _ in kept),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
         class_names=tuple(row.label or "" for row, _ in kept) if named else None,
+        frames=tuple(row.frames for row, _ in kept) if any(row.frames is not None for row, _ in kept) else None,
         notes=tuple(notes),
     )
+
+
+def _without_frames(rows: list[Row], present: Present, split: str) -> list[Row]:
+    """The rows of a list of clips whose lines are ``folder frames label``, taken apart; any other list's as they are.
+
+    A folder's name may end in a number, too: what is there decides, or, where nothing is, that all lines look so.
+    """
+    seen = [(row, row.with_frames()) for row in [row for row in rows if row.label][:_LOOKED_AT]]
+    if not any(ways for _, ways in seen):
+        return rows
+    plain = [row.path for row, _ in seen]
+    as_written = _hits(plain, present, _choose_prefix(plain, present, split))
+    prefix = _choose_prefix([way.path for _, ways in seen for way in ways], present, split)
+
+    def likeliest(row: Row) -> Row:
+        ways = row.with_frames()
+        return next((way for way in ways if _is_there(present, prefix + way.path)), ways[0] if ways else row)
+
+    taken_apart = _hits([likeliest(row).path for row, _ in seen], present, prefix)
+    if taken_apart > as_written or (not as_written and all(ways for _, ways in seen)):
+        return [likeliest(row) if row.label else row for row in rows]
+    return rows
 
 
 def _leaves(name: str) -> bool:
@@ -215,8 +243,12 @@ def _choose_prefix(names: Sequence[str], present: Present, split: str) -> str:
     return max(("", *(f"{folder}/" for folder in folders)), key=lambda prefix: _hits(names, present, prefix))
 
 
+def _is_there(present: Present, name: str) -> bool:
+    return present.find(name)[0] is not None
+
+
 def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
-    return sum(present.find(prefix + name)[0] is not None for name in names)
+    return sum(_is_there(present, prefix + name) for name in names)
 
 
 def names_classes(path: Path) -> bool:

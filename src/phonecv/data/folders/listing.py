@@ -90,6 +90,7 @@ class Listing:
             those of severity "error".
         class_ids: what the class folders are called; mostly equal to `classes`.
         list_file: the list the samples come from, if any.
+        frames: how many each clip has by that list; None where it does not say.
     """
 
     root: Path
@@ -99,6 +100,7 @@ class Listing:
     problems: tuple[Problem, ...] = ()
     class_ids: tuple[str, ...] = ()
     list_file: Path | None = None
+    frames: Sequence[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -165,7 +167,7 @@ def read_split(
     if not _has_classes(root, split, kind) and list_file is None and (chosen is None or not names_classes(chosen)):
         refuse_foreign(root)
     if chosen:
-        return _from_list(root, split, chosen, given, count)
+        return _from_list(root, split, chosen, given, count, kind)
     return _from_folders(root, split, given, count, kind)
 
 
@@ -312,7 +314,7 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
     return problems
 
 
-def _from_list(root: Path, split: str, path: Path, given: ClassList | None, count: int | None) -> Listing:
+def _from_list(root: Path, split: str, path: Path, given: ClassList | None, count: int | None, kind: Kind) -> Listing:
     known = known_classes(root)
     file_names = read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
     if count is None and file_names:
@@ -321,7 +323,7 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
     if entries.errors:
         raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
     if not entries.paths:
-        raise UserError(f"{printable(path)}: no pictures in this list")
+        raise UserError(f"{printable(path)}: no {kind.noun} in this list")
     problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
     repeats = entries.problems
     if repeats:
@@ -343,7 +345,14 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
     problems += heic_problems(root, path, entries.paths)
     problems += list_suspicions(path, split, order, labels, numbered=given is None and file_names is None)
     return Listing(
-        root, split, order.names, SampleTable(root, entries.paths, labels), tuple(problems), order.ids, list_file=path
+        root,
+        split,
+        order.names,
+        SampleTable(root, entries.paths, labels),
+        tuple(problems),
+        order.ids,
+        path,
+        entries.frames,
     )
 
 
