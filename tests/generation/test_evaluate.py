@@ -75,7 +75,7 @@ def mean_colour(classes: tuple[str, ...] | None) -> Features:
 
 
 def test_exact_samples_are_at_no_distance(colours: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(NAMES))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(NAMES))
     found = phonecv.evaluate(exact_runner(), colours, sampler="ddim", steps=10, batch_size=5, out=tmp_path / "out")
     assert found.asked == (2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0)  # blue, green, red: the folders in order
     assert found.distance == pytest.approx(0, abs=1e-3)
@@ -93,12 +93,12 @@ def test_exact_samples_are_at_no_distance(colours: Path, monkeypatch: pytest.Mon
 
 def test_other_classes_are_at_a_distance(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that calls red green: what it reads of red and green samples is wrong."""
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(("green", "red", "blue")))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(("green", "red", "blue")))
     options: dict[str, Any] = {"sampler": "ddim", "steps": 10, "count": 4}
     found = phonecv.evaluate(exact_runner(), colours, **options)
     assert found.asked == (2, 2, 1, 0)  # all classes, also where there are fewer samples than pictures
     assert found.agreement_percent == 50
-    monkeypatch.setattr(evaluate, "open_features", lambda path, device, run: mean_colour(("cat", "dog", "cow")))
+    monkeypatch.setattr(evaluate, "open_features", lambda path, device: mean_colour(("cat", "dog", "cow")))
     blind = phonecv.evaluate(exact_runner(), colours, **options)
     assert blind.agreement_percent is None
     assert "was not counted" in str(blind)
@@ -118,21 +118,47 @@ def test_features_of_a_classifier(checkpoints: Path) -> None:
         torch.testing.assert_close(network.get_classifier()(found), logits)
 
 
-class Means(nn.Module):
-    def forward(self, img: Tensor, return_features: bool = False) -> Tensor:
-        assert return_features
-        return img.float().mean((2, 3))
-
-
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
-def test_features_of_a_program_of_torchscript(tmp_path: Path) -> None:
-    torch.jit.script(Means()).save(str(tmp_path / "inception.pt"))
-    pictures = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    with pytest.raises(UserError, match=r"inception.pt is TorchScript, a program .*run_features=True"):
+def test_programs_are_not_run(tmp_path: Path) -> None:
+    torch.jit.script(nn.Flatten()).save(str(tmp_path / "inception.pt"))
+    with pytest.raises(UserError, match=r"TorchScript program, not weights.*torch-fidelity's weights-inception"):
         open_features(tmp_path / "inception.pt", "cpu")
-    features = open_features(tmp_path / "inception.pt", "cpu", run=True)
-    torch.testing.assert_close(features.run(pictures)[0], pictures.float().mean((2, 3)))
-    assert features.classes is None
+
+
+@pytest.fixture(scope="module")
+def inception_2015(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights as torch-fidelity's and pytorch-fid's, of random values."""
+    from torchvision.models import inception_v3
+
+    network = inception_v3(weights=None, init_weights=False, aux_logits=False, num_classes=1008)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            value.normal_(std=0.1)
+    path = tmp_path_factory.mktemp("inception") / "weights-inception-2015-12-05-6726825d.pth"
+    state = {name: value for name, value in network.state_dict().items() if "num_batches" not in name}
+    torch.save(state, path, _use_new_zipfile_serialization=False)  # the public file is of that age
+    return path
+
+
+def test_features_of_published_distances_are_torchmetrics_own(inception_2015: Path) -> None:
+    """From the same weights, resizing included: torchmetrics reads and runs them itself."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    pictures = torch.randint(0, 256, (2, 3, 40, 32), dtype=torch.uint8)
+    features = open_features(inception_2015, "cpu")
+    theirs: Any = FrechetInceptionDistance(2048, feature_extractor_weights_path=str(inception_2015), antialias=False)
+    wanted = theirs.inception(pictures)
+    torch.testing.assert_close(features.run(pictures)[0], wanted)
+    assert wanted.std() > 0
+    assert features.name == "Inception v3 of 2015 (2048 features)"
+
+
+def test_damaged_weights_are_named(inception_2015: Path, tmp_path: Path) -> None:
+    state = torch.load(inception_2015, weights_only=True)
+    del state["Mixed_6a.branch3x3.conv.weight"]
+    torch.save(state, tmp_path / "cut.pth")
+    with pytest.raises(UserError, match=r"cut.pth is not the Inception v3 of 2015: .*Mixed_6a.branch3x3.conv.weight"):
+        open_features(tmp_path / "cut.pth", "cpu")
 
 
 @pytest.mark.long

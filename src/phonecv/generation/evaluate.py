@@ -119,7 +119,7 @@ def evaluation(
     runner: GenerateRunner, data: Listing | Path | str, split: str, limit: int | None, options: EvaluateOptions
 ) -> GeneratorEvaluation:
     """See `phonecv.evaluating.EvaluateRoom`; samples have the classes of the pictures, in equal shares."""
-    features = open_features(options.features, runner.device, run=options.run_features)
+    features = open_features(options.features, runner.device)
     autoencoder = runner.autoencoder(options.autoencoder)
     listing = data if isinstance(data, Listing) else read_split(data, split)
     listing = listing if limit is None else replace(listing, samples=listing.samples[:limit])

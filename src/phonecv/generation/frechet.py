@@ -8,9 +8,8 @@ are of the same kind but on another scale.
 from __future__ import annotations
 
 import importlib.util
-import warnings
-import zipfile
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,13 @@ from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights.reader import read_file
 
 WHAT = (
-    "give --features FILE: a checkpoint of ours that tells the same classes apart, or Inception v3: torchvision's"
-    " inception_v3_google-0cc3c7bd.pth, or with --run-features a TorchScript file such as inception-2015-12-05.pt"
+    "give --features FILE: a checkpoint of ours that tells the same classes apart, or weights of Inception v3:"
+    " torch-fidelity's weights-inception-2015-12-05-6726825d.pth, which published distances are by, or torchvision's"
+    " inception_v3_google-0cc3c7bd.pth"
 )
+
+#: Classes of the Inception v3 of 2015; torchvision's has 1000.
+_CLASSES_2015 = 1008
 
 #: Side and normalisation that torchvision's Inception v3 was trained with.
 _INCEPTION = Preprocessing(299, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -52,26 +55,22 @@ class Features:
     classes: tuple[str, ...] | None = None
 
 
-def open_features(path: Path | str | None, device: str | torch.device | None = None, *, run: bool = False) -> Features:
-    """A classifier of ours (a catalog name or a file), or Inception v3 of torchvision or as TorchScript.
-
-    TorchScript is a program: it is run as what it is, where `run` allows that.
+def open_features(path: Path | str | None, device: str | torch.device | None = None) -> Features:
+    """A classifier of ours (a catalog name or a file), or Inception v3: that of 2015, or torchvision's.
 
     Raises:
-        UserError: nothing is named, none of these, or a program that is not to be run.
+        UserError: nothing is named, none of these, or a program (TorchScript).
     """
     if path is None:
         raise UserError(f"samples are compared with pictures by the features of a network; {WHAT}")
     place = pick_device(device)
-    if Path(path).is_file() and _is_script(Path(path)):
-        if not run:
-            raise UserError(
-                f"{path} is TorchScript, a program and no mere weights; if you trust where it is from, --run-features"
-                f" (run_features=True) runs it. Otherwise {WHAT}"
-            )
-        return _scripted(Path(path), place)
-    if Path(path).is_file() and Path(path).suffix in (".pth", ".pt") and _is_inception(Path(path)):
-        return _inception(Path(path), place)
+    if Path(path).is_file() and Path(path).suffix in (".pth", ".pt"):
+        try:
+            weights = read_file(Path(path)).content
+        except UserError as error:
+            raise UserError(f"{error}; {WHAT}") from error
+        if isinstance(weights, dict) and "Mixed_7c.branch_pool.conv.weight" in weights:
+            return _inception(Path(path), weights, place)
     try:
         if (task := task_of(path)) != DEFAULT_TASK:
             raise UserError(f"{path} is {TASKS[task].noun}")
@@ -133,61 +132,50 @@ def _prepared(pictures: Tensor, spec: Preprocessing) -> Tensor:
     return (values - mean) / std
 
 
-def _is_script(path: Path) -> bool:
-    """Whether a file is TorchScript, told by the code in its archive."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
-
-
-def _scripted(path: Path, place: torch.device) -> Features:
-    """A TorchScript network of bytes, as torch-fidelity, torchmetrics and NVIDIA's metrics take it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what the file is was not the person's choice
-            network = torch.jit.load(str(path), map_location=place).eval()
-    except RuntimeError as error:
-        raise UserError(f"{path} is no TorchScript that can be loaded ({str(error).splitlines()[0]})") from error
-    arguments = [one.name for one in network.forward.schema.arguments]
-    more = {"return_features": True} if "return_features" in arguments else {}
-
-    @torch.inference_mode()
-    def run(pictures: Tensor) -> tuple[Tensor, Tensor | None]:
-        try:
-            found = network(pictures.to(place), **more)
-        except RuntimeError as error:
-            raise UserError(f"{path} does not take bytes B 3 H W: {str(error).strip().splitlines()[-1]}") from error
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            raise UserError(f"{path} gives no features B D, but {getattr(found, 'shape', type(found).__name__)}")
-        return found.float().cpu(), None
-
-    return Features(run, path.name)
-
-
-def _is_inception(path: Path) -> bool:
-    return "Mixed_7c.branch_pool.conv.weight" in read_file(path).content
-
-
-def _inception(path: Path, place: torch.device) -> Features:
-    """torchvision's Inception v3, its 2048 features before the classifier."""
-    from torchvision.models import inception_v3
-
-    network = inception_v3(weights=None, init_weights=False, aux_logits=True)
-    state = {name: value for name, value in read_file(path).content.items() if isinstance(value, Tensor)}
-    lacking = [
-        name for name, value in network.state_dict().items() if getattr(state.get(name), "shape", None) != value.shape
-    ]
-    lacking = [name for name in lacking if not name.startswith(("AuxLogits", "fc."))]
-    if lacking:
-        raise UserError(f"{path} is not torchvision's Inception v3: it lacks {lacking[0]} or has it in another shape")
-    kept = {name: value for name, value in state.items() if not name.startswith(("AuxLogits", "fc."))}
-    network.load_state_dict(kept, strict=False)
-    network.fc = nn.Identity()  # type: ignore[assignment]
+def _inception(path: Path, weights: Mapping[str, Any], place: torch.device) -> Features:
+    """Inception v3 by its weights: the 2048 features before the classifier."""
+    state = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    of_2015 = len(state.get("fc.bias", ())) == _CLASSES_2015
+    network = _inception_2015(path, state) if of_2015 else _inception_of_torchvision(path, state)
     network.to(place).eval()
 
     @torch.inference_mode()
     def run(pictures: Tensor) -> tuple[Tensor, Tensor | None]:
-        return network(_prepared(pictures.to(place), _INCEPTION)).float().cpu(), None
+        if of_2015:  # bytes of any size: it resizes as TensorFlow did
+            (found,) = network(pictures.to(place))
+        else:
+            found = network(_prepared(pictures.to(place), _INCEPTION))
+        return found.float().cpu(), None
 
-    return Features(run, "Inception v3 of torchvision (2048 features)")
+    return Features(run, f"Inception v3 of {'2015' if of_2015 else 'torchvision'} (2048 features)")
+
+
+def _inception_2015(path: Path, state: Mapping[str, Tensor]) -> nn.Module:
+    """The one that published distances are by, ported from TensorFlow by torch-fidelity."""
+    if importlib.util.find_spec("torch_fidelity") is None:
+        raise UserError(f"{path} needs torch-fidelity; install it with: pip install 'phonecv[generate]'")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    # It reads a pickle, which may be a program: what it gets is written anew, from tensors that were read safely.
+    written = io.BytesIO()
+    torch.save(dict(state), written)
+    written.seek(0)
+    try:
+        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], written)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is not the Inception v3 of 2015: {str(error).strip().splitlines()[-1].strip()}"
+        ) from error
+
+
+def _inception_of_torchvision(path: Path, state: Mapping[str, Tensor]) -> nn.Module:
+    from torchvision.models import inception_v3
+
+    network = inception_v3(weights=None, init_weights=False, aux_logits=True)
+    unused = ("AuxLogits", "fc.")
+    for name, value in network.state_dict().items():
+        if not name.startswith(unused) and getattr(state.get(name), "shape", None) != value.shape:
+            raise UserError(f"{path} is not torchvision's Inception v3: it lacks {name} or has it in another shape")
+    network.load_state_dict({name: value for name, value in state.items() if not name.startswith(unused)}, strict=False)
+    network.fc = nn.Identity()  # type: ignore[assignment]
+    return network

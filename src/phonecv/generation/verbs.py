@@ -51,16 +51,14 @@ class EvaluateOptions(Sampling, options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:
-        features: What pictures are compared by, a classifier's checkpoint, or Inception v3 (its weights of torchvision,
-            or, with --run-features, a TorchScript file).
-        run_features: The file of features may be TorchScript, a program, which is run; only for files that you trust.
+        features: What pictures are compared by, a classifier's checkpoint, or weights of Inception v3 (torch-fidelity's
+            for published distances, or torchvision's).
         count: Pictures to make; by default as many as the data has.
         seed: Of the noise.
         autoencoder: Of generators that work on its latents, the folder or file (Stable Diffusion's).
     """
 
     features: Path | str | None = None
-    run_features: bool = False
     count: Count | None = None
     seed: Seed = 0
     autoencoder: Path | str | None = None
