@@ -162,7 +162,7 @@ def test_files_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_without_a_test_picture_nothing_is_expected(tmp_path: Path) -> None:
     record = {"task": "segment", "file": "a.onnx", "test": {"picture": "a.test.png"}}
-    assert write_expected(tmp_path, [record]) is None
+    assert write_expected(tmp_path, [record], tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 

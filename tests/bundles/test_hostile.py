@@ -37,7 +37,7 @@ def contents(folder: Path) -> Contents:
     }  # fmt: skip
     found = Found({}, EVIL, ("class", "probability"), [(EVIL, "1.0000")], note=EVIL, files={EVIL: EVIL})
     expected = Expected(EVIL, (3, 3), EVIL, found)
-    return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, {EVIL: EVIL}, EVIL)
+    return Contents(EVIL, folder, [record], [], {"a.onnx": EVIL}, expected, {EVIL: EVIL}, {EVIL: EVIL}, EVIL)
 
 
 def test_the_page(tmp_path: Path) -> None:

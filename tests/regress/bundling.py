@@ -10,6 +10,7 @@ from regress.opening import open_regressor
 
 NEEDED_FIELDS = ()
 READERS_TESTED = ""
+WHY_NO_APPS = "one number needs no app"
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -29,6 +30,10 @@ def why_no_readers(record: FileRecord) -> str:
 
 
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
+    return {}
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
     return {}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phonecv.bundles.apps.making import check_apps, formats_of, write_apps
 from phonecv.bundles.contents import LABELS, LICENCE, PAGE, README, Contents
 from phonecv.bundles.expected import write_expected
 from phonecv.bundles.manifest import write_manifest
@@ -60,8 +61,8 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
     """Export to several formats, check each, and put the files with all that an app needs into one place.
 
     The bundle holds the model files with their records, labels, a test picture with what has to be found in it, readers
-    in four languages, a README and a page that opens offline, the licence of the weights, and a manifest with digests.
-    It appears whole or not at all.
+    in four languages, a README and a page that opens offline, the licence of the weights, apps if asked for, and a
+    manifest with digests. It appears whole or not at all.
 
     Args:
         model: a network, a checkpoint, or a catalog name with public weights.
@@ -76,10 +77,11 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
     if path.exists() and not options.force:
         raise UserError(f"{str(path)!r} exists already; --force replaces it")
     check_writable(path)
-    exporters = [get_exporter(format) for format in dict.fromkeys(options.formats)]
+    taken = [_checked(Path(file)) for file in options.include]
+    formats = formats_of(options, {read_record(file)["format"] for file in taken})
+    exporters = [get_exporter(format) for format in formats]
     for exporter in exporters:
         exporter.require()
-    taken = [_checked(Path(file)) for file in options.include]
     if not exporters and not taken:
         raise UserError(f"a bundle needs at least one model file: formats (known: {', '.join(EXPORTERS)}) or files")
     network = load_network(model, task=None)
@@ -89,6 +91,7 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
     if stem is None:
         stem = Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
+    check_apps(options, stem, done_by(network))
     stated = _licence(options.licence, model)
     with claimed(path, replace=options.force), scratch_folder(path) as place:
         folder = place / (path.stem if path.suffix == ".zip" else path.name)
@@ -103,8 +106,9 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
         class_files = bundling_of(records[0]).write_class_files(names, folder)
         readers, unread = write_readers(records, folder)
         write_text(folder / LICENCE, stated + "\n")
-        expected = write_expected(folder, records)
-        contents = Contents(stem, folder, records, readers, unread, expected, class_files, stated)
+        expected = write_expected(folder, records, folder)
+        apps = write_apps(folder, records, options, stem, names)
+        contents = Contents(stem, folder, records, readers, unread, expected, class_files, apps, stated)
         write_text(folder / PAGE, bundle_page(contents))
         write_text(folder / README, bundle_readme(contents))
         files = write_manifest(folder, stem, records, stated)

@@ -39,6 +39,7 @@ class Contents:
         unread: file -> why there are no readers for it.
         expected: what the app has to find, or None.
         class_files: name -> what it is, of the files beside labels.txt.
+        apps: folder -> what it is.
         licence: of the weights.
     """
 
@@ -49,6 +50,7 @@ class Contents:
     unread: Mapping[str, str]
     expected: Expected | None
     class_files: Mapping[str, str]
+    apps: Mapping[str, str]
     licence: str
 
     def files(self) -> list[tuple[str, str]]:
@@ -76,6 +78,7 @@ class Contents:
             found.append((f"{readers.folder}/", f"sources for C++, JavaScript, Kotlin and Swift{served}"))
         return [
             *found,
+            *self.apps.items(),
             (README, "files, tensors and steps, for the person who builds the app"),
             (PAGE, "the same with a picture, on a page that opens in any browser, offline"),
             (LICENCE, "the licence of the weights"),

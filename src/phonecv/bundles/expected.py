@@ -36,25 +36,25 @@ class Expected:
     found: Found
 
 
-def write_expected(folder: Path, records: Sequence[FileRecord]) -> Expected | None:
-    """Run what an app is tested with through the first file whose runtime is installed; write the result beside it.
+def write_expected(bundle: Path, records: Sequence[FileRecord], folder: Path) -> Expected | None:
+    """Run what an app is tested with through the first file whose runtime is installed; write the result into `folder`.
 
-    Files and test picture or inputs are in the folder of the bundle; `records` are of the files, with "file".
+    Files and test picture or inputs are in the folder `bundle`; `records` are of the files, with "file".
 
     Returns:
         What was written; None where no file can be run or there is nothing to test with.
     """
     for record in records:
-        file, test = folder / record["file"], record.get("test", {})
+        file, test = bundle / record["file"], record.get("test", {})
         exporter, name = exporter_for(file), test.get("picture") or test.get("inputs")
-        if exporter is None or exporter.missing() or not name or not (folder / name).is_file():
+        if exporter is None or exporter.missing() or not name or not (bundle / name).is_file():
             continue
-        found = bundling_of(record).find(file, folder / name, record, folder)
+        found = bundling_of(record).find(file, bundle / name, record, folder)
         if found is None:
             continue
         size, described = None, {"inputs": name}
         if "picture" in test:
-            with Image.open(folder / name) as image:
+            with Image.open(bundle / name) as image:
                 size = image.size
             described = {"picture": name, "width": size[0], "height": size[1]}
         write_json(folder / RESULT, described | {"through": file.name} | dict(found.numbers))

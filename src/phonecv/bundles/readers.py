@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,20 @@ def filled_readers(
     values = {**values, "NAME": comment(name), "VERSION": __version__}
     return {
         language.file: filled(
-            package, language.file, {key: _in(language, value) for key, value in values.items()}, conditions
+            files(package) / "reader_templates" / language.file,
+            {key: _in(language, value) for key, value in values.items()},
+            conditions,
         )
         for language in LANGUAGES.values()
+    }
+
+
+def app_sources(package: str, conditions: Set[str] = frozenset()) -> dict[str, str]:
+    """The sources of apps in the folder `app_templates` of a task's package, see `phonecv.bundles.room`."""
+    return {
+        template.name: filled(template, {}, conditions)
+        for template in (files(package) / "app_templates").iterdir()
+        if template.is_file()
     }
 
 

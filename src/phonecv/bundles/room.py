@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from phonecv.bundles.records import task_of
 from phonecv.exporting.fields import FileRecord
+from phonecv.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,12 @@ class BundlingRoom(Protocol):
     Attributes:
         NEEDED_FIELDS: of a record, beside those that every file needs.
         READERS_TESTED: a sentence on the readers' tests, and on what a language asks for.
+        WHY_NO_APPS: why no app is made of its networks, and what to do; empty where one is.
     """
 
     NEEDED_FIELDS: tuple[str, ...]
     READERS_TESTED: str
+    WHY_NO_APPS: str
 
     def preparation(self, record: FileRecord) -> list[tuple[str, str]]:
         """How a picture becomes the input: the name of each step, and the step."""
@@ -88,6 +91,10 @@ class BundlingRoom(Protocol):
         """
         ...
 
+    def app_sources(self, record: FileRecord) -> Mapping[str, str]:
+        """What apps show of a file that has readers: `draw.js`, `Answers.kt` and `Answers.swift`, and their texts."""
+        ...
+
     def find(self, file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
         """What a file gives for a picture, as `phonecv predict` has it; None where that says nothing.
 
@@ -106,4 +113,9 @@ class BundlingRoom(Protocol):
 
 def bundling_of(record: FileRecord) -> BundlingRoom:
     """The hooks of the task of a file."""
-    return cast(BundlingRoom, task_of(record).room("bundling"))
+    return bundling_room(task_of(record))
+
+
+def bundling_room(task: Task) -> BundlingRoom:
+    """The hooks of a task."""
+    return cast(BundlingRoom, task.room("bundling"))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from phonecv.bundles.readers import filled_readers
+from phonecv.bundles import readers
 from phonecv.bundles.records import channels_first, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.classify.opening import open_classifier
@@ -23,6 +23,7 @@ from phonecv.verbs import Steps
 
 NEEDED_FIELDS = ()
 READERS_TESTED = "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
+WHY_NO_APPS = ""
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -78,7 +79,7 @@ def classifier_reader_files(
         raise UserError(f"layout {layout!r} is not one of nchw, nhwc")
     side = preprocessing.size
     shape = f"1 x 3 x {side} x {side}" if layout == "nchw" else f"1 x {side} x {side} x 3"
-    found = filled_readers(
+    found = readers.filled_readers(
         "phonecv.classify",
         name,
         {
@@ -99,6 +100,11 @@ def classifier_reader_files(
     # The page that times models in a browser prepares its pictures with the same module.
     found["picture.js"] = (files("phonecv.benchmarking") / "page" / "picture.js").read_text(encoding="utf-8")
     return found
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
+    """File name -> source text, see `phonecv.bundles.room`."""
+    return readers.app_sources("phonecv.classify")
 
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:

@@ -17,6 +17,7 @@ from phonecv.preprocessing import DensePreprocessing
 
 NEEDED_FIELDS = ("decoding",)
 READERS_TESTED = "Kotlin is compiled and run likewise where a compiler is installed; Swift is only parsed."
+WHY_NO_APPS = ""
 
 #: How pictures come to the size of the input.
 STRETCH, FIT, FREE = "stretch", "fit", "free"

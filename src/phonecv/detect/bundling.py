@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from phonecv.bundles import readers
 from phonecv.bundles.expected import save_drawing
-from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.pictures.opening import open_image
@@ -19,6 +19,7 @@ from phonecv.dense.bundling import (
     NEEDED_FIELDS,
     READERS_TESTED,
     STRETCH,
+    WHY_NO_APPS,
     fitting,
     preparation,
     reader_conditions,
@@ -32,7 +33,7 @@ from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 
-__all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation", "why_no_readers"]
+__all__ = ["NEEDED_FIELDS", "READERS_TESTED", "WHY_NO_APPS", "preparation", "why_no_readers"]
 
 _BOX = "x1 y1 x2 y2 in pixels of the input, x to the right and y down from its upper left corner"
 
@@ -102,11 +103,11 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
         "MASK_SIDE": (output_shape(record, "masks") or [0, 0])[1],
         "PLACE_ARGUMENT": lambda language: language.place_argument if masks else "",
     }
-    conditions = reader_conditions(record) | ({"masks"} if masks else set())
+    conditions = _conditions(record)
     if decoding_kind(record) != "final":
         values |= _anchor_values(record)
         conditions.add("free_maps" if fitting(record) == FREE else "fixed_maps")
-    return filled_readers("phonecv.detect", name, reader_values(record) | values, conditions)
+    return readers.filled_readers("phonecv.detect", name, reader_values(record) | values, conditions)
 
 
 def _anchor_values(record: FileRecord) -> dict[str, Any]:
@@ -133,6 +134,15 @@ def _anchor_values(record: FileRecord) -> dict[str, Any]:
         "VALUES": record["num_classes"] + softmax,
         "SOFTMAX": softmax,
     }
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
+    """File name -> source text, see `phonecv.bundles.room`."""
+    return readers.app_sources("phonecv.detect", _conditions(record))
+
+
+def _conditions(record: FileRecord) -> set[str]:
+    return reader_conditions(record) | ({"masks"} if "masks" in record["outputs"] else set())
 
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:

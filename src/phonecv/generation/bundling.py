@@ -22,6 +22,7 @@ from phonecv.opening import open_runner
 
 NEEDED_FIELDS = ("inputs",)
 READERS_TESTED = ""
+WHY_NO_APPS = "a bundle with --to onnx has sample.html already, a page that makes pictures in any browser"
 
 #: How the test picture is made: few steps, so that phones are done soon.
 TEST = Sampling(sampler="ddim", steps=20, guidance=2.0)
@@ -64,6 +65,11 @@ def why_no_readers(record: FileRecord) -> str:
 
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """None, see `why_no_readers`."""
+    return {}
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
+    """None, see `WHY_NO_APPS`."""
     return {}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from phonecv.bundles import readers
 from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
-from phonecv.bundles.readers import filled_readers
 from phonecv.bundles.records import decoding_kind, output_shape
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.data.class_mapping import display_names
@@ -22,6 +22,7 @@ from phonecv.dense.bundling import (
     NEEDED_FIELDS,
     READERS_TESTED,
     STRETCH,
+    WHY_NO_APPS,
     fitting,
     preparation,
     reader_conditions,
@@ -32,7 +33,7 @@ from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import legend, overlay, save_label_map, shares
 from phonecv.segment.predict import write_legend
 
-__all__ = ["NEEDED_FIELDS", "READERS_TESTED", "preparation"]
+__all__ = ["NEEDED_FIELDS", "READERS_TESTED", "WHY_NO_APPS", "preparation"]
 
 _MAP, _LEGEND = "expected.png", "legend.json"
 
@@ -74,7 +75,12 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
         "MAP_TEXT": f"{shape[1]} and {shape[2]}" if shape and fitting(record) != FREE else "its last two axes",
         "COLOURS": lambda language: language.wrapped("0x{:02x}{:02x}{:02x}".format(*colour) for colour in colours),
     }
-    return filled_readers("phonecv.segment", name, reader_values(record) | values, reader_conditions(record))
+    return readers.filled_readers("phonecv.segment", name, reader_values(record) | values, reader_conditions(record))
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
+    """File name -> source text, see `phonecv.bundles.room`."""
+    return readers.app_sources("phonecv.segment", reader_conditions(record))
 
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:

@@ -13,6 +13,7 @@ from phonecv.video.network import OPTIONS
 
 NEEDED_FIELDS = ()
 READERS_TESTED = ""
+WHY_NO_APPS = "a clip comes from the camera's own stream; README.md of a bundle says how it is fed and read"
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -48,6 +49,11 @@ def why_no_readers(record: FileRecord) -> str:
 
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """None, see `why_no_readers`."""
+    return {}
+
+
+def app_sources(record: FileRecord) -> Mapping[str, str]:
+    """None, see `WHY_NO_APPS`."""
     return {}
 
 

@@ -1,0 +1,195 @@
+"""Apps of bundles: whole projects, with every name as its kind of file wants it."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarking.devtools import Browser, find_browser
+from bundles.dense_cases import CASES, NAMES, record_of
+from bundles.test_bundle import tiny
+from exporting.dense_files import busy_masks
+from phonecv.benchmarking.page import fetch
+from phonecv.bundles import bundle, check_manifest
+from phonecv.bundles.apps.plan import Plan, app_id, app_name
+from phonecv.bundles.apps.table import PLATFORMS
+from phonecv.bundles.room import bundling_of
+from phonecv.cli import main
+from phonecv.errors import UserError
+
+#: Means something in every kind of file.
+EVIL = "A \"b\" 'c' <i> & $d \\e größe 日本"
+
+#: What shows objects, masks and maps, in every way that an app reads them.
+SHOWN = ("SSDLite raw", "SSDLite boxes, baked", "Mask R-CNN", "logits of any size", "classes")
+
+
+def plan_of(record: Any, folder: Path) -> Plan:
+    """An app around a file that nobody runs."""
+    (folder / "model").write_bytes(b"model")
+    (folder / "test.png").write_bytes(b"picture")
+    room = bundling_of(record)
+    return Plan(
+        name=EVIL,
+        id="org.example.photos",
+        about=EVIL,
+        record=record,
+        model=folder / "model",
+        picture=folder / "test.png",
+        expected={"picture": "test.png"},
+        names=NAMES,
+        readers=room.reader_files(record, EVIL),
+        answers=room.app_sources(record),
+    )
+
+
+def project(platform: str, record: Any, folder: Path) -> dict[str, str]:
+    """The texts of an app by path."""
+    writer = PLATFORMS[platform].writer
+    if lacks := writer.missing():
+        pytest.skip(lacks)
+    writer.write(plan_of(record, folder), folder / "app")
+    texts = {}
+    for file in (folder / "app").rglob("*"):
+        if file.is_file() and file.suffix not in (".png", ".wasm") and "vendor" not in file.parts:
+            texts[file.relative_to(folder / "app").as_posix()] = file.read_text(encoding="utf-8")
+    return texts
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("case", SHOWN)
+def test_nothing_is_left_to_fill_in(platform: str, case: str, tmp_path: Path) -> None:
+    texts = project(platform, record_of(case), tmp_path)
+    for name, text in texts.items():
+        assert not re.search(r"@[A-Z_]+@|^//(if|end|include)\b", text, re.MULTILINE), name
+        if name.endswith((".json", ".webmanifest")):
+            json.loads(text)
+    assert texts["README.md"].startswith("Not ")  # what nobody built or tried
+
+
+def test_a_web_app_keeps_all_of_itself(tmp_path: Path) -> None:
+    texts = project("web", record_of("classes"), tmp_path)
+    listed = re.search(r"const FILES = (.*);", texts["sw.js"])
+    assert listed
+    there = {file.relative_to(tmp_path / "app").as_posix() for file in (tmp_path / "app").rglob("*") if file.is_file()}
+    assert set(json.loads(listed[1])) == there - {"sw.js", "README.md"} | {"./"}
+    assert f"<title>{html.escape(EVIL)}</title>" in texts["index.html"]
+    assert json.loads(texts["manifest.webmanifest"])["name"] == EVIL
+    assert json.loads(texts["model.json"])["names"] == list(NAMES)
+    for icon in json.loads(texts["manifest.webmanifest"])["icons"]:
+        assert icon["src"] in there
+
+
+def test_names() -> None:
+    assert app_name(None, "photos") == "photos"
+    assert app_name("  My \n app ", "photos") == "My app"
+    assert app_id(None, "Größe 2.final") == "com.example.grosse2final"
+    assert app_id(None, "日本") == "com.example.app"
+    assert app_id(None, "class") == "com.example.appclass"
+    assert app_id("org.Mine.photos2", "x") == "org.Mine.photos2"
+    for name in ("", " ", "x" * 51, "a\x1b[31m", "$(HOME)", "${HOME}"):
+        with pytest.raises(UserError, match="the app's name"):
+            app_name(name, "x")
+    for given in (
+        "photos",
+        "org..photos",
+        "org.2photos",
+        "org.my-app",
+        "org.my_app",
+        "org.new.photos",
+        "a." * 90 + "b",
+    ):
+        with pytest.raises(UserError, match="the app's id"):
+            app_id(given, "x")
+
+
+def test_a_bundle_with_an_app(tmp_path: Path) -> None:
+    if lacks := PLATFORMS["web"].writer.missing():
+        pytest.skip(lacks)
+    result = bundle(tiny(), tmp_path / "out", app=["web"], name="animals", app_name=EVIL)
+    assert [record["format"] for record in result.exported] == ["onnx"]
+    assert check_manifest(result.path) == []
+    expected = json.loads((result.path / "web/expected.json").read_text())
+    assert expected["best"] == json.loads((result.path / "expected.json").read_text())["best"]
+    assert "| `web/` | an app for browsers" in (result.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"app": ["wep"]}, "did you mean 'web'"),
+        ({"app": ["web"], "app_id": "photos"}, "two or more words"),
+        ({"app": ["web"], "app_name": ""}, "1 to 50 letters"),
+        ({"app": ["web"], "size": (64, 96)}, "no app can run"),
+    ],
+)
+def test_mistakes_leave_nothing(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        bundle(tiny(), tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A folder's address, while it is asked for."""
+    handler = functools.partial(type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": _quiet}), directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _quiet(*_: object) -> None:
+    pass
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", ["classifier", *SHOWN[:2], "Mask R-CNN", "classes", "logits of baked pixels"])
+def test_the_web_app_in_a_browser(tmp_path: Path, case: str) -> None:
+    """It finds in the test picture what phonecv finds, opens again without its server, and takes the camera."""
+    if find_browser() is None or not fetch.ready():
+        pytest.skip("no Chromium on this machine, or no runtime for it")
+    network = tiny() if case == "classifier" else busy_masks() if case == "Mask R-CNN" else CASES[case].network()
+    options: dict[str, Any] = {} if case == "classifier" else {"decode": CASES[case].decode, "bake": CASES[case].baked}
+    made = bundle(network, tmp_path / "out", app=["web"], name="x", app_name=EVIL, **options).path
+    ready = "document.documentElement.dataset.ready || document.getElementById('status').classList.contains('bad')"
+    with Browser("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser:
+        with served(made / "web") as address:
+            browser.open(address)
+            browser.wait(ready)
+            assert browser.run("document.title") == EVIL
+            first = browser.run("window.checked")
+            assert first["same"], browser.run("document.body.innerText")
+            assert first["apart"] < 1e-3
+            assert first["found"]
+            browser.run("navigator.serviceWorker.ready.then(() => true)")
+            assert browser.run("document.documentElement.scrollWidth") <= 390
+            assert browser.console == []
+        browser.open(address)  # its server is gone
+        browser.wait(ready)
+        assert browser.run("window.checked.same")
+        assert browser.run("self.crossOriginIsolated")
+        browser.pick("#file", made / "x.test.png")
+        browser.wait("/ ms, on this device/.test(document.getElementById('status').textContent)")
+        browser.run("document.getElementById('camera').click()")
+        browser.wait("/ms a picture/.test(document.getElementById('status').textContent)")
+        assert browser.console == []
+
+
+def test_the_verb_takes_the_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "emo_1m", str(tmp_path / "out"), "--app", "web,phone"]) == 2
+    assert "no apps are made for 'phone'" in capsys.readouterr().err
