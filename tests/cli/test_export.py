@@ -36,7 +36,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 DEFAULTS = {
     "precision": "float32", "form": "deploy", "size": None, "dynamic_size": False, "bake": False, "decode": "raw",
     "images": None, "verify": True, "max_diff": None, "min_agreement": None,
-    "calibration": None, "settings": {}, "replace_file": False,
+    "opset": None, "calibration": None, "settings": {}, "replace_file": False,
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ DEFAULTS = {
         ("--size 64", {"size": 64}),
         ("--any-size", {"dynamic_size": True}),
         ("--bake", {"bake": True}),
+        ("--opset 15", {"opset": 15}),
         ("--decode final", {"decode": "final"}),
         ("--images photos", {"images": "photos"}),
         ("--no-verify", {"verify": False}),

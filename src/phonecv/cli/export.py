@@ -76,7 +76,9 @@ def export(
     results, failures = [], []
     for exporter, file in zip(exporters, paths, strict=True):
         try:
-            own = replace(options, format=exporter.format, replace_file=force)
+            # Of several formats, those that have operator sets get the one asked for.
+            opset = options.opset if exporter.opsets or len(exporters) == 1 else None
+            own = replace(options, format=exporter.format, opset=opset, replace_file=force)
             result = export_with(network, file, own)
         except UserError as error:
             if len(exporters) == 1:

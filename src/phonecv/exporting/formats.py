@@ -32,6 +32,7 @@ class Exporter:
         dynamic_batch: one file serves every batch size.
         dynamic_size: one file serves every height and width.
         precisions: of `PRECISIONS`, those that can be written.
+        opsets: operator sets of ONNX that can be asked for.
         refused: family ("emo", "emov2", "mobileone"), architecture, or what a file needs beyond a backbone's operators
             ("suppression", "windows over frames", see `phonecv.exporting.room`; "other inputs" than one batch of
             pictures) -> why it cannot be written.
@@ -51,6 +52,7 @@ class Exporter:
     dynamic_batch: bool = False
     dynamic_size: bool = False
     precisions: tuple[str, ...] = ("float32",)
+    opsets: tuple[int, ...] = ()
     refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     isolated: bool = True
     checked_by: str = ""
@@ -79,6 +81,17 @@ class Exporter:
                 f" {precision}: {able})"
             )
 
+    def check_opset(self, opset: int | None) -> None:
+        """Check that files of this format can be asked for in an operator set."""
+        if opset is None or opset in self.opsets:
+            return
+        if not self.opsets:
+            able = ", ".join(name for name, other in EXPORTERS.items() if other.opsets)
+            raise UserError(f"{self.title} files have no ONNX opset; leave it out (--opset), or write {able}")
+        raise UserError(
+            f"opset {opset} cannot be written; {self.title} files have {self.opsets[0]} to {self.opsets[-1]} (--opset)"
+        )
+
 
 def _no_mask_rcnn(why: str) -> Mapping[str, str]:
     """Why a format cannot hold Mask R-CNN, whose second stage reads the features of many boxes with RoIAlign."""
@@ -98,6 +111,7 @@ _ALL = (
         dynamic_batch=True,
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
+        opsets=tuple(range(13, 21)),
         isolated=False,
         checked_by="ONNX Runtime",
     ),

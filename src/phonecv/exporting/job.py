@@ -30,6 +30,7 @@ class Job:
         calibration: ``N 3 H W`` float32, for int8; as the example, of real pictures.
         settings: of the quantization, see `phonecv.quantize`.
         inputs: what the module takes; empty for one batch of pictures called "images".
+        opset: operator set of ONNX; None for what PyTorch's exporter writes.
     """
 
     module: nn.Module
@@ -43,6 +44,7 @@ class Job:
     calibration: np.ndarray | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
+    opset: int | None = None
 
     @property
     def taken(self) -> tuple[Input, ...]:

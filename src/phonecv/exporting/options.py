@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from phonecv.exporting.formats import get_exporter
 from phonecv.options import Checked, Size, decodings_of, flag
 from phonecv.task import TASKS
 
@@ -33,6 +34,7 @@ class FileOptions(Checked):
         size: Input side in pixels, or height and width as in 256x192; by default the network's own.
         dynamic_size: Leave height and width free, where the format can; `size` is then what it is traced with.
         bake: The files take pixel values 0..255 and normalise them themselves (Core ML: a picture).
+        opset: ONNX files for an older runtime: operator set, from 13 (ONNX Runtime 1.6) on.
         decode: How much the files hold of what follows the network; raw is nothing.
         images: Pictures to compare on: a folder, a file or a pattern; by default embedded photographs.
         max_diff: Largest difference of the outputs that passes, a share of the largest output; by default what the
@@ -44,6 +46,7 @@ class FileOptions(Checked):
     size: Size | None = None
     dynamic_size: bool = field(default=False, metadata=flag("any-size"))
     bake: bool = False
+    opset: int | None = None
     decode: str = field(default="raw", metadata={"more": decodings_text})
     images: str | Path | Sequence[Path] | None = None
     max_diff: float | None = None
@@ -51,7 +54,10 @@ class FileOptions(Checked):
 
     def of_format(self, format: str) -> ExportOptions:
         """The same for a file in a format."""
-        return ExportOptions(format=format, **{one.name: getattr(self, one.name) for one in fields(FileOptions)})
+        values = {one.name: getattr(self, one.name) for one in fields(FileOptions)}
+        # Several formats may be asked for at once, and only some have operator sets.
+        opset = self.opset if get_exporter(format).opsets else None
+        return ExportOptions(format=format, **values | {"opset": opset})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

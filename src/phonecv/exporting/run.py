@@ -111,6 +111,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
     path = destination_of(model, destination, exporter)
     check_writable(path)
     exporter.check_precision(precision)
+    exporter.check_opset(options.opset)
     Limits.check(options.max_diff, options.min_agreement)
     if precision == "int8" and options.calibration is None:
         raise UserError("an int8 file needs pictures to calibrate on (`phonecv quantize` takes them); or write fp16")
@@ -163,6 +164,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
         calibration=options.calibration,
         settings=options.settings,
         inputs=taken,
+        opset=options.opset,
     )
     batches: list[Arrays] = []
     if options.verify:

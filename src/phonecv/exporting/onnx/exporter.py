@@ -17,6 +17,9 @@ from phonecv.exporting.job import Job, Written
 from phonecv.exporting.onnx.opening import PREFIX
 from phonecv.exporting.tracing import free_axes, traced
 
+#: What the axes of pictures mean, in ONNX's words.
+_AXES = ("DATA_BATCH", "DATA_CHANNEL", "DATA_FEATURE", "DATA_FEATURE")
+
 
 def write(job: Job, folder: Path) -> Written:
     """The graph, with the record in its metadata."""
@@ -31,10 +34,43 @@ def write(job: Job, folder: Path) -> Written:
     for key, value in job.record.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         proto.metadata_props.add(key=PREFIX + key, value=text)
+    describe(proto, job)
     _forget_sources(proto)
     onnx.checker.check_model(proto)
     onnx.save(proto, path)
     return Written(path, len(proto.graph.node), report)
+
+
+def describe(proto: Any, job: Job) -> None:
+    """Say what the file is in words that other programs look for, in place.
+
+    The author, the licence and the kind of picture are named as in ONNX's own list (docs/MetadataProps.md), what the
+    axes mean as in its docs/DimensionDenotation.md; classes and size as in the files of Ultralytics.
+    """
+    record = job.record
+    proto.producer_name, proto.producer_version = "phonecv", str(record.get("version", ""))
+    proto.doc_string = " ".join(str(record.get(key, "")) for key in ("model", "task", "form")).strip()
+    spec = record.get("preprocessing") or {}
+    pixels = record.get("input_range") == "pixels 0..255"
+    said: dict[str, Any] = {"model_author": "phonecv", "task": record.get("task")}
+    if record.get("licence"):
+        said["model_license"] = record["licence"]
+    if record.get("classes"):
+        said["names"] = dict(enumerate(record["classes"]))
+    if [one.kind for one in job.taken] == ["pictures"]:
+        said["imgsz"] = list(record["input_size"])
+        said |= {"Image.BitmapPixelFormat": "Rgb8", "Image.ColorSpaceGamma": "SRGB"}
+        if pixels:
+            said["Image.NominalPixelRange"] = "NominalRange_0_255"
+        else:
+            said |= {key: list(spec[key]) for key in ("mean", "std") if key in spec}
+        (images,) = proto.graph.input
+        images.type.denotation = "IMAGE"
+        for axis, means in zip(images.type.tensor_type.shape.dim, _AXES, strict=True):
+            axis.denotation = means
+    for key, value in said.items():
+        if value:
+            proto.metadata_props.add(key=key, value=str(value))
 
 
 def _forget_sources(proto: Any) -> None:
@@ -89,6 +125,8 @@ def _halve(source: Path, path: Path) -> None:
 
 def write_graph(job: Job, path: Path) -> None:
     """Trace and write, with a free batch size and, if asked for, free height and width."""
+    from phonecv.exporting.onnx import opset
+
     # The exporter traces a module itself, in more ways than one if it has to; none of them leaves a size free here.
     given: dict[str, Any] = {"model": job.module, "args": job.examples, "dynamic_shapes": free_axes(job)}
     if job.dynamic_size:
@@ -101,8 +139,11 @@ def write_graph(job: Job, path: Path) -> None:
             output_names=list(job.outputs),
             external_data=False,  # one file; mobile networks are far below protobuf's 2 GB
             verbose=False,
+            opset_version=None if job.opset is None else max(job.opset, opset.TRACED),
             **given,
         )
+    if job.opset is not None:
+        opset.lower_file(path, job.opset)
     if job.dynamic_size:
         _name_axes(path)
 
