@@ -77,6 +77,7 @@ def lines_naming_a_task(path: Path) -> dict[int, str]:
 
 #: Modules outside the tasks' folders that name one, and why.
 REASONS = {
+    "exporting/litert/graph.py": "SEGMENT_SUM is an operator of LiteRT",
     "__init__.py": "the public face has the tasks' own functions, too",
     "api.py": "type checkers learn what each kind of model gives",
     "data/coco/conventions.py": "a setting's name, in a message",

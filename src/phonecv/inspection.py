@@ -6,7 +6,7 @@ The catalog's part needs no torch; only the stage table builds a network.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,8 @@ class Description:
         exported: what is known of an exported file, when it is one.
         named: for another task's network, what its task knows of this name.
         model: the network taken apart; None when a file does not say which network it holds.
-        remark: how file and network do not fit together, if so.
+        remark: how file and network do not fit together, if so; why an exported file's operators were not read.
+        where: for each accelerator what of an exported file it leaves to the processor.
     """
 
     record: ModelRecord | None
@@ -94,6 +95,7 @@ class Description:
     remark: str = ""
     exported: Mapping[str, Any] | None = None
     named: Named | None = None
+    where: Sequence[Mapping[str, Any]] = ()
 
     def fields(self) -> list[tuple[str, Any]]:
         """Names and values to print."""
@@ -106,7 +108,7 @@ class Description:
                 ("to train it", f"phonecv train {self.named.recipe} --data DATA --out runs/new"),
             ]
         if self.exported is not None:
-            fields += _exported_fields(self.exported)
+            fields += [*_exported_fields(self.exported), ("operators", self.remark)]
         if self.file is not None:
             fields += [*_file_fields(self.file), ("remark", self.remark)]
         if self.record is not None:
@@ -131,6 +133,7 @@ class Description:
             "remark": self.remark,
             "exported": None if self.exported is None else dict(self.exported),
             "named": None if self.named is None else asdict(self.named),
+            "where": list(self.where),
         }
 
 
@@ -148,8 +151,16 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
     exporter = exporter_for(path)
     if exporter is not None and path.exists():
         from phonecv.exporting.record import find_record
+        from phonecv.exporting.where.finding import places_of
 
-        return Description(None, None, None, exported={"path": str(path), "title": exporter.title} | find_record(path))
+        record = find_record(path)
+        where, remark = [], ""
+        try:
+            where = places_of(path, record)
+        except UserError as error:
+            remark = f"not read: {error}"
+        exported = {"path": str(path), "title": exporter.title} | record
+        return Description(None, None, None, remark, exported, where=where)
     if not path.exists() and (task := task_named(text)) is not None:
         room = published_room(task)
         header, rows, _ = room.heads_rows()

@@ -13,6 +13,7 @@ from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.where.finding import HEADER, rows, sources
 from phonecv.report import page, picture, table, text, tiles
 
 #: Entries of a list in a report that the page shows; the record beside the file has all.
@@ -39,6 +40,7 @@ def bundle_page(contents: Contents) -> str:
         _test(contents),
         *_tensors(records),
         _readers(contents),
+        _where(records),
         _outside(records),
         f"<h2>Licence of the weights</h2><p>{text(contents.licence)}</p>",
         "<h2>Everything in the bundle</h2>" + table(("file", "what it is"), contents.files()),
@@ -112,13 +114,26 @@ def _readers(contents: Contents) -> str:
 
 
 def _outside(records: Sequence[FileRecord]) -> str:
-    """What each format's writer found about accelerators."""
+    """What each format's writer reports of its operators."""
     rows = []
     for record in records:
         for key, value in (record.get("report") or {}).items():
-            if key not in ("inputs", "output", "settings"):
+            if key not in ("inputs", "output", "settings", "where"):
                 rows.append((record["file"], key.replace("_", " "), _short(value)))
-    return "<h2>Operators and accelerators</h2>" + table(("file", "", ""), rows) if rows else ""
+    return "<h2>Operators</h2>" + table(("file", "", ""), rows) if rows else ""
+
+
+def _where(records: Sequence[FileRecord]) -> str:
+    """What the accelerators of phones leave to the processor, by rules with sources."""
+    found = [place for record in records for place in (record.get("report") or {}).get("where", ())]
+    if not found:
+        return ""
+    said = "".join(f"<li>{text(source)}</li>" for source in sources(found))
+    notes = "".join(f"<p>{text(place['title'])}: {text(place['note'])}</p>" for place in found if "note" in place)
+    return (
+        '<h2>Where it will run</h2><p class="soft">What accelerators are known to leave to the processor; only the'
+        f" phone shows the rest.</p>{table(HEADER, rows(found))}<ol>{said}</ol>{notes}"
+    )
 
 
 def _short(value: Any) -> str:

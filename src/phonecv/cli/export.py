@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from phonecv.cli.options import Ema, Force, Model, Source, destination, listed, load, loading
-from phonecv.cli.output import fields, say, say_json
+from phonecv.cli.output import fields, say, say_json, say_places
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.exporting.options import ExportOptions
+from phonecv.exporting.where.finding import summary
 
 if TYPE_CHECKING:
     from phonecv.exporting import ExportResult
@@ -27,6 +29,7 @@ def export(
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
+    report: Annotated[bool, Parameter(negative="")] = False,
     json: bool = False,
     options: ExportOptions,
 ) -> None:
@@ -46,6 +49,8 @@ def export(
         target: The file to write, or a folder: one that exists, or a name that ends in a slash or has no suffix.
         to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, pt2); by default the one of
             the file's suffix. `phonecv doctor --formats` says what each can hold.
+        report: Show where each file will run: what phones' accelerators leave to the processor, by layer and with the
+            reason. `phonecv info FILE` shows it later, too.
         json: Print JSON.
     """
     from phonecv.exporting import exporter_for, get_exporter
@@ -88,6 +93,8 @@ def export(
         results.append(result)
         if not json:
             say(fields(_lines(result)))
+            if report:
+                say_places(result.report.get("where", ()))
     if json:
         say_json(results[0].to_dict() if len(exporters) == 1 else [result.to_dict() for result in results])
     if failures:
@@ -105,17 +112,6 @@ def _lines(result: ExportResult) -> list[tuple[str, object]]:
         ("record", result.record),
         ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
         ("difference", checked),
-        ("accelerator", _accelerators(result.report)),
+        ("will run", summary(result.report.get("where", ()))),
         ("time", f"{result.seconds:.1f} s"),
     ]
-
-
-def _accelerators(report: Mapping[str, Any]) -> str:
-    """What the report says of each accelerator in a few words; the record has it by layer."""
-    shares = {name: value["share"] for name, value in report.items() if isinstance(value, dict) and "share" in value}
-    if "share_of_operators" in report:
-        shares["delegate"] = report["share_of_operators"]
-    found = [f"{name} takes {share:.0%} of the operators" for name, share in shares.items()]
-    if isinstance(doubts := report.get("neural_engine"), list):
-        found.append(f"{len(doubts)} remarks on the Neural Engine in the record")
-    return ", ".join(found)

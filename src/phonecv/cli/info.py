@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from phonecv.cli.output import fields, millions, say, say_json, text_table
+from phonecv.cli.output import fields, millions, say, say_json, say_places, text_table
 
 
 def info(
@@ -20,13 +20,15 @@ def info(
     """Take a network or a checkpoint apart, stage by stage.
 
     Shows form, preprocessing, classes, public weights and, for a file, what it holds. A checkpoint of any supported
-    layout is read without running anything in it. Of an exported file its record is shown.
+    layout is read without running anything in it. Of an exported file its record is shown, and what of it the
+    accelerators of phones leave to the processor, by rules whose sources are named.
 
     For example:
 
     - `phonecv info emov2_5m`
     - `phonecv info mobileone_s0 --form deploy`
     - `phonecv info runs/signs/best.safetensors`
+    - `phonecv info signs.tflite`
 
     Args:
         name_or_file: A name that `phonecv models` lists, or the path of a checkpoint.
@@ -44,6 +46,7 @@ def info(
     if found.named is not None:
         say()
         say(text_table(found.named.header, found.named.rows, right=range(2, len(found.named.header) - 1)))
+    say_places(found.where)
     if found.model is not None:
         rows = [
             (row.stage, row.channels, row.stride or "", row.blocks, f"{row.parameters:,}", f"{row.macs:,}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from phonecv.exporting.where.finding import HEADER, rows, sources
 from phonecv.text import printable as printable_line
 from phonecv.text import shortened
 
@@ -88,6 +89,19 @@ def fields(pairs: Sequence[tuple[str, object]]) -> str:
     shown = [(name, value) for name, value in pairs if value is not None and value != ""]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name.ljust(width)}  {_on_one_line(str(value))}" for name, value in shown)
+
+
+def say_places(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print where a file will run, see `phonecv.exporting.where`."""
+    if not found:
+        return
+    say(f"\n{text_table(HEADER, rows(found))}")
+    for number, source in enumerate(sources(found), 1):
+        say(f"{number}: {source}")
+    for place in found:
+        if "note" in place:
+            say(f"{place['title']}: {place['note']}")
+    say()
 
 
 def millions(count: int | float | None) -> str:

@@ -28,6 +28,8 @@ class Exporter:
         session: import path of the function that opens such a file, ``(path, threads=, precision=) -> Session``.
         within: import path of the function that reads the record inside a file, ``(path) -> record``, and runs nothing
             of it; empty where files of the format hold none.
+        graph: import path of the function that reads a file's operators for the rules of `phonecv.exporting.where`;
+            empty where there are none.
         parts: suffixes of the other files that belong to the main one, which stand in its place.
         dynamic_batch: one file serves every batch size.
         dynamic_size: one file serves every height and width.
@@ -48,6 +50,7 @@ class Exporter:
     function: str
     session: str
     within: str = ""
+    graph: str = ""
     parts: tuple[str, ...] = ()
     dynamic_batch: bool = False
     dynamic_size: bool = False
@@ -107,6 +110,7 @@ _ALL = (
         packages=("onnx", "onnxscript", "onnxruntime"),
         function="phonecv.exporting.onnx.exporter:write",
         session="phonecv.exporting.onnx.opening:open_session",
+        graph="phonecv.exporting.onnx.graph:read_operators",
         within="phonecv.exporting.onnx.opening:record_within",
         dynamic_batch=True,
         dynamic_size=True,
@@ -144,6 +148,7 @@ _ALL = (
         packages=("executorch", "torchao"),
         function="phonecv.exporting.executorch.exporter:write",
         session="phonecv.exporting.executorch.exporter:open_session",
+        graph="phonecv.exporting.executorch.graph:read_operators",
         precisions=("float32", "int8"),
         refused=_no_mask_rcnn("ExecuTorch has no kernel for RoIAlign"),
         checked_by="ExecuTorch",
@@ -156,6 +161,7 @@ _ALL = (
         packages=("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
         function="phonecv.exporting.litert.exporter:write",
         session="phonecv.exporting.litert.exporter:open_session",
+        graph="phonecv.exporting.litert.graph:read_operators",
         within="phonecv.exporting.litert.record:record_within",
         precisions=("float32", "fp16", "int8", "int8-weights"),
         refused=_no_mask_rcnn("LiteRT has no operator for RoIAlign"),
@@ -169,6 +175,7 @@ _ALL = (
         packages=("coremltools",),
         function="phonecv.exporting.coreml.exporter:write",
         session="phonecv.exporting.coreml.exporter:open_session",
+        graph="phonecv.exporting.coreml.graph:read_operators",
         within="phonecv.exporting.coreml.exporter:record_within",
         precisions=("float32", "fp16", "int8-weights"),
         refused=_no_mask_rcnn("coremltools 9.0 converts no RoIAlign"),
@@ -183,6 +190,7 @@ _ALL = (
         packages=("ncnn", "pnnx"),
         function="phonecv.exporting.ncnn.exporter:write",
         session="phonecv.exporting.ncnn.exporter:open_session",
+        graph="phonecv.exporting.ncnn.graph:read_operators",
         precisions=("float32", "fp16"),
         refused=MappingProxyType(
             {

@@ -18,10 +18,10 @@ from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.comparing import same_winner
 from phonecv.exporting.coreml import exporter as coreml
+from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.package import open_package
 from phonecv.exporting.coreml.program import Operation, Program, Reference, TensorType, read_program
-from phonecv.exporting.coreml.report import report
 from phonecv.exporting.deployable import Deployable, deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.perform import captured
@@ -196,7 +196,7 @@ def operation(kind: str, output: tuple[str, str, tuple[int, ...]], *read: str, *
     return Operation(kind, name, inputs, ((name, TensorType(type_, shape)),), attributes)
 
 
-def test_report_names_operators_and_layers() -> None:
+def test_operators_know_their_layers_types_and_shapes() -> None:
     program = Program(
         "CoreML6",
         {"images": TensorType("fp32", (1, 3, 8, 8))},
@@ -213,21 +213,13 @@ def test_report_names_operators_and_layers() -> None:
             operation("exp", ("z", "fp32", (1, 3)), "d_cast_fp16"),
         ),
     )
-    found = report(program, {"p_w": "stem", "b": "elsewhere", "c": "body.0", "d": "head"})
-    assert found["axes"] == 5
-    assert found["operators"] == {"conv": 2, "cast": 1, "reshape": 1, "gather": 1, "exp": 1}
-    doubts = {
-        item["why"].split(";")[0].split(",")[0]: (item["operators"], item["layers"]) for item in found["neural_engine"]
-    }
-    assert doubts == {
-        "computed in float32": ({"exp": 1}, ["head"]),
-        "gathers values": ({"gather": 1}, ["head"]),
-        "a dilated convolution": ({"conv": 1}, ["stem"]),
-        "more than 4 axes": ({"reshape": 1, "gather": 1}, ["body.0", "head"]),
-        "moves values without computing": ({"reshape": 1}, ["body.0"]),
-    }
-    assert all(item["source"] for item in found["neural_engine"])
-    assert json.dumps(found)
+    operators = operators_of(program, {"p_w": "stem", "b": "elsewhere", "c": "body.0", "d": "head"})
+    assert [(item.kind, item.layer) for item in operators] == [
+        ("cast", ""), ("conv", "stem"), ("conv", "body.0"), ("reshape", "body.0"), ("gather", "head"), ("exp", "head"),
+    ]  # fmt: skip
+    assert operators[1].settings == {"dilations": (2, 2)}
+    assert [(value.type, value.constant) for value in operators[1].reads] == [("float16", False), ("float16", True)]
+    assert operators[-1].makes[0].shape == (1, 3)
 
 
 def test_outputs_in_the_middle_are_kept() -> None:

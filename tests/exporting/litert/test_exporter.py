@@ -22,7 +22,8 @@ from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.litert import exporter
-from phonecv.exporting.litert.report import Operator, gpu_refuses, outside_xnnpack
+from phonecv.exporting.litert.graph import read_nodes
+from phonecv.exporting.litert.report import outside_xnnpack
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import captured
 from phonecv.exporting.record import find_record, record_path
@@ -226,22 +227,10 @@ def test_files_that_take_no_picture_are_refused(tmp_path: Path) -> None:
         session(np.zeros((1, 3, 6, 8), np.float32))
 
 
-def test_what_the_gpu_refuses() -> None:
-    def operator(kind: str, axes: int, most: int) -> Operator:
-        return Operator(kind, "", (0,), (1,), axes, most)
-
-    assert gpu_refuses(operator("CONV_2D", 4, 4)) == ""
-    assert gpu_refuses(operator("GATHER_ND", 4, 4)) == "not in its list"
-    assert gpu_refuses(operator("TRANSPOSE", 5, 5)) == "5 axes"
-    assert gpu_refuses(operator("SLICE", 2, 2)) == "2 axes"
-    assert gpu_refuses(operator("ADD", 2, 2)) == ""
-
-
 def test_operators_outside_xnnpack_are_found(tmp_path: Path) -> None:
     """A mean is computed by XNNPACK; the place of the largest value by the interpreter itself."""
-    operator = Operator("ANY", "", (0, 1), (2,), 4, 4)
     path = file_of_another(tmp_path / "mean.tflite", (1, 8, 6, 3), axes=(1, 2))
-    assert outside_xnnpack(flatbuffer_utils.read_model(str(path)), [operator], path) == []
+    assert outside_xnnpack(read_nodes(path), path) == []
     model = flatbuffer_utils.read_model(str(path))
     graph, options = model.subgraphs[0], schema.ArgMaxOptionsT()
     options.outputType = graph.tensors[2].type = schema.TensorType.INT32
@@ -252,7 +241,8 @@ def test_operators_outside_xnnpack_are_found(tmp_path: Path) -> None:
     model.buffers[graph.tensors[1].buffer].data = np.array([3], np.int32).view(np.uint8)
     path = tmp_path / "largest.tflite"
     flatbuffer_utils.write_model(model, str(path))
-    assert outside_xnnpack(model, [operator], path) == [operator]
+    (node,) = outside_xnnpack(read_nodes(path), path)
+    assert node.operator.kind == "ARG_MAX"
 
 
 # ------------------------------------------------------------------------------- converted networks
@@ -296,7 +286,7 @@ def test_the_report_is_by_operator_and_layer(mobileone: tuple[Job, Written]) -> 
     # No transpose of the picture: the first operator works on what the phone gives.
     assert report["operators"].get("TRANSPOSE", 0) <= 1
     assert report["xnnpack"] == {"share": 1.0, "outside": []}
-    assert report["gpu"] == {"share": 1.0, "outside": []}
+    assert [(place["accelerator"], place["outside"]) for place in report["where"]] == [("gpu", []), ("npu", [])]
 
 
 @pytest.mark.slow
@@ -306,25 +296,26 @@ def test_emo_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int
     job = job_of(tiny(name), *size)
     made = written(job, tmp_path)
     check(job, made.path, 1e-5)
-    outside = made.report["gpu"]["outside"]
+    outside = made.report["where"][0]["outside"]
     if size == (64, 64):
         assert outside == []
     else:  # windows are cut with five axes
-        assert {entry["why"] for entry in outside} == {"5 axes"}
-        places = {"emo_1m": {"stage3.1", "stage4.1"}, "emov2_1m": {"stage3.1.eops.0", "stage4.1.eops.0"}}[name]
+        (entry,) = outside
+        assert (entry["rule"], set(entry["operators"])) == ("axes", {"RESHAPE", "TRANSPOSE"})
         # An operator that was merged with one of the next layer is named after that.
-        assert {entry["layer"] for entry in outside} >= places
+        assert {layer[:8] for layer in entry["layers"]} >= {"stage3.1", "stage4.1"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_long(TINY, "mobileone_s0"))
 def test_half_precision(tmp_path: Path, name: str) -> None:
-    job = job_of(tiny(name, widths=(32, 48, 64, 96)), 64, 64, precision="fp16")
+    job = job_of(tiny(name, widths=(32, 48, 64, 96)), 256, 160, precision="fp16")
     made = written(job, tmp_path)
     check(job, made.path, 0.02)
     weights = sum(value.numel() for value in job.module.state_dict().values())
     assert made.path.stat().st_size < 2.6 * weights + 200_000
     assert made.report["settings"]["weights"] == "float16"
+    assert made.report["where"][0]["outside"] == []  # windows with four axes, too
     assert open_session(made.path).record == job.record
 
 

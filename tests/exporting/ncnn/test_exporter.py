@@ -22,11 +22,11 @@ from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.deployable import deployable
+from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.native import try_in_child
 from phonecv.exporting.ncnn import exporter
 from phonecv.exporting.ncnn.graph import read_graph
-from phonecv.exporting.ncnn.network import for_ncnn
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import ExportFailed, captured, perform
 from phonecv.models import VisionModel
@@ -143,7 +143,7 @@ def test_normalisation_can_be_part_of_the_file(tmp_path: Path) -> None:
 def test_no_tensor_has_more_than_four_axes(name: str) -> None:
     job = job_of(tiny(name), 256, 160)
     example = job.examples[0][:1]
-    plain = for_ncnn(job.module, example)
+    plain = with_four_axes(job.module, example)
     shapes: list[torch.Size] = []
 
     class Watch(TorchFunctionMode):
@@ -168,7 +168,7 @@ def test_no_tensor_has_more_than_four_axes(name: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["remote", "close"])
 def test_windows_hold_the_pixels_that_the_network_puts_in_them(scheme: Any) -> None:
-    from phonecv.exporting.ncnn.network import _merge, _split
+    from phonecv.exporting.four_axes import _merge, _split
 
     grid = WindowGrid(10, 8, 4)
     x = torch.arange(2 * 12 * 8, dtype=torch.float32).reshape(1, 2, 12, 8)
@@ -187,8 +187,8 @@ def test_the_report_names_what_the_gpu_leaves_out(tmp_path: Path) -> None:
     assert report["inputs"] == [{"name": "in0", "layout": "CHW", "type": "float32"}]
     assert report["outputs"] == {"logits": "out0"}
     assert report["operators"]["Softmax"] == 2
-    assert 0 < report["vulkan"]["share"] <= 1
-    assert set(report["vulkan"]["outside"]) <= set(report["operators"])
+    (place,) = report["where"]
+    assert [one["operators"] for one in place["outside"]] == [{"MatMul": 4}]
 
 
 class Sorter(torch.nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ import numpy as np
 import torch
 
 from phonecv.errors import UserError
+from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml.package import Package, open_package
 from phonecv.exporting.coreml.program import read_program
-from phonecv.exporting.coreml.report import report
 from phonecv.exporting.fields import FileRecord, parse_record
+from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
+from phonecv.exporting.where.finding import found_in
 
 #: Of the record in a package's metadata.
 KEY = "phonecv"
@@ -52,6 +55,8 @@ def write(job: Job, folder: Path) -> Written:
         raise UserError("Core ML packages are written for one input size; leave out the free size")
     import coremltools
 
+    if [one.kind for one in job.taken] == ["pictures"]:  # clips have windows over frames
+        job = replace(job, module=with_four_axes(job.module, job.row[0]))
     exported, modules = _captured(job)
     teach()
     half = job.precision in ("fp16", "int8-weights")
@@ -73,7 +78,7 @@ def write(job: Job, folder: Path) -> Written:
     # For ExecuTorch's debugger; Core ML's manifest does not know it.
     (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     program = read_program(open_package(path))
-    found = report(program, modules)
+    operators = operators_of(program, modules)
     image = _takes_picture(job)
     picture = {"name": "images", "layout": "RGB picture", "type": "uint8"}
     arrays = [{"name": one.name, "layout": one.layout, "type": one.type} for one in job.taken]
@@ -84,7 +89,7 @@ def write(job: Job, folder: Path) -> Written:
         "checked": "by an interpreter of the program, not by Core ML",
         **({"settings": settings} if settings else {}),
     }
-    return Written(path, sum(1 for _ in program.computing()), details | found)
+    return Written(path, len(operators), details | found_in("coreml", operators))
 
 
 def check_version(found: str) -> None:

@@ -22,6 +22,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.inputs import check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
+from phonecv.exporting.where.finding import places
 
 #: ExecuTorch's numbers for what inputs hold.
 _TYPES = {3: "int32", 6: "float32"}
@@ -38,7 +39,7 @@ def write(job: Job, folder: Path) -> Written:
     As exported, XNNPACK gets EMOv2-1M in 50 pieces. With its norms as convolutions (`for_xnnpack`) there are 38, with
     what `lower` says in another way one, and a picture takes 7.2 ms of processor time instead of 8.5 (one thread).
     """
-    from phonecv.exporting.executorch.lowering import delegation, lower
+    from phonecv.exporting.executorch.lowering import delegation, lower, operators_of
     from phonecv.exporting.executorch.network import for_xnnpack, norm_names
 
     module = for_xnnpack(job.module)
@@ -55,7 +56,8 @@ def write(job: Job, folder: Path) -> Written:
         with torch.no_grad():
             program = torch.export.export(module, job.row)
     lowered = lower(program)
-    report |= delegation(lowered.exported_program().graph_module)
+    graph = lowered.exported_program().graph_module
+    report |= delegation(graph) | {"where": places("executorch", operators_of(graph))}
     path = folder / f"{job.stem}.pte"
     with path.open("wb") as file:
         lowered.to_executorch().write_to_file(file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from executorch.exir.dialects._ops import ops
 from executorch.exir.pass_base import ExportPass
 from torch import fx
 from torch.export import ExportedProgram
+
+from phonecv.exporting.where.graph import Operator, Value
 
 _aten = ops.edge.aten
 
@@ -102,6 +104,21 @@ def delegation(graph: fx.GraphModule) -> dict[str, Any]:
             for name, places in sorted(layers.items())
         ],
     }
+
+
+def operators_of(graph: fx.GraphModule) -> list[Operator]:
+    """What a lowered graph computes, for the rules of `phonecv.exporting.where`: inside XNNPACK, then outside."""
+    inside = [node for delegate in _delegates(graph) for node in delegate.graph.nodes if _computes(node)]
+    outside = [node for node in get_non_lowered_nodes(graph.graph) if node.target is not operator.getitem]
+    return [
+        *(Operator(_name(node), layer_of(node), settings={"delegated": True}) for node in inside),
+        *(Operator(_name(node), layer_of(node), _values(node.all_input_nodes), _values([node])) for node in outside),
+    ]
+
+
+def _values(nodes: Sequence[fx.Node]) -> tuple[Value, ...]:
+    tensors = [value for node in nodes if isinstance(value := node.meta.get("val"), torch.Tensor)]
+    return tuple(Value(str(value.dtype).removeprefix("torch."), tuple(value.shape)) for value in tensors)
 
 
 def _delegates(graph: fx.GraphModule) -> Iterator[fx.GraphModule]:

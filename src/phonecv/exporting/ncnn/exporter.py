@@ -18,11 +18,12 @@ import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
-from phonecv.exporting.ncnn.graph import Graph, read_graph, unknown_layers
-from phonecv.exporting.ncnn.network import for_ncnn
+from phonecv.exporting.ncnn.graph import Graph, operators_of, read_graph, unknown_layers
 from phonecv.exporting.record import read_record
+from phonecv.exporting.where.finding import found_in
 
 #: Opens a file and runs it once on zeros.
 _TRIAL = """
@@ -51,7 +52,7 @@ def write(job: Job, folder: Path) -> Written:
     scratch = folder / "pnnx"
     scratch.mkdir()
     with torch.no_grad():
-        traced = torch.jit.trace(for_ncnn(job.module, example), example, check_trace=False)
+        traced = torch.jit.trace(with_four_axes(job.module, example), example, check_trace=False)
     torch.jit.save(traced, scratch / "graph.pt")
     half = int(job.precision == "fp16")
     command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape=[1,3,{height},{width}]f32", f"fp16={half}"]
@@ -86,16 +87,11 @@ def with_input_size(text: str, height: int, width: int) -> str:
 
 
 def report(graph: Graph, job: Job) -> dict[str, Any]:
-    """Layers by kind, those without a GPU (Vulkan) form in this ncnn, and the names of input and outputs."""
-    import ncnn
-
-    counts = Counter(layer.kind for layer in graph.layers if layer.kind != "Input")
-    outside = {kind: count for kind, count in counts.items() if not ncnn.create_layer(kind).support_vulkan}
+    """Layers by kind, those that stay off the GPU, and the names of input and outputs."""
     return {
         "inputs": [{"name": graph.inputs[0].outputs[0], "layout": "CHW", "type": "float32"}],
         "outputs": dict(zip(job.outputs, graph.results, strict=True)),
-        "operators": dict(counts.most_common()),
-        "vulkan": {"share": round(1 - sum(outside.values()) / max(1, counts.total()), 4), "outside": outside},
+        **found_in("ncnn", operators_of(graph)),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonecv.errors import UserError
+from phonecv.exporting.where.graph import Operator
 
 _MAGIC = "7767517"
 #: Bytes; the graph of the largest network of ours takes a tenth of a megabyte.
@@ -108,3 +109,13 @@ def unknown_layers(graph: Graph) -> list[Layer]:
     import ncnn
 
     return [layer for layer in graph.layers if ncnn.layer_to_index(layer.kind) < 0]
+
+
+def read_operators(path: Path) -> list[Operator]:
+    """The layers of a file for the rules of `phonecv.exporting.where`; nothing in it says how large values are."""
+    return operators_of(read_graph(path))
+
+
+def operators_of(graph: Graph) -> list[Operator]:
+    """The layers that compute."""
+    return [Operator(layer.kind, layer.name) for layer in graph.layers if layer.kind != "Input"]

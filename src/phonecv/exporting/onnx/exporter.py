@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from phonecv.exporting.job import Job, Written
+from phonecv.exporting.onnx.graph import read_operators
 from phonecv.exporting.onnx.opening import PREFIX
 from phonecv.exporting.tracing import free_axes, traced
+from phonecv.exporting.where.finding import found_in
 
 #: What the axes of pictures mean, in ONNX's words.
 _AXES = ("DATA_BATCH", "DATA_CHANNEL", "DATA_FEATURE", "DATA_FEATURE")
@@ -38,7 +40,7 @@ def write(job: Job, folder: Path) -> Written:
     _forget_sources(proto)
     onnx.checker.check_model(proto)
     onnx.save(proto, path)
-    return Written(path, len(proto.graph.node), report)
+    return Written(path, len(proto.graph.node), report | found_in("onnx", read_operators(path)))
 
 
 def describe(proto: Any, job: Job) -> None:

@@ -1,8 +1,9 @@
-"""A network as ncnn can hold it: one picture of one size, and no tensor of more than four axes, batch included.
+"""A network for one picture of one size, without tensors of more than four axes, batch included.
 
-ncnn has no batch axis and at most four others, and its converter gives up where an axis is joined with the batch's.
-The window attention of `phonecv.models` does just that: it works on rows of pixels of the whole batch. Here the same
-windows are cut out of a map ``1 C H W`` by two moves of an axis, one per direction, with channels first throughout.
+ncnn has no batch axis and at most four others, and its converter gives up where an axis is joined with the batch's;
+Apple's Neural Engine and the GPU delegate of LiteRT work on four axes. The window attention of `phonecv.models` works
+on rows of pixels of the whole batch. Here the same windows are cut out of a map ``1 C H W`` by two moves of an axis,
+one per direction, with channels first throughout.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from phonecv.models.emo import IRMB
 from phonecv.models.emov2 import WindowExpansion
 
 
-def for_ncnn(module: nn.Module, example: Tensor) -> nn.Module:
+def with_four_axes(module: nn.Module, example: Tensor) -> nn.Module:
     """A copy with the same outputs for one picture ``1 3 H W`` of the example's size; the module stays as it was."""
     module = copy.deepcopy(module)
     sizes: dict[nn.Module, tuple[int, int]] = {}
@@ -71,12 +72,15 @@ class _WindowExpansion(nn.Module):
 
     def __init__(self, source: WindowExpansion, size: tuple[int, int]) -> None:
         super().__init__()
-        self.source, self.grid = source, WindowGrid(*size, source.window)
+        self.qk, self.v = source.qk, source.v  # under the names that reports and settings know them by
+        self.schemes, self.heads, self.scale = source.schemes, source.heads, source.scale
+        self.pad_value: Tensor | None
+        self.register_buffer("pad_value", source.pad_value)
+        self.grid = WindowGrid(*size, source.window)
 
     def forward(self, x: Tensor) -> Tensor:
-        source = self.source
-        x = self.grid.pad(x, source.pad_value)
-        return _mixed(self.grid, source.qk(x), source.v(x), source.schemes, heads=source.heads, scale=source.scale)
+        x = self.grid.pad(x, self.pad_value)
+        return _mixed(self.grid, self.qk(x), self.v(x), self.schemes, heads=self.heads, scale=self.scale)
 
 
 def _mixed(grid: WindowGrid, qk: Tensor, v: Tensor, schemes: Sequence[Scheme], *, heads: int, scale: float) -> Tensor:
