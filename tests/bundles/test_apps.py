@@ -7,6 +7,7 @@ import html
 import json
 import re
 import threading
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ import pytest
 
 from benchmarking.devtools import Browser, find_browser
 from bundles.dense_cases import CASES, NAMES, record_of
+from bundles.languages import faults, kotlin
 from bundles.test_bundle import tiny
 from exporting.dense_files import busy_masks
 from phonecv.benchmarking.page import fetch
@@ -88,6 +90,30 @@ def test_a_web_app_keeps_all_of_itself(tmp_path: Path) -> None:
     assert json.loads(texts["model.json"])["names"] == list(NAMES)
     for icon in json.loads(texts["manifest.webmanifest"])["icons"]:
         assert icon["src"] in there
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", SHOWN)
+def test_the_android_app_compiles(tmp_path: Path, case: str) -> None:
+    """Against stand-ins for Android, CameraX and LiteRT."""
+    compiler = kotlin()
+    project("android", record_of(case), tmp_path)
+    sources = [*(tmp_path / "app").rglob("*.kt"), *(Path(__file__).parent / "stubs/android").glob("*.kt")]
+    compiler.compile(sources, tmp_path / "app.jar")
+
+
+def test_the_android_project_names_its_app(tmp_path: Path) -> None:
+    texts = project("android", record_of("classes"), tmp_path)
+    strings = ElementTree.fromstring(texts["app/src/main/res/values/strings.xml"])
+    # As Android reads a resource: a backslash keeps the next letter.
+    assert re.sub(r"\\(.)", r"\1", strings[0].text or "") == EVIL
+    ElementTree.fromstring(texts["app/src/main/AndroidManifest.xml"])
+    assert 'applicationId = "org.example.photos"' in texts["app/build.gradle.kts"]
+    assert texts["app/src/main/kotlin/org/example/photos/PhonecvReader.kt"].startswith("package org.example.photos\n")
+    assert texts["app/src/main/assets/labels.txt"].splitlines() == list(NAMES)
+    assert 'listOf("classes")' in texts["app/src/main/kotlin/org/example/photos/Model.kt"]
+    for name in (name for name in texts if name.endswith((".kt", ".kts"))):
+        assert faults("Kotlin", texts[name]) == [], name
 
 
 def test_names() -> None:

@@ -16,6 +16,7 @@ import torch
 
 from bundles.dense_cases import CASES, NAMES, Made, made, record_of
 from bundles.drivers import THRESHOLD, driver
+from bundles.languages import faults, kotlin
 from bundles.test_readers import picture
 from conftest import mostly_long
 from phonecv.bundles.languages import LANGUAGES
@@ -152,9 +153,7 @@ def test_javascript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) 
 @pytest.mark.slow
 def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cases in one go: starting the compiler takes longer than compiling."""
-    compiler, java = shutil.which("kotlinc"), shutil.which("java")
-    if compiler is None or java is None:
-        pytest.skip("no Kotlin compiler on this machine")
+    compiler = kotlin()
     records, starts = {}, []
     for number, (name, case) in enumerate(CASES.items()):
         (tmp_path / str(number)).mkdir()
@@ -171,10 +170,8 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         + "\n    ".join(starts)
         + "\n  }\n}\n"
     )
-    sources = sorted(str(path) for path in tmp_path.glob("*.kt"))
-    command = [compiler, *sources, "-Werror", "-include-runtime", "-d", str(tmp_path / "all.jar")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    compiler.compile(sorted(tmp_path.glob("*.kt")), tmp_path / "all.jar")
+    path = os.pathsep.join(map(str, (tmp_path / "all.jar", compiler.library)))
     for number, (name, case) in enumerate(CASES.items()):
         folder = tmp_path / f"{number}-run"
         folder.mkdir()
@@ -182,7 +179,7 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             file = made(case, folder, patch)
 
             def program(arguments: list[str], number: int = number) -> subprocess.CompletedProcess[str]:
-                command = [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-jar", str(tmp_path / "all.jar")]
+                command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", path, "StartKt"]
                 done = subprocess.run(
                     [*command, str(number), *arguments], capture_output=True, encoding="utf-8", env=os.environ
                 )
@@ -190,20 +187,6 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 return done
 
             assert same_as_predicted(program, file, folder) > 5, name
-
-
-def faults(language: str, text: str) -> list[str]:
-    """What a parser of Kotlin or Swift cannot read."""
-    parsers = pytest.importorskip("tree_sitter")
-    grammar = pytest.importorskip(f"tree_sitter_{language.lower()}")
-    tree = parsers.Parser(parsers.Language(grammar.language())).parse(text.encode())
-    found, waiting = [], [tree.root_node]
-    while waiting:
-        node = waiting.pop()
-        if node.type == "ERROR" or node.is_missing:
-            found.append(f"line {node.start_point[0] + 1}: {text.splitlines()[node.start_point[0]].strip()}")
-        waiting += node.children
-    return found
 
 
 @pytest.mark.parametrize("language", ["Kotlin", "Swift"])

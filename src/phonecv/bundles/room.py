@@ -91,7 +91,7 @@ class BundlingRoom(Protocol):
         """
         ...
 
-    def app_sources(self, record: FileRecord) -> Mapping[str, str]:
+    def app_sources(self, record: FileRecord) -> dict[str, str]:
         """What apps show of a file that has readers: `draw.js`, `Answers.kt` and `Answers.swift`, and their texts."""
         ...
 

@@ -102,7 +102,7 @@ def classifier_reader_files(
     return found
 
 
-def app_sources(record: FileRecord) -> Mapping[str, str]:
+def app_sources(record: FileRecord) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     return readers.app_sources("phonecv.classify")
 

@@ -136,7 +136,7 @@ def _anchor_values(record: FileRecord) -> dict[str, Any]:
     }
 
 
-def app_sources(record: FileRecord) -> Mapping[str, str]:
+def app_sources(record: FileRecord) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     return readers.app_sources("phonecv.detect", _conditions(record))
 

@@ -68,7 +68,7 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     return {}
 
 
-def app_sources(record: FileRecord) -> Mapping[str, str]:
+def app_sources(record: FileRecord) -> dict[str, str]:
     """None, see `WHY_NO_APPS`."""
     return {}
 

@@ -78,7 +78,7 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     return readers.filled_readers("phonecv.segment", name, reader_values(record) | values, reader_conditions(record))
 
 
-def app_sources(record: FileRecord) -> Mapping[str, str]:
+def app_sources(record: FileRecord) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
     return readers.app_sources("phonecv.segment", reader_conditions(record))
 

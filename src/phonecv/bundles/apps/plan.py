@@ -50,8 +50,8 @@ class Plan:
     picture: Path
     expected: Mapping[str, Any]
     names: Sequence[str]
-    readers: Mapping[str, str]
-    answers: Mapping[str, str]
+    readers: dict[str, str]
+    answers: dict[str, str]
 
 
 def app_name(given: str | None, stem: str) -> str:

@@ -1,0 +1,3 @@
+package android
+
+class Manifest { object permission { const val CAMERA = "android.permission.CAMERA" } }

@@ -1,0 +1,3 @@
+package android.util
+
+class Size { val width: Int get() = TODO(); val height: Int get() = TODO() }
