@@ -18,6 +18,7 @@ OTHERWISE = {"eval": "evaluate", "models": "list_models"}
 PARTS = {
     "UserError",
     "__version__",
+    "accelerate",
     "create_detector",
     "create_generator",
     "create_model",

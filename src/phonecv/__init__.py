@@ -14,6 +14,7 @@ from phonecv.late import late_modules, late_names
 from phonecv.timm_bridge import install as _install_timm_names
 
 if TYPE_CHECKING:
+    from phonecv.accelerating.network import accelerate as accelerate
     from phonecv.api import evaluate as evaluate
     from phonecv.api import generate as generate
     from phonecv.api import predict as predict

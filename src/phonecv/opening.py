@@ -51,6 +51,7 @@ class Runner(Generic[Given, Found]):
         device: where it runs.
         preprocessing: how pictures are brought to it, where that is known.
         details: whatever else is known, for reports.
+        placed: the network, where it is one.
     """
 
     task: ClassVar[str]
@@ -62,6 +63,7 @@ class Runner(Generic[Given, Found]):
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     preprocessing: Preprocessing | DensePreprocessing | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    placed: Placed | None = None
 
     @classmethod
     def of_network(
@@ -70,7 +72,7 @@ class Runner(Generic[Given, Found]):
         """Of a network; `names` says what classes without names are called, `own` are fields of the task."""
         net = placed.network
         classes, named = names(net.class_names, net.num_classes), net.class_names is not None
-        rest: dict[str, Any] = {"details": placed.details} | own
+        rest: dict[str, Any] = {"details": placed.details, "placed": placed} | own
         return cls(placed.description, run, classes, named, placed.device, net.preprocessing, **rest)
 
     @classmethod
@@ -122,7 +124,8 @@ class Placed:
     def description(self) -> str:
         """For people."""
         network = self.network
-        return f"{network.name or type(network).__name__}, {network.form} form, PyTorch on {self.device}"
+        runtime = getattr(network, "runtime", "PyTorch")  # of one that `phonecv.accelerate` made
+        return f"{network.name or type(network).__name__}, {network.form} form, {runtime} on {self.device}"
 
     @property
     def details(self) -> dict[str, Any]:
@@ -134,7 +137,8 @@ class Placed:
             if headed
             else {"model": network.name}
         )
-        place = {"form": network.form, "runtime": "pytorch", "device": str(self.device), "amp": self.amp}
+        runtime = getattr(network, "runtime", "pytorch")
+        place = {"form": network.form, "runtime": runtime, "device": str(self.device), "amp": self.amp}
         return name | place | ({"preprocessing": network.preprocessing.to_dict()} if headed else {})
 
 

@@ -119,10 +119,13 @@ class PredictOptions(RunOptions):
 
     Attributes:
         workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
+            with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
         on_frame: called with {"frame", "time", ...} of each frame of a video or camera.
     """
 
     workers: Workers | None = None
+    runtime: str = "auto"
     on_frame: Callable[[dict[str, Any]], None] | None = field(default=None, metadata=flag(None))
 
 
@@ -132,11 +135,14 @@ class EvaluateOptions(RunOptions):
 
     Attributes:
         workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
+            with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
         split: Split to evaluate.
         limit: Only the first so many pictures.
     """
 
     workers: Workers | None = None
+    runtime: str = "auto"
     split: str = "val"
     limit: Count | None = None
 

@@ -62,7 +62,7 @@ def helps(verb: str) -> dict[str, str]:
 
 def test_the_options_of_all_tasks_are_one_commands(fourth: None) -> None:
     names = list(inspect.signature(command("predict")).parameters)
-    assert names[:7] == ["first", "out", "batch_size", "device", "amp", "workers", "topk"]
+    assert names[:8] == ["first", "out", "batch_size", "device", "amp", "workers", "runtime", "topk"]
     assert names[-1] == "rulers"
     assert names.count("threshold") == 1
     app = App(result_action="return_value")

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,10 +54,10 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def package_versions() -> dict[str, str]:
-    """Installed ones of `PACKAGES`."""
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed ones of these packages."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

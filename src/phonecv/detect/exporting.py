@@ -109,10 +109,16 @@ def traceable(network: Any, batch: Tensor) -> tuple[Any, Tensor]:
     if not hasattr(network, "box_rule"):
         return network, batch
     network = network.to(memory_format=torch.contiguous_format)
-    network.backbone.register_forward_hook(lambda _, __, maps: [level.contiguous() for level in maps])
+    network.backbone.register_forward_hook(_laid_out)
     while min(min(sides) for sides in map_sizes(network, size)) < 2:
         size = (2 * size[0], 2 * size[1])
     return network, batch if size == tuple(batch.shape[2:]) else F.interpolate(batch, size, mode="bilinear")
+
+
+def _laid_out(module: nn.Module, given: Any, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A hook; at the top of the module, so that the process that writes a file finds it."""
+    del module, given
+    return [level.contiguous() for level in maps]
 
 
 def map_sizes(network: DenseModel, size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -26,6 +26,8 @@ class Exporter:
         packages: import names that the extra brings.
         function: import path "module:function" of the writer, ``(Job, folder) -> Written``.
         session: import path of the function that opens such a file, ``(path, threads=, precision=) -> Session``.
+        direct: import path of the function that runs a network without a file, ``(Job, threads=, precision=) ->
+            Session``; empty where the runtime takes files alone.
         within: import path of the function that reads the record inside a file, ``(path) -> record``, and runs nothing
             of it; empty where files of the format hold none.
         graph: import path of the function that reads a file's operators for the rules of `phonecv.exporting.where`;
@@ -49,6 +51,7 @@ class Exporter:
     packages: tuple[str, ...]
     function: str
     session: str
+    direct: str = ""
     within: str = ""
     graph: str = ""
     parts: tuple[str, ...] = ()
@@ -128,6 +131,7 @@ _ALL = (
         packages=("openvino", "nncf", "onnx", "onnxscript"),
         function="phonecv.exporting.openvino.exporter:write",
         session="phonecv.exporting.openvino.exporter:open_session",
+        direct="phonecv.exporting.openvino.exporter:session_of",
         within="phonecv.exporting.openvino.exporter:record_within",
         dynamic_batch=True,
         dynamic_size=True,

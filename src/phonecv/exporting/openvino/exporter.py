@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
+import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, parse_record
@@ -72,8 +74,8 @@ def _in_precision(job: Job, model: openvino.Model) -> tuple[openvino.Model, dict
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
     """An OpenVINO file (.xml, its weights beside it in .bin) of ours or another's.
 
-    "fp16" lets it compute in half precision where the processor can; everything else, the parts of an int8 file that
-    stay float too, is float32.
+    "fp16" and "bf16" let it compute in half precision where the processor can; everything else, the parts of an int8
+    file that stay float too, is float32.
     """
     import openvino
 
@@ -83,33 +85,89 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     shapes = {next(iter(port.get_names()), f"input {place}"): _shape(port) for place, port in enumerate(model.inputs)}
     kinds = [_TYPES.get(name := port.get_element_type().get_type_name(), name) for port in model.inputs]
     batch, size = check_taken(path, shapes, record, kinds)
-    used = computed_in(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    compiled = _understood(
-        path,
-        lambda: core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": used,
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-            },
-        ),
-    )
+    compiled = _understood(path, lambda: _compiled(core, model, threads, precision))
 
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
-        results = compiled([np.ascontiguousarray(array) for array in arrays])
-        found = (results[port] for port in compiled.outputs)
-        return [values.astype(np.float32) if values.dtype.kind == "f" else values for values in found]
+        return _outputs(compiled([np.ascontiguousarray(array) for array in arrays]).values())
 
-    return Session(
-        run=run,
-        runtime=f"OpenVINO {openvino.__version__.partition('-')[0]}",
-        batch=batch,
-        size=size,
-        record=record,
+    return Session(run=run, runtime=_runtime(), batch=batch, size=size, record=record)
+
+
+def session_of(job: Job, *, threads: int, precision: str = "float32") -> Session:
+    """A job's module without a file: traced for one row of its inputs, and converted in memory.
+
+    A tenth to a third of the time that a file by way of ONNX takes. Rows go through one by one: with a fixed batch of
+    one OpenVINO was as fast per picture as with any other, and up to 1.3 times as fast as with a free one. Several rows
+    of a call are computed side by side, a thread each, which spares the threads waiting for one another.
+
+    Raises:
+        UserError: PyTorch cannot trace it, or OpenVINO does not understand what was traced.
+    """
+    import openvino
+
+    core, row = openvino.Core(), job.row
+
+    def converted() -> openvino.Model:
+        with torch.no_grad():
+            traced = torch.jit.trace(job.module, row, check_trace=False)
+        model = openvino.convert_model(traced, example_input=row)
+        model.reshape({number: list(one.shape) for number, one in enumerate(row)})
+        return model
+
+    model = _understood(job.stem, converted)
+    found: dict[int, list[np.ndarray]] = {}
+
+    @functools.cache
+    def alone() -> openvino.CompiledModel:
+        return _understood(job.stem, lambda: _compiled(core, model, threads, precision))
+
+    @functools.cache
+    def side_by_side() -> openvino.AsyncInferQueue:
+        compiled = _understood(job.stem, lambda: _compiled(core, model, threads, precision, streams=threads))
+        queue = openvino.AsyncInferQueue(compiled, threads)
+        queue.set_callback(lambda request, number: found.update({number: _outputs(request.results.values())}))
+        return queue
+
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        count = len(arrays[0])
+        rows = [[np.ascontiguousarray(array[number : number + 1]) for array in arrays] for number in range(count)]
+        if count == 1 or threads == 1:
+            made = [_outputs(alone()(one).values()) for one in rows]
+        else:
+            queue = side_by_side()
+            for number, one in enumerate(rows):
+                queue.start_async(dict(enumerate(one)), number)
+            queue.wait_all()
+            made = [found.pop(number) for number in range(count)]
+        return [np.concatenate(parts) for parts in zip(*made, strict=True)]
+
+    return Session(run=run, runtime=_runtime(), record=cast(FileRecord, job.record))
+
+
+def _compiled(
+    core: openvino.Core, model: openvino.Model, threads: int, precision: str, *, streams: int = 1
+) -> openvino.CompiledModel:
+    return core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": computed_in(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+        },
     )
+
+
+def _outputs(found: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Copies: what a request gives is overwritten by its next run."""
+    return [np.array(values, np.float32 if values.dtype.kind == "f" else values.dtype) for values in found]
+
+
+def _runtime() -> str:
+    import openvino
+
+    return f"OpenVINO {openvino.__version__.partition('-')[0]}"
 
 
 def computed_in(precision: str, capabilities: Sequence[str]) -> str:
@@ -118,14 +176,15 @@ def computed_in(precision: str, capabilities: Sequence[str]) -> str:
     Unset, it takes bfloat16 for everything wherever the processor has it: logits of MobileOne-S0 then differ by 0.5.
     It takes bfloat16, too, where it is asked for a half precision that the processor lacks.
     """
-    return "f16" if precision == "fp16" and "FP16" in capabilities else "f32"
+    name, capability = {"fp16": ("f16", "FP16"), "bf16": ("bf16", "BF16")}.get(precision, ("f32", "FP32"))
+    return name if capability in capabilities else "f32"
 
 
-def _understood(path: Path, step: Callable[[], Any]) -> Any:
+def _understood(what: Path | str, step: Callable[[], Any]) -> Any:
     try:
         return step()
-    except RuntimeError as error:  # all that OpenVINO raises
-        raise UserError(f"{path} cannot be used as an OpenVINO model: {_reason(error)}") from error
+    except RuntimeError as error:  # all that OpenVINO raises, and PyTorch's tracer
+        raise UserError(f"{what} cannot be used as an OpenVINO model: {_reason(error)}") from error
 
 
 def _reason(error: RuntimeError) -> str:
