@@ -95,7 +95,12 @@ def with_own_weights(network: H, file: Path | str, *, form: Form | None, ema: bo
 
 
 def in_form(network: H, form: Form | None) -> H:
-    """The network, fused where that is asked for and it is not yet; in training mode, as PyTorch makes modules."""
+    """The network, fused where that is asked for and it is not yet; in training mode, as PyTorch makes modules.
+
+    A frozen one becomes one that can change.
+    """
+    if network.frozen:
+        network = fuse(network)
     return fuse(network.eval()).train() if form == "deploy" and network.form != "deploy" else network
 
 

@@ -21,6 +21,15 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PROBE = 1 << 20
 
 
+def cache_dir() -> Path:
+    """Folder of what can be had again: ``PHONECV_CACHE``, or ``phonecv`` in the person's cache folder."""
+    chosen = os.environ.get("PHONECV_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "phonecv"
+
+
 class NoRoom(UserError):
     """A file could not be written whole: the disk, a quota or a limit is reached."""
 

@@ -18,6 +18,7 @@ VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "PHONECV_CACHE",
     "PHONECV_DEBUG",
+    "PHONECV_KERNELS",
 )
 
 
@@ -26,7 +27,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        section: "software", "machine", "extras", "exporters" or "cache".
+        section: "software", "machine", "extras", "kernels", "exporters" or "cache".
         name: what was looked at.
         value: what was found.
         state: "ok", "missing" (an optional thing) or "broken" (something needed).
@@ -47,6 +48,7 @@ def doctor() -> list[Finding]:
         ("software", _software),
         ("machine", _machine),
         ("extras", _extras),
+        ("kernels", _kernels),
         ("exporters", _exporters),
         ("cache", _cache),
     ):
@@ -156,6 +158,24 @@ def _accelerator(device: str, name: str) -> Finding:
     return Finding("machine", device, name + memory)
 
 
+def _kernels() -> list[Finding]:
+    from phonecv.models.kernels.choices import CHOICES, VARIABLE
+
+    findings = []
+    for choice in CHOICES.values():
+        asked, found = choice.asked(), choice.found()
+        if asked is not None:
+            value = f"{asked} ({VARIABLE})"
+        elif found is None:
+            value = "not measured yet: it is when first used"
+        else:
+            other = next(way for way in found.milliseconds if way != found.way)
+            times = [f"{found.milliseconds[way]:.2f} ms" for way in (found.way, other)]
+            value = f"{found.way} ({times[0]}, {other} {times[1]})"
+        findings.append(Finding("kernels", choice.name, f"{value}; ours: {choice.about}"))
+    return findings
+
+
 def _exporters() -> list[Finding]:
     from phonecv.exporting import EXPORTERS
 
@@ -173,7 +193,7 @@ def _exporters() -> list[Finding]:
 
 
 def _cache() -> list[Finding]:
-    from phonecv.weights.download import cache_dir
+    from phonecv.files import cache_dir
 
     folder = cache_dir()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -22,6 +22,7 @@ from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
 from phonecv.models.channels import check_takes_rgb
+from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
 from phonecv.models.names import check_named
 from phonecv.options import OpeningOptions
@@ -260,7 +261,9 @@ def _placed(network: Network, opening: Opening) -> Placed:
     check_takes_rgb(network, network.name or "this network")
     device = pick_device(opening.device)
     low = low_precision(opening.amp, device)
-    return Placed(copy.deepcopy(network).to(device=device, dtype=torch.float32).eval(), device, opening.amp, low)
+    # What is in deploy form already may run frozen: nobody changes this copy.
+    own = fuse(network, frozen=True) if network.form == "deploy" else copy.deepcopy(network)
+    return Placed(own.to(device=device, dtype=torch.float32).eval(), device, opening.amp, low)
 
 
 def _check_options(model: Any, opening: Opening) -> None:

@@ -21,7 +21,8 @@ def test_doctor_finds_a_working_installation(run: Run, monkeypatch: pytest.Monke
     for word in ("torch", "threads", "onnx", "samples", "tensorboard", str(tmp_path / "cache")):
         assert word in done.out
     found = json.loads(run("doctor", "--json").out)
-    assert {item["section"] for item in found} == {"software", "machine", "extras", "exporters", "cache"}
+    sections = {"software", "machine", "extras", "kernels", "exporters", "cache"}
+    assert {item["section"] for item in found} == sections
     assert {item["name"] for item in found if item["section"] == "exporters"} == set(EXPORTERS)
 
 

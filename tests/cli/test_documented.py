@@ -26,6 +26,7 @@ from data.picture_files import noise
 from detect.scenes import write_scenes
 from detect.test_predict import write_film
 from phonecv.data.samples import DIGITS
+from phonecv.files import cache_dir
 from phonecv.models.catalog import MODELS
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights import download
@@ -140,7 +141,7 @@ def networks(small_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> P
     phonecv.save_checkpoint(settle(phonecv.create_model("mobileone_s1"), size=64), folder / "mobileone_s1.safetensors")
     phonecv.export(model, folder / "photos.onnx")
     phonecv.save_checkpoint(phonecv.create_model("emov2_5m"), folder / "emov2_5m.safetensors")
-    live, average = (torch.load(download.cache_dir() / f"emov2_5m_224{tag}.pth") for tag in ("", "_kd"))
+    live, average = (torch.load(cache_dir() / f"emov2_5m_224{tag}.pth") for tag in ("", "_kd"))
     torch.save({"net": live, "net_E": average, "epoch": 3}, folder / "latest_ckpt.pth")
     return folder
 

@@ -15,6 +15,7 @@ import pytest
 import phonecv
 import phonecv.weights.download as download
 from phonecv.errors import UserError
+from phonecv.files import cache_dir
 from phonecv.models.catalog import MODELS, WeightRecord
 from phonecv.preprocessing import Preprocessing
 from phonecv.weights import fetch
@@ -233,7 +234,7 @@ def test_the_cache_folder_can_be_chosen(server: Server, tmp_path: Path, monkeypa
     assert fetch(record(server)) == tmp_path / "mine" / "tiny.pth"
     monkeypatch.delenv("PHONECV_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert download.cache_dir() == tmp_path / "phonecv"
+    assert cache_dir() == tmp_path / "phonecv"
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="PHONECV_CACHE"):
         fetch(record(server), cache_dir=tmp_path / "file")

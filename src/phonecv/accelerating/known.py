@@ -16,8 +16,7 @@ from phonecv.benchmarking.machine import package_versions, processor_flags, proc
 from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import Input
-from phonecv.files import write_json
-from phonecv.weights.download import cache_dir
+from phonecv.files import cache_dir, write_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,12 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
         network = load_network(source, task=None).eval()
     network = network.cpu().float()
     if form == "deploy" and network.form == "training":
-        network = fuse(network)
         notes.append(f"{source}: was in training form; its deploy form is timed (--form training times it as it is)")
     elif form == "training" and network.form == "deploy":
         raise UserError(f"{source} is in deploy form already; its branches cannot be had back for --form training")
     name = network.name if source == network.name else path.stem if path.exists() else source
+    if form == "deploy":
+        network = fuse(network, frozen=True)  # as `predict` runs it
     return network_subject(network, name=name, form=network.form, size=size, notes=tuple(notes))
 
 

@@ -11,11 +11,15 @@ from phonecv.cli.output import markdown_table, say, say_json, text_table
 
 
 def doctor(
-    *, formats: bool = False, json: bool = False, markdown: Annotated[bool, Parameter(show=False)] = False
+    *,
+    formats: bool = False,
+    kernels: bool = False,
+    json: bool = False,
+    markdown: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Check this installation.
 
-    Versions, devices, threads, extras, export formats, cache folder.
+    Versions, devices, threads, extras, kernels chosen for this processor, export formats, cache folder.
 
     The exit status is 1 when something needed is missing or broken; a missing extra alone is not an error.
 
@@ -27,6 +31,8 @@ def doctor(
 
     Args:
         formats: Only what `phonecv export` can write, and what each format can hold.
+        kernels: Measure anew which kernels are faster on this processor, in a second or two; best with nothing else
+            running.
         json: Print JSON, to attach to a report.
         markdown: A Markdown table of the formats, as in docs/deploy.md.
     """
@@ -41,6 +47,11 @@ def doctor(
         return 0
     from phonecv.installation import doctor as run
 
+    if kernels:
+        from phonecv.models.kernels.choices import CHOICES
+
+        for choice in CHOICES.values():
+            choice.measure()
     findings = run()
     if json:
         say_json([asdict(finding) for finding in findings])

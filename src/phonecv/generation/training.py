@@ -16,6 +16,7 @@ from phonecv.create import with_own_weights
 from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
+from phonecv.files import cache_dir
 from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
 from phonecv.generation.config import GenerateConfig, GeneratorConfig
 from phonecv.generation.create import create_generator
@@ -29,7 +30,6 @@ from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
 from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.world import World
-from phonecv.weights.download import cache_dir
 
 #: Seed of the noise of validation, and of the pictures drawn: the same in every training.
 FIXED = 0

@@ -23,11 +23,53 @@ def check_form(form: str | None) -> None:
         raise UserError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
 
 
+#: Ends the message of whatever a frozen network refuses.
+FROZEN = (
+    "this network is frozen, it can only be run; phonecv.fuse(network) gives one of the same weights that can change"
+)
+
+
+class Freezable(nn.Module):
+    """A network that `phonecv.fuse` can freeze.
+
+    Attributes:
+        frozen: whether it is only run: `train`, `load_state_dict` and gradients are refused.
+    """
+
+    frozen = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode.
+
+        Raises:
+            UserError: a frozen network is to be trained.
+        """
+        if mode and self.frozen:
+            raise UserError(f"train() was called, and {FROZEN}")
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether parameters get gradients; a frozen network's get none."""
+        if requires_grad and self.frozen:
+            raise UserError(f"requires_grad_() was called, and {FROZEN}")
+        return super().requires_grad_(requires_grad)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take other weights; a frozen network takes none."""
+        if self.frozen:
+            raise UserError(f"load_state_dict() was called, and {FROZEN}")
+        return super().load_state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """What it can do, for ``print(model)``."""
+        return "deploy form, frozen: only to be run" if self.frozen else ""
+
+
 #: What a call gives, for type checkers: logits, or the maps of a dense backbone.
 Out = TypeVar("Out")
 
 
-class VisionModel(nn.Module, Generic[Out]):
+class VisionModel(Freezable, Generic[Out]):
     """A classifier in five stages (strides 2 to 32) that can also serve as a dense backbone.
 
     ``forward(x: B 3 H W)`` gives raw logits ``B num_classes``; with `out_indices` it gives the list of

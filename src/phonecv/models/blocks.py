@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.models.kernels.calls import may_call_onednn
+from phonecv.models.kernels.choices import POINTWISE
 from phonecv.models.kernels.depthwise import depthwise, gains
 
 Scheme = Literal["remote", "close"]
-
-#: Whether `Conv2d` may call oneDNN by name; the second attribute tells whether somebody watches the operators.
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch._C, "_len_torch_dispatch_stack")
 
 #: EMO and EMOv2 use this in every norm; PyTorch's defaults differ for BatchNorm (1e-5) and LayerNorm (1e-5).
 EMO_EPS = 1e-6
@@ -91,24 +90,24 @@ class Conv2d(nn.Conv2d):
         if self.stride[1] > 1 and input.shape[3] == 1:
             return F.conv2d(input, weight, bias, (self.stride[0], 1), self.padding, self.dilation, self.groups)
         if (
-            _ONEDNN
-            # Whoever traces the graph, counts operators or changes their precision expects the ordinary one.
-            and not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"))
-            and torch._C._len_torch_dispatch_stack() == 0
+            self.kernel_size == (1, 1)
             and not torch.is_grad_enabled()
-            and self.kernel_size == (1, 1)
+            and may_call_onednn(input, weight)
             and torch.get_num_threads() == 1
-            and input.device.type == "cpu"
-            and input.dtype == weight.dtype == torch.float32
-            and input.numel() > 0
-            and type(input) is Tensor
+            and POINTWISE.ours
         ):
             return torch.mkldnn_convolution(input, weight, bias, (0, 0), self.stride, (1, 1), self.groups)
         return super()._conv_forward(input, weight, bias)
 
 
 class ConvNormAct(nn.Module):
-    """Convolution, then norm or nothing, then activation or nothing; zero padding keeps ``H / stride``."""
+    """Convolution, then norm or nothing, then activation or nothing; zero padding keeps ``H / stride``.
+
+    Attributes:
+        joined: whether convolution and activation are one call, see `phonecv.models.packing`.
+    """
+
+    joined = False
 
     def __init__(
         self,
@@ -128,7 +127,7 @@ class ConvNormAct(nn.Module):
         self.act = act() if act is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.conv(x)))
+        return self.conv(x, self.act) if self.joined else self.act(self.norm(self.conv(x)))
 
 
 class SqueezeExcite(nn.Module):

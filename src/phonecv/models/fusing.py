@@ -23,7 +23,9 @@ from phonecv.models.blocks import Conv2d, ConvNormAct, LayerNorm2d, LayerScale2d
 from phonecv.models.clips import ClipConv
 from phonecv.models.emo import IRMB
 from phonecv.models.emov2 import I2RMB, WindowExpansion
+from phonecv.models.kernels.choices import LAYOUT
 from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBlock
+from phonecv.models.packing import freeze, thaw
 
 #: The most by which fusing may change an output, as a share of the largest; see `form_difference`.
 FORM_TOLERANCE = 1e-5
@@ -34,7 +36,7 @@ _INPLACE = (nn.SiLU, nn.ReLU, nn.ReLU6)
 M = TypeVar("M", bound=nn.Module)
 
 
-def fuse(module: M) -> M:
+def fuse(module: M, *, frozen: bool = False) -> M:
     """The deploy form of a network, or of any module that holds one (a detector, a segmenter).
 
     The module given stays as it was. Fusing again changes nothing. Preprocessing, class names and whatever
@@ -42,6 +44,9 @@ def fuse(module: M) -> M:
 
     Args:
         module: with settled BatchNorm statistics, as after training or loading.
+        frozen: for a network that is only run from now on, which is faster: see `phonecv.models.packing`. It is in
+            evaluation mode, and refuses training, other weights and gradients. Fused again without `frozen` it can
+            change again.
 
     Returns:
         A new module with the same outputs in evaluation mode, up to rounding.
@@ -59,6 +64,7 @@ def fuse(module: M) -> M:
                         "differ, because it normalises by the batch now; call .eval() before fusing"
                     )
     fused = copy.deepcopy(module)
+    thaw(fused)
     with torch.no_grad():
         replaced = _replace(fused)
     for child in cast(Iterator[Any], replaced.modules()):
@@ -66,24 +72,35 @@ def fuse(module: M) -> M:
         if isinstance(getattr(child, "form", None), str):
             child.form = "deploy"
             _prepare_for_inference(child)
+    if frozen:
+        freeze(replaced)
     return cast(M, replaced)
 
 
 def _prepare_for_inference(network: nn.Module) -> None:
     """Choose what runs fastest where it changes no number.
 
-    A convolution whose weights lie channels-last makes its output so, whatever the input; that is the layout of
-    PyTorch's fastest kernels, and the one window attention reads. Activations overwrite what the convolution before
-    them has written.
+    Activations overwrite what the convolution before them has written.
     """
+    lay_out(network)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-        elif isinstance(module, _INPLACE) and isinstance(network, VisionModel):
+        if isinstance(module, _INPLACE) and isinstance(network, VisionModel):
             module.inplace = True
         elif isinstance(module, ConvNormAct) and isinstance(module.act, _INPLACE):
             # In heads only here: elsewhere an activation may follow something that is still needed.
             module.act.inplace = True
+
+
+def lay_out(network: nn.Module) -> None:
+    """Bring the weights of convolutions into the faster layout, in place.
+
+    One whose weights lie channels-last makes its output so, whatever the input. That is the layout which window
+    attention reads, and mostly that of PyTorch's fastest kernels.
+    """
+    layout = torch.channels_last if LAYOUT.ours else torch.contiguous_format
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=layout)
 
 
 def form_difference(model: nn.Module, fused: nn.Module, *inputs: Tensor) -> float:

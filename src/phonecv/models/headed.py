@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from phonecv.models.base import Form, VisionModel
+from phonecv.models.base import Form, Freezable, VisionModel
 from phonecv.models.fusing import fuse
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 P = TypeVar("P", bound=Preprocessing | DensePreprocessing)
 
 
-class HeadedModel(nn.Module, Generic[P]):
+class HeadedModel(Freezable, Generic[P]):
     """A backbone with heads; a task says which and what they give.
 
     Attributes:
@@ -84,7 +84,7 @@ class RawOutputs(nn.Module):
 
     def __init__(self, model: HeadedModel) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.training = model, model.training
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """What the network takes, pictures ``B 3 H W`` mostly -> whatever the architecture's heads give."""

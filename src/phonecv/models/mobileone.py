@@ -110,7 +110,13 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 class DeployedMobileOneBlock(nn.Module):
-    """Deploy form of a layer: one convolution with bias, squeeze-excite where trained, ReLU."""
+    """Deploy form of a layer: one convolution with bias, squeeze-excite where trained, ReLU.
+
+    Attributes:
+        joined: as of `phonecv.models.blocks.ConvNormAct`.
+    """
+
+    joined = False
 
     def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module) -> None:
         super().__init__()
@@ -119,7 +125,7 @@ class DeployedMobileOneBlock(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.se(self.reparam_conv(x)))
+        return self.reparam_conv(x, self.act) if self.joined else self.act(self.se(self.reparam_conv(x)))
 
 
 class MobileOne(VisionModel):

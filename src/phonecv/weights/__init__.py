@@ -8,7 +8,7 @@ from phonecv.weights.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from phonecv.weights.download import cache_dir, fetch
+from phonecv.weights.download import fetch
 from phonecv.weights.translate import LAYOUTS, WRITABLE, from_phonecv, to_phonecv
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "WRITABLE",
     "CheckpointInfo",
     "Loading",
-    "cache_dir",
     "fetch",
     "from_phonecv",
     "load_checkpoint",

@@ -18,6 +18,7 @@ from typing import Any
 
 from phonecv._version import __version__
 from phonecv.errors import UserError
+from phonecv.files import cache_dir as _default_cache
 from phonecv.models.catalog import WeightRecord
 
 #: Called with bytes so far and bytes in all (None if the server does not say).
@@ -27,15 +28,6 @@ TIMEOUT = 30.0
 ATTEMPTS = 4
 _CHUNK = 1 << 18
 _log = logging.getLogger("phonecv")
-
-
-def cache_dir() -> Path:
-    """Folder of downloaded weights: ``PHONECV_CACHE``, or ``phonecv`` in the person's cache folder."""
-    chosen = os.environ.get("PHONECV_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "phonecv"
 
 
 def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Path:
@@ -77,9 +69,6 @@ def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None, progress
             f"cannot write to {folder} ({error.strerror or error}); set PHONECV_CACHE to another folder"
         ) from error
     return target
-
-
-_default_cache = cache_dir
 
 
 def check_file(path: Path, record: WeightRecord) -> str | None:

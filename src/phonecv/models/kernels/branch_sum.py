@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.models.kernels.choices import BRANCHES
 from phonecv.models.kernels.conv_relu import convolve_relu, patch_convolve_relu, plain_backward
 from phonecv.models.kernels.moments import Moments, depthwise_moments, output_moments, patch_moments, pointwise_moments
 
@@ -95,6 +96,7 @@ def _choose(block: BranchedBlock, x: Tensor) -> Way | None:
         or type(x) is not Tensor
         or x.numel() <= x.shape[1] * block.stride**2  # one value per channel has no variance: BatchNorm says so
         or not block.is_plain()
+        or (form == "auto" and not BRANCHES.ours)
     ):
         return None
     C, out, branches = x.shape[1], block.linear_branches()[0].conv.out_channels, len(block.rbr_conv)

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library, nn
 
+from phonecv.models.kernels.choices import GRADIENTS
+
 #: Smallest kernel whose weight gradient is computed here.
 LEAST_KERNEL = 5
 
@@ -55,6 +57,7 @@ def gains(conv: nn.Conv2d, x: Tensor) -> bool:
         and (torch.compiler.is_compiling() or bool(torch.backends.mkldnn.enabled))
         # Who writes the graph down expects the plain convolution in it.
         and not (torch.jit.is_tracing() or torch.compiler.is_exporting())
+        and (torch.compiler.is_compiling() or GRADIENTS.ours)
     )
 
 
