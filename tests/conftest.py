@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -69,10 +70,23 @@ def extract(archive: tarfile.TarFile, folder: Path) -> None:
         archive.extractall(folder)
 
 
+# Each full search for cycles of garbage goes through all that was imported, and the toolkits import half a million
+# objects: a seventh of the suite's time. So it is done seldom, between modules, and what survives it is let be.
+gc.set_threshold(20_000, 10, 30)
+
+
 def pytest_collection_finish() -> None:
-    """What was imported stays: each full collection of garbage would look through it again, for 0.4 s."""
+    """What was imported stays."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After a module that made much, its garbage goes; what it imported, and what is kept for others, stays."""
+    if nextitem is not None and nextitem.path != item.path and gc.get_count()[2] >= 2:
+        gc.collect()
+        gc.freeze()
 
 
 _save_curves = plots.save_curves
@@ -95,6 +109,23 @@ def no_curves() -> Iterator[None]:
 def curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """For one test trainings draw their curves as they do for people."""
     monkeypatch.setattr(plots, "save_curves", _save_curves)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> Iterator[None]:
+    """PyTorch's ONNX exporter reads its table of operators anew for every file, a third of the time of a tiny one."""
+    export = torch.onnx.export
+    with pytest.MonkeyPatch.context() as patch:
+
+        def once(*given: Any, **named: Any) -> Any:
+            from torch.onnx._internal.exporter._registration import ONNXRegistry  # imports much; most tests need none
+
+            patch.setattr(torch.onnx, "export", export)
+            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+            return export(*given, **named)
+
+        patch.setattr(torch.onnx, "export", once)
+        yield
 
 
 @pytest.fixture(scope="session")

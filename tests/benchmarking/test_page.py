@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
+from phonecv.exporting.formats import EXPORTERS
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
@@ -55,9 +57,11 @@ def models(networks: dict[str, VisionModel], tmp_path_factory: pytest.TempPathFa
     pytest.importorskip("onnx")
     pytest.importorskip("litert_torch")
     folder = tmp_path_factory.mktemp("exported")
-    for name, network in networks.items():
-        for suffix in (".onnx", ".tflite"):
-            phonecv.export(network, folder / f"{name}{suffix}", verify=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPORTERS, "litert", replace(EXPORTERS["litert"], isolated=False))
+        for name, network in networks.items():
+            for suffix in (".onnx", ".tflite"):
+                phonecv.export(network, folder / f"{name}{suffix}", verify=False)
     return open_models(sorted([*folder.glob("*.onnx"), *folder.glob("*.tflite")]))
 
 

@@ -214,7 +214,8 @@ def test_files_without_a_record_classify(tmp_path: Path) -> None:
     (tmp_path / "noise.tflite").write_bytes(b"noise")
     (tmp_path / "noise.tflite.json").write_text("[]")
     assert task_of(tmp_path / "noise.onnx") == task_of(tmp_path / "noise.tflite") == "classify"
-    assert task_of(tmp_path / "none.onnx") == "classify"
+    with pytest.raises(UserError, match="there is no file"):
+        task_of(tmp_path / "none.onnx")
 
 
 # -------------------------------------------------------------------------- through the toolkits
@@ -280,14 +281,14 @@ def test_onnx_files_have_their_checkpoints_ap(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", mostly_long(OPTIONS, "segformer"))
-def test_segmenters_as_onnx(tmp_path: Path, architecture: str) -> None:
+@pytest.mark.parametrize("decode", mostly_long(["raw", "final"], "final"))  # raw ones are evaluated in test_quantizing
+def test_segmenters_as_onnx(tmp_path: Path, architecture: str, decode: str) -> None:
     model = tiny(architecture, "mobileone_s0")
     images = pictures((64, 96), (128, 192), (60, 90))
     wanted = labelled(model, images)
-    for decode in ("raw", "final"):
-        result = export(model, tmp_path / f"{decode}.onnx", decode=decode, size=(64, 96))
-        assert result.difference is not None
-        assert result.difference < 1e-4
-        found = labelled(tmp_path / f"{decode}.onnx", images)
-        least = 0.999 if decode == "raw" else 0.9  # maps of classes are resized pixel by pixel
-        assert all((one == other).float().mean() > least for one, other in zip(found, wanted, strict=True))
+    result = export(model, tmp_path / f"{decode}.onnx", decode=decode, size=(64, 96))
+    assert result.difference is not None
+    assert result.difference < 1e-4
+    found = labelled(tmp_path / f"{decode}.onnx", images)
+    least = 0.999 if decode == "raw" else 0.9  # maps of classes are resized pixel by pixel
+    assert all((one == other).float().mean() > least for one, other in zip(found, wanted, strict=True))

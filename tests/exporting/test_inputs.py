@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from safetensors.numpy import load_file
 
 import phonecv
 from mixing.network import CLASSES, FRAMES, SIZE, STEPS, Clips, Mixer
+from phonecv.benchmarking import run
+from phonecv.benchmarking.candidates import Job
 from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.plan import plan
-from phonecv.benchmarking.run import measure
 from phonecv.benchmarking.subject import network_subject
+from phonecv.benchmarking.worker import time_all
 from phonecv.errors import UserError
+from phonecv.exporting import ExportResult
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.inputs import Input, check_taken, last_layout, made_up
@@ -30,9 +35,24 @@ OTHERS = ("openvino", "litert", "coreml", "executorch")
 NETWORKS = {"mixer": Mixer, "clips": Clips}
 
 
-@pytest.fixture(autouse=True)
-def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "mix", Task("mix", "a mixer", "mixing"))
+@pytest.fixture(scope="module", autouse=True)
+def row() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "mix", Task("mix", "a mixer", "mixing"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(row: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], ExportResult]:
+    """A network's file in a format, written once."""
+
+    @cache
+    def write(name: str, format: str) -> ExportResult:
+        if EXPORTERS[format].missing():
+            pytest.skip(f"{format} is not installed")
+        return phonecv.export(network(name), tmp_path_factory.mktemp(name) / f"net{EXPORTERS[format].suffix}")
+
+    return write
 
 
 def network(name: str) -> Mixer | Clips:
@@ -51,34 +71,26 @@ def rows(name: str, count: int) -> tuple[np.ndarray, ...]:
     )
 
 
-def check(name: str, format: str, folder: Path, **options: Any) -> Path:
-    """Write, run on rows that the export did not see, and look at the record and what the app is tested with."""
-    if EXPORTERS[format].missing():
-        pytest.skip(f"{format} is not installed")
-    made = network(name)
-    result = phonecv.export(made, folder / f"net{EXPORTERS[format].suffix}", **options)
-    assert result.difference is not None
-    given = rows(name, 3)
-    with torch.inference_mode():
-        wanted = made(*map(torch.from_numpy, given)).numpy()
-    session = open_session(result.path)
-    np.testing.assert_allclose(session(*given)[0], wanted, rtol=1e-3, atol=1e-4)
-    record = json.loads(result.record.read_text())
-    assert session.record.get("inputs", record["inputs"]) == record["inputs"]
-    held = load_file(folder / record["test"]["inputs"])
-    (found,) = session(*(held[one["name"]] for one in record["inputs"]))
-    (expected,) = record["test"]["outputs"].values()
-    np.testing.assert_allclose(found.ravel(), expected["values"], rtol=1e-3, atol=1e-4)
-    return result.path
-
-
 FORMATS = ["onnx", "pt2", *(pytest.param(name, marks=(pytest.mark.slow, pytest.mark.long)) for name in OTHERS)]
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_files_agree(name: str, format: str, tmp_path: Path) -> None:
-    check(name, format, tmp_path)
+def test_files_agree(name: str, format: str, exported: Callable[[str, str], ExportResult]) -> None:
+    """Run on rows that the export did not see, and look at the record and what the app is tested with."""
+    result = exported(name, format)
+    assert result.difference is not None
+    given = rows(name, 3)
+    with torch.inference_mode():
+        wanted = network(name)(*map(torch.from_numpy, given)).numpy()
+    session = open_session(result.path)
+    np.testing.assert_allclose(session(*given)[0], wanted, rtol=1e-3, atol=1e-4)
+    record = json.loads(result.record.read_text())
+    assert session.record.get("inputs", record["inputs"]) == record["inputs"]
+    held = load_file(result.path.parent / record["test"]["inputs"])
+    (found,) = session(*(held[one["name"]] for one in record["inputs"]))
+    (expected,) = record["test"]["outputs"].values()
+    np.testing.assert_allclose(found.ravel(), expected["values"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_clip_of_pixels(tmp_path: Path) -> None:
@@ -131,15 +143,23 @@ def test_what_only_pictures_can_be_asked_for(
         phonecv.export(network(name), tmp_path / f"net{suffix}", **options)
 
 
-@pytest.mark.slow
+def here(job: Job, folder: Path) -> dict[str, Any]:
+    """What the timing process does with what it is handed."""
+    job.write(folder / "job.json")
+    return time_all(Job.read(folder / "job.json"))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_files_and_networks_are_timed(name: str, tmp_path: Path) -> None:
-    made = network(name)
-    path = phonecv.export(made, tmp_path / "net.onnx").path
-    subjects = [network_subject(made, name="made", form="deploy"), open_subject(str(path))]
+def test_files_and_networks_are_timed(
+    name: str, exported: Callable[[str, str], ExportResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_start", here)
+    subjects = [
+        network_subject(network(name), name="made", form="deploy"), open_subject(str(exported(name, "onnx").path))
+    ]  # fmt: skip
     assert subjects[0].macs == subjects[1].macs
     entries, _ = plan(subjects, runtimes=["eager", "onnxruntime"], precisions=["float32"], layout="nchw", device="cpu")
-    timed, _ = measure(entries, baseline=entries[0].label, batches=[1, 5], threads=[1], rounds=2, peaks=False)
+    timed, _ = run.measure(entries, baseline=entries[0].label, batches=[1, 5], threads=[1], rounds=2, peaks=False)
     assert len(timed) == 6
     assert max(row.difference for row in timed) < 1e-4
 
@@ -159,7 +179,7 @@ def test_made_up_values_stay_in_their_range() -> None:
     assert set(classes.tolist()) == set(range(CLASSES + 1))
 
 
-def test_info_names_the_inputs(tmp_path: Path) -> None:
-    path = phonecv.export(network("mixer"), tmp_path / "net.pt2").path
+def test_info_names_the_inputs(exported: Callable[[str, str], ExportResult]) -> None:
+    path = exported("mixer", "pt2").path
     said = dict(phonecv.info(str(path)).fields())["input"]
     assert said == "noisy 4x8x8 float32, timesteps number float32, classes number int32, any batch"

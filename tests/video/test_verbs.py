@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import phonecv
+from conftest import mostly_long
 from phonecv.data.clips.transforms import EvalClips
 from phonecv.data.samples import save_clip
 from phonecv.errors import UserError
@@ -190,10 +191,7 @@ def test_classes_are_named_by_the_data(trained: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "suffix",
-    ["onnx", pytest.param("tflite", marks=pytest.mark.long), pytest.param("mlpackage", marks=pytest.mark.long)],
-)
+@pytest.mark.parametrize("suffix", mostly_long(["pt2", "onnx", "tflite", "mlpackage"], "pt2"))
 def test_export_is_checked_and_evaluated(trained: Path, clips: Path, tmp_path: Path, suffix: str) -> None:
     best, file = trained / "best.safetensors", tmp_path / f"clips.{suffix}"
     assert main(["export", str(best), str(file)]) == 0

@@ -13,10 +13,11 @@ from phonecv.exporting import EXPORTERS
 from phonecv.exporting.coreml.interpreter import RULES, Interpreter
 from phonecv.exporting.coreml.package import open_package
 from phonecv.exporting.coreml.program import Program, read_program
+from phonecv.exporting.coreml.toolkit import toolkit
 from phonecv.exporting.perform import captured
 
 pytestmark = [
-    pytest.mark.slow,  # importing coremltools alone takes several seconds
+    pytest.mark.slow,
     pytest.mark.skipif(bool(EXPORTERS["coreml"].missing()), reason="coremltools is not installed"),
 ]
 
@@ -29,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, dict[str, 
     """One program of all cases, as coremltools saves it, and what the interpreter makes of it."""
     path = tmp_path_factory.mktemp("rules") / "rules.mlpackage"
     with captured():
-        import coremltools
+        coremltools = toolkit()
         from coremltools.converters.mil import Builder as mb
         from coremltools.converters.mil.mil import types
 

@@ -22,6 +22,7 @@ from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml.package import Package, open_package
 from phonecv.exporting.coreml.program import read_program
+from phonecv.exporting.coreml.toolkit import toolkit
 from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import check_taken
@@ -53,8 +54,7 @@ def write(job: Job, folder: Path) -> Written:
     check_version(version("coremltools"))
     if job.dynamic_size:
         raise UserError("Core ML packages are written for one input size; leave out the free size")
-    import coremltools
-
+    coremltools = toolkit()
     if [one.kind for one in job.taken] == ["pictures"]:  # clips have windows over frames
         job = replace(job, module=with_four_axes(job.module, job.row[0]))
     exported, modules = _captured(job)
