@@ -3,27 +3,28 @@
     python benchmarks/inference.py                    all of it; writes results/inference.json
     python benchmarks/inference.py --quick            fewer rounds, nothing compiled, prints and writes nothing
     python benchmarks/inference.py --only emo         one part (mobileone, emo or matched), renewed in the file
+    python benchmarks/inference.py --runtimes eager   of ours only these runtimes
     python benchmarks/inference.py --out FILE         write there instead
 
 Parts:
 
 - mobileone: S0 to S4 in deploy form against timm's network with the same weights, as timm makes it and as its
-  `reparameterize_model` leaves it (the baseline), in PyTorch's default layout.
+  `reparameterize_model` leaves it, in PyTorch's default layout (the baseline) and channels-last.
 - emo: EMO-5M and EMOv2-5M in deploy form against `reference_style.py` with the same weights, run eagerly.
 - matched: ours beside networks of other families by published accuracy.
 
-Run it with nothing else on the machine; `python docs/update.py` then makes the tables and the picture anew. Exporting
-and compiling take most of its time.
+Ours are frozen (``phonecv.fuse(network, frozen=True)``), and once as plain `fuse` leaves them. Results of other kinds
+of processors stay in the file. Run it with nothing else on the machine; `python docs/update.py` then makes the tables
+and the picture anew. Exporting and compiling take most of its time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ from torch import nn
 
 import phonecv
 import reference_style
+from kinds import kind_here, kinds_of, write_kind
 from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.machine import describe_machine, disturbances
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.run import measure
 from phonecv.benchmarking.subject import Subject, network_subject
-from phonecv.files import write_json
 from phonecv.models.catalog import get_record
 from phonecv.training.threads import usable_cores
 from phonecv.weights.translate import from_phonecv
@@ -142,7 +143,7 @@ def fresh(name: str) -> Any:
     return settle(phonecv.create_model(name), size=224)
 
 
-def mobileone(quick: bool) -> Iterator[Part]:
+def mobileone(runtimes: Sequence[str]) -> Iterator[Part]:
     """MobileOne against timm's."""
     for size in range(5):
         name = f"mobileone_s{size}"
@@ -154,17 +155,17 @@ def mobileone(quick: bool) -> Iterator[Part]:
             reparameterize_model(theirs.eval()), name=f"timm {name} reparameterised", form="deploy", size=224
         )
         as_made = network_subject(theirs.eval(), name=f"timm {name} as made", form="training", size=224)
-        mine = network_subject(phonecv.fuse(ours), name=name, form="deploy")
         entries = [
             Entry(reparameterised, "eager", "float32", "nchw"),
+            Entry(replace(reparameterised, name=f"{reparameterised.name} channels-last"), "eager", "float32", "nhwc"),
             Entry(as_made, "eager", "float32", "nchw"),
-            *_ours(mine, quick),
+            *_ours(ours, name, runtimes),
         ]
         batches = (1, 16) if size == 0 else (1,)
         yield Part(name, entries, entries[0].label, batches, _threads(), notes)
 
 
-def emo(quick: bool) -> Iterator[Part]:
+def emo(runtimes: Sequence[str]) -> Iterator[Part]:
     """EMO and EMOv2 against a plain transcription."""
     for name in ("emo_5m", "emov2_5m"):
         ours = fresh(name)
@@ -172,12 +173,11 @@ def emo(quick: bool) -> Iterator[Part]:
         plain.load_state_dict(ours.state_dict())
         notes = {"difference_to_reference_style": same_outputs(ours, plain)}
         reference = network_subject(plain.eval(), name=f"reference-style {name}", form="training", size=224)
-        mine = network_subject(phonecv.fuse(ours), name=name, form="deploy")
-        entries = [Entry(reference, "eager", "float32", "nchw"), *_ours(mine, quick)]
+        entries = [Entry(reference, "eager", "float32", "nchw"), *_ours(ours, name, runtimes)]
         yield Part(name, entries, entries[0].label, (1, 16), (1,), notes)
 
 
-def matched(quick: bool) -> Iterator[Part]:
+def matched(runtimes: Sequence[str]) -> Iterator[Part]:
     """All families by published accuracy."""
     subjects: list[Subject] = []
     accuracies = {}
@@ -186,10 +186,13 @@ def matched(quick: bool) -> Iterator[Part]:
         accuracies[rival.name] = {"top1": rival.top1, "source": rival.source, "ours": False}
     for name in MATCHED:
         weights = get_record(name).weights[0]
-        subjects.append(network_subject(phonecv.fuse(fresh(name)), name=name, form="deploy"))
+        subjects.append(network_subject(phonecv.fuse(fresh(name), frozen=True), name=name, form="deploy"))
         accuracies[name] = {"top1": weights.top1, "source": weights.source, "ours": True}
     entries = [
-        Entry(subject, runtime, "float32") for subject in subjects for runtime in ("eager", "onnxruntime", "openvino")
+        Entry(subject, runtime, "float32")
+        for subject in subjects
+        for runtime in ("eager", "onnxruntime", "openvino")
+        if runtime in runtimes
     ]
     yield Part("matched", entries, entries[0].label, (1,), (1,), {"accuracies": accuracies}, seconds=45)
 
@@ -197,8 +200,10 @@ def matched(quick: bool) -> Iterator[Part]:
 PARTS = {"mobileone": mobileone, "emo": emo, "matched": matched}
 
 
-def _ours(subject: Subject, quick: bool) -> list[Entry]:
-    return [Entry(subject, *kind) for kind in OURS if not (quick and kind[0] == "compiled")]
+def _ours(network: Any, name: str, runtimes: Sequence[str]) -> list[Entry]:
+    frozen = network_subject(phonecv.fuse(network, frozen=True), name=name, form="deploy")
+    plain = network_subject(phonecv.fuse(network), name=f"{name} not frozen", form="deploy")
+    return [Entry(plain, "eager", "float32"), *(Entry(frozen, *kind) for kind in OURS if kind[0] in runtimes)]
 
 
 def _threads() -> tuple[int, ...]:
@@ -242,18 +247,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a trial: fewer rounds, nothing compiled, nothing written")
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be repeated")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
+    known = tuple(dict.fromkeys(runtime for runtime, _ in OURS))
+    parser.add_argument("--runtimes", choices=known, nargs="+", default=known, help="of our networks")
     chosen = parser.parse_args()
-    start, warnings, machine = time.perf_counter(), disturbances(), describe_machine()
+    runtimes = [name for name in chosen.runtimes if not (chosen.quick and name == "compiled")]
+    start, warnings = time.perf_counter(), disturbances()
     before = None
-    if chosen.only and not chosen.quick and chosen.out.is_file():
-        before = json.loads(chosen.out.read_text(encoding="utf-8"))
+    if chosen.only and not chosen.quick and (before := kinds_of(chosen.out).get(kind_here())):
+        machine = describe_machine()
         if (before["machine"]["cpu"], before["machine"]["versions"]) != (machine["cpu"], machine["versions"]):
-            sys.exit(f"{chosen.out} is from another machine or other versions; run all parts, or choose another --out")
+            sys.exit(f"{chosen.out} has {kind_here()} with other versions; run all parts, or choose another --out")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     found = []
     for name in chosen.only or PARTS:
-        for part in PARTS[name](chosen.quick):
+        for part in PARTS[name](runtimes):
             found.append(run(part, chosen.quick))
             show(found[-1])
     seconds = time.perf_counter() - start
@@ -264,19 +272,11 @@ def main() -> None:
         renewed = {part["part"]: part for part in found}
         found = [renewed.pop(part["part"], part) for part in before["parts"]] + list(renewed.values())
         seconds = before["seconds"]
-    write_json(
+    write_kind(
         chosen.out,
-        {
-            "date": time.strftime("%Y-%m-%d"),
-            "command": "python benchmarks/inference.py",
-            "seconds": round(seconds),
-            "method": METHOD,
-            "machine": machine,
-            "warnings": warnings,
-            "parts": found,
-        },
+        {"command": "python benchmarks/inference.py", "method": METHOD},
+        {"seconds": round(seconds), "warnings": warnings, "parts": found},
     )
-    print(f"written: {chosen.out}")
 
 
 if __name__ == "__main__":

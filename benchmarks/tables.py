@@ -19,15 +19,16 @@ from phonecv.tables import figure
 
 RESULTS = Path(__file__).parent / "results"
 
-#: Column of our networks in the tables of inference -> runtime and precision.
+#: Column of our networks in the tables of inference -> end of the network's name, runtime and precision.
 COLUMNS = {
-    "eager": ("eager", "float32"),
-    "compiled": ("compiled", "float32"),
-    "ONNX Runtime": ("onnxruntime", "float32"),
-    "OpenVINO": ("openvino", "float32"),
-    "OpenVINO bf16": ("openvino", "bf16"),
-    "ONNX Runtime int8": ("onnxruntime", "int8"),
-    "OpenVINO int8": ("openvino", "int8"),
+    "eager": (" not frozen", "eager", "float32"),
+    "eager, frozen": ("", "eager", "float32"),
+    "compiled": ("", "compiled", "float32"),
+    "ONNX Runtime": ("", "onnxruntime", "float32"),
+    "OpenVINO": ("", "openvino", "float32"),
+    "OpenVINO bf16": ("", "openvino", "bf16"),
+    "ONNX Runtime int8": ("", "onnxruntime", "int8"),
+    "OpenVINO int8": ("", "openvino", "int8"),
 }
 
 
@@ -37,8 +38,10 @@ def results(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _parts(start: str | tuple[str, ...]) -> list[dict[str, Any]]:
-    return [part for part in results("inference")["parts"] if part["part"].startswith(start)]
+def _parts(start: str | tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """Parts of the results of inference with their kinds of processors."""
+    kinds = results("inference")["kinds"]
+    return [(kind, part) for kind in kinds for part in kinds[kind]["parts"] if part["part"].startswith(start)]
 
 
 def _row(part: dict[str, Any], batch: int, threads: int, **wanted: str) -> dict[str, Any] | None:
@@ -58,23 +61,24 @@ def against_baseline(start: str | tuple[str, ...], batches: Sequence[int], threa
         shown: title of the baseline's column.
     """
     rows = []
-    for part in _parts(start):
+    for kind, part in _parts(start):
         for batch in batches:
             base = _row(part, batch, threads, label=part["baseline"])
             if base is None:
                 continue
-            cells = [part["part"], batch, f"{base['median_ms']:.1f} ms"]
-            for runtime, precision in COLUMNS.values():
-                row = _row(part, batch, threads, network=part["part"], runtime=runtime, precision=precision)
+            cells = [kind, part["part"], batch, f"{base['median_ms']:.1f} ms"]
+            for after, runtime, precision in COLUMNS.values():
+                row = _row(part, batch, threads, network=part["part"] + after, runtime=runtime, precision=precision)
                 cells.append("" if row is None else f"{row['ratio']:.2f}")
             rows.append(cells)
-    return markdown_table(["network", "batch", shown, *COLUMNS], rows, right=range(1, 3 + len(COLUMNS)))
+    header = ["processor", "network", "batch", shown, *COLUMNS]
+    return markdown_table(header, rows, right=range(2, len(header)))
 
 
 def limits(threads: int) -> str:
     """How far float32 can go at all: a product at the machine's measured peak against what was reached."""
     rows = []
-    for part in _parts(("mobileone", "emo")):
+    for kind, part in _parts(("mobileone", "emo")):
         for batch in (1, 16):
             base = _row(part, batch, threads, label=part["baseline"])
             own = [
@@ -87,33 +91,38 @@ def limits(threads: int) -> str:
                 continue
             best = max(own, key=lambda row: row["ratio"])
             rows.append([
-                part["part"], batch, f"{base['share_of_peak']:.0%}", best["runtime"], f"{best['share_of_peak']:.0%}",
-                f"{best['ratio']:.2f}", f"{best['ratio'] / best['share_of_peak']:.1f}",
+                kind, part["part"], batch, f"{base['share_of_peak']:.0%}", best["runtime"],
+                f"{best['share_of_peak']:.0%}", f"{best['ratio']:.2f}", f"{best['ratio'] / best['share_of_peak']:.1f}",
             ])  # fmt: skip
-    header = ["network", "batch", "baseline, of peak", "fastest float32", "of peak", "times as fast", "at the peak"]
-    return markdown_table(header, rows, right=(1, 2, 4, 5, 6))
+    header = [
+        "processor", "network", "batch", "baseline, of peak", "fastest float32", "of peak", "times as fast",
+        "at the peak",
+    ]  # fmt: skip
+    return markdown_table(header, rows, right=(2, 3, 5, 6, 7))
 
 
 def detail(start: str, batches: Sequence[int], threads: int) -> str:
     """Every figure: times with their spread, ratios with theirs, share of the machine's peak."""
     rows = [
         [
-            row["network"], f"{row['runtime']} {row['precision']}", row["layout"], row["batch"],
+            kind, row["network"], f"{row['runtime']} {row['precision']}", row["layout"], row["batch"],
             f"{row['median_ms']:.2f}", f"{row['p10_ms']:.2f} to {row['p90_ms']:.2f}", f"{row['ratio']:.2f}",
             f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
             "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
         ]
-        for part in _parts(start)
+        for kind, part in _parts(start)
         for row in part["rows"]
         if row["batch"] in batches and row["threads"] == threads
     ]  # fmt: skip
-    header = ["network", "runtime", "layout", "batch", "ms", "p10 to p90", "ratio", "p10 to p90", "of peak"]
-    return markdown_table(header, rows, right=range(3, 9))
+    header = [
+        "processor", "network", "runtime", "layout", "batch", "ms", "p10 to p90", "ratio", "p10 to p90", "of peak",
+    ]  # fmt: skip
+    return markdown_table(header, rows, right=range(4, 10))
 
 
 def matched() -> str:
-    """All families by published accuracy: latency in three runtimes."""
-    (part,) = _parts("matched")
+    """All families by published accuracy: latency in three runtimes, on the first kind of processor."""
+    _, part = _parts("matched")[0]
     rows = []
     for name, known in sorted(part["accuracies"].items(), key=lambda item: item[1]["top1"]):
         times = [_row(part, 1, 1, network=name, runtime=runtime) for runtime in ("eager", "onnxruntime", "openvino")]
@@ -495,7 +504,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "input-parts": reading_parts,
     "evaluation": evaluation,
     "inference": lambda: against_baseline(("mobileone", "emo"), (1,), 1, "as one gets it today"),
-    "inference-machine": lambda: machine("inference"),
+    "inference-machines": lambda: kinds_machines("inference"),
     "inference-mobileone": lambda: against_baseline("mobileone", (1,), 1, "timm"),
     "inference-mobileone-2-threads": lambda: against_baseline("mobileone", (1,), 2, "timm"),
     "inference-mobileone-detail": lambda: detail("mobileone", (1, 16), 1),
@@ -511,7 +520,7 @@ def draw_matched(path: Path) -> None:
     """Published accuracy against latency in the fastest of the float32 runtimes."""
     from phonecv.plots import Point, save_points
 
-    (part,) = _parts("matched")
+    kind, part = _parts("matched")[0]
     families = {"mobileone": "MobileOne", "emov2": "EMOv2", "emo": "EMO"}
     series: dict[str, list[Point]] = {title: [] for title in (*families.values(), "others")}
     for name, known in part["accuracies"].items():
@@ -521,7 +530,7 @@ def draw_matched(path: Path) -> None:
     save_points(
         series,
         path,
-        x="ms per picture (batch 1, one thread, float32, the faster of ONNX Runtime and OpenVINO)",
+        x=f"ms per picture ({kind}: batch 1, one thread, float32, the faster of ONNX Runtime and OpenVINO)",
         y="published ImageNet-1k top-1 %",
         joined=[title for title in series if title != "others"],
         source=digest("inference"),

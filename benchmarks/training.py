@@ -8,7 +8,7 @@ Every candidate lives in a process of its own, so that what holds for a whole pr
 with freed memory) holds for it alone; the processes take turns step by step. The baseline is the network as its
 description reads (`reference_style.py`; for MobileOne ours with a convolution and a norm per branch), trained as one
 would without this package: PyTorch's layout, AdamW or SGD as it comes, float32, eager. The last candidate of a table is
-what `phonecv train` picks by itself. Adds to benchmarks/results/training.json.
+what `phonecv train` picks by itself. Adds to benchmarks/results/training.json, for each kind of processor its own.
 """
 
 from __future__ import annotations
@@ -247,6 +247,7 @@ def main() -> None:
     if chosen.child:
         serve(json.loads(chosen.child))
         return
+    from kinds import kind_here
     from phonecv.benchmarking.machine import describe_machine, disturbances
     from phonecv.files import write_json
 
@@ -266,7 +267,8 @@ def main() -> None:
                     f" first {row['first_step_seconds']:.1f} s",
                     flush=True,
                 )
-            key = f"{model} {chosen.device} {f'{threads} threads, ' if threads else ''}batch {chosen.batch}"
+            where = f"{kind_here()}: " if chosen.device == "cpu" else ""
+            key = f"{where}{model} {chosen.device} {f'{threads} threads, ' if threads else ''}batch {chosen.batch}"
             results.setdefault("tables", {})[key] = {
                 "date": time.strftime("%Y-%m-%d"),
                 "machine": describe_machine(),

@@ -28,15 +28,17 @@ def row(network: str, runtime: str, precision: str, milliseconds: float, base: f
 
 @pytest.fixture
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    results = {
+    machine = {"cpu": "Some CPU", "cores": 2, "flags": ["avx2"], "python": "3.12.1", "versions": {"torch": "9.8"}}
+    part = {
         "date": "2026-01-02",
-        "machine": {"cpu": "Some CPU", "cores": 2, "flags": ["avx2"], "python": "3.12.1", "versions": {"torch": "9.8"}},
+        "machine": machine,
         "parts": [
             {
                 "part": "mobileone_s0",
                 "baseline": "timm/eager/float32",
                 "rows": [
                     row("timm", "eager", "float32", 10.0, 10.0),
+                    row("mobileone_s0 not frozen", "eager", "float32", 8.0, 10.0),
                     row("mobileone_s0", "eager", "float32", 5.0, 10.0),
                     row("mobileone_s0", "openvino", "int8", 1.0, 10.0),
                     row("mobileone_s0", "eager", "float32", 2.5, 10.0, threads=2),
@@ -57,6 +59,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             },
         ],
     }
+    results = {"kinds": {"AVX2": part}}
     (tmp_path / "inference.json").write_text(json.dumps(results))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     tables.results.cache_clear()
@@ -72,13 +75,14 @@ def test_ratios_stand_under_their_runtime_and_gaps_stay_empty(made_up: Path) -> 
     header, _, line = tables.TABLES["inference-mobileone"]().splitlines()
     shown = dict(zip(cells(header), cells(line), strict=True))
     assert (shown["network"], shown["batch"], shown["timm"]) == ("mobileone_s0", "1", "10.0 ms")
-    assert (shown["eager"], shown["OpenVINO int8"], shown["compiled"]) == ("2.00", "10.00", "")
+    assert (shown["processor"], shown["eager"]) == ("AVX2", "1.25")
+    assert (shown["eager, frozen"], shown["OpenVINO int8"], shown["compiled"]) == ("2.00", "10.00", "")
 
 
 def test_threads_are_not_mixed(made_up: Path) -> None:
     # With two threads the baseline was not timed, so there is nothing to show.
     assert len(tables.TABLES["inference-mobileone-2-threads"]().splitlines()) == 2
-    assert len(tables.TABLES["inference-mobileone-detail"]().splitlines()) == 2 + 3
+    assert len(tables.TABLES["inference-mobileone-detail"]().splitlines()) == 2 + 4
     assert len(tables.TABLES["inference-mobileone-detail-2-threads"]().splitlines()) == 2 + 1
 
 
@@ -89,7 +93,10 @@ def test_families_are_ordered_by_accuracy_and_name_their_source(made_up: Path) -
 
 
 def test_the_machine_is_named(made_up: Path) -> None:
-    assert tables.TABLES["inference-machine"]() == "2026-01-02, Some CPU, 2 cores (avx2), Python 3.12.1, torch 9.8."
+    assert (
+        tables.TABLES["inference-machines"]()
+        == "- AVX2: 2026-01-02, Some CPU, 2 cores (avx2), Python 3.12.1, torch 9.8."
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +111,8 @@ def update() -> ModuleType:
 
 def test_blocks_are_filled_from_results(made_up: Path, update: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "benchmarks", lambda: tables)
-    text = "a\n<!-- results inference-machine -->\nold\n<!-- end -->\nb\n"
-    assert update.filled(text).splitlines()[2].startswith("2026-01-02, Some CPU")
+    text = "a\n<!-- results inference-machines -->\nold\n<!-- end -->\nb\n"
+    assert update.filled(text).splitlines()[2].startswith("- AVX2: 2026-01-02, Some CPU")
     with pytest.raises(SystemExit, match="there is no table 'nothing'"):
         update.filled("<!-- results nothing -->\n<!-- end -->")
 
