@@ -18,6 +18,7 @@ from PIL import Image
 import phonecv
 from benchmarking.devtools import Browser, find_browser
 from conftest import TINY, mostly_long
+from exporting.dense_files import busy
 from phonecv.benchmarking import tls
 from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_models import PageModel, open_models
@@ -27,6 +28,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
+from segment.tiny import tiny
 from settle import settle
 
 pytestmark = [
@@ -106,17 +108,21 @@ def time_all(browser: Browser, out: Path) -> dict[str, Any]:
 
 
 def logits_of(browser: Browser, model: PageModel, number: int, photo: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What the page sees in a photo that is picked, and what its network says."""
-    browser.run(f"document.querySelector('#network').value = {number}; window.lastGuess = null")
+    """What the page feeds the network for a photo that is picked, ``H W 3``, and what that says."""
+    browser.run(f"document.querySelector('#network').value = {number}; window.lastLook = null")
     browser.run("document.querySelector('#network').dispatchEvent(new Event('change'))")
     browser.pick("#photo", photo)
     found = browser.wait(
-        "document.querySelector('#hint').textContent || window.lastGuess && {...window.lastGuess, "
-        "pixels: Array.from(window.lastGuess.pixels), logits: Array.from(window.lastGuess.logits)}"
+        "document.querySelector('#hint').textContent || window.lastLook && {file: window.lastLook.file, "
+        "values: Array.from(window.lastLook.values), logits: Array.from(window.lastLook.outputs.logits)}"
     )
     assert isinstance(found, dict), (found, browser.console)
     assert found["file"] == model.name
-    return np.array(found["pixels"], np.uint8).reshape(SIZE, SIZE, 3), np.array(found["logits"], np.float32)
+    values = np.array(found["values"], np.float32)
+    values = (
+        values.reshape(SIZE, SIZE, 3) if model.format == "litert" else values.reshape(3, SIZE, SIZE).transpose(1, 2, 0)
+    )
+    return values, np.array(found["logits"], np.float32)
 
 
 def test_both_runtimes(models: list[PageModel], networks: dict[str, VisionModel], photo: Path, tmp_path: Path) -> None:
@@ -125,19 +131,19 @@ def test_both_runtimes(models: list[PageModel], networks: dict[str, VisionModel]
     with served(models, out) as server, Browser() as browser:
         ready(browser, server.address())
         assert browser.run("self.crossOriginIsolated") is True
-        # The preprocessing on a photo that is picked is ours to the last bit, and so are the logits nearly.
+        # The preprocessing on a photo that is picked is ours, and so are the logits nearly.
         for number, model in enumerate(models):
             network = networks[model.path.stem]
             transform = eval_transform(network.preprocessing)
-            pixels, logits = logits_of(browser, model, number, photo)
+            values, logits = logits_of(browser, model, number, photo)
             with Image.open(photo) as image, torch.inference_mode():
-                wanted_pixels = transform.pixels(image).permute(1, 2, 0).numpy()
-                wanted = network(transform(image)[None])[0].numpy()
-            np.testing.assert_array_equal(pixels, wanted_pixels)
+                given = transform(image)
+                wanted = network(given[None])[0].numpy()
+            np.testing.assert_allclose(values, given.permute(1, 2, 0).numpy(), atol=1e-6)
             assert np.abs(logits - wanted).max() <= 1e-4 * max(1, np.abs(wanted).max()), model.name
             assert logits.argmax() == wanted.argmax()
-            shown = browser.run("document.querySelector('#guesses li span').textContent")
-            assert shown == CLASSES[wanted.argmax()]
+            shown = browser.run("document.querySelector('#answer li').textContent")
+            assert shown.startswith(CLASSES[wanted.argmax()])
         # Timing checks every file against what its record says, and the figures arrive.
         browser.run("document.querySelector('#name').value = 'A test'")
         report = time_all(browser, out)
@@ -160,6 +166,8 @@ def test_both_runtimes(models: list[PageModel], networks: dict[str, VisionModel]
         assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
         assert (row["batch"], row["height"], row["width"]) == (1, SIZE, SIZE)
         assert row["file"] in text
+    # Network and runtime come first, and what the columns mean stands below.
+    assert all(f"{model.title()}, " in text for model in models)
     files = report["files"]
     assert {facts["model"] for facts in files.values()} == set(networks)
     assert all(files[model.name]["sha256"] == model.digest for model in models)
@@ -170,16 +178,19 @@ def test_the_camera_is_followed_and_let_go(models: list[PageModel], tmp_path: Pa
     with served(models[:1], tmp_path) as server, Browser(*CAMERA) as browser:
         ready(browser, server.address())
         browser.run("document.querySelector('#camera').click()")
-        browser.wait("window.lastGuess")
-        first = browser.run("window.firstGuess = window.lastGuess; window.lastGuess = null; window.firstGuess.file")
+        browser.wait("window.lastLook")
+        first = browser.run("window.firstLook = window.lastLook; window.lastLook = null; window.firstLook.file")
         assert first == models[0].name
-        browser.wait("window.lastGuess")
+        browser.wait("window.lastLook")
         assert browser.run("document.querySelector('#video').videoWidth") == 640
         # The fake camera shows a green picture.
-        red, green = browser.run("[0, 1].map((c) => window.lastGuess.pixels.filter((_, i) => i % 3 === c))"
-                                 ".map((v) => v.reduce((a, b) => a + b) / v.length)")  # fmt: skip
-        assert green > 2 * red
-        assert browser.run("document.querySelectorAll('#guesses li').length") == len(CLASSES)
+        area = SIZE * SIZE
+        red, green = browser.run(
+            f"[0, 1].map((c) => window.lastLook.values.slice(c * {area}, (c + 1) * {area}))"
+            ".map((v) => v.reduce((a, b) => a + b) / v.length)"
+        )
+        assert green > red + 0.5
+        assert browser.run("document.querySelectorAll('#answer li').length") == len(CLASSES)
         browser.run("window.stream = document.querySelector('#video').srcObject")
         browser.run("document.querySelector('#camera').click()")
         assert browser.run("window.stream.getTracks().every((track) => track.readyState === 'ended')")
@@ -267,3 +278,25 @@ def test_a_software_gpu_gives_the_same_outputs(models: list[PageModel], tmp_path
     assert rows["onnxruntime-web"]["backend"] == "webgpu", report["failed"]
     assert all(row["difference"] <= 1e-4 for row in rows.values())
     assert all("GPU" in item["reason"] or "WebGPU" in item["reason"] for item in report["failed"])
+
+
+@pytest.mark.long
+def test_objects_and_classes_of_pixels_are_drawn(photo: Path, tmp_path: Path) -> None:
+    """A detector and a segmenter say on the page what they say here."""
+    detector, segmenter = busy("ssdlite320"), tiny("unet")
+    files = [tmp_path / "detector.onnx", tmp_path / "segmenter.onnx"]
+    for network, file in zip((detector, segmenter), files, strict=True):
+        phonecv.export(network, file, verify=False)
+    wanted = phonecv.predict(str(files[0]), photo, threshold=0.3)[0]
+    with served(open_models(files), tmp_path) as server, Browser() as browser:
+        ready(browser, server.address())
+        found = []
+        for number in range(2):
+            browser.run(f"document.querySelector('#network').value = {number}; window.lastLook = null")
+            browser.pick("#photo", photo)
+            found.append(browser.wait("document.querySelector('#hint').textContent || window.lastLook?.found"))
+            assert browser.run("document.querySelector('#seen').width") == 171
+        assert browser.console == []
+    boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in found[0]]
+    np.testing.assert_allclose(boxes, wanted.boxes, atol=0.05)
+    assert abs(sum(one["share"] for one in found[1]) - 1) < 1e-6

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import phonecv.bundles.apps
+from phonecv.bundles.languages import LANGUAGES
+from phonecv.bundles.room import bundling_of
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 from phonecv.opening import opening_room
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK
 
+#: What the drawings of all tasks share.
+DRAWING = Path(phonecv.bundles.apps.__file__).with_name("web_files") / "drawing.js"
+
 #: Suffixes that run in a browser, and what the page calls the format.
 FORMATS = {".onnx": "onnx", ".tflite": "litert"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageModel:
     """One file for the page.
 
@@ -62,8 +69,32 @@ class PageModel:
             "baked": record.get("input_range") == "pixels 0..255",
             "preprocessing": (preprocessing_of(record) or Preprocessing()).to_dict(),
             "classes": self.classes(),
+            "outputs": list(record.get("outputs", ())),
+            "guessed": not record.get("report", {}).get("inputs"),
+            **{name: self.made_place(name, number) for name in ("reader", "draw") if name in self.sources},
             "test": test,
         }
+
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """JavaScript that feeds the file and shows its answers, as bundles hold it: "reader" and "draw".
+
+        Empty where the record tells too little; what a classifier's does not tell is guessed.
+        """
+        guess = {
+            "preprocessing": Preprocessing().to_dict(),
+            "num_classes": len(self.record.get("classes") or ()) or 1000,
+        }
+        record = cast(FileRecord, guess | {"outputs": ["logits"], "input_size": [224, 224]} | dict(self.record))
+        room = bundling_of(record)
+        if any(name not in record for name in room.NEEDED_FIELDS) or room.why_no_readers(record):
+            return {}
+        reader = room.reader_files(record, self.name)[LANGUAGES["JavaScript"].file]
+        return {"reader": reader, "draw": room.app_sources(record)["draw.js"]}
+
+    def made_place(self, name: str, number: int) -> str:
+        """Where the page finds one of them."""
+        return f"{name}{number}.mjs"
 
     def title(self) -> str:
         """Network and precision for the page; the file's own name where its record does not say."""

@@ -33,7 +33,7 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_figures import MAX_BYTES, FiguresError, Reports, check, device_name, parse
-from phonecv.benchmarking.page_models import PageModel, open_models
+from phonecv.benchmarking.page_models import DRAWING, PageModel, open_models
 from phonecv.benchmarking.tls import local_addresses, self_signed
 from phonecv.errors import UserError
 from phonecv.text import printable
@@ -102,7 +102,11 @@ class PageServer(ThreadingHTTPServer):
         kept = ("model", "form", "precision", "sha256", "bytes")
         self.reports = Reports(out, {item["name"]: {key: item[key] for key in kept} for item in offered})
         config = {"version": __version__, "rounds": rounds, "seconds": seconds, "files": offered}
-        self.config = json.dumps(config).encode()
+        #: Address below the token -> what is made for this run, and its kind.
+        self.made = {"config.json": (json.dumps(config).encode(), "application/json")}
+        for number, model in enumerate(models):
+            for name, source in model.sources.items():
+                self.made[model.made_place(name, number)] = (source.encode(), _KINDS[".mjs"])
         self.assets = {place: (path, _identity(path.stat())) for place, path in _assets(models).items()}
         self._open: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -159,6 +163,7 @@ def _assets(models: Sequence[PageModel]) -> dict[str, Path]:
     found = {name: fetch.PAGE / name for name in _OWN}
     found[""] = found["index.html"]
     found |= {f"vendor/{part}": fetch.VENDOR / part for part in fetch.PARTS.values()}
+    found["drawing.js"] = DRAWING
     for number, model in enumerate(models):
         found[f"models/{number}"] = model.path
         if model.picture is not None:
@@ -285,8 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, *, body: bool) -> None:
         place = self._place()
-        if place == "config.json":
-            self._send(HTTPStatus.OK, self.page.config, "application/json", body=body)
+        if place in self.page.made:
+            self._send(HTTPStatus.OK, *self.page.made[place], body=body)
         elif place in self.page.assets:
             self._send_file(place, *self.page.assets[place], body=body)
         else:

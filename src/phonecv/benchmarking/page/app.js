@@ -1,8 +1,8 @@
 // The page: choices, timing, sending the figures back. What the camera sees is in look.js.
 
-import { benchFile, RUNTIMES } from "./bench.js";
+import { benchFile, titleOf } from "./bench.js";
 import { describeDevice, ways } from "./device.js";
-import { startLooking } from "./look.js";
+import { startLooking, useThreads } from "./look.js";
 import { figure, reason, wayName } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -12,7 +12,7 @@ async function start() {
   showDevice(device);
   const possible = ways(device);
   choices("files", config.files.map((file) => ({
-    label: `${file.title}, ${RUNTIMES[file.format]}`,
+    label: titleOf(file),
     small: `${file.name}, ${(file.bytes / 1e6).toFixed(1)} MB`,
     checked: true,
   })));
@@ -80,7 +80,7 @@ async function run(config, device, possible) {
   document.dispatchEvent(new Event("timing")); // the camera pauses
   const rows = [], failed = [];
   for (const [number, [file, way]] of jobs.entries()) {
-    status.textContent = `${file.name}, ${wayName(way)} (${number + 1} of ${jobs.length})`;
+    status.textContent = `${titleOf(file)}, ${wayName(way)} (${number + 1} of ${jobs.length})`;
     bar.value = number / jobs.length;
     try {
       const progress = (share) => (bar.value = (number + Math.min(1, share)) / jobs.length);
@@ -88,8 +88,12 @@ async function run(config, device, possible) {
     } catch (error) {
       failed.push({ file: file.name, ...way, reason: reason(error) });
     }
-    showRows(rows);
-    showFailed(failed);
+    showRows(rows, config.files);
+    showFailed(failed, config.files);
+  }
+  for (const file of config.files) {
+    const own = rows.filter((row) => row.file === file.name && row.backend === "wasm");
+    if (own.length > 1) useThreads(file, own.reduce((a, b) => (b.median_ms < a.median_ms ? b : a)).threads);
   }
   bar.hidden = true;
   status.textContent = "Sending the figures …";
@@ -101,16 +105,17 @@ async function run(config, device, possible) {
   button.disabled = false;
 }
 
-function showRows(rows) {
+function showRows(rows, files) {
   const best = new Map();
   for (const { file, median_ms } of rows) best.set(file, Math.min(best.get(file) ?? Infinity, median_ms));
-  element("results").hidden = !rows.length;
+  element("results").hidden = element("columns").hidden = !rows.length;
   element("results").tBodies[0].replaceChildren(...rows.map((row) => {
     const line = document.createElement("tr");
     const cell = (text, className = "") =>
       line.append(Object.assign(document.createElement("td"), { textContent: text, className }));
-    cell(row.file);
-    line.cells[0].append(Object.assign(document.createElement("small"), { textContent: wayName(row) }));
+    cell(titleOf(files.find((file) => file.name === row.file)));
+    const small = `${wayName(row)}; ${row.file}`;
+    line.cells[0].append(Object.assign(document.createElement("small"), { textContent: small }));
     cell(figure(row.median_ms / row.batch), row.median_ms === best.get(row.file) ? "number best" : "number");
     cell(figure(row.p90_ms / row.batch), "number");
     cell(row.difference === null ? "" : row.difference.toExponential(0), "number");
@@ -118,9 +123,10 @@ function showRows(rows) {
   }));
 }
 
-function showFailed(failed) {
+function showFailed(failed, files) {
   element("failed").replaceChildren(...failed.map((item) => {
-    const text = `${item.file}, ${wayName(item)}: ${item.reason}`;
+    const title = titleOf(files.find((file) => file.name === item.file));
+    const text = `${title}, ${wayName(item)}: ${item.reason} (${item.file})`;
     return Object.assign(document.createElement("li"), { textContent: text });
   }));
 }

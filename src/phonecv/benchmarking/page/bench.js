@@ -5,7 +5,10 @@ import { asInput, readPixels, resizedCentre, stretched } from "./picture.js";
 /** Largest difference from PyTorch, as a share of the largest output, that may be timed. */
 const LIMITS = { float32: 1e-4, fp16: 0.15 };
 
-export const RUNTIMES = { onnx: "ONNX Runtime Web", litert: "LiteRT.js" };
+const RUNTIMES = { onnx: "ONNX Runtime Web", litert: "LiteRT.js" };
+
+/** Network, precision and runtime of a file, for people. */
+export const titleOf = (file) => `${file.title}, ${RUNTIMES[file.format]}`;
 
 const bytes = new Map();
 
@@ -35,32 +38,52 @@ export async function openFile(file, { backend, threads }) {
     if (!frame.contentWindow.openEngine) throw new Error("the frame for the runtime does not start");
     const options = { backend, threads, size: file.input_size };
     const engine = await frame.contentWindow.openEngine(file.format, model, options);
+    const [height, width] = engine.layout === "nchw" ? engine.shape.slice(2) : engine.shape.slice(1, 3);
     const close = async () => {
       await engine.close();
       frame.remove();
     };
-    return { ...engine, close };
+    return { ...engine, height, width, close };
   } catch (error) {
     frame.remove();
     throw error;
   }
 }
 
-/** Side lengths that an engine takes. */
-export function sides(engine) {
-  const [height, width] = engine.layout === "nchw" ? engine.shape.slice(2) : engine.shape.slice(1, 3);
-  return { height, width };
+/**
+ * What a file takes for a picture, by the reader made from its record: {input: as the reader gives it, values}.
+ *
+ * Where the record does not tell the layout it is the engine's, and without a reader the picture is stretched.
+ */
+export function inputOf(reader, image, file, { height, width, layout }) {
+  if (reader && !file.guessed) {
+    const input = reader.preprocess(image);
+    return { input, values: input.length ? input : input.values }; // readers of classifiers give the numbers alone
+  }
+  const spec = { ...file.preprocessing, size: height };
+  const pixels = reader && height === width ? resizedCentre(image, spec) : stretched(image, width, height);
+  return { values: asInput(pixels, spec, { layout, baked: file.baked }) };
 }
 
-/** Pixels as the engine takes them: {pixels: RGB bytes of one picture, values: the whole batch}. */
-export function prepare(picture, file, engine) {
-  const { height, width } = sides(engine), spec = file.preprocessing;
-  const square = file.task === "classify" && height === width;
-  const pixels = square ? resizedCentre(picture, { ...spec, size: height }) : stretched(picture, width, height);
-  const one = asInput(pixels, spec, { layout: engine.layout, baked: file.baked });
-  const values = new Float32Array(one.length * engine.shape[0]);
-  for (let start = 0; start < values.length; start += one.length) values.set(one, start);
-  return { pixels, values };
+/** A whole batch of one input. */
+function batched(values, engine) {
+  const every = new Float32Array(values.length * engine.shape[0]);
+  for (let start = 0; start < every.length; start += values.length) every.set(values, start);
+  return every;
+}
+
+/** The outputs for one input, by the names and in the order of the file's record; of a batch the first row. */
+export async function runOne(engine, values, file) {
+  const rows = (await engine.run(batched(values, engine))).map(({ name, shape, data }) => ({
+    name,
+    shape,
+    data: shape[0] === engine.shape[0] ? data.subarray(0, data.length / engine.shape[0]) : data,
+  }));
+  const names = [...file.outputs];
+  const known = rows.length === names.length && names.every((name) => rows.some((row) => row.name === name));
+  if (known) return names.map((name) => rows.find((row) => row.name === name));
+  if (file.guessed) names.push("logits");
+  return rows.map((row, number) => ({ ...row, name: names[number] ?? row.name }));
 }
 
 /** The picture that a file is checked on, or a plain pattern if it came without one. */
@@ -76,9 +99,8 @@ export function difference(outputs, file) {
   let worst = null;
   (file.test?.outputs ?? []).forEach((wanted, number) => {
     if (!wanted) return;
-    const got = outputs[number];
-    // A file with a fixed batch gives the same picture several times.
-    if (!got || got.length % wanted.length) throw new Error(`output ${number} has another shape than PyTorch's`);
+    const got = outputs[number]?.data;
+    if (got?.length !== wanted.length) throw new Error(`output ${number} has another shape than PyTorch's`);
     const scale = Math.max(1, ...wanted.map(Math.abs));
     for (let i = 0; i < wanted.length; i++) {
       const off = Math.abs(got[i] - wanted[i]) / scale;
@@ -92,22 +114,24 @@ export function difference(outputs, file) {
 export async function benchFile(file, way, { rounds, seconds }, progress = () => {}) {
   const engine = await openFile(file, way);
   try {
-    const { values } = prepare(await testPicture(file), file, engine);
-    const found = difference(await engine.run(values), file);
+    const reader = file.reader && (await import(`./${file.reader}`));
+    const { values } = inputOf(reader, await testPicture(file), file, engine);
+    const found = difference(await runOne(engine, values, file), file);
     const limit = LIMITS[file.precision];
     if (found !== null && limit !== undefined && !(found <= limit)) {
       const by = found.toExponential(1);
       throw new Error(`wrong outputs: off by ${by} of the largest, ${limit} is the limit; not timed`);
     }
-    const times = await timed(() => engine.run(values), { rounds, seconds, progress });
+    const every = batched(values, engine);
+    const times = await timed(() => engine.run(every), { rounds, seconds, progress });
     return {
       file: file.name,
       runtime: file.format === "onnx" ? "onnxruntime-web" : "litert",
       backend: engine.backend,
       threads: engine.threads,
       batch: engine.shape[0],
-      height: sides(engine).height,
-      width: sides(engine).width,
+      height: engine.height,
+      width: engine.width,
       load_ms: engine.load_ms,
       ...summary(times),
       difference: found,

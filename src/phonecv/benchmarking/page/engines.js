@@ -1,6 +1,6 @@
 // Exported files in the runtimes of a browser. Runs inside a frame of its own, see frame.js.
 //
-// An engine is {run(values) -> [values, ...], close(), shape, layout, threads, backend, load_ms}: `run` takes
+// An engine is {run(values) -> [{name, shape, data}, ...], close(), shape, layout, threads, backend, load_ms}: `run` takes
 // one batch of float32 in the file's own layout and ends when the outputs lie in main memory.
 
 const VENDOR = new URL("./vendor/", import.meta.url).href;
@@ -35,7 +35,7 @@ async function openOnnx(bytes, { backend, threads, size }) {
     const outputs = await session.run({ [input.name]: given });
     const found = [];
     for (const name of session.outputNames) {
-      found.push(floats(await outputs[name].getData()));
+      found.push({ name, shape: [...outputs[name].dims], data: floats(await outputs[name].getData()) });
       outputs[name].dispose();
     }
     return found;
@@ -65,7 +65,7 @@ async function openLiteRt(bytes, { backend, threads }) {
     model.delete();
     throw new Error("LiteRT cannot run all of its operators on the GPU");
   }
-  const inputs = model.getInputDetails();
+  const inputs = model.getInputDetails(), details = model.getOutputDetails();
   const [input] = inputs;
   const shape = Array.from(input.shape);
   if (inputs.length !== 1 || shape.length !== 4) throw new Error("it takes no batch of pictures");
@@ -75,8 +75,9 @@ async function openLiteRt(bytes, { backend, threads }) {
     const given = new litert.Tensor(new Float32Array(values), shape);
     const outputs = await model.run([given]);
     const found = [];
-    for (const output of outputs) {
-      found.push(floats(await output.data()));
+    for (const [number, output] of outputs.entries()) {
+      const { name, shape } = details[number];
+      found.push({ name, shape: Array.from(shape), data: floats(await output.data()) });
       output.delete();
     }
     given.delete();
