@@ -169,7 +169,7 @@ def test_a_process_that_ends_badly_is_reported(
     done = SimpleNamespace(returncode=code, stderr="Traceback of the worker")
     monkeypatch.setattr(run_module.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(error, match=words):
-        run_module._start(job(), tmp_path)
+        run_module.start_worker(job(), tmp_path)
 
 
 def test_the_process_waits_for_threads_as_openmp_does_by_default(
@@ -186,7 +186,7 @@ def test_the_process_waits_for_threads_as_openmp_does_by_default(
     monkeypatch.setenv("OMP_DYNAMIC", "false")
     monkeypatch.setattr(run_module.subprocess, "run", pretend)
     with pytest.raises(UserError, match="a mistake"):
-        run_module._start(job(), tmp_path)
+        run_module.start_worker(job(), tmp_path)
     assert "OMP_WAIT_POLICY" not in seen
     assert seen["OMP_DYNAMIC"] == "false"
 

@@ -1,4 +1,4 @@
-"""Peak memory of one candidate, in a process that holds nothing else."""
+"""Peak memory of one candidate, and how long it takes to open and to run once, in a process that holds nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 import importlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,28 @@ def measure_memory(job: Job) -> dict[str, Any]:
     Where the system allows, what only opening the model took and gave back is left out. None on Windows.
     """
     if sys.platform == "win32":
-        return {"memory_mb": None, "opening_left_out": False}
+        return {"memory_mb": None, "opening_left_out": False, "load_ms": None, "first_ms": None}
     (candidate,), (batch,) = job.candidates, job.batches
     for name in _IMPORTS[candidate.runtime]:
         importlib.import_module(name)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
     given, _ = probe(candidate, batch)
-    before = _resident()
+    before, start = _resident(), time.perf_counter()
     call = make_call(candidate, job, given)
+    loaded = time.perf_counter()
     call.run()
+    first = time.perf_counter()
     gc.collect()
     reset = _reset_peak()
     for _ in range(3):
         call.run()
-    return {"memory_mb": max(0.0, (_peak() - before) / 1e6), "opening_left_out": reset}
+    return {
+        "memory_mb": max(0.0, (_peak() - before) / 1e6),
+        "opening_left_out": reset,
+        "load_ms": (loaded - start) * 1e3,
+        "first_ms": (first - loaded) * 1e3,
+    }
 
 
 def _status(key: str) -> int | None:

@@ -117,13 +117,13 @@ def measure(
             for candidate in candidates:
                 for batch in batches:
                     alone = replace(job, candidates=(candidate,), batches=(batch,), threads=min(threads), memory=True)
-                    held[candidate.label, batch] = _start(alone, Path(folder))["memory_mb"]
+                    held[candidate.label, batch] = start_worker(alone, Path(folder))["memory_mb"]
         for count in threads:
             log.info(
                 "timing %d candidates, batch %s, %d thread%s", len(candidates), ", ".join(map(str, batches)), count,
                 "s" * (count > 1),
             )  # fmt: skip
-            found = _start(replace(job, threads=count), Path(folder))
+            found = start_worker(replace(job, threads=count), Path(folder))
             reached = Peaks(**found["peaks"]) if found["peaks"] else None
             found_peaks += [reached] if reached else []
             for group in found["groups"]:
@@ -140,7 +140,7 @@ def _check_subjects(subjects: Sequence[Subject], batches: Sequence[int]) -> None
                 )
 
 
-def _start(job: Job, folder: Path) -> dict[str, Any]:
+def start_worker(job: Job, folder: Path) -> dict[str, Any]:
     """Run a job in a process of its own."""
     task, result = folder / "job.json", folder / "result.json"
     result.unlink(missing_ok=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from phonecv.benchmarking.options import BenchOptions
+from phonecv.cli.options import check_there, listed
 from phonecv.cli.output import say, say_json, text_table
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
@@ -21,6 +24,9 @@ def bench(
     host: str = "0.0.0.0",
     port: int | None = None,
     https: Annotated[bool, Parameter(negative="")] = False,
+    variants: Annotated[bool, Parameter(negative="")] = False,
+    data: Path | None = None,
+    to: str | None = None,
     json: bool = False,
     options: BenchOptions,
 ) -> None:
@@ -34,6 +40,7 @@ def bench(
     - `phonecv bench emov2_5m`
     - `phonecv bench mobileone_s0 emo_1m --batch 1 --threads 1 --runtime eager,openvino --out runs/bench`
     - `phonecv bench signs.onnx signs.safetensors --baseline signs.safetensors/eager/float32`
+    - `phonecv bench runs/signs/best.safetensors --variants --data signs --out runs/variants`
     - `phonecv bench --serve signs.onnx signs.tflite --https --out runs/signs` and open the address on a phone
 
     Args:
@@ -44,8 +51,17 @@ def bench(
         host: With --serve, the address to listen on; 127.0.0.1 for this computer alone.
         port: With --serve; by default 8420, 0 takes a free one.
         https: With --serve, encrypt with a certificate made for this run. Phones give threads and camera only then.
+        variants: Write one network in every format and precision, judge each file on pictures, and put size, load
+            time, memory, latency and what was lost into one table (variants.csv, report.html) with the best marked.
+        data: With --variants, the pictures: ranges are found on some, files are judged on others.
+        to: With --variants, formats, separated by commas; by default all that are installed.
         json: Print JSON.
     """
+    if variants:
+        _variants(models, data, to, json=json, options=options)
+        return
+    if data is not None or to is not None:
+        raise UserError("--data and --to belong to --variants, as in `phonecv bench signs.pth --variants --data signs`")
     if serve:
         from phonecv.benchmarking.serve import PORT
         from phonecv.benchmarking.serve import serve as offer
@@ -79,6 +95,31 @@ def bench(
         say(remark)
     if options.out is not None:
         say(f"table, figures and picture are in {options.out}")
+
+
+def _variants(models: Sequence[str], data: Path | None, to: str | None, *, json: bool, options: BenchOptions) -> None:
+    if len(models) != 1 or data is None:
+        raise UserError(
+            "--variants takes one network and pictures to judge its files by, as in `phonecv bench signs.safetensors"
+            " --variants --data signs`"
+        )
+    check_there(data)
+    from phonecv.benchmarking.variants import VariantsOptions, variants_with
+
+    given: dict[str, Any] = {"formats": None if to is None else listed(to), "out": options.out or "runs/variants"}
+    given |= {} if options.precisions is None else {"precisions": options.precisions}
+    given |= {} if options.threads is None else {"threads": options.threads[0]}
+    own = VariantsOptions(data=data, rounds=options.rounds, seconds=options.seconds, **given)
+    result = variants_with(models[0], own)
+    if json:
+        say_json(result.to_dict())
+        return
+    header, lines, right = result.table()
+    say(text_table(header, lines, right=right))
+    say()
+    for remark in result.remarks():
+        say(remark)
+    say(f"files, variants.csv and report.html are in {own.out}")
 
 
 def say_at_once(line: str) -> None:
