@@ -101,10 +101,12 @@ def test_nothing_else_says_anything(tmp_path: Path) -> None:
     (noise := tmp_path / "noise.safetensors").write_bytes(b"noise")
     (torch_file := tmp_path / "a.pth").write_bytes(b"noise")
     record_path(torch_file).write_text(json.dumps({"task": "detect"}))
-    for path in (foreign, broken, noise, torch_file, tmp_path):
+    for path in (foreign, broken, noise, torch_file):
         assert record_of(path) == {}
         assert task_of(path) == "classify"
-    assert record_of(tmp_path / "absent.onnx") == {}
+    assert record_of(tmp_path / "absent.onnx") == record_of(tmp_path) == {}
+    with pytest.raises(UserError, match=r"is a folder; give a checkpoint in it, such as .*best.safetensors"):
+        task_of(tmp_path)
     with pytest.raises(UserError, match="there is no file"):
         task_of(tmp_path / "absent.onnx")
 

@@ -187,11 +187,14 @@ def task_of(model: Any) -> str:
     their record. A file that cannot be read counts as of the default, too: loading it will say what is wrong.
 
     Raises:
-        UserError: it is neither a file nor a network.
+        UserError: it is neither a file nor a network, or a folder of other things.
     """
     if not isinstance(model, Path | str):
         return getattr(model, "task", DEFAULT_TASK)
     check_named(model)
+    if Path(model).is_dir() and exporter_for(model) is None:
+        example = str(Path(model) / "best.safetensors")
+        raise UserError(f"{str(model)!r} is a folder; give a checkpoint in it, such as {example!r}")
     try:
         task = record_of(model).get("task")
     except UserError:

@@ -174,7 +174,7 @@ def test_audit_names_what_is_wrong(tmp_path: Path) -> None:
         report = phonecv.audit(tmp_path, task="video", quick=quick)
         found = {(finding.kind, finding.severity, Path(finding.path).name) for finding in report.findings}
         assert found == {("short", "note", "short"), ("unreadable", "error", "bad.mp4")}
-        assert report.splits["train"] == {"images": 3, "classes": 2, "smallest": 1, "largest": 2}
+        assert report.splits["train"] == {"clips": 3, "classes": 2, "smallest": 1, "largest": 2}
 
 
 def test_samples_move_where_their_class_says(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import phonecv
 from conftest import mostly_long
+from phonecv.create import load_network
 from phonecv.data.clips.transforms import EvalClips
 from phonecv.data.samples import save_clip
 from phonecv.errors import UserError
@@ -216,6 +218,14 @@ def test_bundle(trained: Path, tmp_path: Path) -> None:
     assert main(["bundle", best, str(tmp_path / "app"), "--to", "onnx", "--licence", "ours"]) == 0
     readme = (tmp_path / "app" / "README.md").read_text()
     assert "4, the middle ones of 4 equal parts" in readme
+    assert "prepare every frame by the steps above" in readme
+    expected = json.loads((tmp_path / "app" / "expected.json").read_text())
+    clip = torch.from_numpy(load_file(tmp_path / "app" / expected["inputs"])["clip"])
+    with torch.inference_mode():
+        shares = load_network(best, task="video").eval()(clip).softmax(1)[0].tolist()
+    assert {one["label"]: one["probability"] for one in expected["best"]} == pytest.approx(
+        dict(enumerate(shares)), abs=1e-5
+    )
 
 
 @pytest.mark.long

@@ -8,6 +8,9 @@ from typing import Literal
 from phonecv.cli.output import say
 from phonecv.errors import UserError
 
+#: Kind -> the recipe that needs nothing else.
+RECIPES = {"digits": "digits_backbone", "plain": "generate_digits", "clips": "clips_digits"}
+
 
 def samples(
     kind: Literal["digits", "scenes", "plain", "clips"],
@@ -45,4 +48,6 @@ def samples(
     from phonecv.data.samples import samples as run
 
     run(kind, folder, train=train, val=val, crowd=crowd, seed=seed)
-    say(f"{kind} are in {folder}")
+    say(f"{'digits' if kind == 'plain' else kind} are in {folder}")
+    if kind in RECIPES:
+        say(f"what learns from them: phonecv train {RECIPES[kind]} --data {folder} --out runs/{kind}")

@@ -191,11 +191,10 @@ class AuditReport:
             lines.append(f"  read as {', '.join(self.layouts)}{choice}")
         for split, numbers in self.splits.items():
             objects = f"{numbers['objects']} objects, " if "objects" in numbers else ""
-            line = f"  {split}: {numbers['images']} pictures"
+            samples = "clips" if "clips" in numbers else "pictures"
+            line = f"  {split}: {numbers.get('images', numbers.get('clips'))} {samples}"
             if "classes" in numbers:
-                each = (
-                    f"({numbers['smallest']} to {numbers['largest']} {'objects' if objects else 'pictures'} per class)"
-                )
+                each = f"({numbers['smallest']} to {numbers['largest']} {'objects' if objects else samples} per class)"
                 line += f", {objects}{numbers['classes']} classes {each}"
             lines.append(line)
         if not self.findings:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phonecv.data.class_mapping import name_key
 from phonecv.data.json_file import read_json_file
+from phonecv.data.pictures.opening import is_image_name
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import atomic_path, check_writable, write_json
 from phonecv.generating import Generation
@@ -80,6 +81,8 @@ def generated(
     runner: GenerateRunner, steps: Steps, options: GenerateOptions, on_progress: Callable[[int, int], None] | None
 ) -> Samples:
     """See `phonecv.generating.GenerateRoom`."""
+    if options.out is not None:
+        _check_folder(Path(options.out))
     start, numbers = time.perf_counter(), chosen_classes(options.classes, runner)
     classes = tuple(numbers[place % len(numbers)] for place in range(options.count))
     autoencoder = runner.autoencoder(options.autoencoder)
@@ -133,15 +136,24 @@ def _class_number(word: int | str, known: dict[str, int], runner: GenerateRunner
         number = int(word)
     if number is None or not 0 <= number < runner.num_classes:
         raise UserError(
-            f"there is no class {word!r}{did_you_mean(str(word), runner.classes)}; {runner.description} knows numbers 0"
-            f" to {runner.num_classes - 1}: {some_names(runner.classes, 10)}"
+            f"there is no class {word!r}{did_you_mean(str(word), runner.classes)} (classes, numbered from 0 to"
+            f" {runner.num_classes - 1}: {some_names(runner.classes, 10)})"
         )
     return number
 
 
+def _check_folder(out: Path) -> None:
+    """Refuse, before pictures are made, a folder that is not for them."""
+    check_writable(out / GRID)
+    if is_image_name(out.name):
+        raise UserError(f"{out} is named like a picture; give a folder, {out.with_suffix('')} for example")
+    if out.is_dir() and not (out / RECORD).is_file() and (found := sorted(path.name for path in out.iterdir())):
+        raise UserError(f"{out} holds other things ({some_names(found, 3)}); give a new or empty folder")
+
+
 def write_generated(made: Samples, out: Path) -> None:
     """See `phonecv.generating.GenerateRoom`."""
-    check_writable(out / GRID)
+    _check_folder(out)
     record = made.to_dict()
     for name in _left(out) - {picture["file"] for picture in record["pictures"]}:
         (out / name).unlink(missing_ok=True)

@@ -72,7 +72,9 @@ class GenerateRunner(Runner[Noisy, Tensor]):
         """The autoencoder of its latents; None where it works on pixels."""
         if not self.latent:
             if path is not None:
-                raise UserError(f"{self.description} works on pixels; leave out the autoencoder ({path})")
+                raise UserError(
+                    f"{self.description.partition(',')[0]} works on pixels; leave out the autoencoder ({path})"
+                )
             return None
         if path is None:
             raise UserError(

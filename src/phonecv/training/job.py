@@ -246,9 +246,9 @@ def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
     parameters = sum(parameter.numel() for parameter in run.net.parameters())
     trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
     say(f"{run.net.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
-    say(f"{data.train_size:,} training and {data.val_size:,} validation pictures from {config.data.path}")
+    say(f"{data.train_size:,} training and {data.val_size:,} validation {data.noun} from {config.data.path}")
     say(
-        f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} images,"
+        f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} {data.noun},"
         f" {run.net.preprocessing.size} px, peak learning rate {lr:.3g}"
     )
     say(
@@ -287,13 +287,13 @@ def conclude(run: Run, outcome: str) -> None:
     write_json(folder / SUMMARY, summary)
     if at.bad:
         shown = "\n  ".join(list(at.bad.values())[:5])
-        run.log.say(f"{len(at.bad)} pictures could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
+        run.log.say(f"{len(at.bad)} {run.data.noun} could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
     if outcome == "finished":
         say, pictures = run.log.say, run.data.val_size
         scores = [f"last {run.objective.score} {score_text(run.objective, row)} ({net})" for net, row in last.items()]
         if at.best is not None:
             scores.append(f"best {run.objective.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
-        say(f"finished in {run.log.seconds:.0f} s: {', '.join(scores)}, on {pictures} validation pictures")
+        say(f"finished in {run.log.seconds:.0f} s: {', '.join(scores)}, on {pictures} validation {run.data.noun}")
         note = caution(run.log.rows, run.objective, pictures)
         if note is not None:
             say(f"note: {note}")

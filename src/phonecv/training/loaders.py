@@ -69,6 +69,7 @@ class TaskData(Protocol):
         channels_last: layout in which stacked pictures should come.
         batches: which samples this process takes in which step.
         val_batches: which ones it evaluates.
+        noun: what the samples are called.
         note: what the person should know of how pictures reach the network, or empty.
     """
 
@@ -81,6 +82,7 @@ class TaskData(Protocol):
     batches: TrainBatches
     val_batches: Any
     workers: int
+    noun: str
     note: str
 
     def prepare(self, run: UnderWay) -> None:
@@ -119,6 +121,7 @@ class SplitData:
 
     train_set: Any
     val_set: Any
+    noun: str = "pictures"
 
     def __init__(
         self,

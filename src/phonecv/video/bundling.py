@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from safetensors.numpy import load_file
+
 from phonecv.bundles.records import values_step
 from phonecv.bundles.room import Found, OutputMeaning
+from phonecv.data.class_mapping import display_names
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.opening import open_file
 from phonecv.preprocessing import Preprocessing
 from phonecv.video.network import OPTIONS
+from phonecv.video.opening import names_in
 
 NEEDED_FIELDS = ()
 READERS_TESTED = ""
@@ -44,7 +50,10 @@ def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
 
 def why_no_readers(record: FileRecord) -> str:
     """There are none."""
-    return "a clip comes from the camera's own stream, frame by frame, which every platform gives in its own way"
+    return (
+        "frames come from each platform's own decoder or camera; prepare every frame by the steps above and lay them"
+        " one after another along the axis of time"
+    )
 
 
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
@@ -58,8 +67,17 @@ def app_sources(record: FileRecord) -> dict[str, str]:
 
 
 def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
-    """Nothing: the test is one of tensors, a picture is no clip."""
-    return None
+    """The five best classes of the test clip."""
+    (clip,) = load_file(given).values()
+    (logits,) = open_file(file).run(torch.from_numpy(clip))
+    shares, classes = logits[0].softmax(0).tolist(), display_names(names_in(record), record["num_classes"])
+    best = sorted(range(len(shares)), key=lambda label: -shares[label])[:5]
+    return Found(
+        {"best": [{"label": n, "name": classes[n], "probability": round(shares[n], 6)} for n in best]},
+        what="these classes",
+        header=("class", "probability"),
+        rows=[(classes[label], f"{shares[label]:.4f}") for label in best],
+    )
 
 
 def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:

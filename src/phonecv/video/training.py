@@ -63,6 +63,8 @@ open_setup = VideoSetup
 class VideoData(SplitData):
     """Loaders of clips."""
 
+    noun = "clips"
+
     def __init__(
         self, config: VideoConfig, train: Listing, val: Listing, net: VideoClassifier, world: World, workers: int
     ) -> None:

@@ -103,7 +103,7 @@ def _whole(path: Path) -> tuple[int, str]:
 def _numbers(listing: Listing) -> dict[str, int]:
     per_class = Counter(listing.labels.tolist()).values()
     return {
-        "images": len(listing),
+        "clips": len(listing),
         "classes": len(listing.classes),
         "smallest": min(per_class),
         "largest": max(per_class),
