@@ -6,6 +6,8 @@ import functools
 import html
 import json
 import re
+import shutil
+import subprocess
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from benchmarking.devtools import Browser, find_browser
 from bundles.dense_cases import CASES, NAMES, record_of
@@ -114,6 +117,48 @@ def test_the_android_project_names_its_app(tmp_path: Path) -> None:
     assert 'listOf("classes")' in texts["app/src/main/kotlin/org/example/photos/Model.kt"]
     for name in (name for name in texts if name.endswith((".kt", ".kts"))):
         assert faults("Kotlin", texts[name]) == [], name
+
+
+@pytest.mark.long
+def test_the_ios_apps_are_right_swift(tmp_path: Path) -> None:
+    """By the compiler's own check of types, against stand-ins for Apple's frameworks."""
+    compiler = shutil.which("swiftc")
+    if compiler is None:
+        pytest.skip("no Swift compiler on this machine; Debian 13 has one, swiftlang")
+    command = [compiler, "-swift-version", "5", "-parse-as-library", "-I", str(tmp_path)]
+
+    def run(*options: str | Path) -> None:
+        done = subprocess.run([*command, *map(str, options)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    for name in ("UIKit", "CoreML", "CoreImage", "AVFoundation", "SwiftUI", "PhotosUI"):
+        stub = Path(__file__).parent / f"stubs/ios/{name}.swift"
+        run("-emit-module", "-module-name", name, "-o", tmp_path / f"{name}.swiftmodule", stub)
+    for number, case in enumerate(SHOWN):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        project("ios", record_of(case), folder)
+        run("-typecheck", *folder.rglob("*.swift"))
+
+
+def test_the_xcode_project_holds_together(tmp_path: Path) -> None:
+    texts = project("ios", record_of("SSDLite boxes, baked"), tmp_path)
+    text = texts["PhonecvApp.xcodeproj/project.pbxproj"]
+    defined = re.findall(r"^\t\t(A\d{23}) (?:/\*.*\*/ )?= \{$", text, re.MULTILINE)
+    assert len(set(defined)) == len(defined) == 15
+    assert set(re.findall(r"A\d{23}", text)) == set(defined)
+    bare = re.sub(r'"(\\.|[^"\\])*"', "", text)
+    for opening, closing in ("{}", "()"):
+        assert bare.count(opening) == bare.count(closing)
+    names = set(re.findall(r'INFOPLIST_KEY_CFBundleDisplayName = "((?:\\.|[^"\\])*)";', text))
+    assert {re.sub(r"\\(.)", r"\1", name) for name in names} == {EVIL}
+    assert "PRODUCT_BUNDLE_IDENTIFIER = org.example.photos;" in text
+    assert "takesPicture = true" in texts["PhonecvApp/Model.swift"]
+    assert "shape = [1, 3, 96, 96]" in texts["PhonecvApp/Model.swift"]
+    for name in (name for name in texts if name.endswith(".swift")):
+        assert faults("Swift", texts[name]) == [], name
+    with Image.open(tmp_path / "app/PhonecvApp/Assets.xcassets/AppIcon.appiconset/icon.png") as icon:
+        assert (icon.size, icon.mode) == ((1024, 1024), "RGB")  # the store refuses icons that are seen through
 
 
 def test_names() -> None:

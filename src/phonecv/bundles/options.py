@@ -21,7 +21,7 @@ class BundleOptions(FileOptions):
         name: Of the model files; by default the source's.
         licence: Of the weights: a text, or the path of a text file; by default what the catalog knows.
         app: Apps to write, separated by commas: web (a page that phones install), android (a project for Android
-            Studio). The files that they run come along.
+            Studio), ios (for Xcode). The files that they run come along.
         app_name: What people read below its icon; by default the name of the model files.
         app_id: Of the apps' packages, such as org.example.photos; stores refuse the default, com.example.NAME.
         force: Replace an existing destination.

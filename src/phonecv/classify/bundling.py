@@ -22,7 +22,10 @@ from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Steps
 
 NEEDED_FIELDS = ()
-READERS_TESTED = "Kotlin and Swift are the same code line by line and were not compiled. JavaScript needs both files."
+READERS_TESTED = (
+    "Kotlin is compiled and Swift type-checked where compilers are installed, neither is run. JavaScript needs both"
+    " files."
+)
 WHY_NO_APPS = ""
 
 

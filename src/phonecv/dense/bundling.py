@@ -16,7 +16,7 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.preprocessing import DensePreprocessing
 
 NEEDED_FIELDS = ("decoding",)
-READERS_TESTED = "Kotlin is compiled and run likewise where a compiler is installed; Swift is only parsed."
+READERS_TESTED = "Kotlin is compiled and run likewise, Swift type-checked, where a compiler is installed."
 WHY_NO_APPS = ""
 
 #: How pictures come to the size of the input.

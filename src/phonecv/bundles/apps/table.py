@@ -46,6 +46,7 @@ class Platform:
 PLATFORMS = {
     "web": Platform("onnx", "an app for browsers, to be installed, that works offline", "phonecv.bundles.apps.web"),
     "android": Platform("litert", "an app for Android, to be opened in Android Studio", "phonecv.bundles.apps.android"),
+    "ios": Platform("coreml", "an app for iPhones, to be opened in Xcode", "phonecv.bundles.apps.ios"),
 }
 
 
