@@ -195,10 +195,11 @@ def measure(args: argparse.Namespace, work: Path) -> None:
         pairs = [(network, seed) for seed in args.seeds or SEEDS[args.part] for network in PARTS[args.part]]
         rows = list(pool.map(lambda pair: one(*pair), pairs))
     part = "" if args.part == "generation" else f" {args.part}"
+    seeds = f" --seeds {' '.join(map(str, args.seeds))}" if args.seeds else ""
     judgement = {"means": means(rows)} | (verdict(rows) if args.part == "generation" else {})
     result = {
         "date": time.strftime("%Y-%m-%d"),
-        "command": f"python benchmarks/generation.py{part}",
+        "command": f"python benchmarks/generation.py{part}{seeds}",
         "machine": describe_machine(),
         "disturbances": noise,
         "jobs": args.jobs,

@@ -453,10 +453,10 @@ def paper_speed() -> str:
     return markdown_table(header, rows, right=range(2, len(header)))
 
 
-def generation() -> str:
+def generation(part: str) -> str:
     """A row per network, seed and guidance: what was read, and how far the samples are from held-out digits."""
     rows = []
-    for row in results("generation")["generators"]:
+    for row in results(part)["generators"]:
         for samples in row["samples"]:
             rows.append(
                 (
@@ -474,8 +474,10 @@ def generation() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "generation": generation,
+    "generation": lambda: generation("generation"),
+    "generation-choices": lambda: generation("generation_choices"),
     "generation-machine": lambda: machine("generation"),
+    "generation-choices-machine": lambda: machine("generation_choices"),
     "startup": startup,
     "startup-machines": lambda: kinds_machines("startup"),
     "paper-speed": paper_speed,
