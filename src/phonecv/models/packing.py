@@ -52,7 +52,8 @@ class PackedConv2d(Conv2d):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         """Stand in for it; the parameters stay the same tensors."""
-        self._held: tuple[torch.Size, Tensor] | None = None
+        #: For inputs of which shape, and what oneDNN's convolution takes beside one.
+        self._held: tuple[torch.Size, tuple[Any, ...]] | None = None
         super().__init__(*_geometry(conv), groups=conv.groups, device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.training = False
@@ -73,14 +74,14 @@ class PackedConv2d(Conv2d):
             raise UserError(f"gradients were asked for, and {FROZEN}")
         if not (type(act) in _FUSED and may_call_onednn(input, self.weight) and WEIGHTS.ours):
             return act(super().forward(input))
-        geometry = (self.padding, self.stride, self.dilation, self.groups)
         held = self._held
         if held is None or held[0] != input.shape:  # the best order may depend on the size; any gives the same numbers
-            held = input.shape, _reorder(self.weight.detach(), *geometry, list(input.shape))
+            geometry = (self.padding, self.stride, self.dilation, self.groups)
+            packed = _reorder(self.weight.detach(), *geometry, list(input.shape))
+            held = input.shape, (packed, None if self.bias is None else self.bias.detach(), *geometry)
             self._held = held
         x = input.contiguous(memory_format=torch.channels_last)
-        bias = None if self.bias is None else self.bias.detach()
-        return torch.ops.mkldnn._convolution_pointwise(x, held[1], bias, *geometry, *_FUSED[type(act)](act))
+        return torch.ops.mkldnn._convolution_pointwise(x, *held[1], *_FUSED[type(act)](act))
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode.
