@@ -88,6 +88,9 @@ th, td { text-align: left; padding: .35rem 1.25rem .35rem 0; border-bottom: 1px 
 th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; }
 figure { margin: 0; } img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: .5rem; }
+@media (max-width: 32rem) {
+  body { padding: 1.25rem 1rem 3rem; } .tiles { grid-template-columns: 1fr 1fr; }
+  table { font-size: .82rem; } th, td { padding-right: .7rem; } }
 details { margin: .75rem 0; } summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--card); padding: 1rem; border-radius: .5rem; overflow-x: auto; font-size: .85rem; }
 """
@@ -278,13 +281,13 @@ def _export(exported: dict[str, Any]) -> str:
     return f"<h2>Exported file</h2>{verdict}{table(('', ''), rows)}"
 
 
-def picture(path: Path, heading: str, explanation: str) -> str:
-    """A PNG inside the page; nothing if there is no such file."""
+def picture(path: Path, heading: str, explanation: str, *, level: int = 2) -> str:
+    """A PNG inside the page, below a heading of this level; nothing if there is no such file."""
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
-        f'<h2>{text(heading)}</h2><p class="soft">{text(explanation)}</p>'
+        f'<h{level}>{text(heading)}</h{level}><p class="soft">{text(explanation)}</p>'
         f'<figure><img alt="{text(heading)}" src="data:image/png;base64,{data}"></figure>'
     )
 

@@ -13,6 +13,7 @@ from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.where.finding import HEADER, rows, sources
 from phonecv.report import page, picture, table, text, tiles
 
@@ -50,26 +51,25 @@ def bundle_page(contents: Contents) -> str:
 
 
 def _files(records: Sequence[FileRecord]) -> str:
-    rows = []
+    """Every file with what is to be known of it, below each other: phones are narrow."""
+    parts = [
+        '<h2>Model files</h2><p class="soft">Difference: the largest from PyTorch\'s outputs, as a share of the '
+        "largest output, on pictures.</p>"
+    ]
     for record in records:
         checked = record.get("checked") or {}
         agreement = checked.get("agreement")
-        rows.append(
-            (
-                record["file"],
-                record["format"],
-                record.get("precision", ""),
-                f"{record['bytes'] / 1e6:.2f}",
-                difference_text(record),
-                "" if agreement is None or remark_of(record) else f"{agreement:.0%} of {checked.get('pictures')}",
-                checked.get("by", ""),
-            )
-        )
-    header = ("file", "format", "precision", "MB", "difference", "same best class", "run by")
-    return (
-        '<h2>Model files</h2><p class="soft">Difference: the largest from PyTorch\'s outputs, as a share of the '
-        "largest output, on pictures.</p>" + table(header, rows, right=(3,))
-    )
+        rows = [
+            ("format", f"{EXPORTERS[record['format']].title}, {record.get('precision', '')}"),
+            ("size", f"{record['bytes'] / 1e6:.2f} MB"),
+            ("difference", difference_text(record)),
+        ]
+        if agreement is not None and not remark_of(record):
+            rows.append(("same best class", f"{agreement:.0%} of {checked.get('pictures')}"))
+        if checked.get("by"):
+            rows.append(("run by", checked["by"]))
+        parts.append(f"<h3>{text(record['file'])}</h3>{table(('', ''), rows)}")
+    return "".join(parts)
 
 
 def _test(contents: Contents) -> str:
@@ -83,24 +83,39 @@ def _test(contents: Contents) -> str:
     said = f"What {expected.through} gives for {expected.given}; the app has to find the same."
     said = " ".join(filter(None, (said, expected.found.note, example_text(test))))
     shown = f"<h2>Test</h2><p>{text(said)}</p>"
-    if drawn.is_file() or expected.size is not None:
-        shown = picture(drawn if drawn.is_file() else contents.folder / expected.given, "Test picture", said)
+    if expected.size is not None:
+        shown = picture(contents.folder / expected.given, "Test picture", said)
+        if drawn.is_file():
+            shown += picture(drawn, "What has to be found", "", level=3)
+    elif drawn.is_file():
+        shown = picture(drawn, "Test picture", said)
     header, rows = expected.found.header, expected.found.rows
     return shown + (table(header, rows, right=tuple(range(1, len(header)))) if rows else "")
 
 
 def _tensors(records: Sequence[FileRecord]) -> list[str]:
-    """Input and outputs of every file; files that are fed and read alike together."""
-    groups: dict[str, list[str]] = {}
+    """Inputs and outputs of every file, and the steps before and after; what several files share is said once."""
+    tensors: dict[str, list[str]] = {}
+    steps: dict[str, list[str]] = {}
     for record in records:
-        rows = [("in", one.name, one.shape, one.type, one.meaning) for one in input_texts(record)]
-        rows += [("out", one.name, one.shape, one.type, one.meaning) for one in output_texts(record)]
-        tensors = table(("", "name", "shape", "type", "meaning"), rows)
-        steps = table(("", ""), bundling_of(record).preparation(record))
-        after = "".join(f"<li>{text(line)}</li>" for line in bundling_of(record).reading(record))
-        html = f"{tensors}<h3>How the input is made</h3>{steps}<h3>The outputs become a result</h3><ol>{after}</ol>"
-        groups.setdefault(html, []).append(record["file"])
-    return [f"<h2>Input and outputs of {text(', '.join(files))}</h2>{html}" for html, files in groups.items()]
+        taken, given = input_texts(record), output_texts(record)
+        listed = "".join(
+            f"<li>{way} <b>{text(one.name)}</b>, {text(one.shape)}, {text(one.type)}: {text(one.meaning)}</li>"
+            for way, found in (("in", taken), ("out", given))
+            for one in found
+        )
+        tensors.setdefault(f"<ul>{listed}</ul>", []).append(record["file"])
+        room = bundling_of(record)
+        before = "".join(f"<li><b>{text(step)}</b>: {text(how)}</li>" for step, how in room.preparation(record))
+        after = "".join(f"<li>{text(line)}</li>" for line in room.reading(record))
+        html = f"<h3>How the input is made</h3><ol>{before}</ol><h3>The outputs become a result</h3><ol>{after}</ol>"
+        steps.setdefault(html, []).append(record["file"])
+    parts = ["<h2>Inputs and outputs</h2>"]
+    parts += [f"<h3>{text(', '.join(files))}</h3>{html}" for html, files in tensors.items()]
+    for html, files in steps.items():
+        whose = "" if len(steps) == 1 else f" of {text(', '.join(files))}"
+        parts.append(f"<h2>Before and after the network{whose}</h2>{html}")
+    return parts
 
 
 def _readers(contents: Contents) -> str:
