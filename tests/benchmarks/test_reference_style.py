@@ -8,15 +8,11 @@ from torch import nn
 
 import phonecv
 import reference_style
+from conftest import mostly_long
 from settle import settle
 from weights.helpers import relative
 
-CASES = [
-    "emo_1m",
-    "emov2_1m",
-    pytest.param("emo_5m", marks=pytest.mark.slow),
-    pytest.param("emov2_5m", marks=pytest.mark.slow),
-]
+CASES = mostly_long(["emo_1m", "emov2_1m", "emo_5m", "emov2_5m"], "emo_1m", "emov2_1m")
 
 
 @pytest.mark.parametrize("name", CASES)

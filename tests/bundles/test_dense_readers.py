@@ -190,7 +190,7 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("language", ["Kotlin", "Swift"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_long(CASES, *RUN, "RetinaNet raw of any size"))
 def test_syntax(case: str, language: str) -> None:
     text = reader_files(record_of(case), "m")[LANGUAGES[language].file]
     assert faults(language, text) == []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
-from conftest import TINY
+from conftest import TINY, mostly_long
 from detect.detectors import BACKBONES, ONE_STAGE, OPTIONS, pictures, scene, settled, small, total
 from phonecv.detect.architectures import ARCHITECTURES
 from phonecv.errors import UserError
@@ -62,8 +62,16 @@ def test_mistakes_are_named(arguments: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["training", "deploy"])
-@pytest.mark.parametrize("backbone", [*BACKBONES, "timm:mobilenetv3_small_050"])
-@pytest.mark.parametrize("architecture", ONE_STAGE)
+@pytest.mark.parametrize(
+    ("architecture", "backbone"),
+    mostly_long(
+        [(head, name) for head in ONE_STAGE for name in (*BACKBONES, "timm:mobilenetv3_small_050")],
+        ("ssdlite320", "mobileone_s0"),
+        ("ssdlite320", "emo_1m"),
+        ("retinanet_fpn", "emov2_1m"),
+        ("retinanet_fpn", "timm:mobilenetv3_small_050"),
+    ),
+)
 def test_what_a_detector_says_of_itself_rebuilds_it(architecture: str, backbone: str, form: Any) -> None:
     overrides = TINY.get(backbone, {})
     detector = phonecv.create_detector(

@@ -127,7 +127,10 @@ def test_weights_of_eight_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", mostly_long(list_segmenters(), "segformer"))
+# unet_hrf has a network of its own, which is no member of TINY.
+@pytest.mark.parametrize(
+    "architecture", mostly_long([name for name in list_segmenters() if name != "unet_hrf"], "segformer")
+)
 def test_segmenters(tmp_path: Path, architecture: str) -> None:
     from phonecv.segment.exporting import as_module
 
