@@ -322,7 +322,7 @@ def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
     classifier = phonecv.create_model("emo_1m", num_classes=3, **TINY["emo_1m"])
     with pytest.raises(UserError, match="a classifier, not a detector"):
         open_detector(phonecv.save_checkpoint(classifier, tmp_path / "a.safetensors"))
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="there is no file"):
         open_detector(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="amp='fp8'"):
         evaluate(tmp_path / "a.safetensors", scenes, amp="fp8")
