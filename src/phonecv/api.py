@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
-from phonecv.accelerating.running import check_runtime, sped_up
 from phonecv.data.pictures.bit_depth import tell_depth
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, ResultsRoom, evaluate_opened, evaluate_room, finished
 from phonecv.generating import Generation, generate_room
-from phonecv.opening import Runner, at_depth, open_runner, task_of
+from phonecv.opening import AnyRunner, Runner, at_depth, open_runner, task_of
 from phonecv.options import verbs_room
 from phonecv.predicting import Prediction, predict_room
 from phonecv.task import TASKS
@@ -138,7 +137,7 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
     """
     task = task_of(model)
     own, loading = settled(task, "predict", options, model=model)
-    check_runtime(own.runtime, model, own.amp)
+    _check_runtime(own, model)
     room = predict_room(task)
     sources, streams = room.streams([images] if isinstance(images, Path | str) else list(images), own)
     paths = [path for source in sources for path in room.find_samples(source)]
@@ -148,7 +147,7 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
     folder = None if own.out is None else Path(own.out)
     said: list[Prediction] = []
     if not isinstance(model, Runner):
-        runner, told = sped_up(runner, own.opening, own.runtime, len(paths))
+        runner, told = _sped_up(runner, own, len(paths))
         tell_depth(told)
     if paths:
         runner, depth = at_depth(runner, paths)
@@ -223,14 +222,29 @@ def evaluate_model(model: Any, data: Any, /, **options: Any) -> Any:
         start = time.perf_counter()
         room = cast(ResultsRoom, TASKS[task].room("evaluate"))
         return finished(room.evaluate_results(data, model, own.split, own), start, own.out)
-    check_runtime(own.runtime, model, own.amp)
+    _check_runtime(own, model)
     room = evaluate_room(task)
     runner = open_runner(model, task, Opening(own.device, own.amp, loading), own.opening)
     evaluation = room.evaluation(runner, data, own.split, own.limit, own)
     if not isinstance(model, Runner):
-        evaluation.runner, told = sped_up(runner, own.opening, own.runtime, len(evaluation.paths))
+        evaluation.runner, told = _sped_up(runner, own, len(evaluation.paths))
         evaluation.notes += [told] if told else []
     return evaluate_opened(evaluation, Steps(own.batch_size, own.workers), out=own.out, on_progress=own.on_progress)
+
+
+def _check_runtime(own: Any, model: Any) -> None:
+    if own.runtime != type(own)().runtime:  # what looks for one takes torch
+        from phonecv.accelerating.running import check_runtime
+
+        check_runtime(own.runtime, model, own.amp)
+
+
+def _sped_up(runner: AnyRunner, own: Any, count: int) -> tuple[AnyRunner, str]:
+    if runner.placed is None:
+        return runner, ""
+    from phonecv.accelerating.running import sped_up
+
+    return sped_up(runner, own.opening, own.runtime, count)
 
 
 def _results_task(model: Any) -> str | None:

@@ -1,21 +1,38 @@
-"""Devices and what they compute in."""
+"""Devices and what they compute in; torch is imported when it is asked."""
 
 from __future__ import annotations
 
 import logging
-
-import torch
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phonecv.errors import UserError
 
-#: Arithmetic of evaluation; "none" is float32.
-AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    import torch
+
+#: Arithmetic of evaluation by the names of torch's types; "none" is float32.
+AMP_TYPES = {"none": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 _log = logging.getLogger("phonecv")
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity mask, and the container's quota where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, _, period = quota.read_text().partition(" ")
+        if limit.isdigit():
+            cores = min(cores, max(1, round(int(limit) / int(period))))
+    return cores
+
+
 def computes_bf16() -> bool:
     """Whether the processor has instructions for products in bfloat16 (x86: AVX512-BF16 or AMX)."""
+    import torch
+
     return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
 
 
@@ -27,11 +44,15 @@ def low_precision(amp: str, device: torch.device) -> torch.dtype | None:
             " otherwise; leave amp out for figures to keep",
             amp,
         )
-    return AMP_TYPES[amp]
+    import torch
+
+    return None if amp == "none" else getattr(torch, AMP_TYPES[amp])
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
     """The device asked for, or a GPU if there is one."""
+    import torch
+
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

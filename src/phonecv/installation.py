@@ -125,7 +125,7 @@ def _machine() -> list[Finding]:
     import torch
 
     from phonecv.benchmarking.machine import processor_name
-    from phonecv.training.threads import usable_cores
+    from phonecv.devices import usable_cores
 
     findings = [
         Finding("machine", "processor", f"{processor_name()}, {usable_cores()} of {os.cpu_count()} cores usable"),

@@ -7,12 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
-import torch
-from torch import nn
-
-from phonecv.create import load_network
 from phonecv.data.class_mapping import display_names
 from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.devices import AMP_TYPES, low_precision, pick_device
@@ -21,16 +17,17 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
-from phonecv.models.channels import check_takes_rgb
-from phonecv.models.fusing import fuse
-from phonecv.models.headed import HeadedModel, Network
 from phonecv.models.names import check_named
 from phonecv.options import OpeningOptions
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
 from phonecv.verbs import Opening
-from phonecv.weights.record import header_record
+
+if TYPE_CHECKING:
+    import torch
+
+    from phonecv.models.headed import Network
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -61,7 +58,7 @@ class Runner(Generic[Given, Found]):
     run: Callable[[Given], Found]
     classes: tuple[str, ...]
     named: bool = True
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device | str = "cpu"
     preprocessing: Preprocessing | DensePreprocessing | None = None
     details: dict[str, Any] = field(default_factory=dict)
     placed: Placed | None = None
@@ -119,6 +116,8 @@ class Placed:
 
     def computing(self) -> AbstractContextManager[Any]:
         """The context to run it in."""
+        import torch
+
         return torch.autocast(self.device.type, dtype=self.low, enabled=self.low is not None)
 
     @property
@@ -131,6 +130,8 @@ class Placed:
     @property
     def details(self) -> dict[str, Any]:
         """For reports."""
+        from phonecv.models.headed import HeadedModel
+
         network = self.network
         headed = isinstance(network, HeadedModel)
         name = (
@@ -214,6 +215,8 @@ def record_of(path: Path | str) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     if path.suffix == ".safetensors":
+        from phonecv.weights.record import header_record
+
         return header_record(path)
     return find_record(path) if exporter_for(path) is not None else {}
 
@@ -250,6 +253,8 @@ def open_runner(
         if file.task != task:
             raise UserError(f"{model} is for the task {file.task!r}; this needs {task!r}")
         return room.file_runner(file, options)
+    from phonecv.create import load_network
+
     network = load_network(model, task=task, loading=opening.loading)
     return room.network_runner(_placed(network, opening), options)
 
@@ -261,6 +266,11 @@ def at_depth(runner: AnyRunner, paths: Sequence[Path]) -> tuple[AnyRunner, str]:
 
 
 def _placed(network: Network, opening: Opening) -> Placed:
+    import torch
+
+    from phonecv.models.channels import check_takes_rgb
+    from phonecv.models.fusing import fuse
+
     check_takes_rgb(network, network.name or "this network")
     device = pick_device(opening.device)
     low = low_precision(opening.amp, device)
@@ -278,6 +288,8 @@ def _check_options(model: Any, opening: Opening) -> None:
     if not isinstance(model, Path | str):
         if loading:
             raise UserError(f"{options}: for reading checkpoint files; this model is a {type(model).__name__} already")
+        from torch import nn
+
         if not isinstance(model, nn.Module) and (device is not None or amp != "none"):
             raise UserError(f"device and amp are for networks; this {type(model).__name__} has its own already")
     elif exporter_for(model) is not None:

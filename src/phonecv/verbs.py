@@ -6,15 +6,16 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pkgutil import resolve_name
-from typing import Any, cast
-
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
 from phonecv.options import COMMON, Checked, Count, Workers, check_verb, named, options_of, tasks_with
 from phonecv.task import TASKS
-from phonecv.weights import Loading
+from phonecv.weights.loading import Loading
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def settled(task: str, verb: str, given: Mapping[str, Any], *, model: object) ->
     kind, common = options_of(task, verb), _names(COMMON[verb])
     own = _names(kind)
     loading = {name: value for name, value in given.items() if name not in own}
-    if not loading.keys() <= set(_loading_names()):
+    if loading and not loading.keys() <= set(_loading_names()):  # the names take the networks, and torch
         owners = {
             other: [name for name in _names(options_of(other, verb)) if name not in common]
             for other in tasks_with(verb)

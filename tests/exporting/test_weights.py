@@ -138,11 +138,12 @@ def test_litert(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from phonecv.exporting.litert import exporter as litert
     from phonecv.exporting.litert import weights as litert_weights
+    from phonecv.exporting.litert.opening import open_session
 
     job = int8_job()
     with captured():
         source = litert.write(replace(job, precision="float32"), tmp_path).path
         litert_weights.quantize(job, source, tmp_path / "q.tflite")
-    session = litert.open_session(tmp_path / "q.tflite", threads=1)
+    session = open_session(tmp_path / "q.tflite", threads=1)
     near(job, session(images(8, 3).numpy())[0], tolerance=1e-4)
     assert (tmp_path / "q.tflite").stat().st_size < source.stat().st_size

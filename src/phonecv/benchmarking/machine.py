@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.benchmarking.timing import interleave
+from phonecv.devices import usable_cores
 from phonecv.errors import UserError
-from phonecv.training.threads import usable_cores
 
 #: Instruction sets that decide how fast a network can be, as Linux names them.
 FLAGS = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from phonecv.benchmarking.machine import PRECISIONS
 from phonecv.benchmarking.runtimes import RUNTIMES, Runtime, choose, refusal
 from phonecv.benchmarking.subject import Subject
+from phonecv.devices import usable_cores
 from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.models.catalog import MODELS
-from phonecv.training.threads import usable_cores
 
 LAYOUTS = ("auto", "nchw", "nhwc")
 

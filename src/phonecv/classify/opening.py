@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
+import numpy as np
 
 from phonecv.data.class_mapping import IMAGENET_CLASSES, imagenet_names
 from phonecv.errors import UserError
@@ -13,12 +13,17 @@ from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
-from phonecv.models import VisionModel
 from phonecv.opening import Placed, open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Opening
-from phonecv.weights import Loading
+from phonecv.weights.loading import Loading
 from phonecv.whole.opening import WholeRunner, in_parts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from phonecv.models import VisionModel
 
 
 class ClassifyRunner(WholeRunner):
@@ -72,7 +77,7 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
                 "so export with one number for the size"
             )
     side = preprocessing.size
-    probe = session(torch.zeros(1, 3, side, side).numpy())
+    probe = session(np.zeros((1, 3, side, side), np.float32))
     if len(probe) != 1 or probe[0].ndim != 2:
         gives = ", ".join(str(list(output.shape)) for output in probe)
         # Only a record says how to read what else a network gives.
@@ -83,9 +88,14 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
     names = record.get("classes")
     if names and len(names) != count:
         raise UserError(f"{path} gives {count} classes, its record names {len(names)}; one is of another file")
-    return ClassifyRunner.of_file(
-        file, lambda images: file.outputs(images, preprocessing)[0].float(), count, preprocessing=preprocessing
-    )
+
+    def arrays(images: np.ndarray) -> np.ndarray:
+        return file.arrays(images, preprocessing)[0].astype(np.float32, copy=False)
+
+    def run(images: Tensor) -> Tensor:
+        return file.outputs(images, preprocessing)[0].float()
+
+    return ClassifyRunner.of_file(file, run, count, preprocessing=preprocessing, arrays=arrays)
 
 
 def names_in(record: FileRecord) -> tuple[str, ...] | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 #: One batch of all inputs, in the network's order.
 Arrays = tuple[np.ndarray, ...]
@@ -58,6 +60,8 @@ class Input:
 
     def made_up(self, count: int, generator: torch.Generator) -> Tensor:
         """Rows of possible values, ``count`` and `shape`."""
+        import torch
+
         shape = (count, *self.shape)
         if self.type == "int32":
             return torch.randint(int(self.most or 0) + 1, shape, generator=generator, dtype=torch.int32)
@@ -73,6 +77,8 @@ def picture_input(height: int, width: int) -> Input:
 
 def made_up(inputs: Sequence[Input], count: int) -> tuple[Tensor, ...]:
     """Rows of possible values of all inputs, the same at every call."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     return tuple(one.made_up(count, generator) for one in inputs)
 

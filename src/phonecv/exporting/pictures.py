@@ -15,7 +15,6 @@ from phonecv.data.pictures.opening import find_images, open_image
 from phonecv.data.pictures.reading import eval_transform, planes
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
-from phonecv.preprocessing import DensePreprocessing, Preprocessing
 
 #: Pictures a file is compared on.
 COUNT = 8
@@ -82,12 +81,6 @@ def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, widt
     return torch.stack([transform.normalise(planes(image.resize((width, height)))[None])[0] for image in images])
 
 
-def as_pixels(batch: Tensor, spec: Preprocessing | DensePreprocessing) -> Tensor:
-    """Normalised pictures ``B 3 H W``, or clips ``B 3 T H W``, as pixel values 0..255."""
-    mean, std = (torch.tensor(values).view(3, *[1] * (batch.ndim - 2)) for values in (spec.mean, spec.std))
-    return ((batch * std + mean) * 255).clamp(0, 255)
-
-
 def probe_images(height: int, width: int) -> Tensor:
     """Three normalised inputs: noise, smooth colours, and a step, as different in statistics as pictures are."""
     generator = torch.Generator().manual_seed(0)
@@ -98,4 +91,4 @@ def probe_images(height: int, width: int) -> Tensor:
     return torch.cat([noise, smooth, step])
 
 
-__all__ = ["COUNT", "Pictures", "as_pixels", "check_pictures", "cropped_batch", "probe_images"]
+__all__ = ["COUNT", "Pictures", "check_pictures", "cropped_batch", "probe_images"]

@@ -25,9 +25,10 @@ from phonecv.exporting.example import Example
 from phonecv.exporting.formats import EXPORTERS, Exporter, exporter_for, get_exporter
 from phonecv.exporting.inputs import Arrays, Input, made_up
 from phonecv.exporting.job import Job
+from phonecv.exporting.opening import as_pixels
 from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.perform import ExportFailed, Performed, perform
-from phonecv.exporting.pictures import COUNT, Pictures, as_pixels, check_pictures
+from phonecv.exporting.pictures import COUNT, Pictures, check_pictures
 from phonecv.exporting.record import at_size, check_size, record_path
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
@@ -254,7 +255,7 @@ def as_input(
 ) -> torch.Tensor:
     """RGB pictures as a file takes them, ``N 3 height width`` or a clip of each: preprocessed as the network wants."""
     batch = exporting_of(done_by(network)).input_batch(network, images, height, width)
-    return as_pixels(batch, network.preprocessing) if bake else batch
+    return torch.from_numpy(as_pixels(batch.numpy(), network.preprocessing)) if bake else batch
 
 
 def describe(

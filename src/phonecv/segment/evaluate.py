@@ -16,7 +16,8 @@ from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
-from phonecv.data.loading.loader import eval_batches, eval_workers
+from phonecv.data.loading.loader import eval_batches
+from phonecv.data.loading.processes import eval_workers
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped

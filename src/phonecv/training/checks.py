@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from phonecv.data.folders.listing import Listing
+from phonecv.devices import usable_cores
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
 from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import same_run, usable
-from phonecv.training.threads import usable_cores
 
 #: Two processes may share a core: for a trial, and where a container says one and has more.
 FEW = 2

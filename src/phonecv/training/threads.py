@@ -10,7 +10,8 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+
+from phonecv.devices import usable_cores
 
 #: How often an OpenMP thread looks for work before it sleeps; libgomp's own number is 300,000.
 SPINS = "1000"
@@ -30,17 +31,6 @@ def wait_quietly() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # libgomp, as in the Linux wheels of torch
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's library, milliseconds
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity mask, and the container's quota where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, _, period = quota.read_text().partition(" ")
-        if limit.isdigit():
-            cores = min(cores, max(1, round(int(limit) / int(period))))
-    return cores
 
 
 @dataclass(frozen=True, slots=True)

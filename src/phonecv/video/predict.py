@@ -120,4 +120,4 @@ def _answer(runner: VideoRunner, pictures: Sequence[Image.Image], source: str, t
     chosen = [pictures[place] for place in places(len(pictures), runner.frames, shaken=False)]
     reader = clip_reader(runner)
     clip = reader.normalise(clip_pixels(chosen, runner.preprocessing)[None])
-    return best_classes(runner(clip), [Path(source)], runner.classes, topk)[0]
+    return best_classes(runner(clip).numpy(), [Path(source)], runner.classes, topk)[0]

@@ -1,16 +1,24 @@
 """Checkpoints: safe reading of every public layout, translation of names, our own format, download."""
 
-from phonecv.weights.checkpoint import (
-    CheckpointInfo,
-    Loading,
-    load_checkpoint,
-    load_public_or_file,
-    read_checkpoint,
-    save_checkpoint,
-)
-from phonecv.weights.download import fetch
-from phonecv.weights.translate import LAYOUTS, WRITABLE, from_phonecv, to_phonecv
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from phonecv.late import late_names
+
+if TYPE_CHECKING:
+    from phonecv.weights.checkpoint import (
+        CheckpointInfo,
+        load_checkpoint,
+        load_public_or_file,
+        read_checkpoint,
+        save_checkpoint,
+    )
+    from phonecv.weights.download import fetch
+    from phonecv.weights.loading import Loading
+    from phonecv.weights.translate import LAYOUTS, WRITABLE, from_phonecv, to_phonecv
+
+# Late, because options of verbs are looked at without torch.
 __all__ = [
     "LAYOUTS",
     "WRITABLE",
@@ -24,3 +32,7 @@ __all__ = [
     "save_checkpoint",
     "to_phonecv",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = late_names(__name__)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from phonecv.devices import cpu_batch
 from phonecv.opening import Placed, Runner
 from phonecv.preprocessing import Preprocessing
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def in_parts(placed: Placed, frames: int = 1) -> Callable[[Tensor], Tensor]:
     """A network that gives logits; a CPU takes a few pictures, or clips of so many frames, at a time."""
+    import torch
+
     network, place = placed.network, placed.device
 
     @torch.inference_mode()
@@ -28,21 +33,25 @@ def in_parts(placed: Placed, frames: int = 1) -> Callable[[Tensor], Tensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeRunner(Runner[Tensor, Tensor]):
+class WholeRunner(Runner["Tensor", "Tensor"]):
     """A model ready to run: float32 batch in main memory -> logits ``B C`` in main memory.
 
     Attributes:
         preprocessing: how a picture becomes its input.
         batch: the only batch size that `run` takes, or None for any.
+        arrays: the same as a call from and to arrays, where that needs no torch.
     """
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     batch: int | None = None
+    arrays: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, given: Tensor) -> Tensor:
         """Logits of a batch of any size; a fixed batch size is served in parts, the last one padded."""
         if self.batch is None:
             return self.run(given)
+        import torch
+
         parts = []
         for part in given.split(self.batch):
             missing = self.batch - len(part)

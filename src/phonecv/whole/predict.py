@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from phonecv.data.folders.listing import Listing, Sample
-from phonecv.data.pictures.opening import reason_of
-from phonecv.data.pictures.reading import Reader
+from phonecv.data.loading.processes import eval_workers
+from phonecv.data.pictures.opening import ImageError, reason_of
+from phonecv.data.pictures.reading import EvalTransform, Reader
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.predicting import Prediction
 from phonecv.tables import write_csv
 from phonecv.text import printable_name
 from phonecv.verbs import Steps
-from phonecv.whole.evaluate import run_images
 from phonecv.whole.opening import WholeRunner
 
 #: How a file is drawn; None where it cannot be read any more.
 Show = Callable[[Path], Image.Image | None]
+
+#: Logits, places among the paths, and errors of a batch.
+Found = tuple[np.ndarray, Sequence[int], list[str]]
 
 #: Pictures per step.
 BATCH = 32
@@ -62,26 +64,58 @@ def predictions(
     runner: WholeRunner, paths: Sequence[Path], steps: Steps, reader: Reader, topk: int
 ) -> Iterator[list[PictureClasses]]:
     """Names (`topk` each) of files, those of a step at a time."""
-    listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
-    for logits, indices, errors in run_images(runner, listing, reader, steps.batch_size or BATCH, steps.workers):
-        guesses = best_classes(logits, [paths[index] for index in indices.tolist()], runner.classes, topk)
+    batch = steps.batch_size or BATCH
+    if runner.arrays is not None and isinstance(reader, EvalTransform) and not eval_workers(len(paths), steps.workers):
+        found = _of_arrays(runner.arrays, paths, reader, batch)
+    else:
+        found = _of_tensors(runner, paths, reader, batch, steps.workers)
+    for logits, places, errors in found:
+        guesses = best_classes(logits, [paths[place] for place in places], runner.classes, topk)
         yield [
             PictureClasses(guess.path, error=reason_of(error, guess.path)) if error else guess
             for guess, error in zip(guesses, errors, strict=True)
         ]
 
 
-def best_classes(logits: Tensor, paths: Sequence[Path], names: Sequence[str], topk: int) -> list[PictureClasses]:
+def _of_tensors(
+    runner: WholeRunner, paths: Sequence[Path], reader: Reader, batch: int, workers: int | None
+) -> Iterator[Found]:
+    from phonecv.data.folders.listing import Listing, Sample
+    from phonecv.whole.evaluate import run_images
+
+    listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
+    for logits, places, errors in run_images(runner, listing, reader, batch, workers):
+        yield logits.numpy(), places.tolist(), errors
+
+
+def _of_arrays(
+    run: Callable[[np.ndarray], np.ndarray], paths: Sequence[Path], reader: EvalTransform, batch: int
+) -> Iterator[Found]:
+    """The same without torch, whose import takes longer than some pictures."""
+    for start in range(0, len(paths), batch):
+        places = range(start, min(start + batch, len(paths)))
+        pixels, errors = np.zeros((len(places), reader.side, reader.side, 3), np.uint8), []
+        for row, place in zip(pixels, places, strict=True):
+            try:
+                row[:] = reader.array(paths[place])
+                errors.append("")
+            except ImageError as error:
+                errors.append(str(error))
+        yield run(reader.normalise.arrays(pixels)), places, errors
+
+
+def best_classes(logits: np.ndarray, paths: Sequence[Path], names: Sequence[str], topk: int) -> list[PictureClasses]:
     """The most probable classes of every row of `logits` ``B C``."""
-    shares, order = logits.softmax(1).topk(min(topk, len(names)))
     said = []
-    rows = zip(paths, shares.tolist(), order.tolist(), logits.isnan().any(1).tolist(), strict=True)
-    for path, row_shares, row_order, nan in rows:
-        if nan:
+    for path, row in zip(paths, logits, strict=True):
+        if np.isnan(row).any():
             said.append(PictureClasses(path, error="the model's output is NaN; its weights may be broken"))
-        else:
-            labels = tuple(names[output] for output in row_order)
-            said.append(PictureClasses(path, labels, tuple(row_shares), tuple(row_order)))
+            continue
+        shares = np.exp(row - row.max())
+        shares /= shares.sum()
+        order = np.argsort(-row, kind="stable")[:topk].tolist()
+        labels = tuple(names[output] for output in order)
+        said.append(PictureClasses(path, labels, tuple(shares[order].tolist()), tuple(order)))
     return said
 
 

@@ -20,6 +20,8 @@ def test_normalising_equals_torchvision_to_the_bit(layout: torch.memory_format) 
     images = Normalise(MEAN, STD)(pixels.to(memory_format=layout))
     assert torch.equal(images, transforms.Normalize(MEAN, STD)(pixels.float().div(255)))
     assert images.is_contiguous(memory_format=layout)
+    arrays = Normalise(MEAN, STD).arrays(pixels.permute(0, 2, 3, 1).numpy())
+    assert torch.equal(torch.from_numpy(arrays), images)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -47,10 +47,10 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Float:
 
 
 def decibels(job: Job, path: Path) -> float:
-    from phonecv.exporting.litert import exporter as litert
+    from phonecv.exporting.litert.opening import open_session
 
     pictures = images(8, 3)
-    return signal_to_noise(job, litert.open_session(path, threads=1)(pictures.numpy())[0], pictures)
+    return signal_to_noise(job, open_session(path, threads=1)(pictures.numpy())[0], pictures)
 
 
 def int8_weights(path: Path) -> dict[int, tuple[int, ...]]:

@@ -25,7 +25,7 @@ from phonecv.exporting.deployable import deployable
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.native import try_in_child
-from phonecv.exporting.ncnn import exporter
+from phonecv.exporting.ncnn import exporter, opening
 from phonecv.exporting.ncnn.graph import read_graph
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import ExportFailed, captured, perform
@@ -93,7 +93,7 @@ def test_half_precision_halves_the_weights(tmp_path: Path, name: str) -> None:
         (folder := tmp_path / precision).mkdir()
         job = job_of(tiny(name), 64, 64, precision=precision)
         path = written(job, folder).path
-        sizes[precision] = exporter.weights_path(path).stat().st_size
+        sizes[precision] = opening.weights_path(path).stat().st_size
         check(job, outputs_of(path, job.examples[0], precision), 0.02)
     assert sizes["fp16"] < 0.6 * sizes["float32"]
 
@@ -258,7 +258,7 @@ def test_broken_graphs_are_refused(whole: Path, change: Callable[[str], str], me
 
 
 def test_broken_weights_are_refused(whole: Path) -> None:
-    weights = exporter.weights_path(whole)
+    weights = opening.weights_path(whole)
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 3])
     with pytest.raises(UserError, match=r"m\.param"):
@@ -283,7 +283,7 @@ def test_weights_under_the_names_of_others(whole: Path) -> None:
     (expected,) = open_session(whole)(images)
     theirs = whole.with_name("other.ncnn.param")
     whole.rename(theirs)
-    exporter.weights_path(whole).rename(whole.with_name("other.ncnn.bin"))
+    opening.weights_path(whole).rename(whole.with_name("other.ncnn.bin"))
     np.testing.assert_array_equal(open_session(theirs)(images)[0], expected)
 
 

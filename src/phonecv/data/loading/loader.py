@@ -7,7 +7,6 @@ restart in the middle of an epoch.
 
 from __future__ import annotations
 
-import os
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -33,9 +32,6 @@ Sample = TypeVar("Sample")
 
 #: Other samples tried in place of one that can't be read; after that it is a black picture.
 MAX_SUBSTITUTES = 16
-
-#: Below this many pictures, starting loader processes costs more than it gives where each is read once.
-WORKERS_FROM = 256
 
 
 class SampleKey(NamedTuple):
@@ -427,17 +423,6 @@ def eval_batches(n: int, batch_size: int, rank: int = 0, world: int = 1) -> list
     """`eval_indices` in batches; the last may be smaller."""
     keys = [SampleKey(index) for index in eval_indices(n, rank, world)]
     return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-
-
-def default_workers() -> int:
-    """Worker processes that suit this machine: one per usable core, less one for the training, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(8, cores - 1))
-
-
-def eval_workers(count: int, workers: int | None = None) -> int:
-    """Loader processes for so many pictures that are read once: as many as are asked for, or what pays off."""
-    return workers if workers is not None else default_workers() if count >= WORKERS_FROM else 0
 
 
 def make_loader(

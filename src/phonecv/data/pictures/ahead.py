@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from phonecv.data.loading.loader import default_workers
+from phonecv.data.loading.processes import default_workers
 from phonecv.data.pictures.opening import ImageError, open_image, printable
 from phonecv.data.pictures.reading import planes
 

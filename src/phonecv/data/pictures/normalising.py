@@ -10,10 +10,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Share of the picture that one erased rectangle takes, and the range of its height over its width (as timm's).
 _AREA = (0.02, 1 / 3)
@@ -36,6 +38,8 @@ class Erasure(NamedTuple):
 
     def values(self) -> Tensor:
         """3 height width or 3 1 1: what stands there afterwards; random values are normal with variance one."""
+        import torch
+
         if self.mode == "const":
             return torch.zeros(3, 1, 1)
         generator = torch.Generator().manual_seed(self.seed)
@@ -59,7 +63,17 @@ class Normalise:
                 area.copy_(one.values().to(image.device, non_blocking=True).expand_as(area))
         return images
 
+    def arrays(self, pixels: np.ndarray) -> np.ndarray:
+        """The same to the bit, without torch: B H W 3 bytes -> B 3 H W."""
+        values = pixels.astype(np.float32)
+        values /= np.float32(255)
+        values -= np.asarray(self.mean, np.float32)
+        values /= np.asarray(self.std, np.float32)
+        return values.transpose(0, 3, 1, 2)
+
     def _scaled(self, pixels: Tensor) -> Tensor:
+        import torch
+
         mean, std = torch.tensor(self.mean, device=pixels.device), torch.tensor(self.std, device=pixels.device)
         channels, width, last = pixels.shape[1], pixels.shape[-1], pixels.movedim(1, -1)
         if pixels.is_contiguous() or not last.is_contiguous():

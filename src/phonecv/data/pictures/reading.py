@@ -8,18 +8,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from phonecv.data.pictures.normalising import Erasure, Normalise
 from phonecv.data.pictures.opening import open_image
 from phonecv.preprocessing import Preprocessing
 
-Transform = Callable[[Image.Image], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Transform = Callable[[Image.Image], "Tensor"]
 
 #: Pillow's filters by their names in a `Preprocessing`.
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -60,6 +61,8 @@ class Reader(ABC):
 
     def blank(self) -> Pixels:
         """A black picture."""
+        import torch
+
         return Pixels(torch.zeros(3, self.side, self.side, dtype=torch.uint8))
 
 
@@ -88,7 +91,14 @@ class EvalTransform(Reader):
 
     def pixels(self, image: Image.Image) -> Tensor:
         """An RGB picture as 3 H W, uint8, still to be normalised."""
-        return to_tensor(resized_centre(LimitAspect()(image), self.preprocessing, self._resample))
+        return to_tensor(self._cropped(image))
+
+    def array(self, path: Path) -> np.ndarray:
+        """As `read`, H W 3, without torch."""
+        return np.array(self._cropped(open_image(path, bits=self.preprocessing.bits)))
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        return resized_centre(LimitAspect()(image), self.preprocessing, self._resample)
 
     def __repr__(self) -> str:
         return f"EvalTransform({self.preprocessing})"
@@ -96,6 +106,8 @@ class EvalTransform(Reader):
 
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as 3 H W, uint8, its colours side by side in memory."""
+    import torch
+
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
-import torch
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, parse_record
@@ -108,6 +107,8 @@ def session_of(job: Job, *, threads: int, precision: str = "float32") -> Session
     core, row = openvino.Core(), job.row
 
     def converted() -> openvino.Model:
+        import torch
+
         with torch.no_grad():
             traced = torch.jit.trace(job.module, row, check_trace=False)
         model = openvino.convert_model(traced, example_input=row)
