@@ -14,9 +14,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from phonecv.data.clips.streams import decoder
 from phonecv.data.pictures.opening import open_image, printable
+from phonecv.devices import usable_cores
 from phonecv.errors import UserError
 from phonecv.files import write_json, write_text
 
@@ -124,19 +126,31 @@ def write_classification(
 
     def write(folder: Path) -> None:
         for split, count in (("train", train), ("val", val)):
-            source = _Source(split, seed)
             for label in DIGITS:
                 (folder / split / label).mkdir(parents=True)
-            for index in range(count):
-                random = np.random.default_rng((seed, _SPLIT_NUMBER[split], index))
-                label = index % len(DIGITS)
-                canvas = source.background(random, size, size)
-                height = int(random.integers(round(0.5 * size), round(0.85 * size) + 1))
-                source.draw(canvas, random, label, height)
-                _save(canvas, folder / split / DIGITS[label] / f"{index:06d}.jpg")
+            # Starting a process costs what some hundred pictures do.
+            parts = min(usable_cores(), 1 + count // 2000)
+            one = partial(_write_digits, folder / split, split, size, seed, count, parts)
+            if parts == 1:
+                one(0)
+                continue
+            with ProcessPoolExecutor(parts) as pool:
+                list(pool.map(one, range(parts)))
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
 
     return _write_once(Path(root), settings, write)
+
+
+def _write_digits(folder: Path, split: str, size: int, seed: int, count: int, parts: int, part: int) -> None:
+    """Every `parts`-th picture of a split, from `part` on; each follows from its own number."""
+    source = _Source(split, seed)
+    for index in range(part, count, parts):
+        random = np.random.default_rng((seed, _SPLIT_NUMBER[split], index))
+        label = index % len(DIGITS)
+        canvas = source.background(random, size, size)
+        height = int(random.integers(round(0.5 * size), round(0.85 * size) + 1))
+        source.draw(canvas, random, label, height)
+        _save(canvas, folder / DIGITS[label] / f"{index:06d}.jpg")
 
 
 def write_plain(root: Path | str, *, train: int = 4000, val: int = 1000, seed: int = 0) -> Path:
