@@ -427,6 +427,35 @@ def startup() -> str:
     return markdown_table(["group", "command", *found["kinds"]], rows, right=range(2, 2 + len(found["kinds"])))
 
 
+def accelerated() -> str:
+    """Networks as modules on one thread: how many times as fast as the rivals' own, by kind of processor."""
+    rows = []
+    for kind, part in results("accelerate")["kinds"].items():
+        for name, found in part["modules"].items():
+            base, *others = found.values()
+            runtimes = " / ".join(
+                dict.fromkeys(one["runtime"].rpartition(" ")[0] for one in others if "runtime" in one)
+            )
+            ratios = [f"{found[label]['ratio']:.2f}" if label in found else "" for label in ACCELERATED]
+            rows.append([kind, name, f"{base['ms']:.1f} ms", *ratios, runtimes])
+    return markdown_table(["processor", "network", "rival, eager", *ACCELERATED, "run by"], rows, right=range(2, 6))
+
+
+#: Columns of `accelerated`.
+ACCELERATED = ("fused, eager", "accelerated, float32", "accelerated, bf16")
+
+
+def accelerated_eval() -> str:
+    """Whole processes of `phonecv eval` with and without a faster runtime, by kind of processor."""
+    rows = []
+    for kind, part in results("accelerate")["kinds"].items():
+        for name, found in part["eval"].items():
+            seconds = [f"{found[label]:.1f}" for label in ("eager", "auto, first", "auto")]
+            rows.append([kind, name, str(found["images"]), *seconds, f"{found['ratio']:.2f}"])
+    header = ["processor", "checkpoint", "pictures", "PyTorch, s", "chosen, first time, s", "later, s", "times as fast"]
+    return markdown_table(header, rows, right=range(2, 7))
+
+
 def kinds_machines(name: str) -> str:
     """What each column of a result by kinds of processors belongs to."""
     return "\n".join(f"- {kind}: {_machine(part)}" for kind, part in results(name)["kinds"].items())
@@ -478,6 +507,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "generation-choices": lambda: generation("generation_choices"),
     "generation-machine": lambda: machine("generation"),
     "generation-choices-machine": lambda: machine("generation_choices"),
+    "accelerated": accelerated,
+    "accelerated-eval": accelerated_eval,
+    "accelerated-machines": lambda: kinds_machines("accelerate"),
     "startup": startup,
     "startup-machines": lambda: kinds_machines("startup"),
     "paper-speed": paper_speed,

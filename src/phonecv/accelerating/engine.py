@@ -28,9 +28,9 @@ from phonecv.exporting.job import Session
 #: Shapes of a row that a session is made for; further ones run in PyTorch.
 MOST_SHAPES = 4
 
-#: Largest difference from PyTorch in float32 by precision, as a share of the largest output. In bfloat16 as much as
-#: `phonecv export` allows files in half precision.
-LIMITS: dict[str, float] = {"float32": MAX_DIFF["float32"] or 0.0, "bf16": MAX_DIFF["fp16"] or 0.0}
+#: Largest difference from PyTorch in float32 by precision, as a share of the largest output. In bfloat16 Apple's
+#: MobileOne-S0 differs by 0.17, in OpenVINO as in PyTorch, and is right about 168 of 200 pictures instead of 171.
+LIMITS: dict[str, float] = {"float32": MAX_DIFF["float32"] or 0.0, "bf16": 0.25}
 
 _log = logging.getLogger("phonecv")
 
@@ -95,7 +95,7 @@ class Engine:
             title = RUNTIMES[self.runtime].title
             raise UserError(
                 f"{title} differs from PyTorch by {worst:.1e} of the largest output in {self.precision},"
-                f" {self.max_diff:.0e} is allowed (max_diff)"
+                f" {self.max_diff:.2g} is allowed (max_diff)"
             )
         self.shape, ready = Shape(whole), Ready(session, worst, seconds)
         self._ready[self._key(one.shape for one in inputs)] = ready

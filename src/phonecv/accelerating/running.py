@@ -14,7 +14,8 @@ from phonecv.accelerating.choosing import AUTO, EAGER, candidates
 from phonecv.accelerating.inner import Inner, varied
 from phonecv.accelerating.known import Measured, key_of, recall
 from phonecv.accelerating.network import Accelerated, accelerated, inputs_of
-from phonecv.benchmarking.probes import ROWS, probe_rows
+from phonecv.benchmarking.calls import tiled
+from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS, exporter_for
@@ -24,6 +25,9 @@ from phonecv.opening import AnyRunner, Placed, Runner, opening_room
 
 #: Fewer pictures are over before anything pays.
 FEW = 100
+
+#: Rows that runtimes are timed on: a number that threads share evenly.
+_ROWS = 4
 
 #: Until something was measured here: seconds of a runtime's own start, and for each layer straight from a network or by
 #: way of a file; and the share of PyTorch's time that a picture then takes.
@@ -70,7 +74,7 @@ def sped_up(runner: AnyRunner, options: Any, runtime: str, count: int) -> tuple[
         if placed.device.type != "cpu":
             raise UserError(f"runtime {runtime!r} is for the CPU; leave the device {str(placed.device)!r} out")
         names = candidates(runtime, _PRECISIONS[placed.amp])
-        return _swapped(runner, options, accelerated(placed.network, names, _PRECISIONS[placed.amp], rows=ROWS)), ""
+        return _swapped(runner, options, accelerated(placed.network, names, _PRECISIONS[placed.amp], rows=_ROWS)), ""
     if placed.device.type != "cpu" or placed.amp not in _PRECISIONS or count < FEW or state_of(placed.network):
         return runner, ""
     return _where_it_pays(runner, placed, options, count)
@@ -79,7 +83,7 @@ def sped_up(runner: AnyRunner, options: Any, runtime: str, count: int) -> tuple[
 def _where_it_pays(runner: AnyRunner, placed: Placed, options: Any, count: int) -> tuple[AnyRunner, str]:
     precision, network = _PRECISIONS[placed.amp], placed.network
     fused = fuse(network)
-    known = recall(key_of(fused, inputs_of(fused), torch.get_num_threads(), precision, ROWS))
+    known = recall(key_of(fused, inputs_of(fused), torch.get_num_threads(), precision, _ROWS))
     name = _candidate(known, precision)
     before = _seconds(placed)
     start, after = _expected(known, name, network, before)
@@ -92,7 +96,7 @@ def _where_it_pays(runner: AnyRunner, placed: Placed, options: Any, count: int) 
         said = f"PyTorch runs it; {title} pays for its start from about {pays_from} pictures on ({figures})"
         return runner, said
     try:
-        made = accelerated(fused, (name, EAGER), precision, rows=ROWS)
+        made = accelerated(fused, (name, EAGER), precision, rows=_ROWS)
     except UserError as error:
         return runner, f"PyTorch runs it: {error}"
     measured = made.measured
@@ -114,14 +118,14 @@ def _candidate(known: Measured | None, precision: str) -> str:
 def _seconds(placed: Placed) -> float:
     """What a picture takes in PyTorch as it is."""
     inner = Inner(placed.network)
-    rows = [torch.from_numpy(array) for array in probe_rows(inputs_of(placed.network))]
+    rows = [torch.from_numpy(tiled(array, _ROWS)) for array in probe_rows(inputs_of(placed.network))]
     taken = []
     with torch.inference_mode(), placed.computing():
         for _ in range(3):
             start = time.perf_counter()
             inner(*rows)
             taken.append(time.perf_counter() - start)
-    return min(taken) / ROWS
+    return min(taken) / _ROWS
 
 
 def _expected(known: Measured | None, name: str, network: Any, before: float) -> tuple[float, float]:
