@@ -51,20 +51,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="pictures, at least (default 1000)")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each way to evaluate (default 2)")
     chosen = parser.parse_args()
-    if chosen.part == "modules":
-        made = {name: modules(name) for name in chosen.networks}
-    else:
-        made = {name: evaluations(name, chosen.data, chosen.images, chosen.rounds) for name in chosen.networks}
-    before = kinds_of(RESULTS).get(kind_here(), {})
-    parts = {part: before.get(part, {}) for part in ("modules", "eval")}
-    parts[chosen.part] = parts[chosen.part] | made
     common = {
         "what": "networks accelerated, as modules and in `phonecv eval`",
         "commands": ["python benchmarks/accelerate.py modules NETWORK", "python benchmarks/accelerate.py eval NETWORK"],
         "method": "modules: one row, one thread, turns in one process, median of the rounds' own ratios; eval: seconds"
         " of whole processes, turns, medians",
     }
-    write_kind(RESULTS, common, parts)
+    for name in chosen.networks:
+        if chosen.part == "modules":
+            made = modules(name)
+        else:
+            made = evaluations(name, chosen.data, chosen.images, chosen.rounds)
+        before = kinds_of(RESULTS).get(kind_here(), {})
+        parts = {part: before.get(part, {}) for part in ("modules", "eval")}
+        parts[chosen.part] = parts[chosen.part] | {name: made}
+        write_kind(RESULTS, common, parts)
 
 
 def rival_of(name: str, ours: nn.Module) -> nn.Module:

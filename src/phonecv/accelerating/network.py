@@ -24,6 +24,7 @@ from phonecv.exporting.inputs import Input
 from phonecv.exporting.record import check_size
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.run import in_form
+from phonecv.models.fusing import fuse
 from phonecv.models.headed import Network
 from phonecv.models.quantized import refuse_floating_point
 from phonecv.task import done_by
@@ -109,7 +110,7 @@ def accelerated(
 ) -> Accelerated:
     """The network in the fastest of these runtimes for so many rows at once, see `accelerate`."""
     refuse_floating_point(network, precision)
-    fused = in_form(network, "deploy").requires_grad_(False)
+    fused = fuse(in_form(network, "deploy"), frozen=True)
     asked = Asked(tuple(names), precision, threads or torch.get_num_threads(), max_diff or LIMITS[precision], rows)
     inputs = inputs_of(fused, size)
     engine, measured = chosen(Inner(fused), inputs, asked)

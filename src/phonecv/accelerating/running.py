@@ -82,7 +82,7 @@ def sped_up(runner: AnyRunner, options: Any, runtime: str, count: int) -> tuple[
 
 def _where_it_pays(runner: AnyRunner, placed: Placed, options: Any, count: int) -> tuple[AnyRunner, str]:
     precision, network = _PRECISIONS[placed.amp], placed.network
-    fused = fuse(network)
+    fused = fuse(network, frozen=True)
     known = recall(key_of(fused, inputs_of(fused), torch.get_num_threads(), precision, _ROWS))
     name = _candidate(known, precision)
     before = _seconds(placed)
