@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from phonecv.api import predict as predict
     from phonecv.benchmarking import bench as bench
     from phonecv.bundles import bundle as bundle
+    from phonecv.bundles import verify as verify
     from phonecv.converting import convert as convert
     from phonecv.create import create_model as create_model
     from phonecv.data.audit import audit as audit

@@ -25,7 +25,7 @@ from bundles.languages import faults, kotlin
 from bundles.test_bundle import tiny
 from exporting.dense_files import busy_masks
 from phonecv.benchmarking.page import fetch
-from phonecv.bundles import bundle, check_manifest
+from phonecv.bundles import bundle, verify
 from phonecv.bundles.apps.plan import Plan, app_id, app_name
 from phonecv.bundles.apps.table import PLATFORMS
 from phonecv.bundles.room import bundling_of
@@ -189,7 +189,7 @@ def test_a_bundle_with_an_app(tmp_path: Path) -> None:
         pytest.skip(lacks)
     result = bundle(tiny(), tmp_path / "out", app=["web"], name="animals", app_name=EVIL)
     assert [record["format"] for record in result.exported] == ["onnx"]
-    assert check_manifest(result.path) == []
+    assert verify(result.path) == []
     expected = json.loads((result.path / "web/expected.json").read_text())
     assert expected["best"] == json.loads((result.path / "expected.json").read_text())["best"]
     assert "| `web/` | an app for browsers" in (result.path / "README.md").read_text()

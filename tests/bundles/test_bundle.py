@@ -16,7 +16,7 @@ from PIL import Image
 
 import phonecv
 from conftest import TINY
-from phonecv.bundles import BundleResult, bundle, check_manifest
+from phonecv.bundles import BundleResult, bundle, verify
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.exporting import export
@@ -57,7 +57,7 @@ def test_the_manifest_tells_the_truth(made: BundleResult) -> None:
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert {model["format"] for model in manifest["models"]} == {"onnx", "pt2"}
     assert manifest["licence_of_weights"] == "CC BY 4.0, me"
-    assert check_manifest(made.path) == []
+    assert verify(made.path) == []
 
 
 def test_the_test_picture_gives_the_outputs_told(made: BundleResult) -> None:
@@ -85,9 +85,9 @@ def test_a_changed_bundle_is_noticed(tmp_path: Path) -> None:
     (folder / "labels.txt").write_text("other\n")
     (folder / "index.html").unlink()
     (folder / "more.txt").touch()
-    assert check_manifest(folder) == ["index.html is missing", "labels.txt was changed", "more.txt was added"]
+    assert verify(folder) == ["index.html is missing", "labels.txt was changed", "more.txt was added"]
     with pytest.raises(UserError, match=r"no manifest\.json"):
-        check_manifest(tmp_path)
+        verify(tmp_path)
 
 
 def test_a_zip_of_files_made_before(tmp_path: Path) -> None:

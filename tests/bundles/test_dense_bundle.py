@@ -15,7 +15,7 @@ from bundles.dense_cases import NAMES, segmenter
 from bundles.test_bundle import tiny
 from bundles.test_readers import picture
 from exporting.dense_files import busy, busy_masks
-from phonecv.bundles import BundleResult, bundle, check_manifest
+from phonecv.bundles import BundleResult, bundle, verify
 from phonecv.bundles.expected import write_expected
 from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.data.pictures.reading import planes
@@ -55,7 +55,7 @@ def test_a_segmenter(tmp_path: Path) -> None:
         "app.pt2", "app.pt2.json", "app.test.png", "expected.json", "expected.png", "index.html", "labels.txt",
         "legend.json", "LICENCE-weights.txt", "manifest.json", "README.md", "result.png",
     }  # fmt: skip
-    assert check_manifest(result.path) == []
+    assert verify(result.path) == []
     expected = json.loads((result.path / "expected.json").read_text())
     image = Image.open(result.path / expected["picture"])
     assert (expected["width"], expected["height"]) == image.size == (140, 91)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from phonecv.bundles.manifest import check_manifest
+from phonecv.bundles.manifest import verify
 from phonecv.cli import main
 from phonecv.errors import UserError
 
@@ -29,25 +29,25 @@ def entry(text: str) -> dict[str, Any]:
 
 def test_changed_missing_and_added_files(tmp_path: Path) -> None:
     bundle = made(tmp_path, {"a.txt": entry("a"), "b/c.txt": entry("c")})
-    assert check_manifest(bundle) == ["b/c.txt is missing"]
+    assert verify(bundle) == ["b/c.txt is missing"]
     (bundle / "b").mkdir()
     (bundle / "b" / "c.txt").write_text("d")
     (bundle / "new\x1b[31m.txt").write_text("d")
-    assert check_manifest(bundle) == ["b/c.txt was changed", "new\\x1b[31m.txt was added"]
+    assert verify(bundle) == ["b/c.txt was changed", "new\\x1b[31m.txt was added"]
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "b/../../secret", "..\\secret", "C:/a", "", "a/\x00"])
 def test_nothing_outside_the_folder_is_looked_at(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("s")
     with pytest.raises(UserError, match="which is not in the bundle"):
-        check_manifest(made(tmp_path, {"a.txt": entry("a"), name: entry("s")}))
+        verify(made(tmp_path, {"a.txt": entry("a"), name: entry("s")}))
 
 
 def test_a_link_out_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s")
     bundle = made(tmp_path, {"a.txt": entry("a"), "link": entry("s")})
     (bundle / "link").symlink_to(tmp_path / "secret")
-    assert check_manifest(bundle) == ["link is a link to a file outside the bundle"]
+    assert verify(bundle) == ["link is a link to a file outside the bundle"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_link_out_of_the_folder_is_told(tmp_path: Path) -> None:
 def test_damaged_manifests(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        check_manifest(tmp_path)
+        verify(tmp_path)
 
 
 def packed(folder: Path, files: dict[str, str], listed: dict[str, Any]) -> Path:
@@ -81,9 +81,9 @@ def packed(folder: Path, files: dict[str, str], listed: dict[str, Any]) -> Path:
 def test_a_zip_is_looked_through_without_unpacking(tmp_path: Path) -> None:
     files = {"a.txt": "a", "b/c.txt": "c", "d.txt": "d"}
     listed = {name: entry(text) for name, text in files.items()}
-    assert check_manifest(packed(tmp_path, files, listed)) == []
+    assert verify(packed(tmp_path, files, listed)) == []
     other = {"a.txt": "b", "d.txt": "d", "../e.txt": "e"}
-    assert check_manifest(packed(tmp_path, other, listed)) == [
+    assert verify(packed(tmp_path, other, listed)) == [
         "a.txt was changed", "b/c.txt is missing", "../e.txt was added",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["app.zip"]
@@ -92,14 +92,14 @@ def test_a_zip_is_looked_through_without_unpacking(tmp_path: Path) -> None:
 def test_damaged_zips(tmp_path: Path) -> None:
     path = packed(tmp_path, {"a.txt": "a" * 100}, {"a.txt": entry("a" * 100)})
     path.write_bytes(path.read_bytes().replace(b"a" * 100, b"b" * 100))  # its checksum is wrong now
-    assert check_manifest(path) == ["a.txt was changed"]
+    assert verify(path) == ["a.txt was changed"]
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/b/manifest.json", "{}")
     with pytest.raises(UserError, match="is no bundle"):
-        check_manifest(path)
+        verify(path)
     path.write_bytes(b"PK and so on")
     with pytest.raises(UserError, match="no zip that can be read"):
-        check_manifest(path)
+        verify(path)
 
 
 def test_the_verb_tells_by_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,4 +113,4 @@ def test_the_verb_tells_by_its_status(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_folder_without_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no bundle"):
-        check_manifest(tmp_path)
+        verify(tmp_path)

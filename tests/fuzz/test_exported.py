@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.mutations import CASES, damaged, mutated, survive
-from phonecv.bundles.manifest import check_manifest
+from phonecv.bundles.manifest import verify
 from phonecv.exporting.record import find_record, preprocessing_of
 from phonecv.inspection import info
 
@@ -49,6 +49,6 @@ def test_manifests_of_bundles(tmp_path: Path) -> None:
 
     def case(rng: random.Random) -> None:
         path.write_bytes(written(rng, mutated(rng, original)))
-        check_manifest(tmp_path)
+        verify(tmp_path)
 
     assert 0 < survive("manifest", case) < CASES

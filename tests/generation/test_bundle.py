@@ -14,7 +14,7 @@ import phonecv
 from benchmarking.devtools import Browser, find_browser
 from cli.conftest import Run
 from phonecv.benchmarking.page import fetch
-from phonecv.bundles import check_manifest
+from phonecv.bundles import verify
 from phonecv.errors import UserError
 from phonecv.generation import sampling_page
 from phonecv.generation.pictures import to_bytes
@@ -58,7 +58,7 @@ def bundle(checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_a_bundle_says_how_pictures_are_made(bundle: Path) -> None:
-    assert check_manifest(bundle) == []
+    assert verify(bundle) == []
     readme = (bundle / "README.md").read_text()
     assert "c = (x - sqrt(1 - k) e) / sqrt(k)" in readme
     for name in ("noisy", "timesteps", "classes", "prediction"):

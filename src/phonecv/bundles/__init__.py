@@ -8,9 +8,9 @@ from phonecv.late import late_names
 
 if TYPE_CHECKING:
     from phonecv.bundles.build import BundleResult, bundle
-    from phonecv.bundles.manifest import check_manifest
+    from phonecv.bundles.manifest import verify
 
-__all__ = ["BundleResult", "bundle", "check_manifest"]
+__all__ = ["BundleResult", "bundle", "verify"]
 
 if not TYPE_CHECKING:
     __getattr__ = late_names(__name__)

@@ -51,7 +51,7 @@ def write_manifest(folder: Path, name: str, records: Sequence[FileRecord], licen
     return (*files, MANIFEST)
 
 
-def check_manifest(bundle: Path | str) -> list[str]:
+def verify(bundle: Path | str) -> list[str]:
     """What of a bundle is not as its manifest says: missing, changed or added files; empty if all is well.
 
     Args:

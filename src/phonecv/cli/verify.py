@@ -22,9 +22,9 @@ def verify(bundle: Path, /, *more: Path, json: bool = False) -> int:
         more: Others.
         json: Print JSON.
     """
-    from phonecv.bundles.manifest import check_manifest
+    from phonecv import bundles
 
-    found = {str(path): check_manifest(path) for path in (bundle, *more)}
+    found = {str(path): bundles.verify(path) for path in (bundle, *more)}
     if json:
         say_json(found)
     else:
