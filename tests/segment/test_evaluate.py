@@ -234,7 +234,7 @@ def test_classes_are_matched_by_name(root: Path) -> None:
 def test_strange_models_and_numbers(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a segmenter"):
         open_segmenter(torch.nn.Identity())  # type: ignore
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="there is no file"):
         open_segmenter(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="batch_size=0"):
         evaluate(ByColour(), root, batch_size=0)
