@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
 from conftest import TINY
+from kept import kept
 from phonecv.detect.base import Detector
 from phonecv.models.blocks import LayerScale2d
 
@@ -24,6 +25,7 @@ BACKBONES = tuple(TINY)
 CLASSES = 3
 
 
+@kept
 def small(
     architecture: str, backbone: str = "emov2_1m", *, options: dict[str, Any] | None = None, **more: Any
 ) -> Detector:

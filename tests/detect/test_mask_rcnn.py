@@ -11,6 +11,7 @@ from torch import Tensor
 
 import phonecv
 from conftest import TINY
+from kept import kept
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
 
@@ -19,6 +20,7 @@ LOSSES = {"rpn_cls", "rpn_box", "cls", "box", "mask"}
 SMALL: dict[str, Any] = {"size": 64, "longest": 96, "channels": 16, "hidden": 32, "proposals": 50}
 
 
+@kept
 def make(backbone: str = "emov2_1m", **options: Any) -> MaskRCNN:
     torch.manual_seed(0)
     overrides = TINY.get(backbone, {})

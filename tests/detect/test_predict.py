@@ -155,8 +155,10 @@ def test_the_public_function_goes_by_the_model(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_camera_is_for_detectors(tmp_path: Path) -> None:
+    classifier = phonecv.create_model("emo_1m", num_classes=3, **TINY["emo_1m"])
+    saved = phonecv.save_checkpoint(classifier, tmp_path / "classifier.safetensors")
     with pytest.raises(UserError, match="camera is for a detector"):
-        predict(tmp_path / "classifier.safetensors", [], camera="0")
+        predict(saved, [], camera="0")
 
 
 # -------------------------------------------------------------------------------------------- videos

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import settled, small
+from kept import kept
 from phonecv.dense.model import DenseModel
 from phonecv.detect.base import Detector
 from phonecv.detect.mask_rcnn import MaskRCNN
@@ -27,6 +28,7 @@ from phonecv.exporting.run import describe
 from phonecv.files import write_json
 
 
+@kept
 def busy(architecture: str, backbone: str = "mobileone_s0", **options: Any) -> Detector:
     """A settled detector of 96 pixels that finds something, fewer pairs of anchor and class than it considers."""
     retina = architecture == "retinanet_fpn"
@@ -62,6 +64,7 @@ def found_by(predicted: Sequence[Mapping[str, Tensor]], places: int) -> dict[str
     return outputs | {"labels": outputs["labels"].astype(np.int32), "count": count}
 
 
+@kept
 def busy_masks(**options: Any) -> MaskRCNN:
     """A settled Mask R-CNN that finds something.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from golden_rules import load_rule
+from kept import kept
 from phonecv.segment.base import Segmenter
 from phonecv.segment.published import create_published
 from segment.reference_names import reference_name
@@ -52,6 +53,7 @@ def reference_keys(file: str) -> dict[str, list[int]]:
     return dict(entry["state"])
 
 
+@kept
 def golden_model(file: str, *, dtype: torch.dtype = torch.float64) -> Segmenter:
     """The network of a golden file, its tensors filled by the rule, in evaluation mode."""
     model = create_published(FILES[file])

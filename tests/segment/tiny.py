@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import TINY
+from kept import kept
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
@@ -36,6 +37,7 @@ class Both(nn.Module):
         return [logits for logits in self.model.network(x, auxiliary=True) if logits is not None]
 
 
+@kept
 def tiny(architecture: str, backbone: str = "emov2_1m", *, num_classes: int = 5, **more: Any) -> Segmenter:
     """A small segmenter with settled statistics, in evaluation mode."""
     torch.manual_seed(0)
