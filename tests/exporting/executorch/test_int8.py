@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from conftest import mostly_long
 from exporting.int8_jobs import FIRST, images, int8_job, signal_to_noise
@@ -70,6 +71,31 @@ def test_weights_are_int8_per_channel(plain: tuple[Job, torch.export.ExportedPro
     held = [value for value in [*program.state_dict.values(), *program.constants.values()] if hasattr(value, "dtype")]
     integers = sum(value.numel() for value in held if value.dtype == torch.int8)
     assert integers == sum(value.numel() for value in job.module.parameters() if value.ndim > 1)
+
+
+class Levels(nn.Module):
+    """One head on two maps, as a detector's pyramid has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(x), self.head(nn.functional.avg_pool2d(x, 2))
+
+
+def test_a_layer_that_reads_several_maps_is_in_8_bits_on_each(tmp_path: Path) -> None:
+    """On all but the first the quantizer left weights in floating point, and XNNPACK refused the file."""
+    from phonecv.exporting.executorch.exporter import open_session, write
+
+    torch.manual_seed(0)
+    job = Job(Levels().eval(), (images(2, 2),), ("fine", "coarse"), "m", "int8", calibration=images(4, 1).numpy())
+    written = write(job, tmp_path)
+    assert written.report["settings"]["operators"]["conv2d"] == 2
+    got = open_session(written.path, threads=torch.get_num_threads())(images(1, 3).numpy())
+    with torch.no_grad():
+        for want, have in zip(job.module(images(1, 3)), got, strict=True):
+            assert np.abs(want.numpy() - have).mean() < 0.02 * want.abs().max()  # measured: 0.004
 
 
 def test_layers_by_name_stay_float(plain: tuple[Job, torch.export.ExportedProgram, dict[str, Any]]) -> None:

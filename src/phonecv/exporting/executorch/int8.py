@@ -81,7 +81,7 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
     quantizer = _Quantizer().set_global(_config(len(pictures), settings.span))
     quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in paths))
     with torch.no_grad():
-        graph = torch.export.export(job.module, example).module()
+        graph = _one_reader_each(torch.export.export(job.module, example).module())
         prepared = prepare_pt2e(graph, quantizer)
         for picture in pictures.split(1):
             prepared(picture)
@@ -97,6 +97,25 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
         "operators": quantized_operators(program.graph_module),
     }
     return program, used
+
+
+def _one_reader_each(graph: fx.GraphModule) -> fx.GraphModule:
+    """Let every operator read weights through a node of its own, in place; the values stay one.
+
+    Of several convolutions that read one weight, as a head's on each level of RetinaNet, the quantizer sees the first
+    alone. The others kept weights in floating point between activations in 8 bits, which XNNPACK refuses when it loads
+    the file ("Failed to create convolution node").
+    """
+    for node in list(graph.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        for reader in list(node.users)[1:]:
+            with graph.graph.inserting_before(reader):
+                own = graph.graph.get_attr(node.target)
+            own.meta = dict(node.meta)
+            reader.replace_input_with(node, own)
+    graph.recompile()
+    return graph
 
 
 def _config(pictures: int, percentile: float) -> QuantizationConfig:
