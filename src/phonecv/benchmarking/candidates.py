@@ -103,6 +103,7 @@ def make_call(candidate: Candidate, job: Job, given: Arrays) -> Call:
         "executorch": native_calls.executorch_call,
         "litert": native_calls.litert_call,
         "ncnn": native_calls.ncnn_call,
+        "mnn": native_calls.mnn_call,
     }
     return calls[candidate.runtime](candidate.file, given, threads=job.threads)
 

@@ -22,6 +22,7 @@ _IMPORTS = {
     "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.exporting.executorch.exporter"),
     "litert": ("ai_edge_litert.interpreter", "phonecv.benchmarking.native_calls"),
     "ncnn": ("ncnn", "phonecv.benchmarking.native_calls"),
+    "mnn": ("MNN", "torch", "phonecv.exporting.mnn.exporter"),
 }
 
 

@@ -1,6 +1,6 @@
-"""LiteRT, ncnn and ExecuTorch as candidates. Only ExecuTorch imports torch: the memory of the others is without it.
+"""LiteRT, ncnn, MNN and ExecuTorch as candidates. The memory of LiteRT and ncnn is without torch.
 
-Their files hold one picture, so a batch is taken picture after picture.
+All but MNN's files hold one picture, so a batch is taken picture after picture.
 """
 
 from __future__ import annotations
@@ -115,6 +115,15 @@ def ncnn_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
         return [np.stack(values) for values in zip(*found, strict=True)]
 
     return Call(run, outputs, "nchw")
+
+
+def mnn_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
+    """A .mnn file in MNN, on the CPU in float32."""
+    from phonecv.exporting.mnn.exporter import load, run
+
+    module = load(path, threads=threads, half=False)
+    (images,) = given
+    return Call(lambda: run(module, images), lambda: [np.array(value) for value in run(module, images)], "nchw")
 
 
 def executorch_call(path: Path | str, given: Arrays, *, threads: int) -> Call:

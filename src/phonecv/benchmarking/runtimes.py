@@ -68,6 +68,7 @@ RUNTIMES: dict[str, Runtime] = {
         ("float32", "int8"), by_default=False,
     ),
     "ncnn": Runtime("ncnn", "ncnn", ("ncnn", "pnnx"), "ncnn", ("ncnn",), ("float32",), by_default=False),
+    "mnn": Runtime("mnn", "MNN", ("MNN", "onnx", "onnxscript"), "mnn", ("mnn",), ("float32",), by_default=False),
 }  # fmt: skip
 
 

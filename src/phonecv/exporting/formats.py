@@ -208,6 +208,27 @@ _ALL = (
         checked_by="ncnn",
     ),
     Exporter(
+        format="mnn",
+        title="MNN",
+        suffix=".mnn",
+        extra="mnn",
+        packages=("MNN", "onnx", "onnxscript"),
+        function="phonecv.exporting.mnn.exporter:write",
+        session="phonecv.exporting.mnn.exporter:open_session",
+        dynamic_batch=True,
+        precisions=("float32", "fp16", "int8-weights"),
+        refused=MappingProxyType(
+            {
+                **_no_mask_rcnn("RoIAlign was never tried in MNN"),
+                "other inputs": "files for MNN take one batch of pictures, this network takes something else; write"
+                " another format, such as ONNX or LiteRT",
+                "suppression": "suppression was never tried there; decode 'boxes' (--decode boxes) and suppress in the"
+                " app, or write another format",
+            }
+        ),
+        checked_by="MNN",
+    ),
+    Exporter(
         format="pt2",
         title="torch.export",
         suffix=".pt2",

@@ -132,7 +132,7 @@ def test_the_record_beside_a_file_of_another_counts(tmp_path: Path) -> None:
 def with_record(path: Path, record: Mapping[str, Any]) -> Path:
     """A file for pictures of 8 x 8 with the record inside and nothing beside it."""
     model = flatbuffer_utils.read_model(str(file_of_another(path, (1, 8, 8, 3), axes=(1, 2))))
-    exporter._add_record(model, record)
+    exporter._add_metadata(model, exporter.METADATA, json.dumps(record).encode())
     flatbuffer_utils.write_model(model, str(path))
     return path
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import Input, channels_last, last_layout
 from phonecv.exporting.job import Job, Written
+from phonecv.exporting.litert.metadata import ENTRY, append_labels, metadata
 from phonecv.exporting.litert.record import METADATA
 
 _QUANTIZERS = {
@@ -62,8 +63,11 @@ def write(job: Job, folder: Path) -> Written:
         settings = resolve_name(_QUANTIZERS[job.precision])(job, source, path)
         source.unlink()
         model = flatbuffer_utils.read_model(str(path))
-    _add_record(model, job.record)
+    _add_metadata(model, METADATA, json.dumps(dict(job.record), ensure_ascii=False).encode())
+    names = _describe(model, job)
     flatbuffer_utils.write_model(model, str(path))
+    if names:
+        append_labels(path, names)
     found = report(path)
     found["inputs"] = [{"name": one.name, "layout": last_layout(one), "type": one.type} for one in job.taken]
     return Written(path, sum(found["operators"].values()), found | ({"settings": settings} if settings else {}))
@@ -119,11 +123,24 @@ def _name_as_without_wrapper(model: Any, module: nn.Module) -> None:
             tensor.name = tensor.name.replace(f"{wrapper}/{name}_inner".encode(), name.encode())
 
 
-def _add_record(model: Any, record: Mapping[str, Any]) -> None:
+def _describe(model: Any, job: Job) -> Sequence[str]:
+    """Say what a file of pictures is in MediaPipe's words; returns the names of classes that belong behind it."""
+    if [one.kind for one in job.taken] != ["pictures"]:
+        return ()
+    graph = model.subgraphs[0]
+    classes = job.record.get("classes") or ()
+    scores = [len(graph.tensors[place].shape) == 2 for place in graph.outputs]
+    outputs = [graph.tensors[place].name.decode() for place in graph.outputs]
+    named = outputs if classes and scores == [True] else []
+    _add_metadata(model, ENTRY, metadata(job, outputs, named))
+    return classes if named else ()
+
+
+def _add_metadata(model: Any, name: str, content: bytes) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(json.dumps(dict(record), ensure_ascii=False).encode(), np.uint8)
+    buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)
-    entry.name, entry.buffer = METADATA, len(model.buffers) - 1
+    entry.name, entry.buffer = name, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]

@@ -1,0 +1,1 @@
+"""MNN: converted from the ONNX graph, run by MNN on the CPU."""
