@@ -430,7 +430,7 @@ def startup() -> str:
 def accelerated() -> str:
     """Networks as modules on one thread: how many times as fast as the rivals' own, by kind of processor."""
     rows = []
-    for kind, part in results("accelerate")["kinds"].items():
+    for kind, part in results("accelerated")["kinds"].items():
         for name, found in part["modules"].items():
             base, *others = found.values()
             runtimes = " / ".join(
@@ -448,7 +448,7 @@ ACCELERATED = ("fused, eager", "accelerated, float32", "accelerated, bf16")
 def accelerated_eval() -> str:
     """Whole processes of `phonecv eval` with and without a faster runtime, by kind of processor."""
     rows = []
-    for kind, part in results("accelerate")["kinds"].items():
+    for kind, part in results("accelerated")["kinds"].items():
         for name, found in part["eval"].items():
             seconds = [f"{found[label]:.1f}" for label in ("eager", "auto, first", "auto")]
             rows.append([kind, name, str(found["images"]), *seconds, f"{found['ratio']:.2f}"])
@@ -509,7 +509,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "generation-choices-machine": lambda: machine("generation_choices"),
     "accelerated": accelerated,
     "accelerated-eval": accelerated_eval,
-    "accelerated-machines": lambda: kinds_machines("accelerate"),
+    "accelerated-machines": lambda: kinds_machines("accelerated"),
     "startup": startup,
     "startup-machines": lambda: kinds_machines("startup"),
     "paper-speed": paper_speed,

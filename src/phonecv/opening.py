@@ -274,8 +274,9 @@ def _placed(network: Network, opening: Opening) -> Placed:
     check_takes_rgb(network, network.name or "this network")
     device = pick_device(opening.device)
     low = low_precision(opening.amp, device)
-    # What is in deploy form already may run frozen: nobody changes this copy.
-    own = fuse(network, frozen=True) if network.form == "deploy" else copy.deepcopy(network)
+    # What is in deploy form already may run frozen: nobody changes this copy. An accelerated network is frozen.
+    freezes = network.form == "deploy" and not network.frozen
+    own = fuse(network, frozen=True) if freezes else copy.deepcopy(network)
     return Placed(own.to(device=device, dtype=torch.float32).eval(), device, opening.amp, low)
 
 

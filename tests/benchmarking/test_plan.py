@@ -72,6 +72,7 @@ def test_what_is_asked_for_and_impossible_is_an_error_that_says_why() -> None:
     assert [entry.label for entry in entries] == ["net/onnxruntime/int8", "net/openvino/int8"]
     assert [item.what for item in skipped] == [
         "net/eager/int8", "net/compiled/int8", "net/executorch/int8", "net/litert/int8", "net/ncnn/int8",
+        "net/mnn/int8",
     ]  # fmt: skip
 
 

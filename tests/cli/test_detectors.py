@@ -13,6 +13,7 @@ import phonecv
 from cli.conftest import Run
 from conftest import TINY
 from detect.scenes import CLASSES, write_scenes
+from phonecv.errors import UserError
 from phonecv.opening import task_of
 from settle import settle
 
@@ -36,7 +37,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_file_says_what_it_is(detector: Path, checkpoints: Path) -> None:
     assert task_of(detector) == task_of(phonecv.load_checkpoint(None, detector)) == "detect"
     assert task_of(checkpoints / "emo_1m.safetensors") == "classify"
-    assert task_of("emo_1m") == task_of(Path("absent.safetensors")) == "classify"
+    assert task_of("emo_1m") == "classify"
+    with pytest.raises(UserError, match=r"there is no file 'absent.safetensors'"):
+        task_of(Path("absent.safetensors"))
 
 
 def test_eval(detector: Path, scenes: Path, run: Run, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.append({"model": model, "destination": destination} | dataclasses.asdict(options))
         return ExportResult(
             destination, (destination,), destination.with_suffix(".json"), str(options.format), "float32", "emo_1m",
-            "deploy", (32, 32), 2**20, 12, 1e-6, 1.0, "Fake 1", 2.0, {"gpu": {"share": 0.5}, "neural_engine": [{}]},
+            "deploy", (32, 32), 2**20, 12, 1e-6, 1.0, "Fake 1", 2.0,
+            {"where": [{"title": "GPU", "operators": 12, "left": 6}]},
         )  # fmt: skip
 
     monkeypatch.setattr("phonecv.exporting.run.export_with", export)
@@ -66,7 +67,7 @@ def test_every_option_reaches(
     assert done.status == 0, done.err
     (call,) = calls
     assert call == {"model": str(source), "destination": tmp_path / "x.onnx", "format": "onnx"} | DEFAULTS | options
-    for text in ("1.00 MiB, 12 operators", "1.00e-06", "Fake 1", "gpu takes 50% of the operators", "1 remarks"):
+    for text in ("1.00 MiB, 12 operators", "1.00e-06", "Fake 1", "GPU: 6 of 12 operators left out"):
         assert text in done.out
 
 

@@ -153,7 +153,7 @@ def here(job: Job, folder: Path) -> dict[str, Any]:
 def test_files_and_networks_are_timed(
     name: str, exported: Callable[[str, str], ExportResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_start", here)
+    monkeypatch.setattr(run, "start_worker", here)
     subjects = [
         network_subject(network(name), name="made", form="deploy"), open_subject(str(exported(name, "onnx").path))
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import Any
 
@@ -100,18 +101,24 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
 
 
 def _one_reader_each(graph: fx.GraphModule) -> fx.GraphModule:
-    """Let every operator read weights through a node of its own, in place; the values stay one.
+    """Let every operator read weights through a node of its own, and a bias of its own, in place.
 
     Of several convolutions that read one weight, as a head's on each level of RetinaNet, the quantizer sees the first
     alone. The others kept weights in floating point between activations in 8 bits, which XNNPACK refuses when it loads
-    the file ("Failed to create convolution node").
+    the file ("Failed to create convolution node"). A bias is brought to the steps of the map that its layer reads, once
+    for each tensor: one that several layers share is wrong for all but the first.
     """
     for node in list(graph.graph.nodes):
         if node.op != "get_attr":
             continue
-        for reader in list(node.users)[1:]:
+        value = functools.reduce(getattr, node.target.split("."), graph)
+        for number, reader in enumerate(list(node.users)[1:], start=1):
+            target = node.target
+            if value.ndim == 1:
+                target = f"{target.replace('.', '_')}_{number}"
+                graph.register_buffer(target, value.detach().clone())
             with graph.graph.inserting_before(reader):
-                own = graph.graph.get_attr(node.target)
+                own = graph.graph.get_attr(target)
             own.meta = dict(node.meta)
             reader.replace_input_with(node, own)
     graph.recompile()

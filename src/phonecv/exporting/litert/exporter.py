@@ -125,7 +125,7 @@ def _name_as_without_wrapper(model: Any, module: nn.Module) -> None:
 
 def _describe(model: Any, job: Job) -> Sequence[str]:
     """Say what a file of pictures is in MediaPipe's words; returns the names of classes that belong behind it."""
-    if [one.kind for one in job.taken] != ["pictures"]:
+    if [one.kind for one in job.taken] != ["pictures"] or "preprocessing" not in job.record:
         return ()
     graph = model.subgraphs[0]
     classes = job.record.get("classes") or ()

@@ -1,7 +1,7 @@
 """`phonecv.accelerate` against the rivals' own networks, and `phonecv eval` with and without it.
 
-    python benchmarks/accelerate.py modules NETWORK [NETWORK ...]
-    python benchmarks/accelerate.py eval NETWORK [NETWORK ...] --data DIR [DIR ...]
+    python benchmarks/accelerated.py modules NETWORK [NETWORK ...]
+    python benchmarks/accelerated.py eval NETWORK [NETWORK ...] --data DIR [DIR ...]
 
 modules: EMO and EMOv2 against `reference_style.py`, MobileOne against timm's reparameterised network, with the same
 weights, one picture of 224 px on one thread; all are torch modules called with a tensor, in one process, in turns.
@@ -9,7 +9,7 @@ eval: whole processes of `phonecv eval` on a checkpoint in training form, as `ph
 linked into a folder until there are enough; `--runtime eager`, and as it chooses, in turns. The first of its runs finds
 an empty cache.
 
-Writes its figures into benchmarks/results/accelerate.json, under this kind of processor; those of other networks and
+Writes its figures into benchmarks/results/accelerated.json, under this kind of processor; those of other networks and
 processors stay. Weights are random with settled statistics.
 """
 
@@ -38,7 +38,7 @@ from kinds import kind_here, kinds_of, write_kind
 from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.weights.translate import from_phonecv
 
-RESULTS = Path(__file__).parent / "results" / "accelerate.json"
+RESULTS = Path(__file__).parent / "results" / "accelerated.json"
 BASELINE = "rival, eager"
 
 
@@ -53,7 +53,10 @@ def main() -> None:
     chosen = parser.parse_args()
     common = {
         "what": "networks accelerated, as modules and in `phonecv eval`",
-        "commands": ["python benchmarks/accelerate.py modules NETWORK", "python benchmarks/accelerate.py eval NETWORK"],
+        "commands": [
+            "python benchmarks/accelerated.py modules NETWORK",
+            "python benchmarks/accelerated.py eval NETWORK",
+        ],
         "method": "modules: one row, one thread, turns in one process, median of the rounds' own ratios; eval: seconds"
         " of whole processes, turns, medians",
     }
