@@ -91,7 +91,7 @@ def demo_config(data: Path, folder: Path, seed: int, *, epochs: int = EPOCHS) ->
         loss=LossConfig(smoothing=0.05),
         optimizer=OptimizerConfig(lr=2e-3, lr_batch=0),
         schedule=ScheduleConfig(
-            epochs=epochs, warmup_epochs=0.1 * epochs, warmup_lr=1e-5, min_lr=1e-5, scale_ends=False
+            epochs=epochs, warmup_epochs=epochs / 10, warmup_lr=1e-5, min_lr=1e-5, scale_ends=False
         ),
         ema=EmaConfig(enabled=False),
         run=RunConfig(
