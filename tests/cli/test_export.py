@@ -71,6 +71,22 @@ def test_every_option_reaches(
         assert text in done.out
 
 
+@pytest.mark.parametrize(
+    ("formats", "opset", "message"),
+    [
+        ("mnn,onnx", "12", "opset 12 cannot be written; ONNX files have 13 to 20"),
+        ("mnn,pt2", "15", "have no ONNX opset"),
+    ],
+)
+def test_an_opset_that_none_takes_is_told_before_anything_is_written(
+    run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path, formats: str, opset: str, message: str
+) -> None:
+    source = checkpoints / "emo_1m.safetensors"
+    done = run("export", source, tmp_path / "out", "--to", formats, "--opset", opset)
+    assert (done.status, calls) == (2, [])
+    assert message in done.err
+
+
 def test_several_formats_go_into_a_folder(
     run: Run, calls: list[dict[str, Any]], checkpoints: Path, tmp_path: Path
 ) -> None:

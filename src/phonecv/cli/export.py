@@ -73,6 +73,10 @@ def export(
             f"{target!r} is one file for {len(exporters)} formats; give a folder, such as {path.stem + '/'!r}"
         )
     paths = [destination(path, force=force, source=source, suffix=exporter.suffix, into=into) for exporter in exporters]
+    # Of several formats, those that have operator sets get the one asked for.
+    taking = [exporter for exporter in exporters if exporter.opsets] or exporters[:1]
+    for exporter in taking:
+        exporter.check_opset(options.opset)
     for exporter in exporters:
         exporter.require()
     from phonecv.exporting.run import export_with
@@ -81,8 +85,7 @@ def export(
     results, failures = [], []
     for exporter, file in zip(exporters, paths, strict=True):
         try:
-            # Of several formats, those that have operator sets get the one asked for.
-            opset = options.opset if exporter.opsets or len(exporters) == 1 else None
+            opset = options.opset if exporter in taking else None
             own = replace(options, format=exporter.format, opset=opset, replace_file=force)
             result = export_with(network, file, own)
         except UserError as error:
