@@ -76,7 +76,7 @@ body { margin: 0 auto; max-width: 70rem; padding: 2rem 1.25rem 4rem; color: var(
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
-p, li { max-width: 48rem; } .soft { color: var(--soft); margin: .25rem 0 .75rem; }
+p, li { max-width: 48rem; overflow-wrap: anywhere; } .soft { color: var(--soft); margin: .25rem 0 .75rem; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; margin: 1.5rem 0; }
 .tile { background: var(--card); border-radius: .5rem; padding: .8rem 1rem; }
