@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = ROOT / "requirements.lock"
-FETCH = ROOT / "src" / "phonecv" / "benchmarking" / "page" / "fetch.py"
+FETCH = ROOT / "src" / "phonecv" / "browser" / "fetch.py"
 
 #: Two processes, each with one half of the tests in order: what several tests of a module share is made once.
 PARALLEL = ("--numprocesses=2", "--dist=worksteal")

@@ -17,6 +17,6 @@ class PageHook(BuildHookInterface):
         """Not for editable installs: those take them from the folder when `dev.py` has brought them."""
         if version == "editable":
             return
-        fetch = Path(self.root, "src", "phonecv", "benchmarking", "page", "fetch.py")
+        fetch = Path(self.root, "src", "phonecv", "browser", "fetch.py")
         if subprocess.run([sys.executable, str(fetch), "--quiet"], check=False).returncode:
             self.app.display_warning("built without the runtimes of the phone page")

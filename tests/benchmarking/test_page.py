@@ -20,9 +20,9 @@ from benchmarking.devtools import Browser, find_browser
 from conftest import TINY, mostly_long
 from exporting.dense_files import busy
 from phonecv.benchmarking import tls
-from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer
+from phonecv.browser import fetch
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS

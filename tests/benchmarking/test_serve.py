@@ -29,10 +29,10 @@ from benchmarking.reports import report
 from exporting.onnx.files import classifier
 from phonecv.benchmarking import serve as serve_module
 from phonecv.benchmarking import tls
-from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_figures import MAX_BYTES
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer, serve
+from phonecv.browser import fetch
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 
@@ -379,7 +379,7 @@ def test_two_files_of_one_name_are_told_apart(model: Path, tmp_path: Path) -> No
 
 def test_without_runtimes_it_says_how_to_get_them(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "VENDOR", tmp_path / "empty")
-    with pytest.raises(UserError, match=r"python -m phonecv\.benchmarking\.page\.fetch"):
+    with pytest.raises(UserError, match=r"python -m phonecv\.browser\.fetch"):
         serve([model], out=tmp_path / "run", host="127.0.0.1", port=0)
 
 

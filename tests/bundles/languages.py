@@ -18,11 +18,11 @@ class Kotlin:
 
     Attributes:
         command: that compiles.
-        library: what compiled classes need beside them.
+        runtime: what compiled classes need beside them.
     """
 
     command: tuple[str, ...]
-    library: Path
+    runtime: Path
 
     def compile(self, sources: Iterable[Path], made: Path) -> None:
         """Compile sources into a jar; a warning is an error."""
@@ -41,9 +41,9 @@ def kotlin() -> Kotlin:
     if kernel is None or kernel.origin is None:
         pytest.skip("no Kotlin compiler on this machine; pip install kotlin-jupyter-kernel brings one")
     jars = Path(kernel.origin).parent / "jars"
-    (library,) = jars.glob("kotlin-stdlib-*.jar")
+    (runtime,) = jars.glob("kotlin-stdlib-*.jar")
     start = ("java", "-cp", f"{jars}/*", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
-    return Kotlin((*start, "-no-stdlib", "-no-reflect", "-cp", str(library)), library)
+    return Kotlin((*start, "-no-stdlib", "-no-reflect", "-cp", str(runtime)), runtime)
 
 
 def faults(language: str, text: str) -> list[str]:

@@ -24,7 +24,7 @@ from bundles.dense_cases import CASES, NAMES, record_of
 from bundles.languages import faults, kotlin
 from bundles.test_bundle import tiny
 from exporting.dense_files import busy_masks
-from phonecv.benchmarking.page import fetch
+from phonecv.browser import fetch
 from phonecv.bundles import bundle, verify
 from phonecv.bundles.apps.plan import Plan, app_id, app_name
 from phonecv.bundles.apps.table import PLATFORMS

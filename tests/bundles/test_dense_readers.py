@@ -171,7 +171,7 @@ def test_kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         + "\n  }\n}\n"
     )
     compiler.compile(sorted(tmp_path.glob("*.kt")), tmp_path / "all.jar")
-    path = os.pathsep.join(map(str, (tmp_path / "all.jar", compiler.library)))
+    path = os.pathsep.join(map(str, (tmp_path / "all.jar", compiler.runtime)))
     for number, (name, case) in enumerate(CASES.items()):
         folder = tmp_path / f"{number}-run"
         folder.mkdir()

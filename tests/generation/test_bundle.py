@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import phonecv
 from benchmarking.devtools import Browser, find_browser
 from cli.conftest import Run
-from phonecv.benchmarking.page import fetch
+from phonecv.browser import fetch
 from phonecv.bundles import verify
 from phonecv.errors import UserError
 from phonecv.generation import sampling_page
@@ -79,7 +79,7 @@ def test_a_bundle_says_how_pictures_are_made(bundle: Path) -> None:
         assert "sample.html" in (bundle / "index.html").read_text()
         assert (bundle / "sample" / "licences.txt").is_file()
     else:
-        assert "phonecv.benchmarking.page.fetch" in (bundle / "index.html").read_text()
+        assert "phonecv.browser.fetch" in (bundle / "index.html").read_text()
 
 
 def test_names_of_classes_end_no_script(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv._version import __version__
-from phonecv.benchmarking.page.fetch import versions
+from phonecv.browser.fetch import versions
 from phonecv.files import write_json, write_text
 from phonecv.tables import csv_text
 from phonecv.text import printable

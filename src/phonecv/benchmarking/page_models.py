@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import phonecv.bundles.apps
 from phonecv.bundles.languages import LANGUAGES
 from phonecv.bundles.room import bundling_of
 from phonecv.errors import UserError
@@ -17,9 +16,6 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.opening import opening_room
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK
-
-#: What the drawings of all tasks share.
-DRAWING = Path(phonecv.bundles.apps.__file__).with_name("web_files") / "drawing.js"
 
 #: Suffixes that run in a browser, and what the page calls the format.
 FORMATS = {".onnx": "onnx", ".tflite": "litert"}

@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from phonecv._version import __version__
-from phonecv.benchmarking.page import fetch
 from phonecv.benchmarking.page_figures import MAX_BYTES, FiguresError, Reports, check, device_name, parse
-from phonecv.benchmarking.page_models import DRAWING, PageModel, open_models
+from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.tls import local_addresses, self_signed
+from phonecv.browser import fetch
 from phonecv.errors import UserError
 from phonecv.text import printable
 
@@ -51,11 +51,15 @@ HEAD_SECONDS, BODY_SECONDS, LINGER_SECONDS = 20.0, 60.0, 1.0
 #: Bytes that are read of a request without the token after it was refused.
 _CRUMBS = 4096
 
-#: The page's own files; others in its folder are not served.
+#: The folder of the page, and its own files there; others are not served.
+_PAGE = Path(__file__).parent / "page"
 _OWN = (
     "index.html", "style.css", "app.js", "bench.js", "device.js", "engines.js", "frame.html", "frame.js", "look.js",
-    "picture.js", "words.js",
+    "words.js",
 )  # fmt: skip
+
+#: Those that other pages hold, too.
+_SHARED = ("drawing.js", "picture.js")
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -93,7 +97,7 @@ class PageServer(ThreadingHTTPServer):
     ) -> None:
         if not fetch.ready():
             raise UserError(
-                "the page's runtimes are not here; with npm installed, `python -m phonecv.benchmarking.page.fetch` "
+                "the page's runtimes are not here; with npm installed, `python -m phonecv.browser.fetch` "
                 "brings them (in a clone of the repository `python3 dev.py page`)"
             )
         self.token = secrets.token_urlsafe(16)
@@ -160,10 +164,9 @@ class PageServer(ThreadingHTTPServer):
 
 def _assets(models: Sequence[PageModel]) -> dict[str, Path]:
     """Address below the token -> file. Whatever is not here does not exist."""
-    found = {name: fetch.PAGE / name for name in _OWN}
+    found = {name: _PAGE / name for name in _OWN} | {name: fetch.FOLDER / name for name in _SHARED}
     found[""] = found["index.html"]
     found |= {f"vendor/{part}": fetch.VENDOR / part for part in fetch.PARTS.values()}
-    found["drawing.js"] = DRAWING
     for number, model in enumerate(models):
         found[f"models/{number}"] = model.path
         if model.picture is not None:
@@ -178,7 +181,7 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 
 def _policy() -> str:
     """Content security policy: nothing from elsewhere, no inline script but the frame's map of imports."""
-    frame = (fetch.PAGE / "frame.html").read_text(encoding="utf-8")
+    frame = (_PAGE / "frame.html").read_text(encoding="utf-8")
     found = re.search(r'<script type="importmap">(.*?)</script>', frame, re.DOTALL)
     assert found is not None
     digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()

@@ -101,7 +101,7 @@ def classifier_reader_files(
         },
     )
     # The page that times models in a browser prepares its pictures with the same module.
-    found["picture.js"] = (files("phonecv.benchmarking") / "page" / "picture.js").read_text(encoding="utf-8")
+    found["picture.js"] = (files("phonecv.browser") / "picture.js").read_text(encoding="utf-8")
     return found
 
 

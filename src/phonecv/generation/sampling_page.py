@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from phonecv.benchmarking.page import fetch
+from phonecv.browser import fetch
 from phonecv.files import write_text
 from phonecv.generation.diffusion import ALPHA_PRODUCTS
 from phonecv.generation.opening import GenerateRunner
@@ -40,7 +40,7 @@ def why_no_page(runner: GenerateRunner, format: str) -> str:
     if format != "onnx":
         return "the page runs ONNX files; add --to onnx"
     if not fetch.ready():
-        return "the runtime for browsers is not installed: python -m phonecv.benchmarking.page.fetch"
+        return "the runtime for browsers is not installed: python -m phonecv.browser.fetch"
     return ""
 
 
@@ -85,7 +85,7 @@ def write_page(
     write_text(folder / PARTS / "data.js", f"const DATA = {_script(data)};\n")
     write_text(folder / PARTS / "model.js", f"const MODEL = {_script(_base64(model.read_bytes()))};\n")
     write_text(folder / PARTS / "runtime.js", f"const RUNTIME = {_script(runtime)};\n")
-    for source, name in ((sources / "sample.js", "sample.js"), (fetch.PAGE / "licences.txt", "licences.txt")):
+    for source, name in ((sources / "sample.js", "sample.js"), (fetch.FOLDER / "licences.txt", "licences.txt")):
         write_text(folder / PARTS / name, source.read_text(encoding="utf-8"))
     return {PAGE: "a page that samples in any browser, offline", f"{PARTS}/": "the scripts of that page, the model too"}
 

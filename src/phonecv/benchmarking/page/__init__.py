@@ -1,1 +1,1 @@
-"""The page where phones time exported networks; `phonecv.benchmarking.serve` offers it, `fetch` fetches it."""
+"""The page where phones time exported networks; `phonecv.benchmarking.serve` offers it."""

@@ -8,7 +8,7 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
-from phonecv.benchmarking.page import fetch
+from phonecv.browser import fetch
 from phonecv.bundles.apps.plan import Plan
 from phonecv.bundles.apps.project import icon, write_project
 from phonecv.bundles.records import input_of
@@ -24,7 +24,7 @@ _WORKER = "sw.js"
 
 def missing() -> str:
     """See `phonecv.bundles.apps.table.Writer`."""
-    mended = "with npm installed, `python -m phonecv.benchmarking.page.fetch` brings it"
+    mended = "with npm installed, `python -m phonecv.browser.fetch` brings it"
     return "" if fetch.ready() else f"the runtime for browsers is not here; {mended}"
 
 
@@ -34,8 +34,8 @@ def write(plan: Plan, folder: Path) -> None:
     write_project(templates, folder, {"TITLE": plan.name, "ABOUT": plan.about}, {}, {_WORKER})
     write_text(folder / "phonecv_reader.mjs", plan.readers["phonecv_reader.mjs"])
     write_text(folder / "draw.js", plan.answers["draw.js"])
-    for source in ("picture.js", "licences.txt"):
-        write_text(folder / source, (fetch.PAGE / source).read_text(encoding="utf-8"))
+    for source in ("drawing.js", "picture.js", "licences.txt"):
+        write_text(folder / source, (fetch.FOLDER / source).read_text(encoding="utf-8"))
     (folder / "vendor").mkdir()
     for name in _RUNTIME:
         shutil.copyfile(fetch.VENDOR / "ort" / name, folder / "vendor" / name)

@@ -1,7 +1,7 @@
-"""Bring the browser runtimes that the phone page uses: ``python -m phonecv.benchmarking.page.fetch`` (needs npm).
+"""Bring the runtimes that pages use: ``python -m phonecv.browser.fetch`` (needs npm).
 
 They are not in the repository. npm gets exactly what package-lock.json names and checks every package against its
-SHA-512; no script of a package runs. The few files the page needs are copied to ``vendor/``, everything else is
+SHA-512; no script of a package runs. The few files that pages need are copied to ``vendor/``, everything else is
 deleted. Only the standard library is used, so that builds and ``dev.py`` can run this file by its path.
 """
 
@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent
-VENDOR = PAGE / "vendor"
+FOLDER = Path(__file__).resolve().parent
+VENDOR = FOLDER / "vendor"
 
 #: File of an npm package -> where it goes in `VENDOR`. Of ONNX Runtime Web the build for the CPU alone, which is the
 #: faster one there, and the one with WebGPU that runs in every browser; of LiteRT.js the threaded build, the one for
@@ -47,12 +47,12 @@ class FetchError(Exception):
 
 def stamp() -> str:
     """What the present parts must have been made from."""
-    return hashlib.sha256((PAGE / "package-lock.json").read_bytes() + json.dumps(PARTS).encode()).hexdigest()
+    return hashlib.sha256((FOLDER / "package-lock.json").read_bytes() + json.dumps(PARTS).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
     """The runtimes and their versions."""
-    return json.loads((PAGE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))["dependencies"]
 
 
 def ready() -> bool:
@@ -75,7 +75,7 @@ def fetch() -> Path:
     with tempfile.TemporaryDirectory(prefix="phonecv-page-") as place:
         folder = Path(place)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(PAGE / name, folder)
+            shutil.copy(FOLDER / name, folder)
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phonecv.benchmarking.page.fetch import PAGE
+from phonecv.browser.fetch import FOLDER
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.preprocessing import Preprocessing
 
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cases.append({"width": width, "height": height, "spec": spec, "stretch": stretch})
     (place / "cases.json").write_text(json.dumps(cases))
     (place / "run.mjs").write_text(SCRIPT)
-    shutil.copy(PAGE / "picture.js", place / "picture.mjs")
+    shutil.copy(FOLDER / "picture.js", place / "picture.mjs")
     done = subprocess.run(
         ["node", str(place / "run.mjs"), str(place / "picture.mjs"), str(place)], capture_output=True, text=True
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.benchmarking.page import fetch
+from phonecv.browser import fetch
 
-LOCK = json.loads((fetch.PAGE / "package-lock.json").read_text())
-PACKAGE = json.loads((fetch.PAGE / "package.json").read_text())
+LOCK = json.loads((fetch.FOLDER / "package-lock.json").read_text())
+PACKAGE = json.loads((fetch.FOLDER / "package.json").read_text())
 
 
 def test_the_lock_names_digests_and_no_addresses() -> None:
@@ -41,7 +41,7 @@ def test_without_npm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_a_failing_npm_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "VENDOR", tmp_path / "vendor")
-    monkeypatch.setattr(fetch, "PAGE", tmp_path)
+    monkeypatch.setattr(fetch, "FOLDER", tmp_path)
     (tmp_path / "package.json").write_text("{}")
     (tmp_path / "package-lock.json").write_text("broken")
     with pytest.raises(fetch.FetchError, match="npm ci failed"):
