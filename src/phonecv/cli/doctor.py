@@ -48,6 +48,7 @@ def doctor(
     from phonecv.installation import doctor as run
 
     if kernels:
+        import phonecv.models.fusing  # noqa: F401  all that asks for a choice, and says how it is timed
         from phonecv.models.kernels.choices import CHOICES
 
         for choice in CHOICES.values():

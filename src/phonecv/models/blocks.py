@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.models.kernels.calls import may_call_onednn
-from phonecv.models.kernels.choices import POINTWISE
+from phonecv.models.kernels.choices import GRADIENTS, POINTWISE
 from phonecv.models.kernels.depthwise import depthwise, gains
+from phonecv.models.kernels.work import Work, channels_last, feature_map, inference, learning
 
 Scheme = Literal["remote", "close"]
 
@@ -262,3 +263,17 @@ def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
     flat = [rate * i / max(total - 1, 1) for i in range(total)]
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [flat[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
+
+
+@POINTWISE.timed_by
+def _pointwise() -> Work:
+    """1x1 convolutions of EMOv2-5M: stages 1, 3 and 4."""
+    shapes = ((48, 96, 56), (160, 640, 14), (640, 160, 14), (1152, 288, 7))
+    return inference(*((channels_last(Conv2d(C, out, 1)), feature_map(C, side)) for C, out, side in shapes))
+
+
+@GRADIENTS.timed_by
+def _gradients() -> Work:
+    """A depthwise convolution of EMOv2-5M's second stage."""
+    conv = Conv2d(96, 96, 5, 1, 2, groups=96, bias=False)
+    return learning(channels_last(conv), feature_map(96, 28, 4))

@@ -24,6 +24,7 @@ from phonecv.models.clips import ClipConv
 from phonecv.models.emo import IRMB
 from phonecv.models.emov2 import I2RMB, WindowExpansion
 from phonecv.models.kernels.choices import LAYOUT
+from phonecv.models.kernels.work import Work, inference
 from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBlock
 from phonecv.models.packing import freeze, thaw
 
@@ -288,3 +289,19 @@ _FUSERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     I2RMB: _fuse_i2rmb,
     MobileOneBlock: _fuse_mobileone,
 }
+
+
+@LAYOUT.timed_by
+def _layout() -> Work:
+    """Layers of MobileOne-S0, on a picture in PyTorch's layout."""
+
+    def layer(C: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
+        conv = Conv2d(C, out, kernel, stride, kernel // 2, groups=groups)
+        return DeployedMobileOneBlock(conv, nn.Identity())
+
+    layers = [layer(3, 48, 3, 2)]
+    for C, out, stride in ((48, 48, 2), (48, 128, 2), (128, 128, 1), (128, 256, 2), *[(256, 256, 1)] * 3):
+        layers += [layer(C, C, 3, stride, C), layer(C, out, 1)]
+    network = nn.Sequential(*layers)
+    lay_out(network)
+    return inference((network, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))))

@@ -18,6 +18,8 @@ from phonecv.models.base import VisionModel
 from phonecv.models.blocks import Conv2d, SqueezeExcite
 from phonecv.models.emo import check_stages
 from phonecv.models.kernels.branch_sum import TrainingForm, sum_branches
+from phonecv.models.kernels.choices import BRANCHES
+from phonecv.models.kernels.work import Work, channels_last, feature_map, learning
 
 
 class ConvBN(nn.Module):
@@ -199,3 +201,10 @@ class MobileOne(VisionModel):
         self.norm = nn.Identity()
         self._add_classifier()
         self._freeze()
+
+
+@BRANCHES.timed_by
+def _branches() -> Work:
+    """A depthwise and a 1x1 layer of MobileOne-S0."""
+    both = (MobileOneBlock(128, 128, 3, groups=128, branches=4), MobileOneBlock(128, 128, 1, branches=4))
+    return learning(channels_last(nn.Sequential(*both)), feature_map(128, 28, 4))

@@ -19,6 +19,7 @@ from phonecv.models.base import FROZEN, Freezable
 from phonecv.models.blocks import Conv2d, ConvNormAct
 from phonecv.models.kernels.calls import ONEDNN, may_call_onednn
 from phonecv.models.kernels.choices import WEIGHTS
+from phonecv.models.kernels.work import Work, channels_last, feature_map, inference
 from phonecv.models.mobileone import DeployedMobileOneBlock
 
 #: Activation -> oneDNN's name, numbers and algorithm of it.
@@ -137,3 +138,17 @@ def thaw(network: nn.Module) -> None:
 def _can_pack(conv: nn.Conv2d) -> bool:
     known = type(conv) in (nn.Conv2d, Conv2d)
     return known and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
+@WEIGHTS.timed_by
+def _weights() -> Work:
+    """Convolutions and activations of EMOv2-5M's third stage and of a MobileOne."""
+    units = (
+        (ConvNormAct(160, 640, bias=True, act=nn.GELU), feature_map(160, 14)),
+        (ConvNormAct(640, 640, 5, groups=640, bias=True, act=nn.SiLU), feature_map(640, 14)),
+        (ConvNormAct(640, 160), feature_map(640, 14)),
+        (ConvNormAct(256, 256, bias=True, act=nn.ReLU), feature_map(256, 14)),
+    )
+    network = nn.ModuleList(channels_last(unit) for unit, _ in units)
+    freeze(network)
+    return inference(*((unit, x) for unit, (_, x) in zip(network, units, strict=True)))

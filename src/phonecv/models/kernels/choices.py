@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -30,6 +29,7 @@ import torch
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import cache_dir, write_json
+from phonecv.models.kernels.work import Work
 
 #: PyTorch's own way, or the one around it.
 Way = Literal["pytorch", "ours"]
@@ -57,15 +57,22 @@ class Choice:
     """One place where a kernel is chosen.
 
     Attributes:
-        name: in the variable, the file and the report; also the function of `phonecv.models.kernels.trials` that makes
-            the work to be timed.
+        name: in the variable, the file and the report.
         about: what our way is, for people.
     """
+
+    #: Makes the work to be timed, which is done the way that is chosen while it is made, and while it runs.
+    _trial: Callable[[], Work]
 
     def __init__(self, name: str, about: str) -> None:
         self.name, self.about = name, about
         self._taken: Way | None = None
         self._lock = threading.RLock()
+
+    def timed_by(self, trial: Callable[[], Work]) -> Callable[[], Work]:
+        """Decorate what makes the work to be timed; it stands with the layers that ask for the choice."""
+        self._trial = trial
+        return trial
 
     @property
     def ours(self) -> bool:
@@ -84,7 +91,7 @@ class Choice:
         """Time both ways now, and keep what was found; takes a fraction of a second."""
         # In a thread of its own nothing that the caller has switched on (gradients, autocast, a mode) has a part in it.
         with ThreadPoolExecutor(1) as pool:
-            times = pool.submit(_times, self.name).result()
+            times = pool.submit(_times, self.name, self._trial).result()
         way: Way = "ours" if times["ours"] <= times["pytorch"] else "pytorch"
         found = Measured(way, {name: round(1e3 * spent, 4) for name, spent in times.items()}, time.strftime("%Y-%m-%d"))
         _write({**_read(), self.name: found})
@@ -146,9 +153,8 @@ def _check(ways: Mapping[str, str]) -> None:
             raise UserError(f"{VARIABLE}: {name}={way!r} is not one of {', '.join(WAYS)}")
 
 
-def _times(name: str) -> dict[Way, float]:
+def _times(name: str, trial: Callable[[], Work]) -> dict[Way, float]:
     """Seconds of both ways on one thread, the fastest of several turns."""
-    trial: Callable[[], Callable[[], object]] = getattr(import_module("phonecv.models.kernels.trials"), name)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
