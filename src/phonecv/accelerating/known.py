@@ -17,6 +17,14 @@ from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import Input
 from phonecv.files import cache_dir, write_json
+from phonecv.rules import check_table, number, table_of
+
+#: What a kept measurement holds.
+_HELD = {
+    "seconds": (table_of(number(0)), "a table of numbers"),
+    "start": (table_of(number(0)), "a table of numbers"),
+    "refused": (table_of(lambda value: isinstance(value, str)), "a table of texts"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,10 @@ def key_of(network: Any, inputs: Sequence[Input], threads: int, precision: str, 
 def recall(key: str) -> Measured | None:
     """What is known under a key."""
     try:
-        return Measured(**json.loads(_path(key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        held = json.loads(_path(key).read_text(encoding="utf-8"))
+        check_table(held, _HELD, "what was measured")
+        return Measured(**held)
+    except (OSError, ValueError, TypeError, UserError):
         return None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,13 +130,14 @@ def write_classification(
         for split, count in (("train", train), ("val", val)):
             for label in DIGITS:
                 (folder / split / label).mkdir(parents=True)
-            # Starting a process costs what some hundred pictures do.
-            parts = min(usable_cores(), 1 + count // 2000)
+            # Starting a process costs what some hundred pictures do. Only a fork leaves a person's script alone: other
+            # ways of starting run it again.
+            parts = min(usable_cores(), 1 + count // 2000) if sys.platform == "linux" else 1
             one = partial(_write_digits, folder / split, split, size, seed, count, parts)
             if parts == 1:
                 one(0)
                 continue
-            with ProcessPoolExecutor(parts) as pool:
+            with ProcessPoolExecutor(parts, mp_context=get_context("fork")) as pool:
                 list(pool.map(one, range(parts)))
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in DIGITS))
 

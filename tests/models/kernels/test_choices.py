@@ -74,6 +74,8 @@ def test_measured_once_and_kept(timed: Timed) -> None:
         '{"machine": MACHINE}',
         '{"machine": MACHINE, "choices": {"pointwise": {"way": "theirs", "milliseconds": {}, "date": ""}}}',
         '{"machine": MACHINE, "choices": {"pointwise": "ours"}}',
+        '{"machine": MACHINE, "choices": {"pointwise": {"way": "ours", "milliseconds": {}, "date": ""}}}',
+        '{"machine": MACHINE, "choices": {"pointwise": {"way": "ours", "milliseconds": 3, "date": ""}}}',
         '{"machine": MACHINE, "choices": {"pointwise": {"way": "pytorch"}}}',
     ],
 )

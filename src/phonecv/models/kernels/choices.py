@@ -202,9 +202,9 @@ def _read() -> dict[str, Measured]:
         if held["machine"] != _machine():
             return {}
         found = {name: Measured(**held["choices"][name]) for name in CHOICES if name in held["choices"]}
+        return {name: one for name, one in found.items() if one.way in WAYS and set(one.milliseconds) == set(WAYS)}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-    return {name: one for name, one in found.items() if one.way in WAYS}
 
 
 def _write(found: Mapping[str, Measured]) -> None:
