@@ -4,7 +4,8 @@
 
 A table stands between ``<!-- phonecv ARGUMENTS -->`` and ``<!-- end -->``; the command's output goes in between. Or
 between ``<!-- results NAME -->`` and ``<!-- end -->``; then it is the table of that name of `benchmarks/tables.py`,
-made from the committed results, and so are the pictures.
+made from the committed results, and so are the pictures. Between ``<!-- names SOURCE -->`` and ``<!-- end -->``
+stand the names that `phonecv.migration` has of a source.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from types import ModuleType
 
 from PIL import Image
 
+from phonecv import migration
 from phonecv.cli import main as phonecv
+from phonecv.cli.output import markdown_table
 
 DOCS = Path(__file__).resolve().parent
-BLOCK = re.compile(r"(<!-- (?P<kind>phonecv|results) (?P<arguments>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<kind>phonecv|results|names) (?P<arguments>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def benchmarks() -> ModuleType:
@@ -39,7 +42,7 @@ def filled(text: str) -> str:
     """The page with every table made anew."""
 
     def fill(match: re.Match[str]) -> str:
-        content = {"phonecv": _command, "results": _results}[match["kind"]](match["arguments"])
+        content = {"phonecv": _command, "results": _results, "names": _names}[match["kind"]](match["arguments"])
         return f"{match[1]}{content.strip()}\n{match[4]}"
 
     return BLOCK.sub(fill, text)
@@ -59,6 +62,10 @@ def _results(name: str) -> str:
     if name not in tables:
         raise SystemExit(f"there is no table {name!r} in benchmarks/tables.py, only {', '.join(tables)}")
     return tables[name]()
+
+
+def _names(source: str) -> str:
+    return markdown_table(("there", "here"), list(migration.rows(source)))
 
 
 def old_pictures() -> list[str]:

@@ -92,7 +92,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 _save_curves = plots.save_curves
 
 
-def _white_pixel(csv_path: Path | str, png_path: Path | str) -> Path:
+def _white_pixel(csv_path: Path | str, png_path: Path | str, **_: object) -> Path:
     Image.new("L", (1, 1), 255).save(png_path)
     return Path(png_path)
 

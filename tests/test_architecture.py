@@ -88,6 +88,7 @@ REASONS = {
     "exporting/litert/graph.py": "SEGMENT_SUM is an operator of LiteRT",
     "__init__.py": "the public face has the tasks' own functions, too",
     "api.py": "type checkers learn what each kind of model gives",
+    "cli/completion.py": "`cyclopts.completion.detect`",
     "data/coco/conventions.py": "a setting's name, in a message",
     "data/coco/audit.py": "what findings in boxes mean to who learns from them",
     "data/coco/paths.py": "`json.detect_encoding`",
@@ -95,6 +96,7 @@ REASONS = {
     "data/labelmaps/audit.py": "a setting's name, in a message",
     "data/pictures/opening.py": "who reads the videos that are no pictures",
     "demonstration.py": "it goes the way of a classifier",
+    "migration.py": "what functions are called elsewhere",
     "task.py": "the table",
 }
 

@@ -174,13 +174,13 @@ def test_a_training_shows_its_scores(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,lr\n1,0.1\n")
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     text = parse(write_report(tmp_path)).text
-    for part in ("61.50", "last miou (ema), 12 pictures", "best miou (ema, epoch 2)", "71 s"):
+    for part in ("61.50", "mean IoU, %, last epoch, averaged weights; 12 pictures", "best epoch (2)", "71 s"):
         assert part in text
     (tmp_path / "summary.json").write_text(
         json.dumps(summary | {"best_score": None, "best_epoch": None, "best_net": ""})
     )
     text = parse(write_report(tmp_path)).text
-    assert "last miou" in text
+    assert "mean IoU, %, last epoch" in text
     assert "best" not in text
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phonecv.benchmarking import bench as bench
     from phonecv.bundles import bundle as bundle
     from phonecv.bundles import verify as verify
+    from phonecv.comparing import compare as compare
     from phonecv.converting import convert as convert
     from phonecv.create import create_model as create_model
     from phonecv.data.audit import audit as audit

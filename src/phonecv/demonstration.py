@@ -27,6 +27,7 @@ from phonecv.files import write_json
 from phonecv.models import VisionModel
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.report import write_report
+from phonecv.text import counted
 from phonecv.training import train
 from phonecv.training.groups import (
     DataConfig,
@@ -131,7 +132,7 @@ def demo(
     say(f"1/6  pictures: handwritten digits on photographs, {SIZE} px, into {folder / 'data'}")
     data = write_classification(folder / "data", train=train_images, val=val_images, size=SIZE, seed=seed)
     config = demo_config(data, folder, seed) if epochs is None else demo_config(data, folder, seed, epochs=epochs)
-    say(f"2/6  training {config.model.name}: {config.schedule.epochs} epochs, {train_images:,} pictures")
+    say(f"2/6  training {config.model.name}: {counted(config.schedule.epochs, 'epochs')}, {train_images:,} pictures")
     result = train(config)
     network = load_checkpoint(None, result.best or result.last or folder / "best.safetensors")
     listing = read_split(data, "val")
@@ -146,7 +147,7 @@ def demo(
     exported = export(network, folder / "deploy.onnx")
     check: Any = evaluate(exported.path, listing)
     same = agreement(evaluation, check)
-    say(f"5/6  {exported.path}: {exported.bytes / 1e6:.2f} MB, {exported.operators} operators")
+    say(f"5/6  {exported.path}: {exported.bytes / 1e6:.2f} MB, {counted(exported.operators, 'operators')}")
     say(
         f"     ONNX Runtime: {check.accuracy}; same top-1 as PyTorch for {same}/{check.count} "
         f"({100 * same / check.count:.2f} %)"

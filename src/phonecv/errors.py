@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from phonecv.migration import replacement
+
 
 class UserError(Exception):
     """Bad input or a mistake that a person can mend.
@@ -21,6 +23,8 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """The ending ``"; did you mean 'x'?"`` for the option nearest to `name`, or an empty string."""
+    """The ending ``"; did you mean 'x'?"`` for the option nearest to `name`, or what replaces a name of elsewhere."""
+    if (instead := replacement(name)) is not None:
+        return f"; {instead}"
     near = nearest(name, options)
     return f"; did you mean {near!r}?" if near else ""

@@ -17,7 +17,7 @@ from phonecv.models.catalog import MODELS, ModelRecord
 from phonecv.models.names import check_named, published_room, task_named
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.text import some_names
+from phonecv.text import counted, some_names
 
 if TYPE_CHECKING:
     from phonecv.models import VisionModel
@@ -215,7 +215,7 @@ def _file_fields(file: CheckpointInfo) -> list[tuple[str, Any]]:
             "backbone" if file.architecture else "network",
             file.model or (f"one of {several} (name it with --model)" if several else "none of the catalog"),
         ),
-        ("tensors", f"{file.tensors} with {file.parameters:,} values"),
+        ("tensors", f"{file.tensors} with {counted(file.parameters, 'values')}"),
         ("form", file.form + (" on a fused backbone" if file.backbone_form != file.form else "")),
         (
             "classes",

@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from phonecv.text import counted
+
 #: Environment variables that change speed or place of work.
 VARIABLES = (
     "OMP_WAIT_POLICY",
@@ -128,7 +130,11 @@ def _machine() -> list[Finding]:
     from phonecv.devices import usable_cores
 
     findings = [
-        Finding("machine", "processor", f"{processor_name()}, {usable_cores()} of {os.cpu_count()} cores usable"),
+        Finding(
+            "machine",
+            "processor",
+            f"{processor_name()}, {usable_cores()} of {counted(os.cpu_count() or 1, 'cores')} usable",
+        ),
         Finding("machine", "threads", f"{torch.get_num_threads()} for one operation of torch"),
     ]
     for index in range(torch.cuda.device_count()):
@@ -203,4 +209,6 @@ def _cache() -> list[Finding]:
     held = [file for file in folder.rglob("*") if file.is_file()] if folder.is_dir() else []
     size = sum(file.stat().st_size for file in held) / 2**20
     free = shutil.disk_usage(existing).free / 2**30
-    return [Finding("cache", "downloads", f"{folder}: {len(held)} files, {size:.1f} MiB, {free:.1f} GiB free")]
+    return [
+        Finding("cache", "downloads", f"{folder}: {counted(len(held), 'files')}, {size:.1f} MiB, {free:.1f} GiB free")
+    ]

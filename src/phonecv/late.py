@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from phonecv.migration import replacement
+
 
 @functools.cache
 def late_modules(package: str) -> Mapping[str, str]:
@@ -29,7 +31,9 @@ def late_names(package: str) -> Callable[[str], Any]:
 
     def find(name: str) -> Any:
         if name not in late_modules(package):
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            instead = replacement(name)
+            told = f"; {instead}" if instead else ""
+            raise AttributeError(f"module {package!r} has no attribute {name!r}{told}")
         return getattr(import_module(late_modules(package)[name]), name)
 
     return find

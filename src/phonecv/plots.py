@@ -25,6 +25,8 @@ from PIL import Image
 
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
+from phonecv.tables import FIGURES, NETS
+from phonecv.text import counted
 
 #: Okabe and Ito's colours, told apart by every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")
@@ -37,41 +39,145 @@ _ACCURACY = re.compile(r"top_?[15]\b|top[15]_|accuracy|(^|_)ap(50|75)?$|(^|_)(mi
 
 # ------------------------------------------------------------------------------------------ curves
 
+#: What people call a part of the loss.
+LOSSES = {
+    "ce": "labels (cross-entropy)",
+    "kd": "teacher",
+    "cls": "classes",
+    "box": "boxes",
+    "mask": "masks",
+    "rpn_cls": "proposals, object or not",
+    "rpn_box": "proposals, boxes",
+    "aux": "auxiliary head",
+    "mse": "noise (squared error)",
+    "bound": "variance",
+}
 
-def save_curves(csv_path: Path | str, png_path: Path | str) -> Path:
-    """Draw a run's metrics table: one panel for losses, one for accuracies, one for the learning rate.
+#: Heading of the list beside a matrix.
+_MISTAKES = "Most frequent mistakes (true → predicted)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    label: str
+    x: list[float]
+    y: list[float]
+
+
+def save_curves(csv_path: Path | str, png_path: Path | str, *, score: str | None = None) -> Path:
+    """Draw a run's metrics table: the losses, the score with its best epoch, and the learning rate.
 
     Columns are taken by their names, whatever the task calls its losses; a row fills only the columns it has
     values for, so rows of training and evaluation may share one table. A column `split` or `phase` makes
-    one curve for each of its values.
+    one curve for each of its values. What steps.csv beside the table has of training is taken from there.
+
+    Args:
+        csv_path: the table, such as metrics.csv of a run folder.
+        png_path: where to draw.
+        score: the figure that the run is judged by, such as "top1"; None: all that look like accuracies.
     """
-    series = read_series(csv_path)
-    groups = {
-        "loss": [name for name in series if _LOSS.search(name.split(" ")[0])],
-        "accuracy (%)": [name for name in series if _ACCURACY.search(name.split(" ")[0])],
-        "learning rate": [name for name in series if name.split(" ")[0] in ("lr", "learning_rate")],
+    series = _run_series(Path(csv_path))
+    panels = {
+        "loss": _losses(series),
+        FIGURES.get(score or "", "accuracy, %"): _scores(series, score),
+        FIGURES["lr"]: [_Curve("", *series[name]) for name in ("lr", "learning_rate") if name in series],
     }
-    panels = [(title, names) for title, names in groups.items() if names]
-    if not panels:
+    drawn = {title: curves for title, curves in panels.items() if curves}
+    if not drawn:
         raise UserError(f"{csv_path} holds no loss, accuracy or learning-rate values to draw")
-    figure = _figure(4.6 * len(panels) + 0.4, 3.6)
-    for number, (title, names) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
-        for index, name in enumerate(names):
-            x, y = series[name]
-            marker = "o" if len(x) < 40 else None
-            axes.plot(x, y, color=COLOURS[index % len(COLOURS)], lw=1.6, marker=marker, ms=3, label=legible(name))
-        _tidy(axes)
-        axes.set_title(title, fontsize=11, loc="left", color=INK)
-        axes.set_xlabel(_x_name(csv_path), fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        if title == "learning rate":
+    figure = _figure(4.6 * len(drawn) + 0.4, 3.6)
+    for number, (title, curves) in enumerate(drawn.items(), start=1):
+        axes = figure.add_subplot(1, len(drawn), number)
+        _draw_curves(axes, title, curves, _x_name(csv_path))
+        if title not in ("loss", FIGURES["lr"]):
+            _mark_best(axes, curves)
+        if title == FIGURES["lr"]:
             axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-        else:
-            axes.legend(fontsize=8, frameon=False)
-        if title == "loss":
-            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     return _save(figure, png_path)
+
+
+def save_compared(tables: Mapping[str, Path], png_path: Path | str, *, score: str) -> Path:
+    """Draw several runs over each other: their training losses, and the score of their better network."""
+    runs = {name: _run_series(path) for name, path in tables.items()}
+    losses = [_Curve(name, *series["loss"]) for name, series in runs.items() if "loss" in series]
+    scores = []
+    for name, series in runs.items():
+        curves = _scores(series, score)
+        if curves:
+            better = max(curves, key=lambda curve: max(curve.y))
+            scores.append(
+                _Curve(name + (f", {better.label}" if better.label != NETS["net"] else ""), better.x, better.y)
+            )
+    figure = _figure(11.2, 4.2)
+    for number, (title, curves) in enumerate((("training loss", losses), (FIGURES.get(score, score), scores)), start=1):
+        _draw_curves(figure.add_subplot(1, 2, number), title, curves, "epoch")
+    return _save(figure, png_path)
+
+
+def _losses(series: Mapping[str, tuple[list[float], list[float]]]) -> list[_Curve]:
+    """The loss of training, its parts where they say more than the whole, and that of validation."""
+    curves: list[_Curve] = []
+    for name, (x, y) in series.items():
+        base, _, split = name.partition(" ")
+        net, figure = _whose(base)
+        if not _LOSS.search(figure) and figure not in LOSSES:
+            continue
+        if net is not None:
+            label = "validation" + (f", {NETS[net]}" if net == "ema" else "")
+        else:
+            label = "training" if figure == "loss" else LOSSES.get(figure, figure.replace("_", " "))
+        if all(curve.y != y for curve in curves):
+            curves.append(_Curve(f"{label} {split}".strip(), x, y))
+    return curves
+
+
+def _scores(series: Mapping[str, tuple[list[float], list[float]]], score: str | None) -> list[_Curve]:
+    curves: list[_Curve] = []
+    for name, (x, y) in series.items():
+        base, _, split = name.partition(" ")
+        net, figure = _whose(base)
+        if figure != score and (score is not None or not _ACCURACY.search(figure)):
+            continue
+        label = NETS[net or "net"]
+        curves.append(_Curve(label if score else f"{figure} {split}, {label}", x, y))
+    return curves
+
+
+def _whose(column: str) -> tuple[str | None, str]:
+    """Which network a column is of, if of one, and the figure."""
+    net, found, figure = column.partition("_")
+    return (net, figure) if found and net in NETS else (None, column)
+
+
+def _draw_curves(axes: Axes, title: str, curves: Sequence[_Curve], x_name: str) -> None:
+    for index, curve in enumerate(curves):
+        marker = "o" if len(curve.x) < 40 else None
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(curve.x, curve.y, color=colour, lw=1.6, marker=marker, ms=3, label=legible(curve.label, 40))
+    _tidy(axes)
+    axes.set_title(title, fontsize=11, loc="left", color=INK)
+    axes.set_xlabel(x_name, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if len(curves) > 1:
+        for text in axes.legend(fontsize=8, frameon=False).get_texts():
+            text.set_parse_math(False)
+    if "loss" in title:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+
+
+def _mark_best(axes: Axes, curves: Sequence[_Curve]) -> None:
+    """A ring around the highest point, the first of equals, which the title tells."""
+    best = max(curves, key=lambda curve: max(curve.y))
+    place = best.y.index(max(best.y))
+    x, y = best.x[place], best.y[place]
+    axes.plot([x], [y], marker="o", ms=9, mfc="none", mec=INK, mew=1.4, ls="none")
+    axes.set_title(f"{axes.get_title(loc='left')}: best {y:.2f}, epoch {x:g}", fontsize=11, loc="left", color=INK)
+
+
+def _run_series(csv_path: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """What a run's table has, with the columns of steps.csv beside it in the place of its own."""
+    series, steps = read_series(csv_path), csv_path.with_name("steps.csv")
+    return series | (read_series(steps) if steps.is_file() and _x_name(steps) == _x_name(csv_path) else {})
 
 
 def read_series(csv_path: Path | str) -> dict[str, tuple[list[float], list[float]]]:
@@ -153,36 +259,42 @@ def save_confusion(
 def _confusion_cells(
     shown: np.ndarray, names: list[str], columns: list[str], mistakes: list[str], title: str
 ) -> Figure:
-    cell = 0.42 if len(names) <= 30 else 0.2
-    font = 8.5 if len(names) <= 30 else 6
+    count = len(names)
+    font = 8.5 if count <= 30 else 6
     margin = 0.085 * font / 8.5 * max(len(name) for name in columns) + 0.5
-    # "other" hides which class was predicted; a list beside the matrix says it.
-    beside = mistakes if columns[-1] == "other" and len(names) <= 30 else []
-    width = cell * len(columns) + margin + (4.4 if beside else 0.4)
-    height = max(cell * len(names), 2.0) + margin + 0.6
-    figure = _figure(max(width, 4.5), height, tight=False)
-    full = figure.get_figwidth()
-    side = cell * len(names) / height
-    axes = figure.add_axes((margin / full, 1 - 0.6 / height - side, cell * len(columns) / full, side))
+    # Numbers beyond 30 classes, and which class is "other", stand in a list beside the matrix.
+    beside = [_MISTAKES, *mistakes] if mistakes and (columns[-1] == "other" or count > 12) else []
+    listed = 0.3 + 0.068 * max(map(len, beside)) if beside else 0.25
+    # Few cells are as large as the title is long.
+    wide = max(0.088 * len(title) - margin - listed, 2.4)
+    cell = min(2.2, max(0.42 if count <= 30 else 0.2, wide / len(columns)))
+    turn = 0 if max(len(name) for name in columns) * 0.075 < cell else 90
+    head, foot = 0.5, margin if turn else 0.55
+    width, height = margin + cell * len(columns) + listed, head + cell * count + foot
+    width, height = max(width, 0.088 * len(title) + 0.3), max(height, head + 0.2 + 0.18 * min(len(beside), 14))
+    figure = _figure(width, height, tight=False)
+    side = cell * count / height
+    axes = figure.add_axes((margin / width, 1 - head / height - side, cell * len(columns) / width, side))
     share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    turn = 0 if max(len(name) for name in columns) <= 3 else 90
     axes.set_xticks(range(len(columns)), columns, rotation=turn, fontsize=font, parse_math=False)
-    axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
+    axes.set_yticks(range(count), names, fontsize=font, parse_math=False)
     axes.set_xlabel("predicted", fontsize=font + 1)
     axes.set_ylabel("true", fontsize=font + 1)
     _grid_lines(axes, shown.shape)
-    if len(names) <= 30:
-        for (row, column), count in np.ndenumerate(shown):
-            if count:
+    if count <= 30:
+        for (row, column), number in np.ndenumerate(shown):
+            if number:
                 ink = "white" if share[row, column] > 0.55 else INK
-                size = font if count < 1000 else font - 2
-                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=ink)
-    axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
+                size = min(13.0, font * cell / 0.42) - (2 if number >= 1000 and cell < 0.6 else 0)
+                axes.text(column, row, f"{number}", ha="center", va="center", fontsize=size, color=ink)
+    figure.text(0.1 / width, 1 - 0.15 / height, title, fontsize=11, color=INK, va="top", parse_math=False)
     if beside:
-        lines = "\n".join(["Most frequent mistakes (true → predicted)", *beside[: max(4, 2 * len(names))]])
-        left, top = (margin + cell * len(columns) + 0.3) / full, 1 - 0.6 / height
-        figure.text(left, top, lines, fontsize=8, color=INK, va="top", linespacing=1.5, parse_math=False)
+        left, lines = (
+            (margin + cell * len(columns) + 0.2) / width,
+            "\n".join(beside[: max(14, int(count * cell / 0.18))]),
+        )
+        figure.text(left, 1 - head / height, lines, fontsize=8, color=INK, va="top", linespacing=1.5, parse_math=False)
     return figure
 
 
@@ -197,7 +309,7 @@ def _confusion_map(shown: np.ndarray, names: list[str], columns: list[str], mist
     axes.set_xlabel("predicted class" + (", last column: other classes" if columns[-1] == "other" else ""), fontsize=9)
     axes.set_ylabel(f"true class ({len(names)} with images)", fontsize=9)
     axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
-    figure.text(0.65, 0.92, "Most frequent mistakes (true → predicted)", fontsize=10, color=INK, va="top")
+    figure.text(0.65, 0.92, _MISTAKES, fontsize=10, color=INK, va="top")
     lines = "\n".join(mistakes[:26]) or "none"
     figure.text(0.65, 0.88, lines, fontsize=8, color=INK, va="top", linespacing=1.65, parse_math=False)
     return figure
@@ -307,7 +419,7 @@ def save_precision_recall(
         values = rows[name][:, :, defined[name]]
         left, right = (figure.add_subplot(len(drawn), 2, 2 * number + side) for side in (1, 2))
         _precision_at_ious(left, values, ious)
-        heading = name if len(names) == 1 else f"{name}, mean of {len(names)} classes"
+        heading = name if len(names) == 1 else f"{name}, mean of {counted(len(names), 'classes')}"
         left.set_title(heading, fontsize=10, loc="left", color=INK)
         _precision_of_classes(right, values[0], names)
         right.set_title(f"{name}, each class at IoU {ious[0]:.2f}", fontsize=10, loc="left", color=INK)

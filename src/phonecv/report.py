@@ -32,12 +32,16 @@ from phonecv.rules import (
     table_of,
     whole,
 )
-from phonecv.tables import read_csv
+from phonecv.tables import FIGURES, NETS, read_csv
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.text import printable
+from phonecv.text import counted, lasting, printable
 
 #: A picture of a training: file, heading, explanation.
-CURVES = ("curves.png", "Training", "Losses are means over the logged steps; net is the live network, ema its average.")
+CURVES = (
+    "curves.png",
+    "Training",
+    "The ring is the best epoch. Averaged weights are the moving average of the trained ones (ema).",
+)
 
 #: What has to stand in the files that figures are taken from.
 _FORM = {"parameters": COUNT, "bytes": COUNT, "macs": COUNT, "layers": COUNT}
@@ -210,12 +214,15 @@ def _scores(training: dict[str, Any]) -> list[tuple[str, str]]:
     """What a training reached on the pictures it was measured on."""
     if not training:
         return []
-    name, on = training["score"], f"{training['images']} pictures"
-    shown = [(f"{value:.2f}", f"last {name} ({net}), {on}") for net, value in training["last_scores"].items()]
+    name, on = FIGURES.get(training["score"], training["score"]), counted(training["images"], "pictures")
+    shown = [
+        (f"{value:.2f}", f"{name}, last epoch, {NETS.get(net, net)}; {on}")
+        for net, value in training["last_scores"].items()
+    ]
     if training.get("best_score") is not None:
-        chosen = f"{training.get('best_net', 'net')}, epoch {training.get('best_epoch', '?')}"
-        shown.append((f"{training['best_score']:.2f}", f"best {name} ({chosen})"))
-    return [*shown, (f"{training['seconds']:.0f} s", f"training, {training['epoch']} epochs")]
+        net, epoch = training.get("best_net", "net"), training.get("best_epoch", "?")
+        shown.append((f"{training['best_score']:.2f}", f"{name}, best epoch ({epoch}), {NETS.get(net, net)}"))
+    return [*shown, (lasting(training["seconds"]), f"training, {counted(training['epoch'], 'epochs')}")]
 
 
 def _tiles(forms: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:

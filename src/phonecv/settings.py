@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.plain_scalars import MAX_DEPTH, Plain, number, scalar
+from phonecv.text import shortened
 
 T = TypeVar("T")
 
@@ -209,14 +210,28 @@ def _set(node: Any, keys: list[str], value: Plain, kind: Any, group: str) -> Non
     _set(child, rest, value, hint, path)
 
 
-def paths(kind: Any, prefix: str = "") -> Iterator[str]:
-    """The full name of every single setting under the dataclass `kind`."""
+def leaves(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every single setting under the dataclass `kind`: its full name, the dataclass that has it, its annotation."""
     for name, hint in _hints(kind).items():
         inner = _inner(hint)
         if dataclasses.is_dataclass(inner) and get_origin(hint) is not tuple:
-            yield from paths(inner, _join(prefix, name))
+            yield from leaves(inner, _join(prefix, name))
         else:
-            yield _join(prefix, name)
+            yield _join(prefix, name), kind, hint
+
+
+def paths(kind: Any, prefix: str = "") -> Iterator[str]:
+    """The full name of every single setting under the dataclass `kind`."""
+    return (name for name, _, _ in leaves(kind, prefix))
+
+
+def written(value: object) -> str:
+    """A value as a recipe has it, on one line and not too long."""
+    if isinstance(value, bool) or value is None:
+        return "none" if value is None else str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return shortened(str(list(value)) if isinstance(value, tuple) else str(value), 48)
 
 
 def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:

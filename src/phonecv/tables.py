@@ -1,4 +1,4 @@
-"""CSV files, written in one way and read back in one way.
+"""Tables: aligned for a terminal, and CSV files, written in one way and read back in one way.
 
 Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@``. Names of classes and files come from anywhere, so
 such texts get an apostrophe in front, which spreadsheets take for "this is text"; `read_csv` takes it away again.
@@ -15,7 +15,7 @@ from typing import Any
 
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
-from phonecv.text import printable
+from phonecv.text import printable, shortened
 
 #: Header, rows, and the numbers of the columns that hold figures.
 Table = tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]
@@ -23,6 +23,25 @@ Table = tuple[Sequence[str], list[tuple[Any, ...]], Sequence[int]]
 #: What spreadsheets take for the beginning of a formula, the wide forms of East Asian keyboards included.
 _FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-inf")
+
+
+#: What people call a figure that a run is judged by, with its unit.
+FIGURES = {
+    "top1": "top-1 accuracy, %",
+    "map": "mean average precision, %",
+    "ap": "average precision (AP), %",
+    "ap50": "AP at IoU 0.5, %",
+    "mask_ap": "AP of masks, %",
+    "miou": "mean IoU, %",
+    "db": "noise told from picture, dB",
+    "lr": "learning rate",
+}
+
+#: Whose figure it is, by the beginning of a column of metrics.csv.
+NETS = {"net": "trained weights", "val": "trained weights", "ema": "averaged weights"}
+
+#: Characters of a cell that a terminal is shown.
+LONGEST_CELL = 200
 
 
 def figure(value: float | None, digits: int) -> str:
@@ -70,3 +89,31 @@ def read_csv(path: Path) -> list[list[str]]:
         raise UserError(f"{printable(path)} cannot be read ({error.strerror or error})") from error
     except (ValueError, csv.Error) as error:
         raise UserError(f"{printable(path)} is no table in UTF-8 ({error})") from error
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """Columns separated by two blanks; the column numbers in `right` are right-aligned.
+
+    Unlike a drawn table it is never cut to the width of a terminal, so it can be piped.
+    """
+    cells = [[printable_cell("" if value is None else value) for value in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def printable_cell(text: object) -> str:
+    """Text on one line and not too long: a line break within a name must not forge a row, nor a name fill pages."""
+    return on_one_line(shortened(str(text), LONGEST_CELL))
+
+
+def on_one_line(text: str) -> str:
+    """Printable text with blanks for its line breaks."""
+    return printable(" ".join(text.split("\n")))

@@ -15,6 +15,40 @@ from typing import Any
 LONGEST_NAME = 80
 
 
+#: Plural of a verb -> its singular.
+_VERBS = {"are": "is", "were": "was", "have": "has", "do": "does"}
+
+
+def counted(number: int, nouns: str) -> str:
+    """How many there are, by the plural: ``counted(1, "loader workers")`` is "1 loader worker".
+
+    The last word bends; a verb behind it too: ``counted(1, "classes are")`` is "1 class is".
+    """
+    words = nouns.split(" ")
+    if number == 1:
+        last = len(words) - 1 - (words[-1] in _VERBS)
+        words[-1] = _VERBS.get(words[-1], words[-1])
+        words[last] = _singular(words[last])
+    return f"{number:,} {' '.join(words)}"
+
+
+def _singular(noun: str) -> str:
+    if noun.endswith("ies"):
+        return f"{noun[:-3]}y"
+    return noun[:-2] if noun.endswith(("sses", "xes", "ches", "shes")) else noun.removesuffix("s")
+
+
+def lasting(seconds: float) -> str:
+    """A time as people say it: "45 s", "12 min", "3 h 20 min", "2 d 4 h"."""
+    if round(seconds) < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def printable(text: Path | str) -> str:
     """`text` on one line that any terminal and any UTF-8 file takes: odd bytes and control characters as ``\\x..``."""
     text = str(text)

@@ -113,7 +113,7 @@ def test_every_setting_can_be_overridden_with_its_default(name: str) -> None:
         ("epochs=3", "did you mean 'schedule.epochs'"),
         ("schedule.epoch=3", "did you mean 'schedule.epochs'"),
         ("modle.name=x", "did you mean 'model'"),
-        ("run.nothing=1", "run has: out, seed"),
+        ("run.nothing=1", "run has: out, recipe, seed"),
         ("run.seed=-1", "run.seed=-1 is out of range; it must be >= 0"),
         ("data.size=big", "data.size='big' is not a whole number"),
         ("run.channels_last=1", "run.channels_last=1 is not one of auto, true, false"),

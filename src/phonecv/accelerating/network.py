@@ -28,6 +28,7 @@ from phonecv.models.fusing import fuse
 from phonecv.models.headed import Network
 from phonecv.models.quantized import refuse_floating_point
 from phonecv.task import done_by
+from phonecv.text import counted
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -232,7 +233,7 @@ class Accelerated(nn.Module):
         engine, seconds = held.engine, held.measured.seconds
         lines = [
             f"{plain.name or type(plain).__name__}, {plain.form} form, run by {engine.title}, {engine.precision},"
-            f" {engine.threads} threads",
+            f" {counted(engine.threads, 'threads')}",
             f"{1000 * seconds[engine.runtime]:.2f} ms a row, {1000 * seconds[EAGER]:.2f} ms in PyTorch when measured",
             f"outputs differ by {self.difference:.1e} of the largest, {engine.max_diff:.2g} is allowed",
             *(f"{RUNTIMES[name].title} was refused: {why}" for name, why in held.measured.refused.items()),

@@ -36,7 +36,7 @@ from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.tls import local_addresses, self_signed
 from phonecv.browser import fetch
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import counted, printable
 
 log = logging.getLogger("phonecv.benchmarking")
 
@@ -397,7 +397,7 @@ def serve(
     def saved(report: dict[str, Any], path: Path) -> None:
         rows, failed = len(report["rows"]), len(report["failed"])
         device = f"{printable(device_name(report))} ({printable(report['device']['browser'])})"
-        say(f"{device}: {rows} rows" + (f", {failed} failed" * bool(failed)) + f" -> {path}")
+        say(f"{device}: {counted(rows, 'rows')}" + (f", {failed} failed" * bool(failed)) + f" -> {path}")
 
     with ExitStack() as stack:
         certificate = None

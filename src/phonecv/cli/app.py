@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 from cyclopts.exceptions import (
     CycloptsError,
     MissingArgumentError,
@@ -23,17 +23,26 @@ from cyclopts.exceptions import (
 from phonecv._version import __version__
 from phonecv.cli.output import printable
 from phonecv.cli.stop import Stopped, stoppable
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError, did_you_mean, nearest
+from phonecv.migration import replacement
 from phonecv.training.threads import wait_quietly
 
-#: Verb -> its function, imported when it is used; in the order of the help page: look, train, use, ship, check.
+#: What people do -> the verbs for it, in the order of the help page.
+GROUPS = {
+    "First steps": ("demo", "models", "info", "doctor"),
+    "Data": ("samples", "audit"),
+    "Train": ("train", "distill", "compare"),
+    "Try and measure": ("eval", "predict", "generate", "bench"),
+    "Ship": ("fuse", "quantize", "export", "bundle", "verify", "convert"),
+    "Terminal": ("completion",),
+}
+
+#: Verb -> its function, imported when it is used.
 VERBS = {
-    "eval" if name == "evaluate" else name: f"phonecv.cli.{name}:{name}"
-    for name in (
-        "models", "info", "train", "distill", "evaluate", "predict", "generate", "bench", "fuse", "convert", "quantize",
-        "export", "bundle", "verify", "audit", "samples", "doctor", "demo",
-    )
-}  # fmt: skip
+    verb: "phonecv.cli.{0}:{0}".format("evaluate" if verb == "eval" else verb)
+    for verbs in GROUPS.values()
+    for verb in verbs
+}
 
 app = App(
     name="phonecv",
@@ -46,14 +55,17 @@ app = App(
         "`--debug` (or PHONECV_DEBUG=1) shows the traceback of an error."
     ),
     version=f"phonecv {__version__}",
+    group_commands=Group("Options", sort_key=len(GROUPS)),
     help_format="markdown",
     # A switch is off unless given: its default says nothing.
     default_parameter=Parameter(negative=(), show_default=lambda value: None if value is False else value),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _order, (_name, _function) in enumerate(VERBS.items()):
-    app.command(_function, name=_name, sort_key=_order)
+for _place, (_title, _verbs) in enumerate(GROUPS.items()):
+    _group = Group(_title, sort_key=_place)
+    for _order, _name in enumerate(_verbs):
+        app.command(VERBS[_name], name=_name, sort_key=_order, group=_group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,8 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     handler = _log_to_stderr()
     try:
-        for verb in VERBS if not tokens or tokens[0] not in VERBS else ():
+        for verb in VERBS if not tokens or tokens[0] in ("--help", "-h") else ():
             app[verb]  # imports it: the page of all verbs says what each does
+        if (recipe := _recipe_to_explain(tokens)) is not None:
+            from phonecv.cli.recipe_help import explain_recipe
+
+            explain_recipe(tokens[0], recipe)
+            return 0
         with stoppable():
             status = app(tokens, print_error=False, exit_on_error=False, verbose=False)
         sys.stdout.flush()
@@ -107,15 +124,11 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
         verb = tokens[0] if tokens and tokens[0] in VERBS else None
         if isinstance(error, UnknownCommandError) and verb is None and tokens:
             what = "option" if tokens[0].startswith("-") else "verb"
+            if (instead := replacement(tokens[0], verb=True)) is not None:
+                return f"there is no {what} {tokens[0]!r}; {instead}"
             return f"unknown {what} {tokens[0]!r}{did_you_mean(tokens[0], VERBS)} (verbs: {', '.join(VERBS)})"
-        if isinstance(error, UnknownOptionError) and verb in ("train", "distill"):
-            option = error.token.keyword or error.token.value
-            after = tokens[tokens.index(option) + 1 :] if option in tokens else []
-            from phonecv.cli.train import setting_for
-
-            setting = setting_for(option, after[0] if after and not after[0].startswith("-") else "VALUE")
-            if setting is not None:
-                return f"unknown option {option!r}; settings are written without dashes: {setting}"
+        if isinstance(error, UnknownOptionError) and verb:
+            return _unknown_option(verb, error.token.keyword or error.token.value, tokens)
         if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
             return f"unexpected argument {error.unused_tokens[0]!r}; see `phonecv {verb} --help`"
         if isinstance(error, MissingArgumentError) and error.argument is not None and verb:
@@ -128,6 +141,25 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return f"the device is out of memory; try a smaller batch size ({str(error).splitlines()[0]})"
     return None
+
+
+def _unknown_option(verb: str, option: str, tokens: Sequence[str]) -> str:
+    """The message for an option that a verb does not have: what replaces it, or the nearest."""
+    name = option.partition("=")[0]
+    if (instead := replacement(name)) is not None:
+        return f"there is no option {name!r}; {instead}"
+    known = [each for argument in app[verb].assemble_argument_collection() for each in argument.names]
+    near = nearest(name.lstrip("-"), [each[2:] for each in known if each.startswith("--")])
+    if verb in ("train", "distill"):
+        from phonecv.cli.train import setting_for
+
+        after = tokens[tokens.index(option) + 1 :] if option in tokens else []
+        value = after[0] if after and not after[0].startswith("-") else "VALUE"
+        setting = setting_for(option, value, exact=bool(near))
+        if setting is not None:
+            return f"unknown option {name!r}; settings are written without dashes: {setting}"
+    hint = f"; did you mean '--{near}'?" if near else ""
+    return f"unknown option {name!r}{hint}; see `phonecv {verb} --help`"
 
 
 #: What the file system can refuse through no fault of ours.
@@ -149,6 +181,12 @@ _MENDABLE = frozenset(
         errno.EROFS,
     }
 )
+
+
+def _recipe_to_explain(tokens: Sequence[str]) -> str | None:
+    """The recipe of `phonecv train RECIPE --help`."""
+    asked = tokens[:1] in (["train"], ["distill"]) and {"--help", "-h"} & set(tokens[2:])
+    return tokens[1] if asked and not tokens[1].startswith("-") else None
 
 
 #: Seconds that the other processes of torchrun leave to the first to tell what all of them have met.

@@ -10,23 +10,25 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from phonecv.benchmarking.options import BenchOptions
-from phonecv.cli.options import check_there, listed
-from phonecv.cli.output import say, say_json, text_table
+from phonecv.cli.completing import models_like
+from phonecv.cli.options import Formats, check_there, listed
+from phonecv.cli.output import say, say_json
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.models.names import check_named
+from phonecv.tables import text_table
 
 
 @with_options
 def bench(
-    *models: Annotated[str, Parameter(name="NAME|FILE")],
+    *models: Annotated[str, Parameter(name="NAME|FILE", completer=models_like)],
     serve: Annotated[bool, Parameter(negative="")] = False,
     host: str = "0.0.0.0",
     port: int | None = None,
     https: Annotated[bool, Parameter(negative="")] = False,
     variants: Annotated[bool, Parameter(negative="")] = False,
     data: Path | None = None,
-    to: str | None = None,
+    to: Formats = None,
     json: bool = False,
     options: BenchOptions,
 ) -> None:

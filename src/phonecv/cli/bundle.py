@@ -7,8 +7,10 @@ from pathlib import Path
 
 from phonecv.bundles.options import BundleOptions
 from phonecv.cli.options import Ema, Model, Source, load, loading
-from phonecv.cli.output import fields, say, say_json, text_table
+from phonecv.cli.output import fields, say, say_json
 from phonecv.cli.task_options import with_options
+from phonecv.tables import text_table
+from phonecv.text import counted
 
 
 @with_options
@@ -64,7 +66,7 @@ def bundle(
     say(
         fields(
             (
-                ("wrote", f"{result.path} ({len(result.files)} files, {result.bytes / 2**20:.2f} MiB)"),
+                ("wrote", f"{result.path} ({counted(len(result.files), 'files')}, {result.bytes / 2**20:.2f} MiB)"),
                 ("test picture", example_text(result.exported[0].get("test") or {})),
                 ("look at", "README.md in it, and index.html, which opens in any browser"),
                 ("licence", result.licence),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from phonecv.cli.options import Ema, Force, Model, Source, destination, loading
 from phonecv.cli.output import say
+from phonecv.text import counted
 
 
 def convert(
@@ -39,5 +40,5 @@ def convert(
     from phonecv.converting import convert as run
 
     written = run(source, path, to=to, **chosen)
-    say(f"{source}: {written.model}, {written.form} form, {written.num_classes} classes")
+    say(f"{source}: {written.model}, {written.form} form, {counted(written.num_classes, 'classes')}")
     say(f"wrote {written.path} ({to} layout)")

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
-from phonecv.cli.train import Data, Devices, Out, Overrides, Recipe, Show, list_recipes, run_recipe
+from phonecv.cli.task_options import with_flags
+from phonecv.cli.train import Devices, Overrides, Recipe, Show, list_recipes, run_recipe
+from phonecv.training.flags import FLAGS, TEACHER_FLAGS, flag_overrides
 
 
+@with_flags({**TEACHER_FLAGS, **FLAGS})
 def distill(
-    recipe: Recipe = None,
-    /,
-    *overrides: Overrides,
-    teacher: str | None = None,
-    teacher_weights: str | None = None,
-    kind: Literal["soft", "hard"] | None = None,
-    weight: float | None = None,
-    temperature: float | None = None,
-    data: Data = None,
-    out: Out = None,
-    devices: Devices = 1,
-    show: Show = False,
+    recipe: Recipe = None, /, *overrides: Overrides, devices: Devices = 1, show: Show = False, **flags: Any
 ) -> int:
     """Train with a teacher beside the labels.
 
@@ -29,24 +21,10 @@ def distill(
     For example:
 
     - `phonecv distill emov2_224_kd --data imagenet --out runs/kd`
-    - `phonecv distill finetune --teacher runs/large/best.safetensors --data photos --out runs/kd`
-
-    Args:
-        teacher: `timm:NAME`, a name that `phonecv models` lists, or a checkpoint file (`distill.teacher`).
-        teacher_weights: A tag of the catalog; for timm `pretrained` or a file (`distill.weights`).
-        kind: Soft matches the teacher's probabilities, hard its first guess (`distill.kind`).
-        weight: Factor of the teacher's loss (`distill.weight`).
-        temperature: Softens both opinions (`distill.temperature`).
+    - `phonecv distill finetune --teacher runs/large/best.safetensors --data photos --out runs/kd --epochs 30`
     """
     if recipe is None:
         list_recipes()
         return 0
-    chosen = {
-        "teacher": teacher,
-        "weights": teacher_weights,
-        "kind": kind,
-        "weight": weight,
-        "temperature": temperature,
-    }
-    extra = [f"distill.{name}={value}" for name, value in chosen.items() if value is not None]
-    return run_recipe(recipe, [*overrides, *extra], data, out, devices, show, distill=True)
+    chosen = flag_overrides({**TEACHER_FLAGS, **FLAGS}, flags, overrides)
+    return run_recipe(recipe, [*overrides, *chosen], devices, show, distill=True)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from phonecv.cli.options import Ema, Force, Model, Source, destination, listed, load, loading
+from phonecv.cli.options import Ema, Force, Formats, Model, Source, destination, listed, load, loading
 from phonecv.cli.output import fields, say, say_json, say_places
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.where.finding import summary
+from phonecv.text import counted
 
 if TYPE_CHECKING:
     from phonecv.exporting import ExportResult
@@ -25,7 +26,7 @@ def export(
     target: str,
     /,
     *,
-    to: str | None = None,
+    to: Formats = None,
     model: Model = None,
     ema: Ema = None,
     force: Force = False,
@@ -111,7 +112,7 @@ def _lines(result: ExportResult) -> list[tuple[str, object]]:
         if result.agreement is not None:
             checked += f"; same best class for {result.agreement:.1%}"
     return [
-        ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {result.operators} operators)"),
+        ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {counted(result.operators, 'operators')})"),
         ("record", result.record),
         ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
         ("difference", checked),

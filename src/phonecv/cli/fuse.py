@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from phonecv.cli.options import Ema, Force, Model, Source, destination, load
-from phonecv.cli.output import millions, say, say_json, text_table
+from phonecv.cli.output import millions, say, say_json
 from phonecv.errors import UserError
+from phonecv.tables import text_table
 
 
 def fuse(

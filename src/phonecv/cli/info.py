@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from phonecv.cli.output import fields, millions, say, say_json, say_places, text_table
+from phonecv.cli.completing import models_like
+from phonecv.cli.output import fields, millions, say, say_json, say_places
+from phonecv.tables import text_table
 
 
 def info(
-    name_or_file: Annotated[str, Parameter(name="NAME|FILE")],
+    name_or_file: Annotated[str, Parameter(name="NAME|FILE", completer=models_like)],
     /,
     *,
     form: Literal["training", "deploy"] | None = None,

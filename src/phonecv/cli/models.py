@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from phonecv.cli.output import markdown_table, say, say_json, text_table
+from phonecv.cli.output import markdown_table, say, say_json
+from phonecv.tables import text_table
 
 
 def models(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from phonecv.cli.completing import formats_like, models_like
 from phonecv.errors import UserError
 from phonecv.files import check_writable
 from phonecv.models.catalog import MODELS
@@ -20,18 +21,26 @@ if TYPE_CHECKING:
     from phonecv.models.headed import Network
 
 _NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
-Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}")]
-Runnable = Annotated[str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}")]
+Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}", completer=models_like)]
+Runnable = Annotated[
+    str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}", completer=models_like)
+]
 RunnableOrResults = Annotated[
     str,
-    Parameter(help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, or {_NAMES}"),
+    Parameter(
+        help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, or {_NAMES}",
+        completer=models_like,
+    ),
 ]
 Model = Annotated[
     str | None,
     Parameter(
-        name="--model", help="Name of the network, where the file leaves it open (its window size, for example)."
+        name="--model",
+        help="Name of the network, where the file leaves it open (its window size, for example).",
+        completer=models_like,
     ),
 ]
+Formats = Annotated[str | None, Parameter(completer=formats_like)]
 Ema = Annotated[
     bool | None,
     Parameter(

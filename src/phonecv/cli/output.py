@@ -1,4 +1,4 @@
-"""Printing: plain aligned tables, numbers people read, names that cannot break a terminal."""
+"""Printing: tables, numbers people read, names that cannot break a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phonecv.exporting.where.finding import HEADER, rows, sources
+from phonecv.tables import on_one_line, text_table
 from phonecv.text import printable as printable_line
-from phonecv.text import shortened
-
-#: Characters of a table's cell that are shown.
-LONGEST_CELL = 200
 
 
 def printable(text: object) -> str:
@@ -21,15 +18,6 @@ def printable(text: object) -> str:
     A file name may hold any byte: printed raw, an escape sequence drives the terminal.
     """
     return "\n".join(map(printable_line, str(text).split("\n")))
-
-
-def printable_cell(text: object) -> str:
-    """The same on one line and not too long: a line break within a name must not forge a row, nor a name fill pages."""
-    return _on_one_line(shortened(str(text), LONGEST_CELL))
-
-
-def _on_one_line(text: str) -> str:
-    return printable_line(" ".join(text.split("\n")))
 
 
 def say(text: object = "") -> None:
@@ -59,28 +47,10 @@ def progress(what: str) -> Callable[[int, int], None] | None:
     return show
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
-    """Columns separated by two blanks; the column numbers in `right` are right-aligned.
-
-    Unlike a drawn table it is never cut to the width of a terminal, so it can be piped.
-    """
-    cells = [[printable_cell("" if value is None else value) for value in row] for row in [header, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:
     """The same table for a Markdown page, which wraps long cells by itself."""
     lines = [header, ["---:" if i in right else "---" for i in range(len(header))], *rows]
-    cells = [["" if value is None else _on_one_line(str(value)).replace("|", "\\|") for value in row] for row in lines]
+    cells = [["" if value is None else on_one_line(str(value)).replace("|", "\\|") for value in row] for row in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
@@ -88,7 +58,7 @@ def fields(pairs: Sequence[tuple[str, object]]) -> str:
     """Aligned ``name  value`` lines; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value is not None and value != ""]
     width = max((len(name) for name, _ in shown), default=0)
-    return "\n".join(f"{name.ljust(width)}  {_on_one_line(str(value))}" for name, value in shown)
+    return "\n".join(f"{name.ljust(width)}  {on_one_line(str(value))}" for name, value in shown)
 
 
 def say_places(found: Sequence[Mapping[str, Any]]) -> None:

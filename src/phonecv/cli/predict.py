@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from phonecv.cli.options import Ema, Model, Runnable, check_there, loading
-from phonecv.cli.output import say, say_json, say_line, text_table
+from phonecv.cli.output import say, say_json, say_line
 from phonecv.cli.task_options import with_task_options
+from phonecv.tables import text_table
 
 if TYPE_CHECKING:
     from phonecv.predicting import Prediction

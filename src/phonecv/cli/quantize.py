@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonecv.cli.options import Ema, Force, Model, Source, check_there, load, loading
-from phonecv.cli.output import printable, say, say_json, text_table
+from phonecv.cli.output import printable, say, say_json
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.quantization.options import QuantizeOptions
+from phonecv.tables import text_table
 
 if TYPE_CHECKING:
     from phonecv.quantization.result import QuantizeResult, Trial

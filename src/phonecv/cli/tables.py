@@ -97,13 +97,23 @@ def format_rows() -> Table:
     return header, rows, ()
 
 
+#: Whom a recipe is for, as its head says -> what that means.
+RECIPE_GROUPS = {
+    "yours": "your own pictures, from a few dozen on",
+    "published": "results of papers and repositories, with their data and settings",
+    "toys": "sample pictures that `phonecv samples` makes, minutes on a CPU",
+}
+
+
 def recipe_rows() -> Table:
-    """One row per shipped recipe: its task, what it trains, and the score and time it promises."""
+    """One row per shipped recipe: its group, name and task, what it trains, and the score and time it promises."""
     from phonecv.training.recipe import find_recipe, load_config, read_promise, recipe_names
 
     rows = []
-    tasks = {name: load_config(name).task for name in recipe_names()}
-    for name in sorted(tasks, key=lambda name: (tasks[name], name)):
+    for name in recipe_names():
         promise = read_promise(find_recipe(name))
-        rows.append((name, tasks[name], promise.title, promise.fields.get("score", ""), promise.fields.get("time", "")))
-    return ("recipe", "task", "what", "score", "time"), rows, ()
+        said = promise.fields
+        own = (load_config(name).task, promise.title, said.get("score", ""), said.get("time", ""))
+        rows.append((said.get("for", "yours"), name, *own))
+    rows.sort(key=lambda row: (list(RECIPE_GROUPS).index(row[0]), row[2]))
+    return ("for", "recipe", "task", "what", "score", "time"), rows, ()

@@ -13,9 +13,11 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from cyclopts import Parameter
 
+from phonecv.cli.completing import formats_like, models_like, teachers_like, weights_like
 from phonecv.cli.options import listed, numbers, pixels
 from phonecv.options import COMMON, Size, hint_in, options_of, tasks_with, texts_of
 from phonecv.task import TASKS
+from phonecv.training.flags import Flag
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +58,33 @@ def with_task_options(verb: str) -> Callable[[F], F]:
     return decorate
 
 
+def with_flags(flags: Mapping[str, Flag]) -> Callable[[F], F]:
+    """Put plain options that are settings of a training into the place of a function's ``**flags``."""
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
+        theirs = [_flag_parameter(name, flag) for name, flag in flags.items()]
+        _show(function, signature, [*first, *theirs, *own[len(first) :]])
+        return function
+
+    return decorate
+
+
+def _flag_parameter(name: str, flag: Flag) -> inspect.Parameter:
+    said = Parameter(
+        help=f"{flag.help} (`{flag.setting}`)", completer=_COMPLETERS.get(flag.setting), show_default=False
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[flag.kind | None, said]
+    )
+
+
+#: Setting -> what the shell offers for it.
+_COMPLETERS = {"model.name": models_like, "model.weights": weights_like, "distill.teacher": teachers_like}
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """An option of the command line.
@@ -81,7 +110,9 @@ def _told(kind: type) -> dict[str, _Told]:
         if isinstance(default, tuple):
             default = ",".join(map(str, default)) or None
         help = " ".join(filter(None, [texts[one.name], one.metadata.get("more", str)()]))
-        said = Parameter(name=f"--{name}", negative=f"--no-{name}" if default is True else (), help=help)
+        offers = formats_like if name == "to" else None
+        negative = f"--no-{name}" if default is True else ()
+        said = Parameter(name=f"--{name}", negative=negative, help=help, completer=offers)
         hint = Annotated[hint if default is not None else hint | None, said]
         kept = inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         found[one.name] = _Told(kept, read)

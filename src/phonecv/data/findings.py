@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.data.pictures.opening import printable
+from phonecv.text import counted
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -184,18 +185,19 @@ class AuditReport:
     def table(self, most: int = 6) -> str:
         """Plain text for people: one line for equal findings, at most `most` lines of each kind."""
         lines = [
-            f"{self.root}: {'quick ' if self.quick else ''}audit, {self.checked} files opened in {self.seconds:.1f} s"
+            f"{self.root}: {'quick ' if self.quick else ''}audit,"
+            f" {counted(self.checked, 'files')} opened in {self.seconds:.1f} s"
         ]
         if self.layouts:
             choice = "; --task audits one of them alone" if len(self.layouts) > 1 else ""
             lines.append(f"  read as {', '.join(self.layouts)}{choice}")
         for split, numbers in self.splits.items():
-            objects = f"{numbers['objects']} objects, " if "objects" in numbers else ""
+            objects = f"{counted(numbers['objects'], 'objects')}, " if "objects" in numbers else ""
             samples = "clips" if "clips" in numbers else "pictures"
-            line = f"  {split}: {numbers.get('images', numbers.get('clips'))} {samples}"
+            line = f"  {split}: {counted(numbers['clips' if samples == 'clips' else 'images'], samples)}"
             if "classes" in numbers:
                 each = f"({numbers['smallest']} to {numbers['largest']} {'objects' if objects else samples} per class)"
-                line += f", {objects}{numbers['classes']} classes {each}"
+                line += f", {objects}{counted(numbers['classes'], 'classes')} {each}"
             lines.append(line)
         if not self.findings:
             lines.append("  nothing to complain about")

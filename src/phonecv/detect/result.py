@@ -14,6 +14,7 @@ from phonecv.detect.detections import Detections
 from phonecv.detect.judging import Judged
 from phonecv.detect.matching import Objects
 from phonecv.evaluating import EvaluationResult
+from phonecv.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class DetectionResult(EvaluationResult):
 
     def lines(self) -> list[str]:
         """See `EvaluationResult`."""
-        lines = [f"{self.model} on {self.data}, {self.count} images"]
+        lines = [f"{self.model} on {self.data}, {counted(self.count, 'images')}"]
         for prefix in self.curves:
             values = {name: shown(self.figures[prefix + name]) for name in ("ap", "ap50", "ap75")}
             sizes = ", ".join(f"{name[1:]} {shown(self.figures[f'{prefix}ap{name}'])}" for name in RANGES[1:])

@@ -10,6 +10,7 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.record import record_path
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
+from phonecv.text import counted
 
 _log = logging.getLogger("phonecv")
 
@@ -22,7 +23,7 @@ def tell_assumed(path: Path, record: FileRecord, preprocessing: Preprocessing, n
     missing = "its record lacks the preprocessing" if record else f"no record within, no {beside} beside it"
     names = ""
     if not record.get("classes") and num_classes is not None:
-        names = f"; {num_classes} classes called by number"
+        names = f"; {counted(num_classes, 'classes')} called by number"
         if num_classes == IMAGENET_CLASSES:
             names = "; ImageNet's 1000 classes in their usual order"
     _log.warning(

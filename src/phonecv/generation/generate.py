@@ -24,7 +24,7 @@ from phonecv.generation.opening import GenerateRunner
 from phonecv.generation.pictures import save_grid, to_bytes, to_images
 from phonecv.generation.sampling import sample
 from phonecv.generation.verbs import GenerateOptions, Sampling
-from phonecv.text import printable_name, some_names
+from phonecv.text import counted, printable_name, some_names
 from phonecv.verbs import Steps
 
 RECORD, GRID = "samples.json", "grid.png"
@@ -72,8 +72,9 @@ class Samples(Generation):
     def __str__(self) -> str:
         options, (height, width) = self.options, self.pictures.shape[2:]
         return (
-            f"{len(self.classes)} pictures of {width} x {height} by {self.model}: {options.sampler}, {options.steps}"
-            f" steps, guidance {options.guidance:g}, seed {options.seed}; {self.seconds:.1f} s"
+            f"{counted(len(self.classes), 'pictures')} of {width} x {height} by {self.model}: {options.sampler},"
+            f" {counted(options.steps, 'steps')}, guidance {options.guidance:g}, seed {options.seed};"
+            f" {self.seconds:.1f} s"
         )
 
 

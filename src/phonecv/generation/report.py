@@ -11,7 +11,7 @@ from phonecv.generation.result import GenerationResult
 from phonecv.report import ClassTable
 from phonecv.rules import COUNT, NUMBER
 from phonecv.tables import write_csv
-from phonecv.text import printable_name
+from phonecv.text import counted, printable_name
 
 FIGURES = {"samples": COUNT, "frechet_distance": NUMBER, "agreement_percent": NUMBER}
 CLASSES = ClassTable(
@@ -27,7 +27,7 @@ def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The distance, and the agreement where there is one."""
     shown = []
     if summary.get("frechet_distance") is not None:
-        on = f"{summary['samples']} samples, {summary['count']} pictures"
+        on = f"{counted(summary['samples'], 'samples')}, {counted(summary['count'], 'pictures')}"
         shown.append((f"{summary['frechet_distance']:.2f}", f"Frechet distance, {on}"))
     if summary.get("agreement_percent") is not None:
         shown.append((f"{summary['agreement_percent']:.1f} %", "samples read as the class asked for"))

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from phonecv.evaluating import EvaluationResult
+from phonecv.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,7 @@ class GenerationResult(EvaluationResult):
         said = f"Frechet distance {self.distance:.2f}"
         if self.agreement_percent is not None:
             said += f", {self.agreement_percent:.1f} % of the samples are read as the class asked for"
-        return [f"{len(self.asked)} samples of {self.model}, {self.pictures} pictures of {self.data}: {said}"]
+        return [
+            f"{counted(len(self.asked), 'samples')} of {self.model},"
+            f" {counted(self.pictures, 'pictures')} of {self.data}: {said}"
+        ]

@@ -44,7 +44,7 @@ def check_named(model: Path | str) -> None:
     if name in MODELS or path.exists():
         return
     if path.suffix or len(path.parts) > 1:
-        raise UserError(f"there is no file {text!r}")
+        raise UserError(f"there is no file {text!r}{did_you_mean(text, ())}")
     if (task := task_named(name)) is not None:
         raise UserError(
             f"{name!r} is {TASKS[task].noun}, of which there are no weights by name; train one, `phonecv train"

@@ -19,6 +19,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.record import check_size
 from phonecv.exporting.run import as_input
 from phonecv.quantization.options import CALIBRATE
+from phonecv.text import counted
 
 #: Fewer pictures than this say little about what values occur.
 LEAST = 8
@@ -89,7 +90,9 @@ def picked_text(count: int, of: int, name: str) -> str:
 def check_counts(*counts: int, purpose: str = "") -> None:
     """Check how many pictures are asked for."""
     if min(counts) < LEAST:
-        raise UserError(f"{min(counts)} pictures are too few{purpose}; take at least {LEAST}, better 100 to 300")
+        raise UserError(
+            f"{counted(min(counts), 'pictures are')} too few{purpose}; take at least {LEAST}, better 100 to 300"
+        )
 
 
 def check_enough(count: int, source: str, purpose: str) -> None:

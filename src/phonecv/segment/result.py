@@ -12,6 +12,7 @@ from phonecv.data.labelmaps.classes import Colour
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.evaluating import EvaluationResult
 from phonecv.segment.metrics import SegmentScores, figures
+from phonecv.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +76,4 @@ class SegmentationResult(EvaluationResult):
 
     def lines(self) -> list[str]:
         """See `EvaluationResult`."""
-        return [f"{self.model} on {self.data}, {self.count} images", str(self.scores)]
+        return [f"{self.model} on {self.data}, {counted(self.count, 'images')}", str(self.scores)]

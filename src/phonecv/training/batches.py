@@ -9,6 +9,7 @@ import numpy as np
 
 from phonecv.data.loading.loader import EpochBatches, SampleKey, TrainBatches
 from phonecv.errors import UserError
+from phonecv.text import counted
 
 
 class StreamBatches(TrainBatches):
@@ -50,8 +51,8 @@ class StreamBatches(TrainBatches):
         self.steps, self.kinds = self.span // self.whole, kinds
         if not self.steps:
             raise UserError(
-                f"{n} training pictures in {passes} pass{'es' if passes > 1 else ''} do not fill one batch of"
-                f" {self.whole}; use a batch size of at most {self.span}, or more data.passes"
+                f"{counted(n, 'training pictures')} in {counted(passes, 'passes')} do not fill one"
+                f" batch of {self.whole}; use a batch size of at most {self.span}, or more data.passes"
             )
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
 from phonecv.task import TASKS
+from phonecv.text import counted
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import same_run, usable
 
@@ -78,7 +79,7 @@ def part_size(config: TrainConfig, processes: int) -> int:
     batch, parts = config.data.batch_size, processes * config.optimizer.accumulate
     if batch % parts:
         raise UserError(
-            f"data.batch_size={batch} does not divide by {processes} processes x"
+            f"data.batch_size={batch} does not divide by {counted(processes, 'processes')} x"
             f" optimizer.accumulate={config.optimizer.accumulate}; set data.batch_size={max(1, batch // parts) * parts}"
         )
     size = batch // parts

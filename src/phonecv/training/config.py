@@ -13,6 +13,7 @@ import yaml
 
 from phonecv import settings
 from phonecv.errors import UserError
+from phonecv.options import texts_of
 from phonecv.task import TASKS
 from phonecv.training.groups import (
     DataConfig,
@@ -28,6 +29,7 @@ FREE = frozenset(
     f"run.{name}"
     for name in (
         "out",
+        "recipe",
         "save_every",
         "save_minutes",
         "keep_every",
@@ -193,16 +195,27 @@ def _no_use(name: str, owners: Sequence[type[TrainConfig]], kind: type[TrainConf
     return UserError(f"{name} is for {theirs}, {TASKS[kind.task].noun} has no use for it; leave it out")
 
 
-def settings_named(name: str, most: int = 3) -> list[str]:
+def settings_named(name: str, most: int = 3, *, exact: bool = False) -> list[str]:
     """Full names of the settings whose last part is `name`, or nearly; of a group its name: "model" is "model.name"."""
     every = all_settings()
     if f"{name}.name" in every:
         return [f"{name}.name"]
     leaves = [full.rpartition(".")[2] for full in every]
-    near = [name] if name in leaves else difflib.get_close_matches(name, leaves, 1, 0.7)
+    near = [name] if exact or name in leaves else difflib.get_close_matches(name, leaves, 1, 0.7)
     return [full for full, leaf in zip(every, leaves, strict=True) if leaf in near][:most]
 
 
 def all_settings() -> list[str]:
     """The full name of every setting, for help texts and completion."""
     return list(settings.paths(_whole(_kinds())))
+
+
+def setting_texts(kind: type[TrainConfig] | None = None) -> dict[str, str]:
+    """What each setting means, by its full name: of a kind of training, or of all."""
+    of = kind or _whole(_kinds())
+    return {name: texts_of(owner).get(name.rpartition(".")[2], "") for name, owner, _ in settings.leaves(of)}
+
+
+def setting_hint(setting: str) -> Any:
+    """The annotation of a setting; None where there is none of that name."""
+    return next((hint for name, _, hint in settings.leaves(_whole(_kinds())) if name == setting), None)

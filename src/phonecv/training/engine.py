@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from phonecv.models.headed import Network
 from phonecv.settings import to_plain
+from phonecv.text import lasting
 from phonecv.training.config import TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
@@ -39,6 +40,8 @@ from phonecv.training.world import Agreement, World, share_buffers
 from phonecv.weights import save_checkpoint
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+#: What is shown while the networks are evaluated.
+EVALUATION = "evaluation"
 
 
 @dataclass
@@ -110,7 +113,7 @@ def train_one_epoch(run: Run) -> None:
     config, at, spe = run.config, run.at, run.data.steps_per_epoch
     accumulate = config.optimizer.accumulate
     train_mode(run.model, config.model.mode)
-    show = run.log.bar_for(f"epoch {at.epoch + 1}/{config.schedule.epochs}", spe, at.batch)
+    show = run.log.bar_for(f"epoch {at.epoch + 1}/{config.schedule.epochs}", spe, at.batch, later=still_to_do(run, 1))
     window, since = at.step, time.monotonic()
     parts = iter(run.data.train_loader(at.epoch, at.batch * accumulate))
     while at.batch < spe:
@@ -221,7 +224,7 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
     meters = {name: run.objective.meter(device) for name in nets}
     for net in nets.values():
         net.eval()
-    show = run.log.bar_for("evaluation", run.data.eval_steps)
+    show = run.log.bar_for(EVALUATION, run.data.eval_steps, later=still_to_do(run, 1, evaluated=True))
     for count, cpu_batch in enumerate(run.data.eval_loader(), start=1):
         if run.interrupts.requested and run.world.size == 1:  # several processes finish it together
             save(run)
@@ -234,6 +237,16 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
     figures = {name: meter.result(run.world) for name, meter in meters.items()}
     # Not a number: nothing there that it could be a figure of, such as small objects.
     return {name: {key: value for key, value in row.items() if not math.isnan(value)} for name, row in figures.items()}
+
+
+def still_to_do(run: Run, done: int = 0, *, evaluated: bool = False) -> dict[str, int]:
+    """Steps of every kind that a run has before it when `done` more epochs are, the last of them evaluated or not."""
+    epochs = range(run.at.epoch + 1, run.config.schedule.epochs + 1)
+    evaluations = sum(evaluation_due(run.config, epoch) for epoch in epochs) - evaluated
+    return {
+        "epoch": run.data.steps_per_epoch * max(0, len(epochs) - done),
+        EVALUATION: run.data.eval_steps * max(0, evaluations),
+    }
 
 
 def evaluation_due(config: TrainConfig, epoch: int) -> bool:
@@ -268,7 +281,7 @@ def finish_epoch(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
             save_network(run, name, f"epoch-{at.epoch:04d}" + ("" if name == "net" else f"_{name}"), scores)
     save(run)
     run.log.say(epoch_line(run, scores))
-    run.log.draw(final=at.epoch == run.config.schedule.epochs)
+    run.log.draw(run.objective.score, final=at.epoch == run.config.schedule.epochs)
     if run.interrupts.requested and world.size == 1 and at.epoch < run.config.schedule.epochs:
         raise Interrupted
 
@@ -354,7 +367,8 @@ def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
         text += f"  {name} {run.objective.score} {score_text(run.objective, figures)}"
     if run.at.best is not None:
         text += f"  best {run.at.best:.2f} ({run.at.best_net}, epoch {run.at.best_epoch})"
-    return f"{text}  {run.log.seconds:.0f} s"
+    left = run.log.pace.left(still_to_do(run)) if run.at.epoch < run.config.schedule.epochs else None
+    return f"{text}  {lasting(run.log.seconds)}" + (f", {lasting(left)} left" if left else "")
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:

@@ -211,6 +211,7 @@ class RunConfig:
 
     Attributes:
         out: run folder. The same command with the same folder goes on where it stopped.
+        recipe: what the configuration was made from; `load_config` writes it, and nothing follows from it.
         seed: of everything.
         device: "auto" is the first accelerator, else the CPU.
         amp: autocast in training: "none", "bf16" or "fp16" (with loss scaling); "auto": bf16 where the device computes
@@ -238,6 +239,7 @@ class RunConfig:
     """
 
     out: str = ""
+    recipe: str = ""
     seed: Natural = 42
     device: str = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"

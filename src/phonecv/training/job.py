@@ -20,15 +20,16 @@ from phonecv.models import VisionModel
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
 from phonecv.report import write_report
-from phonecv.settings import changed
 from phonecv.task import TASKS
+from phonecv.text import counted, lasting
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
-from phonecv.training.data_record import changed_pictures, check_classes, data_record, settle_pictures
+from phonecv.training.data_record import changed_pictures, check_classes, data_record, judged_by, settle_pictures
 from phonecv.training.ema import Ema
 from phonecv.training.engine import Run, fit, restore
 from phonecv.training.folder import CONFIG, claimed
 from phonecv.training.interrupt import Interrupted, Interrupts
+from phonecv.training.introduction import introduce
 from phonecv.training.loaders import write_bad_images
 from phonecv.training.log import RunLog
 from phonecv.training.objective import Objective
@@ -156,8 +157,9 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     )
     if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
         write_text(folder / CONFIG, config.to_yaml())
-    introduce(run, lr, threads, resumed=found is not None)
+    introduce(run, lr, threads)
     if found:
+        log.say(f"going on from {folder / FILE}")
         restore(run, *found)
         # With fewer pictures an epoch may be over sooner than the run had got.
         run.at.batch = min(run.at.batch, data.steps_per_epoch)
@@ -239,30 +241,6 @@ def look_over(log: RunLog, setup: Setup) -> None:
         log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {setup.root}` lists them")
 
 
-def introduce(run: Run, lr: float, threads: Threads, *, resumed: bool) -> None:
-    """Say what is going to happen."""
-    config, data, say = run.config, run.data, run.log.say
-    chosen = [f"{name}={value}" for name, value in changed(config).items()]
-    parameters = sum(parameter.numel() for parameter in run.net.parameters())
-    trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
-    say(f"{run.net.name}: {parameters:,} parameters, {trained:,} trained; {run.net.num_classes} classes")
-    say(f"{data.train_size:,} training and {data.val_size:,} validation {data.noun} from {config.data.path}")
-    say(
-        f"{config.schedule.epochs} epochs of {data.steps_per_epoch} steps of {config.data.batch_size} {data.noun},"
-        f" {run.net.preprocessing.size} px, peak learning rate {lr:.3g}"
-    )
-    say(
-        f"{run.world.size} process{'es' if run.world.size > 1 else ''} on {run.world.device.type},"
-        f" {threads.torch} threads and {threads.workers} loader workers each"
-    )
-    for line in [*run.speed.lines(), *([data.note] if data.note else [])]:
-        say(line)
-    say("settings other than the defaults: " + " ".join(chosen))
-    say(f"all of them: {run.folder / CONFIG}")
-    if resumed:
-        say(f"going on from {run.folder / FILE}")
-
-
 def conclude(run: Run, outcome: str) -> None:
     """Write the summary and the report, and say how it ended."""
     at, folder = run.at, run.folder
@@ -275,6 +253,8 @@ def conclude(run: Run, outcome: str) -> None:
         "score": run.objective.score,
         "images": run.data.val_size,
         "last_scores": {name: figures[run.objective.score] for name, figures in last.items()},
+        "last_errors": {name: run.objective.error(figures) for name, figures in last.items()},
+        "data": judged_by(run.data_record),
         "best_score": at.best,
         "best_epoch": at.best_epoch,
         "best_net": at.best_net,
@@ -287,13 +267,16 @@ def conclude(run: Run, outcome: str) -> None:
     write_json(folder / SUMMARY, summary)
     if at.bad:
         shown = "\n  ".join(list(at.bad.values())[:5])
-        run.log.say(f"{len(at.bad)} {run.data.noun} could not be read ({folder / 'bad_images.csv'}):\n  {shown}")
+        run.log.say(
+            f"{counted(len(at.bad), run.data.noun)} could not be read ({folder / 'bad_images.csv'}):\n  {shown}"
+        )
     if outcome == "finished":
         say, pictures = run.log.say, run.data.val_size
         scores = [f"last {run.objective.score} {score_text(run.objective, row)} ({net})" for net, row in last.items()]
         if at.best is not None:
             scores.append(f"best {run.objective.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
-        say(f"finished in {run.log.seconds:.0f} s: {', '.join(scores)}, on {pictures} validation {run.data.noun}")
+        on = counted(pictures, f"validation {run.data.noun}")
+        say(f"finished in {lasting(run.log.seconds)}: {', '.join(scores)}, on {on}")
         note = caution(run.log.rows, run.objective, pictures)
         if note is not None:
             say(f"note: {note}")

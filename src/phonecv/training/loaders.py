@@ -13,6 +13,7 @@ from torch import Tensor
 from phonecv.data.loading.loader import TrainBatches, eval_batches
 from phonecv.errors import UserError
 from phonecv.tables import write_csv
+from phonecv.text import counted
 from phonecv.training.batches import StreamBatches
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
@@ -141,8 +142,9 @@ class SplitData:
         self.steps_per_epoch = len(self.batches) // config.optimizer.accumulate
         if not self.steps_per_epoch:
             raise UserError(
-                f"{len(train)} training pictures do not fill one batch of data.batch_size={config.data.batch_size};"
-                f" set data.batch_size={max(1, 2 ** (len(train) // 4).bit_length() // 2)} or less"
+                f"{counted(len(train), 'training pictures do')} not fill one batch of"
+                f" data.batch_size={config.data.batch_size}; set"
+                f" data.batch_size={max(1, 2 ** (len(train) // 4).bit_length() // 2)} or less"
             )
         self.val_batches = eval_batches(len(val), config.data.eval_batch_size, world.rank, world.size)
         self.eval_steps = len(self.val_batches)

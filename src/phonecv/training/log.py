@@ -11,17 +11,22 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from phonecv.files import atomic_path, named
+from phonecv.text import lasting
 from phonecv.training.folder import check_still_there
+from phonecv.training.pace import Pace
 from phonecv.training.world import World
 
 Row = dict[str, float]
 
 #: Seconds between two drawings of the curves; the end of a run always draws them.
 CURVES_EVERY = 60.0
+
+#: Seconds between two lines about what is under way, where there is no terminal for a bar.
+LINE_EVERY = 60.0
 
 
 class LossMeter:
@@ -76,9 +81,11 @@ class RunLog:
         self.started = time.monotonic()
         self.console = Console(quiet=not self.active, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
-        self.show_bar = progress and self.active and self.console.is_terminal
+        self.follow = progress and self.active
+        self.pace = Pace()
         self.board: Any = None
         self._drawn = 0.0
+        self._told = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -122,28 +129,71 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line for the person."""
         self.console.print(text, markup=False)
+        self._told = time.monotonic()
 
-    def bar_for(self, title: str, total: int, done: int = 0) -> Callable[[int], None]:
-        """A progress bar on a terminal; returns the function that moves it to a count."""
-        if not self.show_bar:
+    def bar_for(
+        self, title: str, total: int, done: int = 0, *, later: Mapping[str, int] | None = None
+    ) -> Callable[[int], None]:
+        """Follow a stretch of work: a bar on a terminal, else a line now and then, with the time that is left.
+
+        Args:
+            title: what is done, such as "epoch 3/20"; its first word is the kind of work.
+            total: steps of it.
+            done: those done already.
+            later: what comes after it, steps by the kind of work.
+
+        Returns:
+            The function that is told how many steps are done.
+        """
+        if not self.follow:
             return lambda count: None
+        show, kind = self._shown(title, total, done), title.split(" ")[0]
+        at, since = done, time.monotonic()
+
+        def move(count: int) -> None:
+            nonlocal at, since
+            now = time.monotonic()
+            if count > at:
+                self.pace.note(kind, (now - since) / (count - at))
+            at, since = count, now
+            here = self.pace.left({kind: total - count})
+            left = f"{lasting(here or 0)} left"
+            if later:
+                left += f", run {lasting(self.pace.left({**later, kind: total - count + later.get(kind, 0)}) or 0)}"
+            show(count, left)
+
+        return move
+
+    def _shown(self, title: str, total: int, done: int) -> Callable[[int, str], None]:
+        """What shows a count and the time left."""
+        if not self.console.is_terminal:
+            return lambda count, left: self._line(f"{title}  {count}/{total}  {left}") if count < total else None
         if self.bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[left]}"),
+            )
             self.bar = Progress(*columns, console=self.console, transient=True)
             self.bar.start()
         bar = self.bar
         for task in bar.task_ids:
             bar.remove_task(task)
-        task = bar.add_task(title, total=total, completed=done)
-        return lambda count: bar.update(task, completed=count)
+        task = bar.add_task(title, total=total, completed=done, left="")
+        return lambda count, left: bar.update(task, completed=count, left=left)
 
-    def draw(self, *, final: bool = False) -> None:
-        """Redraw curves.png, at most once a minute."""
+    def _line(self, text: str) -> None:
+        if time.monotonic() - self._told >= LINE_EVERY:
+            self.say(text)
+
+    def draw(self, score: str, *, final: bool = False) -> None:
+        """Redraw curves.png, at most once a minute; the best epoch is that of this figure."""
         if not self.active or not self.rows or (not final and time.monotonic() - self._drawn < CURVES_EVERY):
             return
         from phonecv.plots import save_curves
 
-        save_curves(self.path, self.folder / "curves.png")
+        save_curves(self.path, self.folder / "curves.png", score=score)
         self._drawn = time.monotonic()
 
     def close(self) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from phonecv.errors import UserError, did_you_mean
+from phonecv.plain_scalars import number
 from phonecv.plain_yaml import read_yaml_file
 from phonecv.task import TASKS
+from phonecv.text import counted
 from phonecv.training.config import TrainConfig, build_config
+
+log = logging.getLogger("phonecv")
 
 C = TypeVar("C", bound=TrainConfig)
 
@@ -40,8 +45,8 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type
         values = {}
     if not isinstance(values, Mapping):
         raise UserError(f"recipe {path} holds no groups of settings such as 'model:' and 'schedule:'")
-    config = build_config(values, overrides)
     named = {text.partition("=")[0].strip() for text in overrides}
+    config = build_config(_signed(dict(values), recipe), [*overrides, *_shorter_warmup(values, overrides, named)])
     if "model.weights" in named and not named & {"model", "model.name"}:
         from phonecv.training.start import follow_weights
 
@@ -49,6 +54,30 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type
     if not isinstance(config, kind):
         raise UserError(f"{path} trains {TASKS[config.task].noun}; {kind.__name__} is of another task")
     return config
+
+
+def _signed(values: dict[str, Any], recipe: str | Path) -> dict[str, Any]:
+    """The settings with where they are from, unless they say it."""
+    run = values.get("run") or {}
+    return values | {"run": {"recipe": str(recipe), **run}} if isinstance(run, Mapping) else values
+
+
+def _shorter_warmup(values: Mapping[str, Any], overrides: Sequence[str], named: Set[str]) -> list[str]:
+    """Warm-up in proportion, where fewer epochs were asked for than the recipe warms up for."""
+    if "schedule.epochs" not in named or named & {"schedule", "schedule.warmup_epochs", "schedule.warmup_steps"}:
+        return []
+    try:
+        recipe = build_config(values).schedule
+    except UserError:  # which is told when all is put together
+        return []
+    text = next(text for text in reversed(overrides) if text.partition("=")[0].strip() == "schedule.epochs")
+    asked = number(text.partition("=")[2].strip())
+    if recipe.warmup_steps is not None or not asked or not 0 < asked <= recipe.warmup_epochs:
+        return []
+    shorter = f"{asked * recipe.warmup_epochs / recipe.epochs:.2g}"
+    of = f"{recipe.warmup_epochs:g} of the {counted(recipe.epochs, 'epochs')} of the recipe"
+    log.info("warm-up takes %s of %s, as it takes %s", shorter, counted(int(asked), "epochs"), of)
+    return [f"schedule.warmup_epochs={shorter}"]
 
 
 def recipe_names() -> list[str]:
@@ -65,14 +94,15 @@ def find_recipe(recipe: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise UserError(f"no recipe file {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
+        hint = did_you_mean(name, ())
+        raise UserError(f"no recipe file {name!r}{hint}; give a YAML file or one of {', '.join(recipe_names())}")
     raise UserError(
         f"unknown recipe {name!r}{did_you_mean(name, recipe_names())} (recipes: {', '.join(recipe_names())})"
     )
 
 
 #: What a head says, each on a line of its own that may go on in the next ones.
-FIELDS = ("Data", "Hardware", "Time", "Score", "Source", "Command")
+FIELDS = ("For", "Data", "Hardware", "Time", "Score", "Source", "Command")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from torch import nn
 from phonecv.devices import computes_bf16
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS
+from phonecv.text import counted
 from phonecv.training.config import TrainConfig
 
 #: Optimizer steps per image size that a compilation has to be used for on a GPU; no GPU was at hand to measure it.
@@ -51,12 +52,11 @@ class Speed:
         """The choices alone, for the resume state."""
         return {name: value for name, value in asdict(self).items() if name not in ("reasons", "notes")}
 
-    def lines(self) -> list[str]:
-        """What was chosen and why, for the person."""
+    def chosen(self) -> list[tuple[str, Any, str]]:
+        """What was "auto": setting, value and reason."""
         values = {"run.amp": self.amp, "run.channels_last": self.channels_last, "run.compile": self.compile}
         values["optimizer.fused"] = self.fused
-        picked = [f"{name}={str(values[name]).lower()} ({reason})" for name, reason in self.reasons.items()]
-        return [f"chosen for speed: {', '.join(picked)}"] * bool(picked) + [f"note: {note}" for note in self.notes]
+        return [(name, values[name], reason) for name, reason in self.reasons.items()]
 
 
 def choose_speed(
@@ -158,7 +158,7 @@ def _compile(device: torch.device, steps: int, sizes: set[int | None]) -> tuple[
         return False, f"gains nothing in training on {device.type}"
     each = steps // len(sizes)
     if each < COMPILE_AFTER:
-        return False, f"{steps} steps are too few to earn it back"
+        return False, f"{counted(steps, 'steps are')} too few to earn it back"
     return True, f"{steps} steps earn it back"
 
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from phonecv.errors import UserError
 from phonecv.models.channels import check_takes_rgb
 from phonecv.models.headed import Network
+from phonecv.text import counted
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
@@ -48,7 +49,11 @@ def check_first_batch(
         if _ALONE not in str(error):
             raise
         parts = world.size * config.optimizer.accumulate
-        shared = f" in {world.size} processes and {config.optimizer.accumulate} parts" if parts > 1 else ""
+        shared = (
+            f" in {counted(world.size, 'processes')} and {counted(config.optimizer.accumulate, 'parts')}"
+            if parts > 1
+            else ""
+        )
         raise UserError(
             f"data.batch_size={config.data.batch_size}{shared} gives BatchNorm one picture at a time, and of a map"
             f" of one pixel one value; set data.batch_size={2 * parts} or more, a larger data.size, or"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from phonecv.text import counted
 from phonecv.training.objective import Objective
 
 #: From so many scores on, the best of them is no fair sample.
@@ -48,6 +49,6 @@ def caution(rows: Sequence[Mapping[str, str]], objective: Objective, pictures: i
     if scores < MANY or not coarse:
         return None
     return (
-        f"the best of {scores} scores on {pictures} pictures flatters, since these pictures chose it; go by the last"
-        " epoch, or evaluate on pictures that chose nothing (phonecv eval --split test)"
+        f"the best of {scores} scores on {counted(pictures, 'pictures')} flatters, since these pictures chose it; go by"
+        " the last epoch, or evaluate on pictures that chose nothing (phonecv eval --split test)"
     )

@@ -10,7 +10,7 @@ from phonecv.plots import COLOURS, INK, save_confusion, save_image_grid
 from phonecv.report import ClassTable
 from phonecv.rules import COUNT, NUMBER
 from phonecv.tables import write_csv
-from phonecv.text import printable_name
+from phonecv.text import counted, printable_name
 from phonecv.whole.predict import Show
 from phonecv.whole.result import WholeResult
 
@@ -67,6 +67,7 @@ def save_worst(result: WholeResult, png_path: Path, *, show: Show, most: int = W
     """Draw the pictures whose true class got the least probability."""
     names = result.classes
     worst = result.worst[:most]
+    mistakes = sum(image.rank > 0 for image in result.images)
     return save_image_grid(
         [show(image.path) for image in worst],
         [
@@ -75,6 +76,6 @@ def save_worst(result: WholeResult, png_path: Path, *, show: Show, most: int = W
             for image in worst
         ],
         png_path,
-        title=f"Least probable true class ({sum(image.rank > 0 for image in result.images)} mistakes in all)",
+        title=f"Least probable true class ({counted(mistakes, 'mistakes')} in all)",
         colours=[COLOURS[1] if image.rank else INK for image in worst],
     )

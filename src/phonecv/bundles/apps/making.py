@@ -18,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import get_exporter
 from phonecv.task import Task
+from phonecv.text import counted
 
 
 def check_apps(options: BundleOptions, stem: str, task: Task) -> None:
@@ -85,8 +86,8 @@ def _plan(
         expected = read_json_file(Path(place) / RESULT)
     noun = task_of(record).noun
     about = (
-        f"{noun[:1].upper()}{noun[1:]} of {record['num_classes']} classes ({file}, {record.get('precision', '')},"
-        f" {record['bytes'] / 1e6:.1f} MB), made by phonecv {__version__}."
+        f"{noun[:1].upper()}{noun[1:]} of {counted(record['num_classes'], 'classes')} ("
+        f"{file}, {record.get('precision', '')}, {record['bytes'] / 1e6:.1f} MB), made by phonecv {__version__}."
     )
     return Plan(
         name=app_name(options.app_name, stem),

@@ -12,6 +12,7 @@ from typing import Any
 from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.where.graph import Operator
 from phonecv.exporting.where.rules import ACCELERATORS, Accelerator, Rule
+from phonecv.text import counted
 
 #: Kinds of operators in a line of the table.
 _KINDS = 4
@@ -118,4 +119,4 @@ def layers_text(layers: Sequence[str]) -> str:
     common = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, parts)]
     within = f"{'.'.join(common)}: " if common else ""
     ends = [".".join(layer.split(".")[len(common) :]) or "itself" for layer in (layers[0], layers[-1])]
-    return f"{within}{ends[0]} to {ends[1]} ({len(layers)} layers)"
+    return f"{within}{ends[0]} to {ends[1]} ({counted(len(layers), 'layers')})"
