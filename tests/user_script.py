@@ -53,7 +53,8 @@ assert_type(phonecv.predict(detector, "cells"), list[PictureDetections])
 assert_type(phonecv.predict(segmenter, "streets"), list[PictureClassMap])
 phonecv.evaluate(model)  # type: ignore[call-overload]
 phonecv.predict(model, "photos", topk=3, batch_size=8, out="found")
-phonecv.predict(model, "photos", threshold=0.5)  # type: ignore[call-overload]
+phonecv.predict(model, "photos", topk=3, threshold=0.5)
+phonecv.predict(model, "photos", camera="0")  # type: ignore[call-overload]
 phonecv.predict(detector, "cells", threshold=0.5)
 phonecv.evaluate(segmenter, "streets", topk=3)  # type: ignore[call-overload]
 for prediction in phonecv.predict("best.safetensors", "photos", ema=True):

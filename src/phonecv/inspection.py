@@ -333,7 +333,7 @@ def take_apart(model: VisionModel, size: int | None = None) -> ModelInfo:
     # Shapes would do, but for the meta device torch imports its compiler, which takes longer than running the network.
     counted = model if side <= _RUN_UP_TO else copy.deepcopy(model).to("meta")
     rows = []
-    channels = 3
+    channels = model.in_chans
     for stage, info in zip(counted.stages(), counted.feature_info, strict=True):
         cost = count_cost(stage, side, in_chans=channels)
         channels, side = info["num_chs"], -(-side // 2)

@@ -268,10 +268,10 @@ def at_depth(runner: AnyRunner, paths: Sequence[Path]) -> tuple[AnyRunner, str]:
 def _placed(network: Network, opening: Opening) -> Placed:
     import torch
 
-    from phonecv.models.channels import check_takes_rgb
+    from phonecv.models.channels import check_takes_pictures
     from phonecv.models.fusing import fuse
 
-    check_takes_rgb(network, network.name or "this network")
+    check_takes_pictures(network, network.name or "this network")
     device = pick_device(opening.device)
     low = low_precision(opening.amp, device)
     # What is in deploy form already may run frozen: nobody changes this copy. An accelerated network is frozen.

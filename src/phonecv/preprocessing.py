@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from phonecv.errors import UserError, did_you_mean
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+RGB = 3
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -18,12 +19,15 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 class Preprocessing:
     """Evaluation preprocessing: short side to `resize`, centre crop of `size`, scale to 0..1, normalise.
 
+    With one mean and std instead of three the network takes gray pictures: the crop is made gray, by Pillow's rule for
+    "L", before values are scaled.
+
     Attributes:
         size: side of the square crop, pixels.
         crop: share of the resized short side that the crop keeps, 0 < crop <= 1.
         interpolation: "bilinear" or "bicubic", antialiased (Pillow's).
-        mean: per RGB channel, of values in 0..1.
-        std: per RGB channel, of values in 0..1.
+        mean: per RGB channel, or of gray, of values in 0..1.
+        std: likewise.
         bits: that the values of 16-bit gray pictures hold, 8 to 16; None goes by the pictures at hand.
 
     Raises:
@@ -33,8 +37,8 @@ class Preprocessing:
     size: int = 224
     crop: float = 0.875
     interpolation: str = "bicubic"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     bits: int | None = None
 
     def __post_init__(self) -> None:
@@ -44,7 +48,7 @@ class Preprocessing:
             raise UserError(f"crop {self.crop!r} is not in (0, 1]; the usual value is 0.875")
         if self.interpolation not in INTERPOLATIONS:
             raise UserError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
-        _check_normalisation(self.mean, self.std)
+        _check_normalisation(self.mean, self.std, gray=True)
         _check_bits(self.bits)
 
     @property
@@ -52,13 +56,25 @@ class Preprocessing:
         """Length of the short side before the crop, pixels (224 at crop 0.875 gives 256)."""
         return int(self.size / self.crop)
 
+    @property
+    def channels(self) -> int:
+        """Of the network's input: 3, or 1 for gray."""
+        return len(self.mean)
+
+    def of_channels(self, channels: int) -> Preprocessing:
+        """The same for a network of one channel: mean and std are those of the three colours on average."""
+        if channels != 1 or self.channels == 1:
+            return self
+        return replace(self, mean=(sum(self.mean) / RGB,), std=(sum(self.std) / RGB,))
+
     def in_words(self) -> str:
         """What is done, on one line."""
         triples = " ".join(
             f"{name} {', '.join(f'{value:g}' for value in getattr(self, name))}" for name in ("mean", "std")
         )
         resize = f"short side to {self.resize} px ({self.interpolation})"
-        return f"{resize}, centre crop {self.size} px, values 0..1, {triples}"
+        gray = "gray, " if self.channels == 1 else ""
+        return f"{resize}, centre crop {self.size} px, {gray}values 0..1, {triples}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -107,6 +123,11 @@ class DensePreprocessing:
         _check_normalisation(self.mean, self.std)
         _check_bits(self.bits)
 
+    @property
+    def channels(self) -> int:
+        """Of the network's input."""
+        return RGB
+
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing a picture of `height` x `width`, before padding."""
         if self.longest is None:
@@ -146,10 +167,12 @@ def _check_bits(bits: int | None) -> None:
         raise UserError(f"bits {bits!r} is not a whole number from 8 to 16")
 
 
-def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], *, gray: bool = False) -> None:
+    count = 1 if gray and len(mean) == 1 else RGB
     for name, values in (("mean", mean), ("std", std)):
-        if len(values) != 3 or not all(map(_is_number, values)):
-            raise UserError(f"{name} {values!r:.80} needs three numbers, one per RGB channel")
+        if len(values) != count or not all(map(_is_number, values)):
+            needs = "one number, as the mean" if count == 1 else "three numbers, one per RGB channel"
+            raise UserError(f"{name} {values!r:.80} needs {needs}")
     if min(std) <= 0:
         raise UserError(f"std {std!r} holds a value that is not positive")
 

@@ -106,11 +106,15 @@ class ClassTable:
 
     Attributes:
         columns: of per_class.csv, and their heads; those that the file lacks are left out.
-        by: column that the hardest class has the least of, in numbers.
+        by: columns of which the first that the file has is what the hardest class has the least of, in numbers.
     """
 
     columns: Mapping[str, str]
-    by: str
+    by: tuple[str, ...]
+
+    def order(self, header: Sequence[str]) -> str:
+        """The column that classes are sorted by; empty if the file has none such."""
+        return next((name for name in self.by if name in header), "")
 
 
 class ReportRoom(Protocol):
@@ -300,11 +304,11 @@ def picture(path: Path, heading: str, explanation: str, *, level: int = 2) -> st
 
 
 def _per_class(rows: Sequence[Sequence[str]], shown: ClassTable) -> str:
-    if len(rows) < 2 or shown.by not in rows[0]:
+    if len(rows) < 2 or not shown.order(rows[0]):
         return ""
     header = list(rows[0])
     places = [header.index(name) for name in shown.columns if name in header]
-    by = header.index(shown.by)
+    by = header.index(shown.order(header))
     lowest = sorted(rows[1:], key=lambda row: float(row[by] or "inf"))
     more = f" (the {_CLASSES} lowest of {len(lowest)})" if len(lowest) > _CLASSES else ""
     cells = [[row[place] for place in places] for row in lowest[:_CLASSES]]
@@ -372,7 +376,7 @@ def _rows(run: Path, name: str, damaged: list[str], classes: ClassTable | None =
     good = [
         row
         for row in rows
-        if len(row) == len(rows[0]) and (row == rows[0] or not (classes and classes.by in rows[0]) or _counted(row))
+        if len(row) == len(rows[0]) and (row == rows[0] or not (classes and classes.order(rows[0])) or _counted(row))
     ]
     if len(good) < len(rows):
         damaged.append(f"{name}: {len(rows) - len(good)} of its {len(rows)} rows")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,10 @@ CLASSES = ("cat", "dog", "hen")
 def pictures(folders: Sequence[str]) -> Pictures:
     images = tuple(Image.new("RGB", (4, 4)) for _ in folders)
     return Pictures(images, tuple(map(str, range(len(folders)))), "made", tuple(folders))
+
+
+def network(classes: Sequence[str] | None) -> Any:
+    return SimpleNamespace(class_names=classes, thresholds=None)
 
 
 def logits(*shares: Sequence[float]) -> dict[str, np.ndarray]:
@@ -53,7 +59,7 @@ def test_the_choice(
     right: bool | None,
     margin: float,
 ) -> None:
-    found = choose_example(pictures(folders), logits(*rows), CLASSES)
+    found = choose_example(pictures(folders), logits(*rows), network(CLASSES))
     assert (found.number, found.label, found.right, found.tried) == (number, label, right, len(rows))
     assert found.margin == pytest.approx(margin, abs=1e-3)
     said = example_text(found.to_dict())
@@ -64,13 +70,13 @@ def test_the_choice(
 def test_imagenets_folders_are_known() -> None:
     values = np.zeros((2, 1000), np.float32)
     values[0, 5], values[1, 2] = 9, 5
-    found = choose_example(pictures(["n01440764", "n01484850"]), {"logits": values}, None)
+    found = choose_example(pictures(["n01440764", "n01484850"]), {"logits": values}, network(None))
     assert (found.number, found.label, found.right) == (1, "great white shark", True)
 
 
 @pytest.mark.parametrize("outputs", [{"features": np.zeros((2, 4))}, {"logits": np.zeros((2, 3, 8, 8))}])
 def test_other_tasks_take_the_first(outputs: dict[str, np.ndarray]) -> None:
-    found = (choose_example if "features" in outputs else first_example)(pictures(["", ""]), outputs, None)
+    found = (choose_example if "features" in outputs else first_example)(pictures(["", ""]), outputs, network(None))
     assert (found.number, found.margin) == (0, None)
     assert example_text(found.to_dict()) == ""
 

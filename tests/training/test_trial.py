@@ -11,7 +11,7 @@ import phonecv
 from conftest import TINY
 from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.models.channels import check_takes_rgb
+from phonecv.models.channels import check_takes_pictures
 from phonecv.training import train
 from phonecv.training.interrupt import Interrupts
 from phonecv.training.job import prepare
@@ -31,7 +31,7 @@ ALONE = "gives BatchNorm one picture at a time"
             r"batch_size=4 in 1 processes and 4 parts .*=8 or",
         ),
         (("data.batch_size=1", "data.size=64", "curriculum=[{epoch: 1}, {epoch: 2, size: 32}]"), ALONE),
-        (("model.overrides.in_chans=1",), "takes pictures of 1 channel, and all pictures come as RGB"),
+        (("model.overrides.in_chans=2",), "takes pictures of 2 channels, and what reads them gives RGB or gray"),
         (("model.overrides.in_chans=4",), r"takes pictures of 4 channels.*leave out in_chans=4 \(model\.overrides\)"),
     ],
 )
@@ -78,8 +78,8 @@ def test_heads_on_a_single_picture_say_it_in_their_own_words_in_time(
     assert not Path(config.run.out).exists()
 
 
-def test_one_channel_networks_are_not_evaluated_on_colour() -> None:
-    net = phonecv.create_model("mobileone_s0", num_classes=3, in_chans=1, **TINY["mobileone_s0"])
-    with pytest.raises(UserError, match="1 channel, and all pictures come as RGB"):
+def test_networks_of_other_channels_are_not_evaluated() -> None:
+    net = phonecv.create_model("mobileone_s0", num_classes=3, in_chans=2, **TINY["mobileone_s0"])
+    with pytest.raises(UserError, match="2 channels, and what reads them gives RGB or gray"):
         open_classifier(net)
-    check_takes_rgb(torch.nn.Conv2d(12, 3, 1), "a stem that folds pixels")
+    check_takes_pictures(torch.nn.Conv2d(12, 3, 1), "a stem that folds pixels")

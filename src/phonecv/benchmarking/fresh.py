@@ -8,13 +8,15 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from phonecv.preprocessing import RGB
+
 M = TypeVar("M", bound=nn.Module)
 
 
-def _pictures(size: int, generator: torch.Generator) -> torch.Tensor:
+def _pictures(size: int, channels: int, generator: torch.Generator) -> torch.Tensor:
     """Fine and coarse noise: without both, whatever has the other's frequencies would come out far too large."""
-    fine = torch.randn(4, 3, size, size, generator=generator)
-    coarse = torch.randn(4, 3, 4, 4, generator=generator)
+    fine = torch.randn(4, channels, size, size, generator=generator)
+    coarse = torch.randn(4, channels, 4, 4, generator=generator)
     return torch.cat([fine, nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")])
 
 
@@ -37,7 +39,7 @@ def settle(network: M, *, size: int, seed: int = 0) -> M:
         for norm in norms:
             norm.momentum = 1.0
         network.train()
-        network(_pictures(size, generator))
+        network(_pictures(size, getattr(network, "in_chans", RGB), generator))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     return network.eval()

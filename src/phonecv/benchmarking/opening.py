@@ -110,7 +110,7 @@ def _taken(
     if min(height, width) < 1 or fixed not in (None, (height, width)):
         raise UserError(f"{path} takes {usual[0]}x{usual[1]} pixels, not {height}x{width}")
     if [one.kind for one in inputs] in ([], ["pictures"]):
-        inputs = (picture_input(height, width),)
+        inputs = (picture_input(height, width, *(one.shape[0] for one in inputs)),)
     return (height, width), inputs
 
 

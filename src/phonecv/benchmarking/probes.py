@@ -14,5 +14,6 @@ ROWS = 3
 def probe_rows(inputs: Sequence[Input]) -> Arrays:
     """Three rows of every input: noise, smooth colours and a step where it is one picture, else made-up values."""
     if [one.kind for one in inputs] == ["pictures"]:
-        return (probe_images(*inputs[0].shape[1:]).numpy(),)
+        channels, height, width = inputs[0].shape
+        return (probe_images(height, width, channels).numpy(),)
     return tuple(one.numpy() for one in made_up(inputs, ROWS))

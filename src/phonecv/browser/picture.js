@@ -58,8 +58,9 @@ export function stretched(image, width, height, interpolation = "bicubic") {
   return resample(image, width, height, interpolation, { left: 0, top: 0, width, height });
 }
 
-/** Bytes H W 3 as a network takes them: float32, "nchw" or "nhwc", normalised or 0..255. */
+/** Bytes H W 3 as a network takes them: float32, "nchw" or "nhwc", normalised or 0..255; with one mean in gray. */
 export function asInput(pixels, { mean, std }, { layout, baked }) {
+  if (mean.length === 1) return asGray(pixels, baked ? (level) => level : (level) => (level / 255 - mean[0]) / std[0]);
   const count = pixels.length / 3, values = new Float32Array(pixels.length);
   for (let channel = 0; channel < 3; channel++) {
     const table = Float32Array.from({ length: 256 }, (_, level) =>
@@ -69,6 +70,15 @@ export function asInput(pixels, { mean, std }, { layout, baked }) {
     for (let i = 0; i < count; i++) values[start + i * step] = table[pixels[i * 3 + channel]];
   }
   return values;
+}
+
+/** Gray as Pillow's "L" has it, the luma of ITU-R 601-2; `value` makes a number of a byte. */
+function asGray(pixels, value) {
+  const table = Float32Array.from({ length: 256 }, (_, level) => value(level));
+  return Float32Array.from({ length: pixels.length / 3 }, (_, place) => {
+    const i = 3 * place;
+    return table[(19595 * pixels[i] + 38470 * pixels[i + 1] + 7471 * pixels[i + 2] + 0x8000) >> 16];
+  });
 }
 
 /** The part `window` of a picture at width x height, as Pillow resizes it. */

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from phonecv._version import __version__
 from phonecv.bundles.contents import Contents
-from phonecv.bundles.records import decoding_kind, input_of, remark_of, task_of
+from phonecv.bundles.records import decoding_kind, remark_of, takes_picture, task_of
 from phonecv.bundles.room import bundling_of
 from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
@@ -49,7 +49,7 @@ def _models(records: Sequence[FileRecord]) -> list[str]:
             parts.append("B: any number of pictures.")
         if record.get("dynamic_size"):
             parts.append("H, W: any height and width; h, w follow from them.")
-        if input_of(record)["layout"] == "RGB picture":
+        if takes_picture(record):
             parts.append("Core ML takes a picture (a CVPixelBuffer): round the values of the reader to bytes.")
         steps = [f"**{step}**: {_line(how)}" for step, how in bundling_of(record).preparation(record)]
         for title, lines in (

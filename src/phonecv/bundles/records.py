@@ -56,6 +56,11 @@ def channels_first(record: FileRecord) -> bool:
     return input_of(record)["layout"] in ("NCHW", "CHW")
 
 
+def takes_picture(record: FileRecord) -> bool:
+    """Whether the file takes a picture as apps have it, rather than numbers."""
+    return str(input_of(record)["layout"]).endswith(" picture")
+
+
 def output_shape(record: FileRecord, name: str) -> list[int] | None:
     """Shape of an output for one picture; None where the record does not tell."""
     return record.get("test", {}).get("outputs", {}).get(name, {}).get("shape")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phonecv.bundles.records import input_of, inputs_of, is_baked, output_shape
+from phonecv.bundles.records import input_of, inputs_of, is_baked, output_shape, takes_picture
 from phonecv.bundles.room import OutputMeaning, bundling_of
 from phonecv.exporting.fields import FileRecord
 
@@ -40,13 +40,15 @@ def _input_text(record: FileRecord, found: Mapping[str, Any]) -> TensorText:
         return _other_input(record, found)
     height, width = ("H", "W") if record.get("dynamic_size") else record["input_size"]
     batch = "B" if record.get("dynamic_batch") else "1"
+    channels, layout = len(record["preprocessing"]["mean"]), found["layout"]
     shape = {
-        "NHWC": f"{batch} x {height} x {width} x 3",
-        "CHW": f"3 x {height} x {width}",
-        "RGB picture": f"{height} x {width} RGB picture",
-    }.get(found["layout"], f"{batch} x 3 x {height} x {width}")
+        "NHWC": f"{batch} x {height} x {width} x {channels}",
+        "CHW": f"{channels} x {height} x {width}",
+    }.get(layout, f"{batch} x {channels} x {height} x {width}")
+    shape = f"{height} x {width} {layout}" if takes_picture(record) else shape
     meaning = "pixel values 0..255" if is_baked(record) else "normalised values"
-    return TensorText(found["name"], shape, found["type"], f"red, green, blue; {meaning}, rows from top to bottom")
+    colours = "gray" if channels == 1 else "red, green, blue"
+    return TensorText(found["name"], shape, found["type"], f"{colours}; {meaning}, rows from top to bottom")
 
 
 def _other_input(record: FileRecord, found: Mapping[str, Any]) -> TensorText:

@@ -13,8 +13,8 @@ from pathlib import Path
 from phonecv.bundles import readers
 from phonecv.bundles.records import channels_first, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
-from phonecv.classify.opening import open_classifier
-from phonecv.classify.predict import predictions
+from phonecv.classify.opening import open_classifier, thresholds_in
+from phonecv.classify.predict import TOP, predictions
 from phonecv.classify.verbs import PredictOptions
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
@@ -40,11 +40,19 @@ def preparation(record: FileRecord) -> list[tuple[str, str]]:
         steps.append(("crop", f"{spec.size} x {spec.size} from the middle"))
     else:
         steps.append(("size", f"{height} x {width}; how is yours to choose, the evaluation crops squares"))
-    return [*steps, ("channels", "red, green, blue"), values_step(record)]
+    gray = 'gray, (19595 red + 38470 green + 7471 blue + 32768) >> 16 of bytes: Pillow\'s "L", the luma of ITU-R 601-2'
+    return [*steps, ("channels", gray if spec.channels == 1 else "red, green, blue"), values_step(record)]
 
 
 def reading(record: FileRecord) -> list[str]:
     """How the outputs become a result."""
+    if thresholds_in(record) is not None:
+        return [
+            "The sigmoid of a logit, 1 / (1 + exp(-logit)), is the probability of a label; labels do not exclude each"
+            " other.",
+            "A picture has the labels whose probability reaches their threshold (`decoding.thresholds` of the record),"
+            " which may be none; number i belongs to line i of labels.txt, from 0.",
+        ]
     return ["Softmax makes probabilities of the logits; number i belongs to line i of labels.txt, from 0."]
 
 
@@ -71,17 +79,28 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
         classes=record["num_classes"],
         layout="nchw" if channels_first(record) else "nhwc",
         baked=is_baked(record),
+        thresholds=thresholds_in(record),
     )
 
 
 def classifier_reader_files(
-    preprocessing: Preprocessing, *, name: str, classes: int, layout: str, baked: bool
+    preprocessing: Preprocessing,
+    *,
+    name: str,
+    classes: int,
+    layout: str,
+    baked: bool,
+    thresholds: tuple[float, ...] | None = None,
 ) -> dict[str, str]:
-    """File name -> source text; the model takes pixel values 0..255 where normalising is `baked` in."""
+    """File name -> source text.
+
+    The model takes pixel values 0..255 where normalising is `baked` in; its labels do not exclude each other where they
+    have `thresholds`.
+    """
     if layout not in ("nchw", "nhwc"):
         raise UserError(f"layout {layout!r} is not one of nchw, nhwc")
-    side = preprocessing.size
-    shape = f"1 x 3 x {side} x {side}" if layout == "nchw" else f"1 x {side} x {side} x 3"
+    side, channels = preprocessing.size, preprocessing.channels
+    shape = f"1 x {channels} x {side} x {side}" if layout == "nchw" else f"1 x {side} x {side} x {channels}"
     found = readers.filled_readers(
         "phonecv.classify",
         name,
@@ -98,7 +117,11 @@ def classifier_reader_files(
             "STD": preprocessing.std,
             "LAYOUT": layout,
             "LAYOUT_TEXT": f"float32, {shape}, {'0..255' if baked else 'normalised'}",
+            "THRESHOLDS": thresholds or (),
+            "CHANNELS": channels,
+            "COLOURS": "gray" if channels == 1 else "red, green, blue",
         },
+        {"one" if thresholds is None else "many", "gray" if channels == 1 else "rgb"},
     )
     # The page that times models in a browser prepares its pictures with the same module.
     found["picture.js"] = (files("phonecv.browser") / "picture.js").read_text(encoding="utf-8")
@@ -107,21 +130,30 @@ def classifier_reader_files(
 
 def app_sources(record: FileRecord) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
-    return readers.app_sources("phonecv.classify")
+    return readers.app_sources("phonecv.classify", {"one" if thresholds_in(record) is None else "many"})
 
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
-    """The five best classes; None for feature maps, and for a shape that evaluation does not use."""
+    """The best classes, or the labels it tells; None for feature maps, and for a shape that evaluation does not use."""
     if why_no_readers(record):
         return None
-    steps = predictions(open_classifier(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=5), None)
+    thresholds = thresholds_in(record)
+    topk = TOP if thresholds is None else len(thresholds)
+    steps = predictions(open_classifier(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=topk), None)
     (prediction,) = next(steps)
     best = list(zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True))
+    told = [index for index, _, share in best if thresholds is not None and share >= thresholds[index]]
+    best = best[: max(TOP, len(told))]
+    numbers = {"best": [{"label": index, "name": name, "probability": round(share, 6)} for index, name, share in best]}
+    if thresholds is None:
+        rows = [(name, f"{round(share, 6):.4f}") for _, name, share in best]
+        return Found(numbers, what="these classes", header=("class", "probability"), rows=rows)
     return Found(
-        {"best": [{"label": index, "name": name, "probability": round(share, 6)} for index, name, share in best]},
-        what="these classes",
-        header=("class", "probability"),
-        rows=[(name, f"{round(share, 6):.4f}") for _, name, share in best],
+        numbers | {"labels": told},
+        what="these labels",
+        header=("label", "probability", "told from"),
+        rows=[(name, f"{share:.4f}", f"{thresholds[index]:.4f}") for index, name, share in best],
+        note=f"{len(told)} of them reach their threshold.",
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.many_objective import ManyObjective
 from phonecv.classify.objective import ClassifyObjective
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
 from phonecv.devices import cpu_batch
@@ -52,13 +53,21 @@ def kept_views(config: ClassifyConfig, pictures: int, features: int) -> tuple[in
     return views, f"the backbone is frozen: features of {views} views of each training picture are kept{fewer}"
 
 
-class ProbeObjective(ClassifyObjective):
-    """`ClassifyObjective` on kept features: the head alone is run."""
+class _OfFeatures:
+    """The part of an objective that runs the head alone, on kept features."""
 
     def predict(self, net: nn.Module, batch: Batch) -> Tensor:
         """Logits."""
         assert isinstance(net, VisionModel)
         return net.get_classifier()(batch.images)
+
+
+class ProbeObjective(_OfFeatures, ClassifyObjective):
+    """`ClassifyObjective` on kept features."""
+
+
+class ManyProbeObjective(_OfFeatures, ManyObjective):
+    """`ManyObjective` on kept features."""
 
 
 @dataclass(slots=True)
@@ -67,7 +76,8 @@ class Kept:
 
     Attributes:
         features: views, pictures, features.
-        labels: views, pictures; where a file cannot be read another picture stands in.
+        labels: views, pictures, and classes where pictures have several labels; where a file cannot be read another
+            picture stands in.
         errors: by picture, empty where all is well; only for this process's own.
     """
 
@@ -140,7 +150,9 @@ class FeatureData(SplitData):
     ) -> Kept:
         """Features of these pictures, in the places they have in the split; zeros elsewhere."""
         size, count = self.config.data.eval_batch_size, len(dataset)
-        features, labels = torch.zeros(count, self.net.num_features), torch.zeros(count, dtype=torch.int64)
+        sets = dataset.listing.sets
+        features = torch.zeros(count, self.net.num_features)
+        labels = torch.zeros(count if sets is None else sets.shape, dtype=torch.int64)
         errors: dict[int, str] = {}
         keys = [SampleKey(index, epoch=view) for index in indices]
         batches = [keys[start : start + size] for start in range(0, len(keys), size)]

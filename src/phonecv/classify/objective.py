@@ -40,7 +40,7 @@ class ClassifyObjective(WholeObjective):
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """{"ce": cross entropy}."""
         images, target = self.mixed(batch)
-        return {"ce": self.cross_entropy(model(images), target)}
+        return {self.loss_names[0]: self.cross_entropy(model(images), target)}
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images and targets of the step: class indices, or shares per class where images are mixed."""
@@ -53,7 +53,7 @@ class ClassifyObjective(WholeObjective):
 class DistillObjective(ClassifyObjective):
     """`ClassifyObjective` plus the teacher's opinion on the same, possibly mixed, images."""
 
-    loss_names = ("ce", "kd")
+    loss_names: tuple[str, ...] = ("ce", "kd")
 
     def __init__(self, num_classes: int, loss: LossConfig, distill: DistillConfig, teacher: Teacher) -> None:
         super().__init__(num_classes, loss)
@@ -69,8 +69,12 @@ class DistillObjective(ClassifyObjective):
         images, target = self.mixed(batch)
         opinion = self.teacher(images)
         logits = model(images)
-        kd = distillation_loss(logits, opinion, kind=self.distill.kind, temperature=self.distill.temperature)
-        return {"ce": self.cross_entropy(logits, target), "kd": self.distill.weight * kd}
+        kd = self.distill.weight * self.distance(logits, opinion)
+        return dict(zip(self.loss_names, (self.cross_entropy(logits, target), kd), strict=True))
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """See `distillation_loss`."""
+        return distillation_loss(student, teacher, kind=self.distill.kind, temperature=self.distill.temperature)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, *, kind: str = "soft", temperature: float = 1.0) -> Tensor:

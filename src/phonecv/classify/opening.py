@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,10 +27,17 @@ if TYPE_CHECKING:
     from phonecv.models import VisionModel
 
 
+@dataclass(frozen=True, slots=True)
 class ClassifyRunner(WholeRunner):
-    """A classifier ready to run: float32 batch ``B 3 H W`` in main memory -> logits ``B C`` in main memory."""
+    """A classifier ready to run: float32 batch ``B 3 H W`` in main memory -> logits ``B C`` in main memory.
+
+    Attributes:
+        thresholds: see `VisionModel`; None where classes exclude each other.
+    """
 
     task: ClassVar[str] = "classify"
+
+    thresholds: tuple[float, ...] | None = None
 
 
 def open_classifier(
@@ -60,7 +68,7 @@ def network_runner(placed: Placed, options: None) -> ClassifyRunner:
         raise UserError(
             f"{network.name or 'this network'} has no classifier, so there is nothing to evaluate or predict"
         )
-    return ClassifyRunner.of_network(placed, in_parts(placed))
+    return ClassifyRunner.of_network(placed, in_parts(placed), thresholds=network.thresholds)
 
 
 def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
@@ -77,7 +85,7 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
                 "so export with one number for the size"
             )
     side = preprocessing.size
-    probe = session(np.zeros((1, 3, side, side), np.float32))
+    probe = session(np.zeros((1, preprocessing.channels, side, side), np.float32))
     if len(probe) != 1 or probe[0].ndim != 2:
         gives = ", ".join(str(list(output.shape)) for output in probe)
         # Only a record says how to read what else a network gives.
@@ -95,7 +103,16 @@ def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
     def run(images: Tensor) -> Tensor:
         return file.outputs(images, preprocessing)[0].float()
 
-    return ClassifyRunner.of_file(file, run, count, preprocessing=preprocessing, arrays=arrays)
+    thresholds = thresholds_in(record)
+    if thresholds is not None and len(thresholds) != count:
+        raise UserError(f"{path} gives {count} classes, its record has {len(thresholds)} thresholds; export it again")
+    return ClassifyRunner.of_file(file, run, count, preprocessing=preprocessing, arrays=arrays, thresholds=thresholds)
+
+
+def thresholds_in(record: FileRecord) -> tuple[float, ...] | None:
+    """Of the labels, where they do not exclude each other; else None."""
+    found = record.get("decoding", {}).get("thresholds")
+    return None if found is None else tuple(found)
 
 
 def names_in(record: FileRecord) -> tuple[str, ...] | None:

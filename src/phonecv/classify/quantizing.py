@@ -9,20 +9,52 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, cat, float64
+from torch import Tensor, cat, float64, tensor
 
 from phonecv.classify.opening import open_classifier
 from phonecv.classify.quantizing_data import CHOOSE, SCORE, Pictures, find, split_data
+from phonecv.classify.ranking import average_precision, mean_defined
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.quantization.options import QuantizeOptions
-from phonecv.quantization.scoring import Measure, Score
+from phonecv.quantization.scoring import Measure, Score, ratio
 from phonecv.quantization.sensitivity import signal_to_noise
 from phonecv.quantization.workshop import Workshop
 from phonecv.whole.metrics import label_rank
 
 #: An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones right.
 LABELLED, CHANGED = Measure("points of top-1 lost", 1.0, labelled=True), Measure("% of answers changed", 5.0)
+
+
+#: Of labels that do not exclude each other; most of them are clear, so that few changes are many of those that matter.
+MAP_LOST, LABELS_CHANGED = Measure("points of mAP lost", 1.0, labelled=True), Measure("% of told labels changed", 5.0)
+
+#: Of pictures, for the error of a difference in mAP.
+GROUPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsScore(Score):
+    """A file of labels that do not exclude each other; `drop` is points of mAP, without labels percent of those told.
+
+    Attributes:
+        map: mean average precision of the file, percent; None without labels.
+        float_map: of the floating-point network.
+        told: labels that one of both tells of the pictures.
+        same: of them those that both tell.
+    """
+
+    map: float | None
+    float_map: float | None
+    told: int
+    same: int
+
+    def __str__(self) -> str:
+        kept = f"{self.same}/{self.told} labels told alike"
+        if self.map is None:
+            return f"{kept} ({self.drop:.1f} ± {self.standard_error:.1f} % changed)"
+        lost = f"({self.drop:+.2f} ± {self.standard_error:.2f} points lost)"
+        return f"mAP {self.map:.2f}, float32 {self.float_map:.2f} {lost}, {kept}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +102,8 @@ class ClassifyWorkshop(Workshop[Pictures]):
     @property
     def measure(self) -> Measure:
         """Right answers where they are known."""
-        return CHANGED if self.choosing.labels is None else LABELLED
+        labelled, changed = (LABELLED, CHANGED) if self.network.thresholds is None else (MAP_LOST, LABELS_CHANGED)
+        return changed if self.choosing.labels is None else labelled
 
     def input_of(self, pictures: Pictures) -> Tensor:
         """As at evaluation."""
@@ -80,9 +113,12 @@ class ClassifyWorkshop(Workshop[Pictures]):
         """Logits."""
         return logits_of(open_classifier(self.network, device="cpu"), pictures)
 
-    def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> AnswersScore:
+    def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> Score:
         """By its answers."""
-        return score(reference, logits_of(open_classifier(path), pictures), pictures.labels)
+        logits, thresholds = logits_of(open_classifier(path), pictures), self.network.thresholds
+        if thresholds is not None:
+            return score_labels(reference, logits, pictures.labels, thresholds)
+        return score(reference, logits, pictures.labels)
 
     def last_pictures(self, source: Path | str) -> Pictures:
         """Those of a folder, with its labels."""
@@ -130,11 +166,8 @@ def logits_of(run: Callable[[Tensor], Tensor], pictures: Pictures) -> Tensor:
 
 def score(reference: Tensor, logits: Tensor, labels: Tensor | None) -> AnswersScore:
     """Compare outputs ``N classes`` with those of the floating-point network."""
-    count = len(reference)
+    count, decibels = len(reference), decibels_of(reference, logits)
     same = (reference.argmax(1) == logits.argmax(1)) & logits.isfinite().all(1)
-    signal = float(reference.square().sum(dtype=float64))
-    noise = float((logits - reference).square().sum(dtype=float64))
-    decibels = signal_to_noise(signal, noise) if math.isfinite(noise) else -math.inf
     if labels is None:
         lost = (~same).double().numpy()
         right = float_right = None
@@ -151,3 +184,46 @@ def score(reference: Tensor, logits: Tensor, labels: Tensor | None) -> AnswersSc
         float_right=float_right,
         same=int(same.sum()),
     )
+
+
+def score_labels(reference: Tensor, logits: Tensor, labels: Tensor | None, thresholds: Sequence[float]) -> LabelsScore:
+    """The same of labels that do not exclude each other.
+
+    The error of the difference in mAP is that of a jackknife over groups of pictures (Tukey, 1958).
+    """
+    level = tensor(thresholds, dtype=float64).logit(1e-7)
+    wanted, got = reference.double() >= level, logits.double() >= level
+    told, same = (wanted | got).sum(1).double().numpy(), (wanted & got).sum(1).double().numpy()
+    found: dict[str, Any] = {"map": None, "float_map": None}
+    if labels is None:
+        drop, error = ratio(told - same, told)
+    else:
+        truth = labels.bool()
+
+        def points(side: Tensor, rows: Any) -> float:
+            """mAP on some of the pictures."""
+            return 100 * mean_defined(average_precision(side[rows], truth[rows]))
+
+        found["map"], found["float_map"] = (points(side, slice(None)) for side in (logits, reference))
+        drop = found["float_map"] - found["map"]
+        groups = np.arange(len(reference)) % min(GROUPS, len(reference))
+        rest = [groups != group for group in range(groups.max() + 1)]
+        drops = np.array([points(reference, rows) - points(logits, rows) for rows in rest])
+        drops = drops[np.isfinite(drops)]
+        error = math.sqrt((len(drops) - 1) * float(np.var(drops))) if len(drops) else 0.0
+    return LabelsScore(
+        count=len(reference),
+        drop=drop,
+        standard_error=error,
+        decibels=decibels_of(reference, logits),
+        told=int(told.sum()),
+        same=int(same.sum()),
+        **found,
+    )
+
+
+def decibels_of(reference: Tensor, logits: Tensor) -> float:
+    """Signal-to-noise ratio of the outputs."""
+    signal = float(reference.square().sum(dtype=float64))
+    noise = float((logits - reference).square().sum(dtype=float64))
+    return signal_to_noise(signal, noise) if math.isfinite(noise) else -math.inf

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +34,8 @@ class Pictures:
     Attributes:
         paths: the files.
         pixels: ``N 3 H W`` bytes, cut as at evaluation.
-        labels: the network's output that is right for each, or None where nobody said.
+        labels: the network's output that is right for each, or for every output 1 or 0 where pictures have several;
+            None where nobody said.
         preprocessing: turns the bytes into input.
         source: for people.
         note: why there are no labels, where that needs saying.
@@ -64,7 +67,7 @@ class Found:
     """Pictures that were found and not read yet."""
 
     paths: Sequence[Path]
-    labels: Sequence[int] | None
+    labels: Sequence[int] | Sequence[list[int]] | None
     source: str
     note: str = ""
 
@@ -88,12 +91,16 @@ def find(source: Path | str, network: VisionModel, split: str = "val") -> Found:
     """The pictures of a folder, with labels where its class folders are the network's classes."""
     folder, name = Path(source), printable(source)
     try:
-        listing = read_split(folder, split)
+        listing = read_split(folder, split, labels="one" if network.thresholds is None else "many")
         outputs = match_outputs(open_classifier(network, device="cpu"), listing, trust_labels=False)
     except UserError as error:
         within = folder / split
         return Found(find_images(within if within.is_dir() else source), None, name, str(error).splitlines()[0])
-    labels = [outputs[label] for label in listing.labels.tolist()]
+    labels: Any = [outputs[label] for label in listing.labels.tolist()] if listing.sets is None else None
+    if listing.sets is not None:
+        truth = np.zeros((len(listing), network.num_classes), int)
+        truth[:, [*outputs.values()]] = listing.sets[:, [*outputs]]
+        labels = truth.tolist()
     return Found([sample.path for sample in listing.samples], labels, f"{name} ({split})")
 
 

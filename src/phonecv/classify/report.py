@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from phonecv.classify import many_report
+from phonecv.classify.many_result import LabelsResult
+from phonecv.classify.result import ClassificationResult
 from phonecv.data.pictures.opening import reopen
+from phonecv.report import ClassTable
+from phonecv.rules import COUNT, NUMBER
 from phonecv.whole import report
-from phonecv.whole.report import CLASSES, FIGURES, PICTURES, tiles
 
-write_files = partial(report.write_files, show=reopen)
+FIGURES = report.FIGURES | {"map": NUMBER, "f1": NUMBER, "f1_all": NUMBER, "labels": COUNT, "exact": COUNT}
+CLASSES = ClassTable(
+    {**report.CLASSES.columns}
+    | {"ap": "AP %", "f1": "F1 %", "precision": "precision %", "recall": "recall %", "threshold": "told from"},
+    (*report.CLASSES.by, "ap"),
+)
+PICTURES = (
+    *report.PICTURES,
+    (
+        "labels.png",
+        "Hardest pictures",
+        "A label of theirs was held for unlikely, or another one for sure.",
+    ),
+)
 
-__all__ = ["CLASSES", "FIGURES", "PICTURES", "tiles", "write_files"]
+
+def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Top-1 and top-5, or where pictures have several labels mAP and F1."""
+    shown = report.tiles(summary)
+    if summary.get("map") is not None:
+        shown.append((f"{summary['map']:.2f} %", f"mAP, {summary.get('labels', '?')} labels"))
+    if summary.get("f1") is not None:
+        together = f", {summary['f1_all']:.2f} % of all together" if summary.get("f1_all") is not None else ""
+        shown.append((f"{summary['f1']:.2f} %", f"F1, mean of labels{together}"))
+    if "exact" in summary:
+        shown.append((f"{summary['exact']} of {summary['count']}", "pictures with every label right"))
+    return shown
+
+
+def write_files(result: ClassificationResult | LabelsResult, out: Path) -> None:
+    """See `phonecv.report.ReportRoom`."""
+    if isinstance(result, LabelsResult):
+        many_report.write_files(result, out)
+    else:
+        report.write_files(result, out, show=reopen)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from phonecv.classify.config import DistillConfig
 from phonecv.errors import UserError, did_you_mean
+from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 
 
@@ -44,7 +45,7 @@ class Teacher(nn.Module):
             ("own_mean", own.mean),
             ("own_std", own.std),
         ):
-            self.register_buffer(key, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(key, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Teacher:
         """A teacher stays in evaluation mode."""
@@ -72,18 +73,32 @@ class _Source:
     own: Preprocessing
 
 
-def load_teacher(config: DistillConfig, student: Preprocessing) -> Teacher:
+def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = False) -> Teacher:
     """The teacher that the configuration names, with its own normalisation and input side unless set there.
 
+    Args:
+        config: names it.
+        student: how pictures come.
+        many: whether pictures have several labels or none; what networks of timm learned nobody says.
+
     Raises:
-        UserError: it does not exist, or its weights cannot be had.
+        UserError: it does not exist, its weights cannot be had, or it learned the other kind of labels.
     """
     name = config.teacher or ""
     if name.startswith("timm:"):
         source = _from_timm(name.removeprefix("timm:"), config.weights)
     else:
         source = _from_phonecv(name, config.weights)
+    if isinstance(source.net, VisionModel) and (source.net.thresholds is not None) != many:
+        kinds = ("any number of labels", "one class") if many else ("one class", "any number of labels")
+        raise UserError(
+            f"distill.teacher={name!r} gives a picture {kinds[1]}, this data {kinds[0]}; train a teacher on it first"
+        )
     own = source.own
+    if own.channels < student.channels:
+        raise UserError(
+            f"distill.teacher={name!r} takes gray pictures, the student RGB; set model.in_chans=1 for it too"
+        )
     for key in ("size", "mean", "std"):
         if (value := getattr(config, key)) is not None:
             own = replace(own, **{key: value})

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from phonecv.classify.config import ClassifyConfig
-from phonecv.classify.features import FeatureData, Pictures, ProbeObjective, kept_views
+from phonecv.classify.features import FeatureData, ManyProbeObjective, Pictures, ProbeObjective, kept_views
+from phonecv.classify.many_objective import ManyDistillObjective, ManyObjective
 from phonecv.classify.objective import ClassifyObjective, DistillObjective
 from phonecv.classify.teacher import load_teacher
 from phonecv.classify.training_data import read_splits
@@ -43,6 +44,11 @@ class ClassifySetup(ListedSetup):
     def __init__(self, config: ClassifyConfig) -> None:
         super().__init__(config, read_splits(config))
 
+    @property
+    def many(self) -> bool:
+        """Whether pictures have several labels or none."""
+        return self.train.sets is not None
+
     def network(self) -> VisionModel:
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
         wanted = self.config.model
@@ -53,6 +59,12 @@ class ClassifySetup(ListedSetup):
             net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
             follow_classes(net, self.train)
         net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
+        if self.many and net.class_names is None:
+            raise UserError(
+                f"model.num_classes={classes}, but the data has {len(self.train.classes)} labels; where pictures have"
+                " several each output is one of them, so leave it out"
+            )
+        net.thresholds = (0.5,) * classes if self.many else None  # the first evaluation chooses them
         net.preprocessing = with_settings(
             net.preprocessing, self.config, "size", "crop", "interpolation", "mean", "std", "bits"
         )
@@ -78,12 +90,14 @@ class ClassifySetup(ListedSetup):
         return kept_views(self.config, len(self.train), net.num_features)[0] > 0
 
     def objective(self, net: VisionModel, world: World) -> Objective:
-        """Cross entropy, with a teacher where one is named."""
+        """Cross entropy, of each label by itself where there are several, with a teacher where one is named."""
         config = self.config
         if config.distill.teacher is None:
-            return (ProbeObjective if self._keeps(net) else ClassifyObjective)(net.num_classes, config.loss)
-        teacher = load_teacher(config.distill, net.preprocessing).to(world.device)
-        return DistillObjective(net.num_classes, config.loss, config.distill, teacher)
+            plain, kept = (ManyObjective, ManyProbeObjective) if self.many else (ClassifyObjective, ProbeObjective)
+            return (kept if self._keeps(net) else plain)(net.num_classes, config.loss)
+        teacher = load_teacher(config.distill, net.preprocessing, many=self.many).to(world.device)
+        distilled = ManyDistillObjective if self.many else DistillObjective
+        return distilled(net.num_classes, config.loss, config.distill, teacher)
 
 
 #: See `phonecv.training.setup.TrainingRoom`.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from phonecv.classify.config import ClassifyConfig
+from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.errors import UserError
 from phonecv.training.checks import read_listings
@@ -24,4 +29,16 @@ def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:
             return listed
     if not config.data.path:
         raise UserError("no data set was given; pass --data DIR (data.path), a folder with train/ and val/")
-    return read_listings(config, config.data.path, read_split)
+    return read_listings(config, config.data.path, _reader(config.data.labels))
+
+
+def _reader(labels: Labels) -> Callable[..., Listing]:
+    """Reads splits, each with as many labels a picture as the first has."""
+
+    def read(root: Path | str, split: str, **given: Any) -> Listing:
+        nonlocal labels
+        listing = read_split(root, split, labels=labels, **given)
+        labels = "one" if listing.sets is None else "many"
+        return listing
+
+    return read

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonecv import options
-from phonecv.options import Count
+from phonecv.options import Count, Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,10 +14,14 @@ class PredictOptions(options.PredictOptions):
     """Of `phonecv.predict`.
 
     Attributes:
-        topk: Names per picture, 5 by default; at most as many as there are classes.
+        topk: Names per picture, at most as many as there are classes; 5 by default, and of labels that do not exclude
+            each other all that reach their threshold.
+        threshold: Probability from which on labels are told that do not exclude each other; by default each has its
+            own, chosen on the validation pictures.
     """
 
-    topk: Count = 5
+    topk: Count | None = None
+    threshold: Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ FIXES = {
     "unreadable": "replace or remove the file; training would put another picture in its place",
     "extension": "rename the file; it is read by its content here, but other programs may go by the name",
     "duplicate": "keep one of them",
+    "labels": "nothing, if that is meant; data.labels=one or many says otherwise",
     "label-conflict": "keep the picture under the right class only",
     "near-duplicate": "look at both; if they are one picture, remove it from one of the splits",
     "split-leak": "remove it from one of the splits; as it is, the validation score is too high",

@@ -20,6 +20,8 @@ class DenseConfig(TrainConfig):
         "data.repeats",
         "data.train_list",
         "data.val_list",
+        "data.labels",
+        "model.in_chans",
     )
     sizes_vary: ClassVar[bool] = True
 

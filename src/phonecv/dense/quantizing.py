@@ -155,13 +155,6 @@ class PartsScore(Score):
         return Score.to_dict(self) | {"agreement": round(self.agreement, 4)}
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
-    """Percent of all, and its standard error from the differences between pictures."""
-    share = float(part.sum() / whole.sum())
-    error = math.sqrt(float(np.square(part - share * whole).sum())) / float(whole.sum())
-    return 100 * share, 100 * error
-
-
 def labelled_score(figure: str, count: int, wanted: float, got: float, folder: Path | str) -> LabelledScore:
     """The last word on labelled pictures: a figure in percent, `wanted` that of the floating-point network.
 

@@ -22,7 +22,6 @@ from phonecv.dense.quantizing import (
     PartsScore,
     labelled_score,
     prepared_for,
-    ratio,
     read,
 )
 from phonecv.dense.quantizing_data import DensePictures
@@ -35,7 +34,7 @@ from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.record import check_size
 from phonecv.quantization.options import QuantizeOptions
-from phonecv.quantization.scoring import LabelledScore, Measure
+from phonecv.quantization.scoring import LabelledScore, Measure, ratio
 
 OBJECTS = Measure("% of confident detections that differ", 5.0)
 

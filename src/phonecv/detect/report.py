@@ -54,7 +54,7 @@ CLASSES = ClassTable(
         "precision": "precision %",
         "recall": "recall %",
     },
-    "ap",
+    ("ap",),
 )
 PICTURES = (
     ("precision_recall.png", "Precision over recall", "A line for each overlap (IoU) that counts as right."),

@@ -35,12 +35,12 @@ class Deployable(nn.Module):
         self.factor: Tensor
 
     def forward(self, images: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        """``B 3 H W``, or whatever the network takes -> the network's outputs."""
+        """``B C H W``, or whatever the network takes -> the network's outputs."""
         result = self.network(self.normalised(images), *more)
         return (result,) if isinstance(result, Tensor) else tuple(result)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What the network gets, ``B 3 H W`` or ``B 3 T H W``."""
+        """What the network gets, ``B C H W`` or ``B C T H W``."""
         if not self.baked:
             return images
         if images.ndim == 5:

@@ -111,6 +111,7 @@ _FIELDS: dict[str, Any] = {
         "candidates": _POSITIVE,
         "max_detections": _POSITIVE,
         "activation": TEXT,
+        "thresholds": (list_of(number(0, 1), 1, _MOST_CLASSES), "a list of numbers from 0 to 1"),
         "stds": (list_of(number(), 4, 4), "four numbers"),
         "anchors": {"kind": TEXT} | dict.fromkeys(("strides", "scales", "ratios", "min_sizes", "max_sizes"), _LENGTHS),
         "maps": (list_of(list_of(_SIDE, 2, 2), most=64), "a list of heights and widths"),

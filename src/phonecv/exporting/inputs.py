@@ -11,6 +11,7 @@ import numpy as np
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.preprocessing import RGB
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ class Input:
     Attributes:
         name: in the file.
         shape: of one row, without the batch; empty for a number.
-        kind: "pictures" (``3 H W``), "clips" (``3 T H W``), or the task's own word for anything else.
+        kind: "pictures" (``3 H W``, or ``1 H W`` in gray), "clips" (``3 T H W``), or the task's own word for others.
         type: "float32" or "int32".
         most: its values are from 0 to this one; None for normalised pictures, or noise.
         free: whether height and width, the last two axes, may be left free.
@@ -45,7 +46,7 @@ class Input:
 
     @property
     def coloured(self) -> bool:
-        """Whether red, green and blue lie on its first axis behind the batch: phones keep them last."""
+        """Whether colours, or gray, lie on its first axis behind the batch: phones keep them last."""
         return self.kind in ("pictures", "clips")
 
     @property
@@ -70,9 +71,9 @@ class Input:
         return self.most * torch.rand(shape, generator=generator)
 
 
-def picture_input(height: int, width: int) -> Input:
-    """One batch of RGB pictures, ``B 3 height width``."""
-    return Input("images", (3, height, width), free=True)
+def picture_input(height: int, width: int, channels: int = RGB) -> Input:
+    """One batch of pictures, ``B channels height width``."""
+    return Input("images", (channels, height, width), free=True)
 
 
 def made_up(inputs: Sequence[Input], count: int) -> tuple[Tensor, ...]:
@@ -113,7 +114,7 @@ def check_taken(
         The batch, and height and width of the first input; None for what is free, or not there.
     """
     own = inputs_in(record)
-    expected: list[tuple[int | None, ...]] = [one.shape for one in own] or [(3, None, None)]
+    expected: list[tuple[int | None, ...]] = [one.shape for one in own] or [(RGB, None, None)]
     fits = [len(shape) for shape in shapes.values()] == [1 + len(shape) for shape in expected] and all(
         have in (None, want) or want is None
         for shape, wanted in zip(shapes.values(), expected, strict=True)

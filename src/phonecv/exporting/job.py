@@ -52,7 +52,7 @@ class Job:
     def taken(self) -> tuple[Input, ...]:
         """What the module takes."""
         height, width = self.examples[0].shape[-2:]
-        return self.inputs or (picture_input(height, width),)
+        return self.inputs or (picture_input(height, width, self.examples[0].shape[1]),)
 
     @property
     def row(self) -> tuple[Tensor, ...]:

@@ -48,8 +48,10 @@ def _threads() -> int:
 
 
 def as_pixels(batch: np.ndarray, spec: Preprocessing | DensePreprocessing) -> np.ndarray:
-    """Normalised pictures ``B 3 H W``, or clips ``B 3 T H W``, as pixel values 0..255."""
-    mean, std = (np.asarray(values, np.float32).reshape(3, *[1] * (batch.ndim - 2)) for values in (spec.mean, spec.std))
+    """Normalised pictures ``B C H W``, or clips ``B C T H W``, as pixel values 0..255."""
+    mean, std = (
+        np.asarray(values, np.float32).reshape(-1, *[1] * (batch.ndim - 2)) for values in (spec.mean, spec.std)
+    )
     return ((batch * std + mean) * np.float32(255)).clip(0, 255)
 
 

@@ -15,6 +15,7 @@ from phonecv.data.pictures.opening import find_images, open_image
 from phonecv.data.pictures.reading import eval_transform, planes
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
+from phonecv.preprocessing import RGB
 
 #: Pictures a file is compared on.
 COUNT = 8
@@ -73,7 +74,7 @@ def _to_picture(image: Tensor) -> Image.Image:
 
 
 def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:
-    """Pictures for a network with a `Preprocessing`, ``N 3 height width``: square ones are cut as at evaluation."""
+    """Pictures for a network with a `Preprocessing`, ``N C height width``: square ones are cut as at evaluation."""
     spec = replace(network.preprocessing, size=height)
     transform = eval_transform(spec)
     if height == width:
@@ -81,13 +82,13 @@ def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, widt
     return torch.stack([transform.normalise(planes(image.resize((width, height)))[None])[0] for image in images])
 
 
-def probe_images(height: int, width: int) -> Tensor:
+def probe_images(height: int, width: int, channels: int = RGB) -> Tensor:
     """Three normalised inputs: noise, smooth colours, and a step, as different in statistics as pictures are."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, 3, height, width, generator=generator)
-    coarse = torch.randn(1, 3, 4, 4, generator=generator)
+    noise = torch.randn(1, channels, height, width, generator=generator)
+    coarse = torch.randn(1, channels, 4, 4, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    step = torch.where(torch.arange(width) < width / 2, -1.5, 1.5).expand(1, 3, height, width)
+    step = torch.where(torch.arange(width) < width / 2, -1.5, 1.5).expand(1, channels, height, width)
     return torch.cat([noise, smooth, step])
 
 

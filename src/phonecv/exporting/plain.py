@@ -23,9 +23,8 @@ def needs(network: Any, decode: str) -> tuple[str, ...]:
 
 
 def inputs(network: Any, height: int, width: int) -> tuple[Input, ...]:
-    """One batch of pictures."""
-    del network
-    return (picture_input(height, width),)
+    """One batch of pictures, of as many channels as the network takes."""
+    return (picture_input(height, width, network.preprocessing.channels),)
 
 
 def no_pictures(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:

@@ -77,15 +77,13 @@ class ExportingRoom(Protocol):
         """Why comparing these outputs, per batch, says nothing of the file; empty if it does."""
         ...
 
-    def choose_example(
-        self, pictures: Pictures, outputs: Mapping[str, np.ndarray], classes: Sequence[str] | None
-    ) -> Example:
+    def choose_example(self, pictures: Pictures, outputs: Mapping[str, np.ndarray], network: Any) -> Example:
         """The picture that travels with the file for the app's own test.
 
         Args:
             pictures: candidates.
             outputs: PyTorch's by name, for some of them from the first on.
-            classes: the network's own names, or None.
+            network: that gave them.
         """
         ...
 

@@ -204,7 +204,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
                 arrays,
                 pictures,
                 tested,
-                Example(0, 1) if pictures is None else room.choose_example(pictures, tested, network.class_names),
+                Example(0, 1) if pictures is None else room.choose_example(pictures, tested, network),
             ),
         }
         main = done.written.path

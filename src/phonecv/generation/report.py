@@ -16,7 +16,7 @@ from phonecv.text import counted, printable_name
 FIGURES = {"samples": COUNT, "frechet_distance": NUMBER, "agreement_percent": NUMBER}
 CLASSES = ClassTable(
     {"class": "class", "count": "samples", "agreeing": "read as asked for", "agreement_percent": "%"},
-    "agreement_percent",
+    ("agreement_percent",),
 )
 PICTURES = (
     ("samples.png", "Samples", "Of an evaluation with the class asked for; of a training all classes in turn."),

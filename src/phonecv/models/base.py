@@ -72,7 +72,7 @@ Out = TypeVar("Out")
 class VisionModel(Freezable, Generic[Out]):
     """A classifier in five stages (strides 2 to 32) that can also serve as a dense backbone.
 
-    ``forward(x: B 3 H W)`` gives raw logits ``B num_classes``; with `out_indices` it gives the list of
+    ``forward(x: B in_chans H W)`` gives raw logits ``B num_classes``; with `out_indices` it gives the list of
     feature maps of these stages instead, and the final norm and classifier are absent.
 
     Attributes:
@@ -81,9 +81,12 @@ class VisionModel(Freezable, Generic[Out]):
         overrides: constructor arguments that differ from the catalog's, JSON values; name and overrides
             together rebuild the network.
         form: "training", or "deploy" after `phonecv.fuse`.
+        in_chans: channels of the input: 3 for RGB, 1 for gray; what reads pictures gives no others.
         quantization: what was done to it for int8, see `phonecv.models.quantized`; empty for an ordinary network.
         preprocessing: how a picture becomes the input at evaluation.
         class_names: one per class, or None when unknown.
+        thresholds: where pictures have several labels or none, the probability (sigmoid) of each class from which on it
+            is told; None where classes exclude each other (softmax).
         checkpoint_activations: in training keep only what goes into each block, and compute the rest again in the
             backward pass; see `phonecv.models.recompute`.
         feature_info: per stage a dict of `num_chs`, `reduction` (stride) and `module` (timm's convention).
@@ -108,11 +111,15 @@ class VisionModel(Freezable, Generic[Out]):
         *,
         widths: Sequence[int],
         num_classes: int,
+        in_chans: int,
         out_indices: Sequence[int] | None,
         frozen_stages: int,
         norm_eval: bool,
     ) -> None:
         super().__init__()
+        if not (isinstance(in_chans, int) and in_chans >= 1):
+            raise UserError(f"in_chans {in_chans!r} is not a whole number >= 1 (3: RGB, 1: gray)")
+        self.in_chans = in_chans
         if not (isinstance(num_classes, int) and num_classes >= 0):
             raise UserError(f"num_classes {num_classes!r} is not a whole number >= 0 (0: no classifier)")
         if not -1 <= frozen_stages <= 4:
@@ -121,8 +128,9 @@ class VisionModel(Freezable, Generic[Out]):
         self.overrides: dict[str, Any] = {}
         self.form: Form = "training"
         self.quantization: dict[str, Any] = {}
-        self.preprocessing = Preprocessing()
+        self.preprocessing = Preprocessing().of_channels(in_chans)
         self.class_names: tuple[str, ...] | None = None
+        self.thresholds: tuple[float, ...] | None = None
         self.checkpoint_activations = False
         self.num_features = widths[-1]
         self.feature_info: list[dict[str, Any]] = [
@@ -166,7 +174,7 @@ class VisionModel(Freezable, Generic[Out]):
         return self.get_submodule(self.classifier_name)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; 0 classes removes it. Class names are forgotten.
+        """Replace the classifier by a fresh one; 0 classes removes it. Class names and thresholds are forgotten.
 
         Raises:
             UserError: a pooling other than the average is asked for.
@@ -175,7 +183,7 @@ class VisionModel(Freezable, Generic[Out]):
             raise UserError(f"global_pool {global_pool!r} is not offered; the networks pool by 'avg'")
         old = next(self.parameters())
         self.num_classes = num_classes
-        self.class_names = None
+        self.class_names = self.thresholds = None
         self._add_classifier()
         head = self.get_classifier()
         if isinstance(head, nn.Linear):

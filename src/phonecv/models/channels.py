@@ -1,33 +1,37 @@
-"""Networks take the pictures that all loaders give: three channels, red, green and blue."""
+"""Which networks take what reads pictures gives: RGB, or gray where a classifier is of one channel."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from phonecv.errors import UserError
+from phonecv.models.base import VisionModel
+from phonecv.preprocessing import RGB
 
-RGB = 3
 
+def check_takes_pictures(net: nn.Module, name: str) -> None:
+    """Refuse a network of pictures whose first convolution takes another number of channels than they have.
 
-def check_takes_rgb(net: nn.Module, name: str) -> None:
-    """Refuse a network of pictures whose first convolution takes another number of channels.
-
-    One with heads is told by its backbone; one that takes something else says so (`HeadedModel.takes_pictures`). A stem
-    that folds pixels into channels takes more (networks of timm); fewer than three take no picture at all.
+    A classifier of ours takes three, or one; a backbone with heads three: its pictures are resized in colour. One with
+    heads is told by its backbone; one that takes something else says so (`HeadedModel.takes_pictures`). A stem that
+    folds pixels into channels takes more (networks of timm); fewer than three take no picture at all.
 
     Raises:
-        UserError: it takes one or two channels, or ours more than three.
+        UserError: it takes another number.
     """
-    if not getattr(net, "takes_pictures", True):
+    if not getattr(net, "takes_pictures", True) or (isinstance(net, VisionModel) and net.in_chans in (1, RGB)):
         return
-    net = getattr(net, "backbone", net)
-    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is None:
-        return
+    headed, net = hasattr(net, "backbone"), getattr(net, "backbone", net)
+    if isinstance(net, VisionModel):
+        channels = net.in_chans
+    else:
+        first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+        channels = RGB if first is None else first.in_channels
     own = type(net).__module__.startswith("phonecv.")
-    if first.in_channels < RGB or (own and first.in_channels != RGB):
-        channels = f"{first.in_channels} channel{'s' * (first.in_channels > 1)}"
+    if channels < RGB or (own and channels != RGB):
+        counted = f"{channels} channel{'s' * (channels > 1)}"
+        what = "RGB, gray pictures too; of one channel there are classifiers" if headed else "RGB or gray"
         raise UserError(
-            f"{name} takes pictures of {channels}, and all pictures come as RGB, gray ones too; leave out"
-            f" in_chans={first.in_channels} (model.overrides), or set it to 3"
+            f"{name} takes pictures of {counted}, and what reads them gives {what}; leave out in_chans={channels}"
+            " (model.overrides), or feed the network yourself: it runs, trains in your own loop, fuses and is saved"
         )

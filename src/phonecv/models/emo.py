@@ -136,6 +136,7 @@ class EMO(VisionModel):
         super().__init__(
             widths=(stem_width, *widths),
             num_classes=num_classes,
+            in_chans=in_chans,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,

@@ -30,7 +30,7 @@ def build_model(name: str, *, num_classes: int = 1000, **overrides: Any) -> Visi
     model: VisionModel = builder(num_classes=num_classes, **(dict(record.config) | overrides))
     model.name = name
     model.overrides = listed(overrides)
-    model.preprocessing = record.preprocessing
+    model.preprocessing = record.preprocessing.of_channels(model.in_chans)
     return model
 
 

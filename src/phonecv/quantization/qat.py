@@ -25,7 +25,7 @@ from phonecv.exporting.ranges import Int8Settings
 from phonecv.models.quantized import give_biases, mark, state_of
 from phonecv.quantization.layers import chosen_layers
 from phonecv.quantization.simulation import USUAL
-from phonecv.quantization.student import Student, distillation_loss, outputs_of
+from phonecv.quantization.student import Student, outputs_of
 from phonecv.text import counted
 
 M = TypeVar("M", bound=nn.Module)
@@ -130,7 +130,7 @@ def fine_tune(
             images = images.to(device)
             with torch.no_grad():
                 wanted = outputs_of(teacher, images)
-            loss = distillation_loss(student(images), wanted)
+            loss = student.distance(student(images), wanted)
             if classes is not None:
                 logits = student.last[-1]
                 loss = loss + tuning.label_weight * F.cross_entropy(logits, classes.to(device))
@@ -164,7 +164,7 @@ def _forecast(student: Student, teacher: nn.Module, source: _Source, settling: f
     start = time.perf_counter()
     with torch.no_grad():
         wanted = outputs_of(teacher, images.to(student.device))
-    distillation_loss(student(images.to(student.device)), wanted).backward()
+    student.distance(student(images.to(student.device)), wanted).backward()
     step = time.perf_counter() - start
     for move in student.moves:
         move.grad = None

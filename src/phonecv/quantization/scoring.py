@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -68,3 +70,10 @@ class LabelledScore(Score):
             f"{self.figure} {self.value:.2f}, float32 {self.float_value:.2f} ({self.drop:+.2f} points lost,"
             f" {self.count} pictures)"
         )
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
+    """Percent of all, and its standard error from the differences between pictures; 0 of nothing."""
+    every = max(float(whole.sum()), 1e-9)
+    share = float(part.sum()) / every
+    return 100 * share, 100 * math.sqrt(float(np.square(part - share * whole).sum())) / every

@@ -73,13 +73,17 @@ class Student:
             self.last = outputs_of(self._network, images, values)
         return self.last
 
+    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """See `distillation_loss`."""
+        return distillation_loss(outputs, wanted, exclusive=getattr(self._network, "thresholds", None) is None)
+
     @torch.no_grad()
     def loss(self, teacher: nn.Module, images: Tensor) -> float:
         """The distillation loss on these pictures."""
         total = 0.0
         for part in batches(images, 16 * 224 * 224):
             part = part.to(self.device)
-            total += distillation_loss(self(part), outputs_of(teacher, part)).item() * len(part)
+            total += self.distance(self(part), outputs_of(teacher, part)).item() * len(part)
         return total / len(images)
 
     @torch.no_grad()
@@ -128,8 +132,10 @@ def outputs_of(network: nn.Module, images: Tensor, values: Mapping[str, Tensor] 
     return [*maps, *([result] if isinstance(result, Tensor) else list(result))]
 
 
-def distillation_loss(outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+def distillation_loss(outputs: Sequence[Tensor], wanted: Sequence[Tensor], *, exclusive: bool = True) -> Tensor:
     """Mean over all outputs of the error's share of the teacher's variance; for logits also the divergence.
+
+    That is of shares among classes, so of logits of classes that exclude each other alone.
 
     Maps of the stages are compared too: a few hundred pictures say little by their thousand logits alone.
     """
@@ -139,7 +145,7 @@ def distillation_loss(outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Te
         shares.append((have - want).square().mean() / spread)
     loss = torch.stack(shares).mean()
     have, want = outputs[-1], wanted[-1]
-    if want.ndim == 2 and want.shape[1] > 1:
+    if exclusive and want.ndim == 2 and want.shape[1] > 1:
         chances = F.kl_div(have.log_softmax(1), want.log_softmax(1), reduction="batchmean", log_target=True)
         # In units of what can be told at all, so that ten classes weigh as much as a thousand.
         loss = loss + chances / math.log(want.shape[1])

@@ -20,14 +20,13 @@ from phonecv.dense.quantizing import (
     check_heads,
     labelled_score,
     prepared_for,
-    ratio,
     read,
 )
 from phonecv.dense.quantizing_data import DensePictures
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.record import check_size
 from phonecv.quantization.options import QuantizeOptions
-from phonecv.quantization.scoring import LabelledScore, Measure
+from phonecv.quantization.scoring import LabelledScore, Measure, ratio
 from phonecv.segment.base import Segmenter
 from phonecv.segment.heads import SegFormerHead
 from phonecv.segment.opening import SegmentRunner, open_segmenter

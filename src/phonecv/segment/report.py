@@ -29,7 +29,7 @@ _CELL = (6.3, 2.0)
 
 FIGURES = {"miou": NUMBER, "aacc": NUMBER, "macc": NUMBER}
 CLASSES = ClassTable(
-    {"class": "class", "pixels": "pixels", "iou_percent": "IoU %", "accuracy_percent": "accuracy %"}, "iou_percent"
+    {"class": "class", "pixels": "pixels", "iou_percent": "IoU %", "accuracy_percent": "accuracy %"}, ("iou_percent",)
 )
 PICTURES = (
     ("per_class.png", "IoU by class", "Overlap of what is there and what was found, over all pictures."),

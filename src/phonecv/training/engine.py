@@ -30,7 +30,7 @@ from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
-from phonecv.training.objective import Illustrates, Objective
+from phonecv.training.objective import Illustrates, Objective, Settles
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
@@ -235,6 +235,9 @@ def evaluate(run: Run) -> dict[str, dict[str, float]]:
             meters[name].update(run.objective.predict(net, batch), batch)
         show(count)
     figures = {name: meter.result(run.world) for name, meter in meters.items()}
+    for name, meter in meters.items():
+        if isinstance(meter, Settles):
+            meter.settle(nets[name])
     # Not a number: nothing there that it could be a figure of, such as small objects.
     return {name: {key: value for key, value in row.items() if not math.isnan(value)} for name, row in figures.items()}
 

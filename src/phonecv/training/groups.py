@@ -30,6 +30,8 @@ class ModelConfig:
             weights; a checkpoint of the same detector or segmenter fills its heads as well.
         ema_weights: which half of a training checkpoint to start from, averaged or live; null: the file must be plain.
         num_classes: null takes the count from the data.
+        in_chans: channels of a classifier's pictures: 3, or 1 for gray ones; weights of RGB pictures are then summed
+            over the colours. null: 3.
         drop_path: highest drop path rate; null keeps the one published with the network.
         freeze: parameters that are not trained, by the beginning of their names ("stage0", "stage1.0"); the word
             "backbone" means all but the classifier. Modules frozen whole stay in evaluation mode. "all" freezes the
@@ -45,6 +47,7 @@ class ModelConfig:
     weights: str | None = None
     ema_weights: bool | None = None
     num_classes: Count | None = None
+    in_chans: Literal[1, 3] | None = None
     drop_path: BelowOne | None = None
     freeze: tuple[str, ...] = ()
     mode: Literal["train", "norm_eval", "eval"] = "train"
@@ -52,8 +55,9 @@ class ModelConfig:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments: `overrides`, and the drop path rate that is set."""
-        return self.overrides if self.drop_path is None else self.overrides | {"drop_path": self.drop_path}
+        """Constructor arguments: `overrides`, and what else is set of a network."""
+        own = {"drop_path": self.drop_path, "in_chans": self.in_chans}
+        return self.overrides | {name: value for name, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class DataConfig:
         path: folder with train/ and val/; for detection with COCO annotations, for segmentation with label maps.
         train_list: list file for the training split; null: the one in the folder if any, else the class folders.
         val_list: the same for validation.
+        labels: of a classifier's pictures: "one" each, of classes that exclude each other; "many": any number, each
+            judged by itself; "auto" goes by the training list, and says so.
         batch_size: images per optimizer step, over all processes and accumulated parts.
         eval_batch_size: images per process and step in evaluation.
         size: side of the training and validation crop; null takes the network's own. For detection and segmentation the
@@ -72,8 +78,8 @@ class DataConfig:
             network's own, scaled as `size` is.
         crop: validation crop share; null takes the network's own, as the next three do.
         interpolation: resize for validation.
-        mean: normalisation, per channel.
-        std: normalisation, per channel.
+        mean: normalisation, per channel: three numbers, or one for gray.
+        std: likewise.
         bits: that the values of 16-bit gray pictures hold; null goes by the training pictures, and says so.
         repeats: repeated augmentation: each image comes this often in a row of the epoch's shuffle.
         passes: how often an epoch passes over the training split.
@@ -87,14 +93,15 @@ class DataConfig:
     path: str = ""
     train_list: str | None = None
     val_list: str | None = None
+    labels: Literal["auto", "one", "many"] = "auto"
     batch_size: Count = 1024
     eval_batch_size: Count = 125
     size: Count | None = None
     longest: Count | None = None
     crop: Annotated[float, Range(above=0, high=1)] | None = None
     interpolation: Interpolation | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     bits: Annotated[int, Range(8, 16)] | None = None
     repeats: Count = 1
     passes: Count = 1

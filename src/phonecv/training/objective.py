@@ -24,6 +24,15 @@ class Meter(Protocol):
         ...
 
 
+@runtime_checkable
+class Settles(Protocol):
+    """A meter by which something of the network is chosen beside its weights, such as thresholds."""
+
+    def settle(self, net: Any) -> None:
+        """Set it, after `result`."""
+        ...
+
+
 class Objective(Protocol):
     """What is learned and how it is judged.
 

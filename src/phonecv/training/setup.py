@@ -21,7 +21,7 @@ from phonecv.training.objective import Objective
 from phonecv.training.world import World
 
 #: Kinds of notes of the audit that a training shows.
-TOLD = ("spelling", "helper", "reading", "turned")
+TOLD = ("spelling", "helper", "reading", "turned", "labels")
 
 
 class Setup(Protocol):

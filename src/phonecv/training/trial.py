@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from phonecv.errors import UserError
-from phonecv.models.channels import check_takes_rgb
+from phonecv.models.channels import check_takes_pictures
 from phonecv.models.headed import Network
 from phonecv.text import counted
 from phonecv.training.checks import part_size
@@ -32,7 +32,7 @@ def check_first_batch(
     A picture alone in its part of a batch is enough wherever maps are larger than 1 x 1 when they are normalised, so
     that is tried, at every size of a curriculum.
     """
-    check_takes_rgb(net, config.model.name)
+    check_takes_pictures(net, config.model.name)
     if part_size(config, world.size) > 1:
         return
     copied = copy.deepcopy(trained)

@@ -37,7 +37,9 @@ class VideoConfig(TrainConfig):
 
     task: ClassVar[str] = "video"
     chosen_by: ClassVar[str] = "video.architecture"
-    unread: ClassVar[tuple[str, ...]] = ("data.longest", "data.views", "data.bits", "data.interpolation")
+    unread: ClassVar[tuple[str, ...]] = (
+        "data.longest", "data.views", "data.bits", "data.interpolation", "data.labels", "model.in_chans",
+    )  # fmt: skip
 
     def check_together(self) -> None:
         """Refuse numbers of frames that the network's windows do not divide."""

@@ -45,7 +45,8 @@ def predictions(
     runner: VideoRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureClasses]]:
     """See `phonecv.predicting.PredictRoom`."""
-    return predict.predictions(runner, paths, steps, clip_reader(runner), options.topk)
+    say = partial(best_classes, names=runner.classes, topk=options.topk)
+    return predict.predictions(runner, paths, steps, clip_reader(runner), say)
 
 
 @dataclass(frozen=True, slots=True)

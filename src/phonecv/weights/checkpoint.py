@@ -327,7 +327,7 @@ def load_public_or_file(
         model = fuse(model.eval()).train(training)
     model = fill(model, loaded, True, "auto")
     if public is not None and public.preprocessing is not None:
-        model.preprocessing = public.preprocessing
+        model.preprocessing = public.preprocessing.of_channels(model.in_chans)
     return model
 
 

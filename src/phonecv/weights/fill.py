@@ -18,7 +18,7 @@ from phonecv.models.blocks import LayerNorm2d
 from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
 from phonecv.models.quantized import restore
-from phonecv.preprocessing import Preprocessing
+from phonecv.preprocessing import RGB, Preprocessing
 from phonecv.text import printable_name, some_names
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.names_inside import class_names_in
@@ -35,6 +35,9 @@ Head = Literal["keep", "drop", "auto"]
 BACKBONE = "backbone."
 
 _log = logging.getLogger("phonecv")
+
+#: Axes of a convolution's weights: outputs, inputs, height, width.
+CONVOLUTION = 4
 
 #: More than any public network's; a file that claims as many has to hold as many.
 _MANY_CLASSES = 30_000
@@ -176,8 +179,10 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
         match_structure(model, fused.state_dict())
         model.load_state_dict(fused.state_dict())
         model.class_names, model.preprocessing = fused.class_names, fused.preprocessing
+        model.thresholds = fused.thresholds
         return model
     state = dict(loaded.state)
+    _settle_stem(model, state, loaded)
     exempt = _settle_classifier(model, state, loaded, head)
     if loaded.form == "deploy":
         match_structure(model, state)
@@ -194,10 +199,23 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     record = loaded.record
     if record is not None and record.model == model.name:  # asked for as another member, its own input size counts
         assert isinstance(record.preprocessing, Preprocessing)
-        model.preprocessing = record.preprocessing
+        model.preprocessing = record.preprocessing.of_channels(model.in_chans)
     if loaded.classes is not None and len(loaded.classes) == model.num_classes and not exempt:
         model.class_names = loaded.classes
+    if record is not None and record.num_classes == model.num_classes and not exempt:
+        model.thresholds = record.thresholds
     return model
+
+
+def _settle_stem(model: VisionModel, state: dict[str, Tensor], loaded: Loaded) -> None:
+    """Sum a stem's weights over the colours for a network of gray pictures, which are the same in every colour."""
+    own, summed = model.state_dict(), False
+    for name, tensor in state.items():
+        mine = own[name].shape if name.startswith("stage0.") and name in own else ()
+        if len(mine) == tensor.ndim == CONVOLUTION and (mine[1], tensor.shape[1]) == (1, RGB):
+            state[name], summed = tensor.sum(1, keepdim=True), True
+    if summed:
+        _log.info("%s is of RGB pictures: the stem's weights are summed over the colours, for gray ones", loaded.source)
 
 
 def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:

@@ -16,7 +16,7 @@ from phonecv.models.base import Form, VisionModel
 from phonecv.models.factory import listed
 from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
-from phonecv.rules import TABLE, TEXT, TEXTS, Rule, check_table, kind, list_of, optional, whole
+from phonecv.rules import TABLE, TEXT, TEXTS, Rule, check_table, kind, list_of, number, optional, whole
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import brief
 
@@ -48,6 +48,7 @@ _FIELDS: dict[str, Any] = {
     "num_classes": (whole(0, _MOST_CLASSES), f"a number of classes, {_MOST_CLASSES} at most"),
     "form": (lambda value: value in ("training", "deploy"), "'training' or 'deploy'"),
     "classes": (optional(TEXTS[0]), "a list of texts"),
+    "thresholds": (optional(list_of(number(0, 1), most=_MOST_CLASSES)), "a list of numbers from 0 to 1"),
     "preprocessing": TABLE,
     "training": TABLE,
     "source": (optional(TEXT[0]), "a text"),
@@ -76,6 +77,7 @@ class Record:
         architecture: name of the heads; empty without any.
         options: arguments of the heads that differ from the architecture's.
         quantization: what was done to it for int8, see `phonecv.models.quantized`; empty for an ordinary network.
+        thresholds: of a classifier whose pictures have several labels or none, see `VisionModel`; else None.
         backbone_form: of heads in training form: "deploy" where its heads stand on a fused backbone.
     """
 
@@ -93,6 +95,7 @@ class Record:
     options: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     backbone_form: Form = "training"
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def headed(self) -> bool:
@@ -105,6 +108,7 @@ class Record:
         more: dict[str, Any] = {}
         if isinstance(model, VisionModel):
             name, overrides = model.name, dict(model.overrides)
+            more = {"quantization": dict(model.quantization), "thresholds": model.thresholds}
         else:
             name, overrides = model.backbone_name, dict(model.backbone_overrides)
             overrides.pop("out_indices", None)  # follows from the heads
@@ -119,7 +123,6 @@ class Record:
             model.preprocessing,
             dict(training or {}),
             source,
-            quantization=dict(model.quantization) if isinstance(model, VisionModel) else {},
             **more,
         )
 
@@ -137,6 +140,7 @@ class Record:
             "form": self.form,
             **({"quantization": self.quantization} if self.quantization else {}),
             "classes": None if self.classes is None else list(self.classes),
+            **({"thresholds": list(self.thresholds)} if self.thresholds is not None else {}),
             "preprocessing": self.preprocessing.to_dict(),
             "training": self.training,
             "source": self.source,
@@ -166,7 +170,13 @@ class Record:
     def _from_values(cls, given: Any, source: str) -> Record:
         if not isinstance(given, dict):
             raise UserError(f"{source}: its record is not a mapping")
-        values: dict[str, Any] = {"task": DEFAULT_TASK, "architecture": "", "options": {}, "quantization": {}, **given}
+        values: dict[str, Any] = {
+            "task": DEFAULT_TASK,
+            "architecture": "",
+            "options": {},
+            "quantization": {},
+            "thresholds": None,
+        } | given
         task, format_ = values["task"], values.get("format")
         known = isinstance(task, str) and task in TASKS
         wanted = PLAIN if task == DEFAULT_TASK else HEADED
@@ -179,9 +189,11 @@ class Record:
             raise UserError(f"{source}: task {task!r:.80} in its record is not one of {', '.join(TASKS)}")
         place = f"{source}, its record"
         check_table(values, _FIELDS, place, required=_FIELDS)
-        classes, form = values["classes"], values["form"]
+        classes, form, thresholds = values["classes"], values["form"], values["thresholds"]
         if classes is not None and len(classes) != values["num_classes"]:
             raise UserError(f"{place} names {len(classes)} classes for {values['num_classes']} outputs")
+        if thresholds is not None and len(thresholds) != values["num_classes"]:
+            raise UserError(f"{place} has {len(thresholds)} thresholds for {values['num_classes']} outputs")
         backbone_form = values.get("backbone_form", form)
         if backbone_form not in ("deploy", form):
             raise UserError(
@@ -206,6 +218,7 @@ class Record:
             {key: _checked_option(key, value, source) for key, value in values["options"].items()},
             dict(values["quantization"]),
             "deploy" if backbone_form == "deploy" else "training",
+            None if thresholds is None else tuple(thresholds),
         )
 
 

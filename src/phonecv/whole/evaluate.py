@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from phonecv.data.loading.workers import workers_explained
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import Reader
 from phonecv.errors import UserError
-from phonecv.evaluating import Skipped
+from phonecv.evaluating import EvaluationResult, Skipped
 from phonecv.verbs import Steps
 from phonecv.whole.metrics import label_rank
 from phonecv.whole.opening import WholeRunner
@@ -43,7 +44,7 @@ class WholeEvaluation:
     data: str
     notes: list[str]
     reader: Callable[[WholeRunner], Reader]
-    kind: type[WholeResult]
+    kind: type[WholeResult] = WholeResult
     images: list[ImageScore] = field(default_factory=list)
 
     @property
@@ -62,7 +63,7 @@ class WholeEvaluation:
             self.images += [image for image, error in zip(scores, errors, strict=True) if not error]
             yield len(errors), [(path, reason_of(bad, path)) for path, bad in zip(paths, errors, strict=True) if bad]
 
-    def result(self) -> WholeResult:
+    def result(self) -> EvaluationResult:
         """What was found."""
         spec = {"preprocessing": self.runner.preprocessing.to_dict()}
         return self.kind(self.runner.classes, tuple(self.images), details=spec)
@@ -75,18 +76,21 @@ def evaluation_of(
     *,
     trust_labels: bool,
     reader: Callable[[Any], Reader],
-    kind: type[WholeResult],
+    kind: type[WholeResult] = WholeResult,
+    made: type[WholeEvaluation] = WholeEvaluation,
 ) -> WholeEvaluation:
     """The evaluation of a model on a split, of its first `limit` files; for `reader` and `kind` see `WholeEvaluation`.
 
-    With `trust_labels` labels are the model's outputs where the classes cannot be matched by name.
+    `made` is what goes through the files. With `trust_labels` labels are the model's outputs where the classes cannot
+    be matched by name.
     """
     if limit is not None:
-        listing = replace(listing, samples=listing.samples[:limit])
+        sets = None if listing.sets is None else listing.sets[:limit]
+        listing = replace(listing, samples=listing.samples[:limit], sets=sets)
     outputs = match_outputs(runner, listing, trust_labels=trust_labels)
     notes = [*listing.problems, *filter(None, [outputs.note])]
     where = f"{printable(listing.list_file or listing.root)} ({listing.split})"
-    return WholeEvaluation(runner, listing, outputs, where, notes, reader, kind)
+    return made(runner, listing, outputs, where, notes, reader, kind)
 
 
 def run_images(
@@ -104,7 +108,7 @@ def run_images(
 
 def match_outputs(runner: WholeRunner, listing: Listing, *, trust_labels: bool) -> OutputMap:
     """The model output of every label in the data; with `trust_labels` those that match no name are outputs already."""
-    labels = sorted(set(listing.labels.tolist()))
+    labels = np.flatnonzero(listing.counts).tolist()
     ids = listing.class_ids or listing.classes
     hint = (
         "; name the class folders like the model's classes, or pass a list file with lines `path index`, "
@@ -113,7 +117,7 @@ def match_outputs(runner: WholeRunner, listing: Listing, *, trust_labels: bool) 
     try:
         return map_classes(labels, ids, listing.classes, runner.class_names, runner.num_classes, hint=hint)
     except UserError:
-        if trust_labels and labels[-1] < runner.num_classes:
+        if trust_labels and max(labels, default=0) < runner.num_classes:
             return OutputMap({label: label for label in labels})
         raise
 

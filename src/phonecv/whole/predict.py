@@ -27,8 +27,17 @@ Show = Callable[[Path], Image.Image | None]
 #: Logits, places among the paths, and errors of a batch.
 Found = tuple[np.ndarray, Sequence[int], list[str]]
 
+#: Logits of pictures -> what is said about each.
+Say = Callable[[np.ndarray, Sequence[Path]], "list[PictureClasses]"]
+
 #: Pictures per step.
 BATCH = 32
+
+#: Said of an output that holds what is no number.
+BROKEN = "the model's output is NaN; its weights may be broken"
+
+#: Said of a picture that has none of the labels.
+NO_LABEL = "no label"
 
 #: Pictures in the grid; the tables hold all of them.
 GRID = 36
@@ -40,7 +49,7 @@ class PictureClasses(Prediction):
 
     Attributes:
         labels: names, the most probable first; empty if the picture could not be used.
-        probabilities: of these names, softmax over all classes.
+        probabilities: of these names: softmax over all classes, or sigmoid where they do not exclude each other.
         indices: the outputs these names belong to.
     """
 
@@ -51,7 +60,7 @@ class PictureClasses(Prediction):
     def said(self) -> str:
         """See `Prediction`."""
         guesses = zip(self.labels, self.probabilities, strict=True)
-        return ", ".join(f"{printable_name(label)} {share:.1%}" for label, share in guesses)
+        return ", ".join(f"{printable_name(label)} {share:.1%}" for label, share in guesses) or NO_LABEL
 
     def values(self) -> dict[str, Any]:
         """See `Prediction`."""
@@ -61,16 +70,16 @@ class PictureClasses(Prediction):
 
 
 def predictions(
-    runner: WholeRunner, paths: Sequence[Path], steps: Steps, reader: Reader, topk: int
+    runner: WholeRunner, paths: Sequence[Path], steps: Steps, reader: Reader, say: Say
 ) -> Iterator[list[PictureClasses]]:
-    """Names (`topk` each) of files, those of a step at a time."""
+    """What is said about files, those of a step at a time."""
     batch = steps.batch_size or BATCH
     if runner.arrays is not None and isinstance(reader, EvalTransform) and not eval_workers(len(paths), steps.workers):
         found = _of_arrays(runner.arrays, paths, reader, batch)
     else:
         found = _of_tensors(runner, paths, reader, batch, steps.workers)
     for logits, places, errors in found:
-        guesses = best_classes(logits, [paths[place] for place in places], runner.classes, topk)
+        guesses = say(logits, [paths[place] for place in places])
         yield [
             PictureClasses(guess.path, error=reason_of(error, guess.path)) if error else guess
             for guess, error in zip(guesses, errors, strict=True)
@@ -109,7 +118,7 @@ def best_classes(logits: np.ndarray, paths: Sequence[Path], names: Sequence[str]
     said = []
     for path, row in zip(paths, logits, strict=True):
         if np.isnan(row).any():
-            said.append(PictureClasses(path, error="the model's output is NaN; its weights may be broken"))
+            said.append(PictureClasses(path, error=BROKEN))
             continue
         shares = np.exp(row - row.max())
         shares /= shares.sum()
@@ -138,7 +147,7 @@ def write_predictions(
     out = Path(out)
     rows: list[tuple[Any, ...]] = []
     for prediction in predictions:
-        if prediction.error:
+        if not prediction.labels:
             rows.append((prediction.path, "", "", "", prediction.error))
         guesses = zip(prediction.labels, prediction.probabilities, strict=True)
         rows += [(prediction.path, place, name, f"{share:.6f}", "") for place, (name, share) in enumerate(guesses, 1)]
@@ -163,5 +172,5 @@ def _wrong(prediction: PictureClasses, truth: Mapping[Path, str] | None) -> bool
 def _caption(prediction: PictureClasses) -> str:
     lines = [prediction.path.name]
     guesses = zip(prediction.labels, prediction.probabilities, strict=True)
-    lines += [f"{name} {share:.1%}" for name, share in guesses]
+    lines += [f"{name} {share:.1%}" for name, share in guesses] or [NO_LABEL]
     return "\n".join([*lines[:3], prediction.error] if prediction.error else lines[:3])

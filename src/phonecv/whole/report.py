@@ -19,7 +19,8 @@ WORST = 24
 
 FIGURES = {"top1": COUNT, "top5": COUNT, "top1_percent": NUMBER, "top5_percent": NUMBER}
 CLASSES = ClassTable(
-    {"class": "class", "count": "pictures", "top1": "top-1", "top5": "top-5", "top1_percent": "top-1 %"}, "top1_percent"
+    {"class": "class", "count": "pictures", "top1": "top-1", "top5": "top-5", "top1_percent": "top-1 %"},
+    ("top1_percent",),
 )
 PICTURES = (
     ("confusion.png", "Confusion matrix", "True classes in rows, predicted ones in columns."),

@@ -36,7 +36,7 @@ export async function openFile(file, { backend, threads }) {
   try {
     await loaded;
     if (!frame.contentWindow.openEngine) throw new Error("the frame for the runtime does not start");
-    const options = { backend, threads, size: file.input_size };
+    const options = { backend, threads, sides: [file.preprocessing.mean.length, ...file.input_size] };
     const engine = await frame.contentWindow.openEngine(file.format, model, options);
     const [height, width] = engine.layout === "nchw" ? engine.shape.slice(2) : engine.shape.slice(1, 3);
     const close = async () => {

@@ -12,7 +12,7 @@ export async function openEngine(format, bytes, options) {
   return { ...engine, layout: layoutOf(engine.shape), load_ms: performance.now() - start };
 }
 
-async function openOnnx(bytes, { backend, threads, size }) {
+async function openOnnx(bytes, { backend, threads, sides }) {
   const gpu = backend === "webgpu";
   const ort = await import(`${VENDOR}ort/ort.${gpu ? "webgpu" : "wasm"}.min.mjs`);
   ort.env.logLevel = "error";
@@ -27,7 +27,7 @@ async function openOnnx(bytes, { backend, threads, size }) {
   const [input] = session.inputMetadata;
   if (session.inputNames.length !== 1 || input.shape.length !== 4) throw new Error("it takes no batch of pictures");
   if (input.type !== "float32") throw new Error(`its input is ${input.type}; this page feeds float32`);
-  const fallback = [1, 3, ...size];
+  const fallback = [1, ...sides];
   const shape = input.shape.map((side, axis) => (Number.isInteger(side) && side > 0 ? side : fallback[axis]));
 
   async function run(values) {
@@ -98,7 +98,8 @@ function floats(data) {
   return data instanceof BigInt64Array ? Float32Array.from(data, Number) : Float32Array.from(data);
 }
 
-/** Where the three colours stand. */
+/** Where the colours, or gray, stand. */
 function layoutOf(shape) {
-  return shape[1] !== 3 && shape[3] === 3 ? "nhwc" : "nchw";
+  const coloured = (side) => side === 3 || side === 1;
+  return !coloured(shape[1]) && coloured(shape[3]) ? "nhwc" : "nchw";
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from phonecv.bundles.apps.plan import Plan
 from phonecv.bundles.apps.project import icon, write_project
 from phonecv.bundles.languages import LANGUAGES
-from phonecv.bundles.records import channels_first, input_of
+from phonecv.bundles.records import channels_first, input_of, takes_picture
 from phonecv.files import write_json, write_text
 
 
@@ -22,8 +22,10 @@ def write(plan: Plan, folder: Path) -> None:
     """See `phonecv.bundles.apps.table.Writer`."""
     language, taken = LANGUAGES["Swift"], input_of(plan.record)
     height, width = plan.record["input_size"]
-    pictured = taken["layout"] == "RGB picture"
-    shape = (1, 3, height, width) if pictured or channels_first(plan.record) else (1, height, width, 3)
+    pictured = takes_picture(plan.record)
+    channels = len(plan.record["preprocessing"]["mean"])
+    first = pictured or channels_first(plan.record)
+    shape = (1, channels, height, width) if first else (1, height, width, channels)
     values = {
         "ID": plan.id,
         "INPUT": language.string(taken["name"])[1:-1],

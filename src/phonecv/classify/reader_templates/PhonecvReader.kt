@@ -5,7 +5,12 @@
 //   bitmap.getPixels(pixels, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
 //   val input = PhonecvReader.preprocess(pixels, bitmap.width, bitmap.height)   // @LAYOUT_TEXT@
 //   ... run the model ...
+//if one
 //   PhonecvReader.top(logits, 5)                                                // index and probability
+//end
+//if many
+//   PhonecvReader.told(logits)                                                  // index and probability
+//end
 import kotlin.math.abs
 import kotlin.math.exp
 import kotlin.math.max
@@ -17,8 +22,13 @@ object PhonecvReader {
     const val BICUBIC = @BICUBIC@
     const val NORMALISE = @NORMALISE@ // false: the model takes pixel values 0..255
     const val CHANNELS_FIRST = @CHANNELS_FIRST@
-    val MEAN = floatArrayOf(@MEAN@) // of values in 0..1, red, green, blue
+    val MEAN = floatArrayOf(@MEAN@) // of values in 0..1, @COLOURS@
     val STD = floatArrayOf(@STD@)
+//if many
+    val THRESHOLDS = floatArrayOf(
+        @THRESHOLDS@
+    ) // probability of each label from which on it is told
+//end
 
     private const val BITS = 22
 
@@ -87,6 +97,24 @@ object PhonecvReader {
                 narrow[((y - top) * SIZE + x) * 3 + c] = rounded(sum)
             }
         }
+//if gray
+        // Gray as Pillow's "L" has it, the luma of ITU-R 601-2.
+        val luma = intArrayOf(19595, 38470, 7471)
+        val input = FloatArray(SIZE * SIZE)
+        for (y in 0 until SIZE) for (x in 0 until SIZE) {
+            val tap = rows[y]
+            var gray = 0x8000
+            for (c in 0 until 3) {
+                var sum = 1 shl (BITS - 1)
+                for (i in tap.weights.indices) sum += narrow[((tap.first - top + i) * SIZE + x) * 3 + c] * tap.weights[i]
+                gray += luma[c] * rounded(sum)
+            }
+            val value = (gray shr 16).toFloat()
+            input[y * SIZE + x] = if (NORMALISE) (value / 255f - MEAN[0]) / STD[0] else value
+        }
+        return input
+//end
+//if rgb
         val input = FloatArray(3 * SIZE * SIZE)
         for (y in 0 until SIZE) for (x in 0 until SIZE) for (c in 0 until 3) {
             val tap = rows[y]
@@ -97,8 +125,19 @@ object PhonecvReader {
             input[place] = if (NORMALISE) (value / 255f - MEAN[c]) / STD[c] else value
         }
         return input
+//end
     }
 
+//if many
+    /** The labels of the picture, none or several: index (line of labels.txt, from 0) and probability, best first. */
+    fun told(logits: FloatArray): List<Pair<Int, Float>> =
+        top(logits, logits.size).filter { (label, share) -> share >= THRESHOLDS[label] }
+
+    /** The most probable labels, told or not; they do not exclude each other. */
+    fun top(logits: FloatArray, count: Int): List<Pair<Int, Float>> =
+        logits.indices.sortedByDescending { logits[it] }.take(count).map { it to (1 / (1 + exp(-logits[it].toDouble()))).toFloat() }
+//end
+//if one
     /** The most probable classes: index (line of labels.txt, from 0) and probability, best first. */
     fun top(logits: FloatArray, count: Int): List<Pair<Int, Float>> {
         val largest = logits.max()
@@ -106,4 +145,5 @@ object PhonecvReader {
         val total = shares.sum()
         return shares.indices.sortedByDescending { shares[it] }.take(count).map { it to (shares[it] / total).toFloat() }
     }
+//end
 }

@@ -3,7 +3,12 @@
 //
 //   let input = PhonecvReader.preprocess(pixels, width: width, height: height)   // @LAYOUT_TEXT@
 //   ... run the model ...
+//if one
 //   PhonecvReader.top(logits, count: 5)                                          // index and probability
+//end
+//if many
+//   PhonecvReader.told(logits)                                                   // index and probability
+//end
 import Foundation
 
 enum PhonecvReader {
@@ -12,8 +17,13 @@ enum PhonecvReader {
   static let bicubic = @BICUBIC@
   static let normalise = @NORMALISE@  // false: the model takes pixel values 0..255
   static let channelsFirst = @CHANNELS_FIRST@
-  static let mean: [Float] = [@MEAN@]  // of values in 0..1, red, green, blue
+  static let mean: [Float] = [@MEAN@]  // of values in 0..1, @COLOURS@
   static let std: [Float] = [@STD@]
+//if many
+  static let thresholds: [Float] = [
+    @THRESHOLDS@
+  ]  // probability of each label from which on it is told
+//end
 
   private static let bits = 22
 
@@ -88,6 +98,28 @@ enum PhonecvReader {
         }
       }
     }
+//if gray
+    // Gray as Pillow's "L" has it, the luma of ITU-R 601-2.
+    let luma: [Int32] = [19595, 38470, 7471]
+    var input = [Float](repeating: 0, count: size * size)
+    for y in 0..<size {
+      let tap = rows[y]
+      for x in 0..<size {
+        var gray: Int32 = 0x8000
+        for c in 0..<3 {
+          var sum = Int32(1) << (bits - 1)
+          for (i, weight) in tap.weights.enumerated() {
+            sum += Int32(narrow[((tap.first - top + i) * size + x) * 3 + c]) * weight
+          }
+          gray += luma[c] * Int32(rounded(sum))
+        }
+        let value = Float(gray >> 16)
+        input[y * size + x] = normalise ? (value / 255 - mean[0]) / std[0] : value
+      }
+    }
+    return input
+//end
+//if rgb
     var input = [Float](repeating: 0, count: 3 * size * size)
     for y in 0..<size {
       let tap = rows[y]
@@ -104,8 +136,22 @@ enum PhonecvReader {
       }
     }
     return input
+//end
   }
 
+//if many
+  /// The labels of the picture, none or several: index (line of labels.txt, from 0) and probability, best first.
+  static func told(_ logits: [Float]) -> [(index: Int, probability: Float)] {
+    top(logits, count: logits.count).filter { $0.probability >= thresholds[$0.index] }
+  }
+
+  /// The most probable labels, told or not; they do not exclude each other.
+  static func top(_ logits: [Float], count: Int) -> [(index: Int, probability: Float)] {
+    let order = logits.indices.sorted { logits[$0] > logits[$1] }
+    return order.prefix(count).map { ($0, Float(1 / (1 + exp(-Double(logits[$0]))))) }
+  }
+//end
+//if one
   /// The most probable classes: index (line of labels.txt, from 0) and probability, best first.
   static func top(_ logits: [Float], count: Int) -> [(index: Int, probability: Float)] {
     let largest = logits.max() ?? 0
@@ -114,4 +160,5 @@ enum PhonecvReader {
     let order = shares.indices.sorted { shares[$0] > shares[$1] }
     return order.prefix(count).map { ($0, shares[$0] / total) }
   }
+//end
 }

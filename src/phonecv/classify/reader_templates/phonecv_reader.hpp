@@ -3,7 +3,12 @@
 //
 //   std::vector<float> input = phonecv::preprocess(pixels, width, height, 4);  // @LAYOUT_TEXT@
 //   ... run the model ...
+//if one
 //   for (auto [index, share] : phonecv::top(logits, phonecv::kClasses, 5)) ...
+//end
+//if many
+//   for (auto [index, share] : phonecv::told(logits)) ...
+//end
 #pragma once
 
 #include <algorithm>
@@ -21,8 +26,13 @@ constexpr int kClasses = @CLASSES@;  // outputs
 constexpr bool kBicubic = @BICUBIC@;
 constexpr bool kNormalise = @NORMALISE@;        // false: the model takes pixel values 0..255
 constexpr bool kChannelsFirst = @CHANNELS_FIRST@;
-constexpr float kMean[3] = {@MEAN@};  // of values in 0..1, red, green, blue
-constexpr float kStd[3] = {@STD@};
+constexpr float kMean[@CHANNELS@] = {@MEAN@};  // of values in 0..1, @COLOURS@
+constexpr float kStd[@CHANNELS@] = {@STD@};
+//if many
+constexpr float kThresholds[kClasses] = {
+    @THRESHOLDS@
+};  // probability of each label from which on it is told
+//end
 
 namespace detail {
 
@@ -100,6 +110,26 @@ inline std::vector<float> preprocess(const uint8_t* pixels, int width, int heigh
         for (size_t i = 0; i < tap.weights.size(); ++i) sum += line[i * channels] * tap.weights[i];
         narrow[(static_cast<size_t>(y - top) * kSize + x) * 3 + c] = detail::rounded(sum);
       }
+//if gray
+  // Gray as Pillow's "L" has it, the luma of ITU-R 601-2.
+  constexpr int32_t luma[3] = {19595, 38470, 7471};
+  std::vector<float> input(kSize * kSize);
+  for (int y = 0; y < kSize; ++y)
+    for (int x = 0; x < kSize; ++x) {
+      const auto& tap = rows[y];
+      int32_t gray = 0x8000;
+      for (int c = 0; c < 3; ++c) {
+        int32_t sum = 1 << (detail::kBits - 1);
+        for (size_t i = 0; i < tap.weights.size(); ++i)
+          sum += narrow[(static_cast<size_t>(tap.first - top + i) * kSize + x) * 3 + c] * tap.weights[i];
+        gray += luma[c] * detail::rounded(sum);
+      }
+      const float value = gray >> 16;
+      input[static_cast<size_t>(y) * kSize + x] = kNormalise ? (value / 255.0f - kMean[0]) / kStd[0] : value;
+    }
+  return input;
+//end
+//if rgb
   std::vector<float> input(3 * kSize * kSize);
   for (int y = 0; y < kSize; ++y)
     for (int x = 0; x < kSize; ++x)
@@ -114,8 +144,31 @@ inline std::vector<float> preprocess(const uint8_t* pixels, int width, int heigh
         input[place] = kNormalise ? (value / 255.0f - kMean[c]) / kStd[c] : value;
       }
   return input;
+//end
 }
 
+//if many
+// The `count` most probable labels, told or not; they do not exclude each other.
+inline std::vector<std::pair<int, float>> top(const float* logits, int classes, int count) {
+  std::vector<std::pair<int, float>> found(classes);
+  for (int i = 0; i < classes; ++i) found[i] = {i, logits[i]};
+  count = std::min(count, classes);
+  std::partial_sort(found.begin(), found.begin() + count, found.end(),
+                    [](const auto& one, const auto& other) { return one.second > other.second; });
+  found.resize(count);
+  for (auto& pair : found) pair.second = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(pair.second))));
+  return found;
+}
+
+// The labels of the picture, none or several: index (line of labels.txt, from 0) and probability, best first.
+inline std::vector<std::pair<int, float>> told(const float* logits) {
+  std::vector<std::pair<int, float>> found;
+  for (const auto& pair : top(logits, kClasses, kClasses))
+    if (pair.second >= kThresholds[pair.first]) found.push_back(pair);
+  return found;
+}
+//end
+//if one
 // The `count` most probable classes: index (line of labels.txt, from 0) and probability, best first.
 inline std::vector<std::pair<int, float>> top(const float* logits, int classes, int count) {
   const float largest = *std::max_element(logits, logits + classes);
@@ -132,5 +185,6 @@ inline std::vector<std::pair<int, float>> top(const float* logits, int classes, 
   for (auto& pair : found) pair.second = static_cast<float>(pair.second / total);
   return found;
 }
+//end
 
 }  // namespace phonecv

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
+from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import PICTURES, SPLITS, Kind, Listing, class_folders, find_list, read_split
 from phonecv.data.folders.splits import find_split
@@ -43,12 +46,14 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     splits = [split for split in known_splits() if find_split(root, split) or find_list(root, split)]
     flat = not splits
     listings: dict[str, Listing] = {}
+    labels: Labels = "auto"
     for split in splits or ["val"]:
-        if not check_list(notes, root, split, look.quick):
+        if not check_list(notes, root, split, look.quick, labels=labels):
             continue
-        listing = _read(notes, root, split)
+        listing = _read(notes, root, split, labels)
         if listing:
             listings[split] = listing
+            labels = "one" if listing.sets is None else "many"  # the others as the first
             _check_counts(notes, listing)
     _check_depth(notes, root, listings.get("train"))
     _check_splits(notes, root, splits, flat=flat and bool(listings))
@@ -67,14 +72,17 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     return {split: _numbers(listing) for split, listing in listings.items()}, checked
 
 
-def check_list(notes: Notes, root: Path, split: str, quick: bool, samples: Kind = PICTURES) -> bool:
+def check_list(
+    notes: Notes, root: Path, split: str, quick: bool, samples: Kind = PICTURES, labels: Labels = "one"
+) -> bool:
     """Report every bad line of the split's list; False if no line is good."""
     path = find_list(root, split)
     if path is None:
         return True
     try:
-        count = len(read_class_file(root / CLASS_FILE)) if (root / CLASS_FILE).is_file() else None
-        entries = read_list(path, root, split, classes=count)
+        names = read_class_file(root / CLASS_FILE).names if (root / CLASS_FILE).is_file() else None
+        count = None if names is None else len(names)
+        entries = read_list(path, root, split, classes=count, labels=labels, names=names)
     except UserError as error:
         notes.add("structure", "error", path, str(error))
         return False
@@ -92,11 +100,11 @@ def check_list(notes: Notes, root: Path, split: str, quick: bool, samples: Kind 
     return bool(entries.paths) and not entries.errors
 
 
-def _read(notes: Notes, root: Path, split: str) -> Listing | None:
+def _read(notes: Notes, root: Path, split: str, labels: Labels) -> Listing | None:
     folder = find_split(root, split)
     place = folder or root / split
     try:
-        listing = read_split(root, split)
+        listing = read_split(root, split, labels=labels)
     except UserError as error:
         notes.add("structure" if folder is None else "class-drift", "error", place, str(error))
         # Classes that do not fit together are no reason not to look at the pictures.
@@ -137,17 +145,26 @@ def _check_splits(notes: Notes, root: Path, splits: Sequence[str], *, flat: bool
 
 
 def _numbers(listing: Listing) -> dict[str, int]:
-    per_class = list(Counter(listing.labels.tolist()).values())
+    per_class = listing.counts[listing.counts > 0].tolist()
     return {
         "images": len(listing),
         "classes": len(listing.classes),
-        "smallest": min(per_class),
-        "largest": max(per_class),
+        "smallest": min(per_class, default=0),
+        "largest": max(per_class, default=0),
     }
 
 
 def _check_counts(notes: Notes, listing: Listing) -> None:
-    counts = Counter(listing.labels.tolist()).most_common()
+    counts = Counter({label: count for label, count in enumerate(listing.counts.tolist()) if count}).most_common()
+    if listing.sets is not None:
+        each = listing.sets.sum(1)
+        shown = some_names([f"{printable_name(listing.classes[label])} {count}" for label, count in counts], 12)
+        text = (
+            f"{each.mean():.1f} labels a picture, {int((each == 0).sum())} pictures without; pictures by label: {shown}"
+        )
+        notes.add("labels", "note", listing.list_file or listing.root, text)
+    if not counts:
+        return
     (most, largest), (least, smallest) = counts[0], counts[-1]
     if largest >= IMBALANCE * smallest:
         rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
@@ -167,7 +184,7 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
     """Labels that occur in validation but never in training can't be learnt."""
     if not set(SPLITS) <= set(listings):
         return
-    trained, tested = (set(listings[split].labels.tolist()) for split in SPLITS)
+    trained, tested = (set(np.flatnonzero(listings[split].counts).tolist()) for split in SPLITS)
     if listings["train"].class_ids == listings["val"].class_ids:
         unknown = [listings["val"].classes[label] for label in sorted(tested - trained)]
         if unknown:
@@ -211,10 +228,10 @@ def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
 
 def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> int:
     """Decode every picture once; report unreadable files, wrong extensions and equal pictures."""
-    rows: dict[Path, tuple[str, int]] = {}  # split and label; a line given twice is one file
+    rows: dict[Path, tuple[str, str]] = {}  # split and label; a line given twice is one file
     for split, listing in listings.items():
-        for sample in listing.samples:
-            rows.setdefault(sample.path, (split, sample.label))
+        for index, sample in enumerate(listing.samples):
+            rows.setdefault(sample.path, (split, listing.said(index)))
     groups: dict[bytes, list[Path]] = {}
     lookalikes = Lookalikes()
     for path, result in zip(rows, inspect_all(list(rows), look), strict=True):
@@ -225,9 +242,8 @@ def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> i
             groups.setdefault(result.digest, []).append(path)
             lookalikes.add(rows[path][0], path, result.look, result.digest)
     for paths in groups.values():
-        labels = {label for _, label in (rows[path] for path in paths)}
-        names = sorted({listings[split].classes[label] for split, label in (rows[path] for path in paths)})
-        report_equal(notes, [[(rows[path][0], path) for path in paths]], again=len(labels) == 1)
+        names = sorted({label for _, label in (rows[path] for path in paths)})
+        report_equal(notes, [[(rows[path][0], path) for path in paths]], again=len(names) == 1)
         if len(names) > 1:
             text = f"the same picture has several classes ({some_names(names)}): {other_names(notes, paths)}"
             notes.add("label-conflict", "error", paths[0], text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from phonecv.data.clips.streams import VIDEO_SUFFIXES, is_video
@@ -23,14 +23,17 @@ _LOOKED_AT, _AGREE = 200, 0.8
 # Words of header lines, without blanks, "_" and letter case.
 _PATH_WORDS = frozenset(
     ("path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "imagefilename", "imageid",
-     "img", "imgpath", "imgname", "imgid", "picture", "photo", "id", "name", "relativepath", "video", "videopath",
-     "videoname", "videoid", "clip", "clippath", "folder", "framefolder", "framedir", "directory")
+     "imageindex", "img", "imgpath", "imgname", "imgid", "picture", "photo", "id", "name", "relativepath", "video",
+     "videopath", "videoname", "videoid", "clip", "clippath", "folder", "framefolder", "framedir", "directory")
 )  # fmt: skip
 _LABEL_WORDS = frozenset(
     ("label", "labels", "labelid", "labelname", "class", "classes", "classid", "classname", "classindex", "category",
-     "categoryid", "categoryname", "target", "y", "species", "breed", "diagnosis", "tag")
+     "categoryid", "categoryname", "target", "y", "species", "breed", "diagnosis", "tag", "tags", "choice",
+     "choices", "findinglabels", "attributes")
 )  # fmt: skip
 _FRAME_WORDS = frozenset(("frames", "numframes", "nframes", "totalframes", "framecount", "nbframes", "length"))
+#: What stands in a column of a class, where each class has its own: the last two are what a reader left open.
+_YES, _NO, _OPEN = frozenset(("1", "1.0", "true")), frozenset(("0", "0.0", "false", "")), frozenset(("-1", "-1.0"))
 #: Kinetics' own lists, of which a clip's file is called after video, start and end.
 _KINETICS = ("youtubeid", "timestart", "timeend")
 
@@ -38,7 +41,8 @@ _KINETICS = ("youtubeid", "timestart", "timeend")
 class Row(NamedTuple):
     """A line: its number, path and label as they are written; `column` if a header says that the path is one.
 
-    `frames` is how many frames the clip has by the list, if it says so.
+    `frames` is how many frames the clip has by the list, if it says so; `names` are the columns that hold 1, where each
+    class has a column, or what else the line names where several labels may stand.
     """
 
     line: int
@@ -46,6 +50,7 @@ class Row(NamedTuple):
     label: str | None
     column: bool = False
     frames: int | None = None
+    names: tuple[str, ...] | None = None
 
     def with_frames(self) -> list[Row]:
         """What the line says if it is ``folder frames label``: each way to read it, the last being the likeliest."""
@@ -66,7 +71,8 @@ class Row(NamedTuple):
 class _Columns(NamedTuple):
     """Places of the columns of a CSV file.
 
-    `made` are those of Kinetics' own lists, `header` whether the first line names the columns.
+    `made` are those of Kinetics' own lists, `header` whether the first line names the columns, `classes` those that
+    hold 0 or 1, with their names.
     """
 
     path: int
@@ -74,6 +80,7 @@ class _Columns(NamedTuple):
     frames: int | None = None
     made: tuple[int, ...] = ()
     header: bool = False
+    classes: tuple[tuple[int, str], ...] = ()
 
     def row(self, line: int, cells: Sequence[str]) -> Row:
         """A line as a row."""
@@ -85,17 +92,27 @@ class _Columns(NamedTuple):
         if self.made:
             video, *times = (cell(place) or "" for place in self.made)
             path = "_".join([video, *(time.partition(".")[0].zfill(6) for time in times)]) + ".mp4"
-        return Row(line, path, cell(self.label), self.header, int(frames) if frames.isdecimal() else None)
+        count = int(frames) if frames.isdecimal() else None
+        names = tuple(name for place, name in self.classes if (cell(place) or "").casefold() in _YES)
+        return Row(line, path, cell(self.label), self.header, count, names if self.classes else None)
 
 
-def read_rows(lines: Sequence[tuple[int, str]]) -> tuple[list[Row], list[str]]:
-    """Path and label of every line, and what people should know about the columns."""
-    for delimiter in (",", ";"):
+class Rows(NamedTuple):
+    """Path and label of every line; `notes` are for people, `classes` the names of columns of 0 and 1."""
+
+    rows: list[Row]
+    notes: list[str]
+    classes: tuple[str, ...] = ()
+
+
+def read_rows(lines: Sequence[tuple[int, str]]) -> Rows:
+    """The lines of a list, taken apart."""
+    for delimiter in (",", ";", "\t"):
         if columns := _csv_columns([line for _, line in lines[:_LOOKED_AT]], delimiter):
             return _csv_rows(lines, delimiter, columns)
     if lines and _is_header(_BLANKS.split(lines[0][1])):
         lines = lines[1:]
-    return [Row(number, *_split_label(line)) for number, line in lines], []
+    return Rows([Row(number, *_split_label(line)) for number, line in lines], [])
 
 
 def _split_label(line: str) -> tuple[str, str | None]:
@@ -105,7 +122,9 @@ def _split_label(line: str) -> tuple[str, str | None]:
         return _unquoted(line), None
     path, label = (column.strip(" \t") for column in columns)
     # "a cat.jpg big dog": a name of several words.
-    if not _is_named(path) and not _WHOLE_NUMBER.fullmatch(label) and (parts := _AFTER_NAME.fullmatch(line)):
+    parts = None if _is_named(path) else _AFTER_NAME.fullmatch(line)
+    # Between a clip and its number stands how many frames it has.
+    if parts and (not _WHOLE_NUMBER.fullmatch(label) or is_image_name(parts[1])):
         path, label = parts.groups()
     return _unquoted(path), label
 
@@ -139,7 +158,12 @@ def _csv_columns(lines: Sequence[str], delimiter: str) -> _Columns | None:
         frames = next((place for place, word in enumerate(words) if word in _FRAME_WORDS), None)
         others = [place for place in range(len(words)) if place not in (path, frames)]
         label = labels[0] if labels else others[0] if len(others) == 1 else None
-        return _Columns(path, label, frames, made=made, header=True)
+        classes = [] if label is not None else [place for place in others if _is_class([*_column(rows[1:], place)])]
+        named = tuple((place, rows[0][place]) for place in classes) if len(classes) > 1 else ()
+        return _Columns(path, label, frames, made=made, header=True, classes=named)
+    # Path and label are parted line by line, whatever stands in the label.
+    if delimiter == "\t" or ("\t" in lines[0] and _is_named(lines[0].partition("\t")[0])):
+        return None
     of_folders = [len(row) in (2, 3) and bool(_WHOLE_NUMBER.fullmatch(row[1])) and row[-1] != "" for row in rows]
     hits = [
         len(row) > 1 and (_is_named(row[0]) or folder) and not _is_named(line) and not _is_plain(line)
@@ -149,6 +173,15 @@ def _csv_columns(lines: Sequence[str], delimiter: str) -> _Columns | None:
         return None
     counted = [len(row) == 3 and not is_image_name(row[0]) and bool(_WHOLE_NUMBER.fullmatch(row[1])) for row in rows]
     return _Columns(0, 2, 1) if sum(counted) >= _AGREE * len(counted) else _Columns(0, 1)
+
+
+def _column(rows: Sequence[Sequence[str]], place: int) -> Iterator[str]:
+    return (row[place].casefold() for row in rows if place < len(row))
+
+
+def _is_class(cells: Sequence[str]) -> bool:
+    """Whether a column holds 0 and 1, as one does that stands for a class."""
+    return {*cells} <= _YES | _NO | _OPEN and any(cells)
 
 
 def _is_plain(line: str) -> bool:
@@ -167,22 +200,22 @@ def _word(cell: str) -> str:
     return re.sub(r"[ _-]", "", cell).casefold()
 
 
-def _csv_rows(lines: Sequence[tuple[int, str]], delimiter: str, columns: _Columns) -> tuple[list[Row], list[str]]:
+def _csv_rows(lines: Sequence[tuple[int, str]], delimiter: str, columns: _Columns) -> Rows:
     notes = []
     if columns.header:
         cells = _cells(lines[0][1], delimiter)
         path = " and ".join(printable_name(cells[place]) for place in columns.made or (columns.path,))
         shown = f"column {path!r} is the path"
-        shown += (
-            f", {printable_name(cells[columns.label])!r} the label"
-            if columns.label is not None
-            else ", none is the label"
-        )
-        used = {columns.path, columns.label, columns.frames, *columns.made}
+        if columns.label is not None:
+            shown += f", {printable_name(cells[columns.label])!r} the label"
+        elif not columns.classes:
+            shown += ", none is the label"
+        used = {columns.path, columns.label, columns.frames, *columns.made, *(place for place, _ in columns.classes)}
         left = [cell for place, cell in enumerate(cells) if place not in used]
         notes = [f"{shown}; left out: {some_names(left)}"] if left else []
         lines = lines[1:]
-    return [columns.row(number, _cells(line, delimiter)) for number, line in lines], notes
+    rows = [columns.row(number, _cells(line, delimiter)) for number, line in lines]
+    return Rows(rows, notes, tuple(name for _, name in columns.classes))
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonecv.data.folders.class_names import text_lines
+from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
 from phonecv.data.folders.list_columns import Row, read_rows
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import split_names
 from phonecv.errors import UserError
-from phonecv.text import printable, printable_name
+from phonecv.text import printable, printable_name, quoted, some_names
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -56,6 +57,9 @@ class ListFile:
         lines: line number of each path.
         frames: how many each clip has by the list; None where it does not say.
         notes: what was read otherwise than it is written, for people.
+        sets: names or numbers of all labels of each path, where the list has several or none; else None.
+        columns: all classes in order, where the list has a column for each; else empty.
+        seen: how it was seen how many labels a picture has, for people; empty where that needs no telling.
     """
 
     path: Path
@@ -67,6 +71,9 @@ class ListFile:
     class_names: tuple[str, ...] | None = None
     frames: tuple[int | None, ...] | None = None
     notes: tuple[str, ...] = ()
+    sets: tuple[tuple[str, ...], ...] | None = None
+    columns: tuple[str, ...] = ()
+    seen: str = ""
 
     @property
     def errors(self) -> tuple[ListProblem, ...]:
@@ -81,7 +88,15 @@ class ListFile:
         return "\n".join(shown)
 
 
-def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | None = None) -> ListFile:
+def read_list(
+    path: Path | str,
+    root: Path | str,
+    split: str,
+    *,
+    classes: int | None = None,
+    labels: Labels = "one",
+    names: Sequence[str] | None = None,
+) -> ListFile:
     """Read ``path label`` or ``path`` lines; nothing wrong with a line raises, it becomes a problem.
 
     The last blank or tab separates path and label, so names may hold blanks; CSV with commas or semicolons is seen as
@@ -96,6 +111,8 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
         root: the data folder; paths in the list are relative to it, or to its sub-folder `split`.
         split: "train" or "val".
         classes: number of classes, to check the labels; None if the list itself defines them.
+        labels: how many a picture has, see `phonecv.data.folders.label_sets`.
+        names: of the classes, where they are known.
 
     Raises:
         UserError: the file can't be read, or is not text.
@@ -110,18 +127,25 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
             problems.append(ListProblem(number, "line", "holds a NUL byte; is this a text file?"))
         else:
             lines.append((number, line))
-    rows, notes = read_rows(lines)
+    rows, notes, columns = read_rows(lines)
     present = Present(Path(root))
-    rows = _without_frames(rows, present, split)
+    seen = ""
+    if sets := find_sets(rows, columns, labels, names):
+        rows, seen, columns = sets
+    else:
+        rows = _without_frames([*map(single, rows)], present, split)
+        if columns and labels == "auto":
+            seen = f"each line has 1 in one of its {len(columns)} columns, so a picture has one label; {MANY}"
 
-    labelled = any(row.label is not None for row in rows)
+    labelled = sets is None and any(row.label is not None for row in rows)
     # Names only if no line has a number: else a word among numbers is a slip.
     named = labelled and all(row.label is None or not _WHOLE_NUMBER.fullmatch(row.label) for row in rows)
     from_one = classes is not None and _counted_from_one(rows, classes)
     good: list[Row] = []
     for row in rows:
         alone = row.label is None and not labelled and (row.column or is_image_name(row.path.rsplit("/", 1)[-1]))
-        problem = None if alone or (named and row.label) else _label_problem(row, classes)
+        fine = sets is not None or alone or (named and row.label)
+        problem = None if fine else _label_problem(row, classes)
         if problem:
             hint = "; the labels seem to be counted from 1, they count from 0" if from_one else ""
             problems.append(ListProblem(row.line, "label", problem + hint))
@@ -145,8 +169,10 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
             continue
         repaired[how] += 1
         earlier = first.setdefault(full, row)
-        if earlier.label != row.label:
-            text = f"{_short(full)} has label {_short(row.label)}, but {_short(earlier.label)} on line {earlier.line}"
+        if earlier.label != row.label or earlier.names != row.names:
+            one, other = (_said(each) for each in (row, earlier))
+            text = f"{_short(full)} has label {one}, but {other} on line {earlier.line}"
+            text += f"; {MANY}" if labels == "auto" and sets is None else ""
             problems.append(ListProblem(row.line, "conflict", text))
             continue
         if earlier.line != row.line:
@@ -163,7 +189,14 @@ def read_list(path: Path | str, root: Path | str, split: str, *, classes: int | 
         class_names=tuple(row.label or "" for row, _ in kept) if named else None,
         frames=tuple(row.frames for row, _ in kept) if any(row.frames is not None for row, _ in kept) else None,
         notes=tuple(notes),
+        sets=None if sets is None else tuple(row.names or () for row, _ in kept),
+        columns=columns,
+        seen=seen,
     )
+
+
+def _said(row: Row) -> str:
+    return _short(row.label if row.names is None else ", ".join(row.names) or "none")
 
 
 def _without_frames(rows: list[Row], present: Present, split: str) -> list[Row]:
@@ -223,6 +256,9 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def _label_problem(row: Row, classes: int | None) -> str | None:
     name, label = row.path, row.label
+    if row.names is not None:
+        what = some_names([quoted(one) for one in row.names]) or "none of the classes"
+        return f"{_short(name)}: 1 stands in the columns of {what}, and one class is read"
     if not label:
         return f"{_short(name)}: no label; a line is `path label`"
     if not _WHOLE_NUMBER.fullmatch(label):

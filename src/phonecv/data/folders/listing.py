@@ -8,6 +8,7 @@ Layouts: class folders (``train/<class>/*``, ``val/<class>/*``), list files (``t
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ import numpy as np
 
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
+from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.list_file import ListFile, names_classes, read_list
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
-from phonecv.data.folders.suspicions import heic_problems, list_suspicions, tree_suspicions
+from phonecv.data.folders.suspicions import heic_problems, list_suspicions, set_suspicions, tree_suspicions
 from phonecv.data.foreign import refuse_foreign
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
@@ -91,6 +93,8 @@ class Listing:
         class_ids: what the class folders are called; mostly equal to `classes`.
         list_file: the list the samples come from, if any.
         frames: how many each clip has by that list; None where it does not say.
+        sets: where pictures have several labels or none, for each picture and class whether it is there, ``N C`` bool;
+            the labels of the samples then mean nothing. None where each has one class.
     """
 
     root: Path
@@ -101,6 +105,7 @@ class Listing:
     class_ids: tuple[str, ...] = ()
     list_file: Path | None = None
     frames: Sequence[int | None] | None = None
+    sets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -111,6 +116,23 @@ class Listing:
         if isinstance(self.samples, SampleTable):
             return self.samples.labels
         return np.asarray([sample.label for sample in self.samples], dtype=np.int64)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Pictures of each class, int64."""
+        if self.sets is not None:
+            return self.sets.sum(0, dtype=np.int64)
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def said(self, index: int) -> str:
+        """The label of a picture, or its labels, for people."""
+        if self.sets is None:
+            return self.classes[self.samples[index].label]
+        return ", ".join(self.classes[label] for label in np.flatnonzero(self.sets[index])) or "no label"
+
+    def target(self, index: int) -> int | list[int]:
+        """What a picture is: the number of its class, or for every class 1 or 0."""
+        return self.samples[index].label if self.sets is None else self.sets[index].astype(int).tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +150,10 @@ class Kind:
 
 PICTURES = Kind(scan_images, "pictures")
 
+#: The list that Roboflow puts into the folder of each split.
+CLASS_CSV = "_classes.csv"
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
 
 def read_split(
     root: Path | str,
@@ -136,6 +162,7 @@ def read_split(
     list_file: Path | str | None = None,
     classes: Sequence[str] | int | None = None,
     kind: Kind = PICTURES,
+    labels: Labels = "one",
 ) -> Listing:
     """List one split of the data set at `root`.
 
@@ -146,6 +173,7 @@ def read_split(
         classes: the classes that labels refer to, for instance those of a trained model, or just how many there are.
             Without it they come from ``classes.txt``, else from the training folder, else from the list itself.
         kind: what the samples are.
+        labels: how many a picture has: "one", "many", or "auto", as the list looks. Folders of classes give one.
 
     Raises:
         UserError: no such data, an unusable list (with line numbers), or classes that do not fit together.
@@ -167,14 +195,20 @@ def read_split(
     if not _has_classes(root, split, kind) and list_file is None and (chosen is None or not names_classes(chosen)):
         refuse_foreign(root)
     if chosen:
-        return _from_list(root, split, chosen, given, count, kind)
+        return _from_list(root, split, chosen, given, count, kind, labels)
+    if labels == "many":
+        raise UserError(
+            f"{printable(root)}: no list of pictures and their labels ({split}.csv, {split}.txt or"
+            f" {split}/{CLASS_CSV}); folders of classes give each picture one, which data.labels=one reads"
+        )
     return _from_folders(root, split, given, count, kind)
 
 
 def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Path | None:
     """The list that describes `split`, if any.
 
-    The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``.
+    The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``,
+    or ``_classes.csv`` within the split's folder.
     """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
@@ -185,7 +219,8 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Pa
     folder = find_split(root, split)
     if folder is None or not class_folders(folder):
         ends.append(".csv")
-    candidates = (root / f"{name}{end}" for end in ends for name in split_names(split))
+    candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
+    candidates += [folder / CLASS_CSV] if folder is not None and ".csv" in ends else []
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -314,12 +349,15 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
     return problems
 
 
-def _from_list(root: Path, split: str, path: Path, given: ClassList | None, count: int | None, kind: Kind) -> Listing:
+def _from_list(
+    root: Path, split: str, path: Path, given: ClassList | None, count: int | None, kind: Kind, wanted: Labels
+) -> Listing:
     known = known_classes(root)
     file_names = read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
     if count is None and file_names:
         count = len(file_names)
-    entries = read_list(path, root, split, classes=count)
+    named = _merge(given, file_names)
+    entries = read_list(path, root, split, classes=count, labels=wanted, names=named.names if named else None)
     if entries.errors:
         raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
     if not entries.paths:
@@ -330,9 +368,19 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
         text = f"{len(repeats)} lines repeat earlier ones and count again: {entries.describe(repeats, 1)}"
         problems.append(Problem(text, "repeated-line"))
 
+    if entries.seen:
+        problems.append(Problem(f"{printable(path)}: {entries.seen}", "labels", "note"))
+    problems += heic_problems(root, path, entries.paths)
+    if entries.sets is not None:
+        order = named or _classes_of_sets(entries, count)
+        sets = _matrix(entries, order)
+        problems += set_suspicions(path, split, order, sets)
+        table = SampleTable(root, entries.paths, [0] * len(entries.paths))
+        return Listing(root, split, order.names, table, tuple(problems), order.ids, path, sets=sets)
     if entries.labels is None:
         words = entries.class_names or [_class_folder(entries, row) for row in range(len(entries.paths))]
-        order = _merge(given, known) or ClassList.plain(sorted({word for word in words if word}, key=natural_key))
+        found = entries.columns or sorted({word for word in words if word}, key=natural_key)
+        order = _merge(given, known) or ClassList.plain(found)
         labels = _labels_from_words(entries, words, order)
     else:
         labels = entries.labels
@@ -342,7 +390,6 @@ def _from_list(root: Path, split: str, path: Path, given: ClassList | None, coun
             if given:
                 raise UserError(f"{contradiction}; number the classes of both splits alike")
             problems.append(Problem(contradiction, "class-drift"))
-    problems += heic_problems(root, path, entries.paths)
     problems += list_suspicions(path, split, order, labels, numbered=given is None and file_names is None)
     return Listing(
         root,
@@ -405,6 +452,33 @@ def _labels_from_words(entries: ListFile, words: Sequence[str], order: ClassList
             raise UserError(f"{printable(entries.path)}:{line}: {what}{hint}")
         labels.append(label)
     return labels
+
+
+def _classes_of_sets(entries: ListFile, count: int | None) -> ClassList:
+    """The columns, or the names in the list; where these are numbers, as many classes as they count."""
+    names = entries.columns or tuple(sorted({name for names in entries.sets or () for name in names}, key=natural_key))
+    if names and not entries.columns and all(_NUMBER.fullmatch(name) for name in names):
+        names = tuple(str(label) for label in range(count or int(names[-1]) + 1))
+    if not names:
+        raise UserError(f"{printable(entries.path)}: no picture in this list has a label")
+    return ClassList.plain(names)
+
+
+def _matrix(entries: ListFile, order: ClassList) -> np.ndarray:
+    """Whether a picture has a class, for all of both."""
+    sets = np.zeros((len(entries.paths), len(order)), bool)
+    for row, names in enumerate(entries.sets or ()):
+        for name in names:
+            label = order.label(name)
+            if label is None and _NUMBER.fullmatch(name) and int(name) < len(order):
+                label = int(name)
+            if label is None:
+                raise UserError(
+                    f"{printable(entries.path)}:{entries.lines[row]}: class {quoted(name)} is not one of the"
+                    f" {len(order)} classes{did_you_mean(name, order.ids)}"
+                )
+            sets[row, label] = True
+    return sets
 
 
 def _classes_of_labels(

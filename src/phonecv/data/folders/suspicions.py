@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import ClassList
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
@@ -79,3 +81,25 @@ def list_suspicions(
         text = f"{len(absent)} of {len(order)} classes have no picture in this list: {names}"
         return [Problem(f"{printable(path)}: {text}", "empty-class")]
     return []
+
+
+def set_suspicions(path: Path, split: str, order: ClassList, sets: np.ndarray) -> list[Problem]:
+    """What speaks against several labels a picture, and classes that no picture or every one has.
+
+    Args:
+        path: of the list.
+        split: that it describes.
+        order: the classes.
+        sets: ``N C`` bool.
+    """
+    problems, counts, each = [], sets.sum(0), sets.sum(1)
+    if len(sets) > 1 and (each == 1).all():
+        text = "every picture has one label: data.labels=one trains on classes that exclude each other"
+        problems.append(Problem(f"{printable(path)}: {text}", "labels"))
+    if split != "train":
+        return problems
+    for number, what in ((0, "have no picture"), (len(sets), "stand at every picture")):
+        if found := [order.names[label] for label in np.flatnonzero(counts == number)]:
+            text = f"{len(found)} of {len(order)} classes {what} in this list: {some_names(found)}"
+            problems.append(Problem(f"{printable(path)}: {text}", "empty-class"))
+    return problems

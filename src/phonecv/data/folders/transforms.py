@@ -75,7 +75,13 @@ class TrainTransform(transforms.Compose, Reader):
         for operation in _operations(rest):
             operation.aug_fn = FASTER.get(operation.name, operation.aug_fn)
         # Flips, normalising and erasing are done on tensors here; what is left needs a Pillow picture.
-        done = (transforms.RandomHorizontalFlip, transforms.RandomVerticalFlip, MaybeToTensor, transforms.Normalize)
+        done = (
+            transforms.RandomHorizontalFlip,
+            transforms.RandomVerticalFlip,
+            transforms.Grayscale,
+            MaybeToTensor,
+            transforms.Normalize,
+        )
         self._policy = [step for step in rest if not isinstance(step, (*done, RandomErasing))]
 
     def read(self, path: Path) -> Pixels:
@@ -122,6 +128,9 @@ def _timm_steps(augment: AugmentConfig, size: int, preprocessing: Preprocessing)
     )
     assert isinstance(pipeline, transforms.Compose)
     steps = list(pipeline.transforms)
+    if preprocessing.channels == 1:
+        place = next(place for place, step in enumerate(steps) if isinstance(step, MaybeToTensor))
+        steps.insert(place, transforms.Grayscale())
     for operation in _operations(steps):
         operation.magnitude *= augment.magnitude_scale
         if operation.name.startswith("Posterize"):

@@ -55,14 +55,14 @@ class Item(NamedTuple):
 
     Attributes:
         image: 3 H W, or of a clip 3 T H W; bytes still to be normalised and erased, or floats to be used as they are.
-        label: the class.
+        label: the class, or for every class 1 or 0.
         index: place in the listing.
         error: empty, or why the file could not be used.
         erasures: see `phonecv.data.pictures.normalising`.
     """
 
     image: Tensor
-    label: int
+    label: int | list[int]
     index: int
     error: str
     erasures: tuple[Erasure, ...] = ()
@@ -82,7 +82,7 @@ class Batch:
     the device the batch was brought to.
 
     Attributes:
-        labels: B, int64.
+        labels: B, int64; or B classes, 1 or 0, where pictures have several or none.
         indices: B, int64, places in the listing (of the sample asked for, also where another one stands in for it).
         errors: one text per sample, empty where all is well.
     """
@@ -155,7 +155,7 @@ class _Parcel:
 def _unpack(
     pixels: Tensor | Place,
     channels_last: bool,
-    labels: list[int],
+    labels: list[int | list[int]],
     indices: list[int],
     errors: list[str],
     normalising: Normalising | None,
@@ -282,13 +282,13 @@ class ClassificationDataset(PictureDataset[Item]):
             image, erasures = transform.read(wanted.path)
         else:
             image, erasures = Pixels(transform(open_image(wanted.path, bits=self.bits)))
-        return Item(image, wanted.label, key.index, error, erasures)
+        return Item(image, self.listing.target(place), key.index, error, erasures)
 
     def blank(self, key: SampleKey, error: str) -> Item:
         """See `PictureDataset`."""
         transform = self.transforms[key.stage]
         black = transform.blank() if isinstance(transform, Reader) else Pixels(transform(Image.new("RGB", (64, 64))))
-        return Item(black.image, self.listing.samples[key.index].label, key.index, error)
+        return Item(black.image, self.listing.target(key.index), key.index, error)
 
 
 def collate(

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,36 +36,42 @@ class Erasure(NamedTuple):
     mode: str
     seed: int
 
-    def values(self) -> Tensor:
-        """3 height width or 3 1 1: what stands there afterwards; random values are normal with variance one."""
+    def values(self, channels: int = 3) -> Tensor:
+        """channels height width or channels 1 1: what stands there afterwards; random values have variance one."""
         import torch
 
         if self.mode == "const":
-            return torch.zeros(3, 1, 1)
+            return torch.zeros(channels, 1, 1)
         generator = torch.Generator().manual_seed(self.seed)
-        shape = (3, self.height, self.width) if self.mode == "pixel" else (3, 1, 1)
+        shape = (channels, self.height, self.width) if self.mode == "pixel" else (channels, 1, 1)
         return torch.empty(shape).normal_(generator=generator)
 
 
 @dataclass(frozen=True, slots=True)
 class Normalise:
-    """Bytes to floats: scaled to 0..1, less `mean`, divided by `std`, in torchvision's order of operations."""
+    """Bytes to floats: scaled to 0..1, less `mean`, divided by `std`, in torchvision's order of operations.
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    With one mean colours become gray first, to the bit as Pillow converts to "L" (the luma of ITU-R 601-2).
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __call__(self, pixels: Tensor, erasures: Sequence[Sequence[Erasure]] = ()) -> Tensor:
-        """Float32 of the layout of `pixels`, B 3 H W bytes; `erasures` are rectangles of every picture, or none."""
-        images = self._scaled(pixels)
+        """Float32 of the layout of `pixels`, B 3 H W bytes; `erasures` are rectangles of every picture, or none.
+
+        Where there is one mean, B 1 H W.
+        """
+        images = self._scaled(pixels if len(self.mean) == pixels.shape[1] else gray(pixels, 1))
         for image, rectangles in zip(images, erasures, strict=False):
             for one in rectangles:
                 area = image[:, one.top : one.top + one.height, one.left : one.left + one.width]
-                area.copy_(one.values().to(image.device, non_blocking=True).expand_as(area))
+                area.copy_(one.values(len(self.mean)).to(image.device, non_blocking=True).expand_as(area))
         return images
 
     def arrays(self, pixels: np.ndarray) -> np.ndarray:
-        """The same to the bit, without torch: B H W 3 bytes -> B 3 H W."""
-        values = pixels.astype(np.float32)
+        """The same to the bit, without torch: B H W 3 bytes -> B 3 H W, or B 1 H W."""
+        values = (pixels if len(self.mean) == pixels.shape[-1] else gray(pixels, -1)).astype(np.float32)
         values /= np.float32(255)
         values -= np.asarray(self.mean, np.float32)
         values /= np.asarray(self.std, np.float32)
@@ -89,6 +95,19 @@ class Normalise:
         if source is pixels:
             return result
         return result.view(last.shape).movedim(-1, 1)
+
+
+#: Shares of red, green and blue in gray, of 65536, as Pillow has them.
+LUMA = (19595, 38470, 7471)
+
+
+def gray(pixels: Any, axis: int) -> Any:
+    """Bytes of three colours along an axis, as an array or a tensor, to one: Pillow's ``convert("L")``."""
+    wide = pixels.astype(np.int32) if isinstance(pixels, np.ndarray) else pixels.int()
+    parts = np.split(wide, 3, axis) if isinstance(wide, np.ndarray) else wide.split(1, axis)
+    red, green, blue = (share * part for share, part in zip(LUMA, parts, strict=True))
+    luma = (red + green + blue + 0x8000) >> 16
+    return luma.astype(np.uint8) if isinstance(luma, np.ndarray) else luma.byte()
 
 
 def choose_erasures(probability: float, mode: str, count: int, size: int) -> tuple[Erasure, ...]:

@@ -25,10 +25,11 @@ from phonecv.exporting.coreml.program import read_program
 from phonecv.exporting.coreml.toolkit import toolkit
 from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.four_axes import with_four_axes
-from phonecv.exporting.inputs import check_taken
+from phonecv.exporting.inputs import Input, check_taken
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.record import read_record
 from phonecv.exporting.where.finding import found_in
+from phonecv.preprocessing import RGB
 
 #: Of the record in a package's metadata.
 KEY = "phonecv"
@@ -80,7 +81,7 @@ def write(job: Job, folder: Path) -> Written:
     program = read_program(open_package(path))
     operators = operators_of(program, modules)
     image = _takes_picture(job)
-    picture = {"name": "images", "layout": "RGB picture", "type": "uint8"}
+    picture = {"name": "images", "layout": f"{_colours(job.taken[0])} picture", "type": "uint8"}
     arrays = [{"name": one.name, "layout": one.layout, "type": one.type} for one in job.taken]
     details = {
         "target": TARGET,
@@ -127,12 +128,17 @@ def _takes_picture(job: Job) -> bool:
     return job.record.get("input_range") == "pixels 0..255" and job.taken[0].kind == "pictures"
 
 
+def _colours(one: Input) -> str:
+    return "RGB" if one.shape[0] == RGB else "gray"
+
+
 def _inputs(job: Job) -> list[Any]:
     from coremltools import ImageType, TensorType, colorlayout
 
     if _takes_picture(job):
         (one,) = job.taken
-        return [ImageType(name=one.name, shape=(1, *one.shape), color_layout=colorlayout.RGB)]
+        layout = colorlayout.RGB if one.shape[0] == RGB else colorlayout.GRAYSCALE
+        return [ImageType(name=one.name, shape=(1, *one.shape), color_layout=layout)]
     return [TensorType(name=one.name, shape=(1, *one.shape), dtype=np.dtype(one.type).type) for one in job.taken]
 
 
@@ -191,7 +197,7 @@ def _describe(model: Any, job: Job) -> None:
     for one in job.taken:
         if one.coloured:
             height, width = one.shape[-2:]
-            what = "RGB picture" if one.kind == "pictures" else f"{one.shape[1]} RGB pictures, each"
+            what = f"{_colours(one)} picture" if one.kind == "pictures" else f"{one.shape[1]} RGB pictures, each"
             model.input_description[one.name] = f"{what}, {height} high and {width} wide{'' if baked else normalised}"
         else:
             model.input_description[one.name] = one.kind + ("" if one.most is None else f", 0 to {one.most:g}")
@@ -243,8 +249,8 @@ def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda images: images
     image = kinds[0].imageType
     space = image.ColorSpace.Name(image.colorSpace)
-    if space not in ("RGB", "BGR"):
-        raise UserError(f"{package.path} takes pictures in {space}; phonecv gives RGB or BGR")
+    if space not in ("RGB", "BGR", "GRAYSCALE"):
+        raise UserError(f"{package.path} takes pictures in {space}; phonecv gives RGB, BGR or GRAYSCALE")
     bgr = space == "BGR"
     return lambda images: (images.flip(1) if bgr else images).round().clamp(0, 255)
 

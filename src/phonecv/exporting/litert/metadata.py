@@ -14,13 +14,14 @@ from typing import Any
 import flatbuffers
 
 from phonecv.exporting.job import Job
+from phonecv.preprocessing import RGB
 
 #: Name of the entry in a model's metadata.
 ENTRY = "TFLITE_METADATA"
 #: Name of the file with the classes.
 LABELS = "labels.txt"
 
-_AXIS_LABELS, _IMAGE, _RGB, _NORMALIZATION = 2, 2, 1, 1
+_AXIS_LABELS, _IMAGE, _RGB, _GRAYSCALE, _NORMALIZATION = 2, 2, 1, 2, 1
 
 
 def metadata(job: Job, outputs: Sequence[str], named: Sequence[str]) -> bytes:
@@ -36,7 +37,7 @@ def metadata(job: Job, outputs: Sequence[str], named: Sequence[str]) -> bytes:
     (images,) = job.taken
     height, width = images.shape[-2:]
     size = builder.table({0: ("Uint32", width), 1: ("Uint32", height)})
-    properties = builder.table({0: ("Int8", _RGB), 1: size})
+    properties = builder.table({0: ("Int8", _RGB if images.shape[0] == RGB else _GRAYSCALE), 1: size})
     content = builder.table({0: ("Uint8", _IMAGE), 1: properties})
     mean, std = _normalisation(record)
     options = builder.table({0: builder.floats(mean), 1: builder.floats(std)})

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import inputs_in
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
+from phonecv.preprocessing import RGB
 
 #: The last operator set in which GELU is said by its parts: of one that is one operator MNN computes an approximation,
 #: which took EMOv2-1M 6e-4 of the largest output away from PyTorch instead of 1e-6.
@@ -28,8 +30,8 @@ _TRIAL = """
 import sys
 import numpy
 from phonecv.exporting.mnn.exporter import load, run
-path, height, width = sys.argv[1:]
-run(load(path, threads=1, half=False), numpy.zeros((1, 3, int(height), int(width)), numpy.float32))
+path, *sides = sys.argv[1:]
+run(load(path, threads=1, half=False), numpy.zeros((1, *map(int, sides)), numpy.float32))
 """
 
 
@@ -73,7 +75,8 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     sides = record.get("input_size")
     size = (int(sides[0]), int(sides[1])) if sides else None
     height, width = size or (224, 224)
-    try_in_child(_TRIAL, path, str(height), str(width), runtime="MNN")
+    channels = next((one.shape[0] for one in inputs_in(record)), RGB)
+    try_in_child(_TRIAL, path, str(channels), str(height), str(width), runtime="MNN")
     module = load(path, threads=threads, half=precision == "fp16", outputs=record.get("outputs", ()))
 
     def run_on(images: np.ndarray) -> list[np.ndarray]:
@@ -102,12 +105,12 @@ def load(path: Path | str, *, threads: int, half: bool, outputs: Sequence[str] =
             raise UserError(f"{path} is not an MNN file, or damaged; export the network again") from error
     given = module.get_info()["inputNames"]
     if len(given) != 1:
-        raise UserError(f"{path} takes {len(given)} inputs; a network of ours takes one batch of RGB pictures")
+        raise UserError(f"{path} takes {len(given)} inputs; a network of ours takes one batch of pictures")
     return module
 
 
 def run(module: Any, images: np.ndarray) -> list[np.ndarray]:
-    """The outputs for pictures ``N 3 H W`` float32."""
+    """The outputs for pictures ``N C H W`` float32."""
     from MNN import expr
 
     given = expr.const(np.ascontiguousarray(images, np.float32), list(images.shape), expr.NCHW)

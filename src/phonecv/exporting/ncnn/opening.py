@@ -10,21 +10,23 @@ import numpy as np
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.exporting.inputs import inputs_in
 from phonecv.exporting.job import Session
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.ncnn.graph import Graph, read_graph, unknown_layers
 from phonecv.exporting.record import read_record
+from phonecv.preprocessing import RGB
 
 #: Opens a file and runs it once on zeros.
 _TRIAL = """
 import sys
 import ncnn
 import numpy
-param, weights, entry, height, width, *outputs = sys.argv[1:]
+param, weights, entry, channels, height, width, *outputs = sys.argv[1:]
 net = ncnn.Net()
 if net.load_param(param) or net.load_model(weights):
     sys.exit("ncnn could not load it")
-pictures = numpy.zeros((3, int(height), int(width)), numpy.float32)
+pictures = numpy.zeros((int(channels), int(height), int(width)), numpy.float32)
 extractor = net.create_extractor()
 extractor.input(entry, ncnn.Mat(pictures))
 for output in outputs:
@@ -59,13 +61,17 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     weights = next((file for file in (weights_path(path), path.with_suffix(".bin")) if file.is_file()), None)
     if weights is None:
         raise UserError(f"there is no {weights_path(path)}, which holds the weights of {path}; keep them together")
-    if len(graph.inputs) != 1 or graph.inputs[0].parameters.get(2, "3") != "3":
-        raise UserError(f"{path} takes {len(graph.inputs)} inputs; a network of ours takes one RGB picture, 3 x H x W")
     record = read_record(path)
+    channels = str(next((one.shape[0] for one in inputs_in(record)), RGB))
+    if len(graph.inputs) != 1 or graph.inputs[0].parameters.get(2, channels) != channels:
+        raise UserError(
+            f"{path} takes {len(graph.inputs)} inputs; a network of ours takes one picture, {channels} x H x W"
+        )
     size = graph.input_size or _recorded_size(record)
     entry, results = graph.inputs[0].outputs[0], graph.results
     height, width = size or (224, 224)
-    try_in_child(_TRIAL, path, str(weights.resolve()), entry, str(height), str(width), *results, runtime="ncnn")
+    sides = (channels, str(height), str(width))
+    try_in_child(_TRIAL, path, str(weights.resolve()), entry, *sides, *results, runtime="ncnn")
     net = load(path, weights, threads=threads, half=precision == "fp16")
 
     def one(image: np.ndarray) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from phonecv.exporting.onnx.graph import read_operators
 from phonecv.exporting.onnx.opening import PREFIX
 from phonecv.exporting.tracing import free_axes, traced
 from phonecv.exporting.where.finding import found_in
+from phonecv.preprocessing import RGB
 
 #: What the axes of pictures mean, in ONNX's words.
 _AXES = ("DATA_BATCH", "DATA_CHANNEL", "DATA_FEATURE", "DATA_FEATURE")
@@ -61,7 +62,8 @@ def describe(proto: Any, job: Job) -> None:
         said["names"] = dict(enumerate(record["classes"]))
     if [one.kind for one in job.taken] == ["pictures"]:
         said["imgsz"] = list(record["input_size"])
-        said |= {"Image.BitmapPixelFormat": "Rgb8", "Image.ColorSpaceGamma": "SRGB"}
+        colours = "Rgb8" if job.taken[0].shape[0] == RGB else "Gray8"
+        said |= {"Image.BitmapPixelFormat": colours, "Image.ColorSpaceGamma": "SRGB"}
         if pixels:
             said["Image.NominalPixelRange"] = "NominalRange_0_255"
         else:

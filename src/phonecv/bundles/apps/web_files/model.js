@@ -15,7 +15,8 @@ export async function openModel({ file, input, layout, size, outputs }) {
   return async (prepared) => {
     // Readers of classifiers give the numbers alone.
     const { values, height, width } = prepared.length ? { values: prepared, height: size[0], width: size[1] } : prepared;
-    const shape = layout === "NHWC" ? [1, height, width, 3] : [1, 3, height, width];
+    const channels = values.length / (height * width);
+    const shape = layout === "NHWC" ? [1, height, width, channels] : [1, channels, height, width];
     const given = new ort.Tensor("float32", values, shape);
     const found = await session.run({ [input]: given });
     const told = {}, shapes = {};

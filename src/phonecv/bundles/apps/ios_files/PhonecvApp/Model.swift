@@ -46,9 +46,10 @@ final class Model {
 
   /// A picture of the values, which are pixels here, rounded to bytes.
   private static func pictured(_ values: [Float]) throws -> MLFeatureValue {
-    let (height, width) = (shape[2], shape[3])
+    let (channels, height, width) = (shape[1], shape[2], shape[3])
     var made: CVPixelBuffer?
-    CVPixelBufferCreate(nil, width, height, kCVPixelFormatType_32BGRA, nil, &made)
+    let kind = channels == 1 ? kCVPixelFormatType_OneComponent8 : kCVPixelFormatType_32BGRA
+    CVPixelBufferCreate(nil, width, height, kind, nil, &made)
     guard let buffer = made else { throw Trouble("there is no room for the picture") }
     CVPixelBufferLockBaseAddress(buffer, [])
     defer { CVPixelBufferUnlockBaseAddress(buffer, []) }
@@ -57,6 +58,10 @@ final class Model {
     let row = CVPixelBufferGetBytesPerRow(buffer)
     for y in 0..<height {
       for x in 0..<width {
+        if channels == 1 {
+          bytes[y * row + x] = UInt8(min(255, max(0, values[y * width + x].rounded())))
+          continue
+        }
         for c in 0..<3 {
           let value = values[(y * width + x) * 3 + c]
           bytes[y * row + 4 * x + 2 - c] = UInt8(min(255, max(0, value.rounded())))
