@@ -10,6 +10,7 @@ from phonecv.data.folders.audit import audit_folders
 from phonecv.data.folders.list_file import names_classes
 from phonecv.data.folders.listing import find_list
 from phonecv.data.folders.splits import class_folders, find_split
+from phonecv.data.foreign import box_csv
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.layouts import Layout
 from phonecv.data.pictures.opening import scan_images
@@ -17,9 +18,10 @@ from phonecv.data.split_names import known_splits
 
 
 def has_lists(root: Path) -> bool:
-    """Whether list files give pictures and their classes; those of paths alone (YOLO) or of clips are other layouts."""
+    """Whether list files give pictures and their classes; those of paths alone (YOLO), of boxes or of clips are other
+    layouts."""
     lists = [path for split in known_splits() if (path := find_list(root, split)) is not None]
-    return any(map(names_classes, lists)) and not has_clip_lists(root)
+    return any(names_classes(path) and not box_csv.lists_boxes(path) for path in lists) and not has_clip_lists(root)
 
 
 def has_class_folders(root: Path) -> bool:
@@ -32,7 +34,9 @@ def has_class_folders(root: Path) -> bool:
 def _classes(split: Path) -> list[str]:
     """Folders of a split that may be classes: not ``train/images`` with ``train/labels``, nor those of COCO exports."""
     names = class_folders(split)
-    other = set(names) <= {*IMAGE_FOLDERS, *LABEL_FOLDERS} or (split / "_annotations.coco.json").is_file()
+    other = {name.casefold() for name in names} <= {*IMAGE_FOLDERS, *LABEL_FOLDERS, "jpegimages"} or (
+        split / "_annotations.coco.json"
+    ).is_file()
     return [] if other else names
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file
+from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file, has_foreign
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
 from phonecv.data.folders.splits import class_folders
-from phonecv.data.foreign import foreign_layout
+from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.layouts import Layout, find_layouts, fixes_of, known_layouts
 from phonecv.errors import UserError
 from phonecv.task import find_task
@@ -50,8 +50,8 @@ def audit(
         find_task(task)
     started = time.perf_counter()
     root, look = Path(root), Look(quick, workers, progress)
-    if root.is_file() and root.suffix.lower() != ".json":
-        raise UserError(f"{printable(root)}: not a folder, nor a COCO annotation file (.json)")
+    if root.is_file() and root.suffix.lower() != ".json" and not has_foreign(root):
+        raise UserError(f"{printable(root)}: not a folder, nor a file of annotations that is read")
     if not root.exists():
         raise UserError(f"{printable(root)}: no such folder; name a data set folder")
     notes = Notes(root.parent, COCO_FIXES) if root.is_file() else Notes(root, fixes_of(known_layouts()))
@@ -72,7 +72,7 @@ def audit(
         splits=splits,
         checked=checked,
         seconds=round(time.perf_counter() - started, 3),
-        layouts=tuple(f"{layout.name} ({layout.task})" for layout in layouts),
+        layouts=tuple(f"{layout.describe(root)} ({layout.task})" for layout in layouts),
     )
 
 
@@ -87,7 +87,10 @@ def _layouts(notes: Notes, root: Path, task: str | None) -> Sequence[Layout]:
     foreign = foreign_layout(root)
     if wanted:
         if foreign is not None:
-            notes.add("foreign", "note", foreign.evidence, f"there is also {foreign.name}, which is not read")
+            told = foreign.is_read and any(layout.describe(root) == foreign.name for layout in wanted)
+            what = "which --task audits" if foreign.is_read else "which is not read"
+            if not told:
+                notes.add("foreign", "note", foreign.evidence, f"there is also {foreign.name}, {what}")
         return wanted
     if foreign is not None:
         notes.add("foreign", "error", foreign.evidence, foreign.message(root))
@@ -110,9 +113,9 @@ def _inner(root: Path) -> str:
     """Folders in `root` that are data sets themselves, and no classes, for people."""
     doubtful = {layout.task for layout in known_layouts() if layout.assumed}
     found = [
-        f"{printable_name(name)}/ ({layout.name})"
+        f"{printable_name(name)}/ ({layout.describe(root / name)})"
         for name in class_folders(root)[:_LOOKED_INTO]
         for layout in find_layouts(root / name)
-        if layout.task not in doubtful
+        if layout.task not in doubtful and layout.surely(root / name)
     ]
     return f"no data set here, but in {', '.join(found[:6])}; audit such a folder by itself" if found else ""

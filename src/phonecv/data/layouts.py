@@ -29,6 +29,7 @@ class Layout:
         assumed: a folder that shows no layout is taken for this one, with this name.
         surely: whether a folder that fits and has another layout too is of this one; if not, only who asks for the
             task's data gets it looked over.
+        called: what a folder that fits is more precisely, for people; empty where `name` says it.
     """
 
     name: str
@@ -39,6 +40,11 @@ class Layout:
     nearly: Callable[[Path], str] = lambda _: ""
     assumed: bool = False
     surely: Callable[[Path], bool] = lambda _: True
+    called: Callable[[Path], str] = lambda _: ""
+
+    def describe(self, root: Path) -> str:
+        """What a folder of this layout is, for people."""
+        return self.called(root) or self.name
 
 
 class LayoutsRoom(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: The splits that a training reads.
 SPLITS = ("train", "val")
+#: The one of data that have no splits: all pictures.
+WHOLE = "all"
 
 #: Split -> what its folder may be called, in any letter case; the first is ours.
 ALIASES = {

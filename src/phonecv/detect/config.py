@@ -21,8 +21,9 @@ class DetectorConfig:
         val_annotations: the same for validation.
         train_images: folder of the training pictures, relative to `data.path`; null looks in the usual places.
         val_images: the same for validation.
-        boxes: how the annotation files write boxes: "xywh" (left, top, width, height in pixels, as COCO does), "xyxy"
-            (two corners), "cxcywh" (centre and size), and "xywh_shares" and so on, in shares of the picture's sides.
+        boxes: how the annotation files write boxes where that is not the way of their layout: "xywh" (left, top,
+            width, height in pixels, as COCO does), "xyxy" (two corners), "cxcywh" (centre and size), and "xywh_shares"
+            and so on, in shares of the picture's sides.
         sizes: where a picture has another size than its file says: "told": it is left out; "pictures": boxes are pixels
             of the picture as it is; "scaled": it was resized after labelling, and boxes are resized with it.
         stored: boxes were drawn on pictures as they are stored, before their EXIF orientation turns them.
@@ -47,7 +48,7 @@ class DetectorConfig:
     val_annotations: str | None = None
     train_images: str | None = None
     val_images: str | None = None
-    boxes: BoxLayout = "xywh"
+    boxes: BoxLayout | None = None
     sizes: Sizes = "told"
     stored: bool = False
     hold_out: Share = 0.0

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from phonecv.data.class_mapping import map_classes
+from phonecv.data.coco.paths import undivided
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco.sizes import SizeCheck
-from phonecv.data.foreign import foreign_layout
+from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
-from phonecv.data.pictures.opening import is_image_name, printable
-from phonecv.data.split_names import ALIASES
+from phonecv.data.pictures.opening import printable
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
+from phonecv.detect.layouts import looks_sorted
 from phonecv.detect.meter import DetectMeter, kinds, restricted
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.result import DetectionResult
@@ -150,10 +150,14 @@ def _read(
     reading = CocoReading(options.boxes, options.sizes, options.stored)
     file = Path(data) if annotations is None and Path(data).is_file() else None
     try:
-        if file is None:
+        every = undivided(data) if annotations is None and file is None else None
+        if every is not None:
+            paths = every if images is None else replace(every, images=Path(images))
+            notes.append(f"{printable(data)} has no splits: all of its pictures are taken, whatever was learnt from")
+        elif file is None:
             paths = find_coco(data, split, annotations=annotations, images=images)
         else:
-            paths = locate_coco(file, images)
+            paths = locate_coco(file, images, split)
     except UserError as error:
         if not pictures and images is None and (file is not None or annotations is not None):
             paths = CocoPaths(file or Path(str(annotations)), None)
@@ -182,18 +186,6 @@ def _looked_at(split: CocoSplit, notes: list[str]) -> CocoSplit:
         notes.append(check.turned_message())
     notes += [f"{printable(split.path(index))}: {message}" for index, message in check.messages()]
     return split
-
-
-def looks_sorted(root: Path, split: str) -> bool:
-    """Whether a folder is a data set of classifiers: several folders with pictures in it, or in that of the split."""
-    if (root / "annotations").exists() or any(root.glob("*.json")):
-        return False
-    splits = {name for names in ALIASES.values() for name in names}
-    for folder in (root / split, root):
-        inner = [entry for entry in islice(folder.glob("*"), 1000) if entry.is_dir() and entry.name not in splits]
-        if sum(any(is_image_name(file.name) for file in islice(entry.iterdir(), 10)) for entry in inner) > 1:
-            return True
-    return False
 
 
 def judged(split: CocoSplit, found: Detections, threshold: float | None, *, masks: bool) -> DetectionResult:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonecv.data.coco.paths import annotation_file, unsplit_files
+from phonecv.data.coco.paths import CocoPaths, undivided
 from phonecv.data.coco.reader import CocoReading, CocoSplit, find_coco, read_coco
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.pictures.audit import sampled
@@ -25,15 +25,22 @@ def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoS
     """
     wanted = config.detect
 
-    def read(split: str, annotations: str | None, images: str | None, classes: Sequence[str] | None) -> CocoSplit:
-        paths = find_coco(root, split, annotations=annotations, images=images)
+    def read(
+        split: str,
+        annotations: str | None,
+        images: str | None,
+        classes: Sequence[str] | None,
+        paths: CocoPaths | None = None,
+    ) -> CocoSplit:
+        paths = paths or find_coco(root, split, annotations=annotations, images=images)
         reading = CocoReading(wanted.boxes, wanted.sizes, wanted.stored)
         return read_coco(paths, masks=masks, classes=classes, reading=reading)
 
     if wanted.hold_out:
         if wanted.val_annotations or wanted.val_images:
             raise UserError("detect.hold_out takes validation pictures from the training split; leave out detect.val_*")
-        every = read("train", wanted.train_annotations or _only_file(root), wanted.train_images, None)
+        whole = undivided(root) if wanted.train_annotations is None else None
+        every = read("train", wanted.train_annotations, wanted.train_images, None, whole)
         held = held_out([every.images.name(index) for index in range(len(every))], wanted.hold_out)
         train, val = (every.select(np.flatnonzero(part)) for part in (~held, held))
     else:
@@ -44,12 +51,6 @@ def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoS
     for split in (train, val):
         check_sizes(config, split)
     return train, val
-
-
-def _only_file(root: Path) -> str | None:
-    """The one annotation file of a folder that has none for training."""
-    files = unsplit_files(root) if root.is_dir() and annotation_file(root, "train") is None else []
-    return str(files[0].relative_to(root)) if len(files) == 1 else None
 
 
 def held_out(names: Sequence[str], share: float) -> np.ndarray:

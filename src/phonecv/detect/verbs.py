@@ -51,8 +51,8 @@ class EvaluateOptions(options.EvaluateOptions):
         images: Folder of the pictures instead of the one found.
         threshold: Least score in confusion matrix, pictures, precision and recall; by default the one with the best F1
             (AP needs none).
-        boxes: How the annotation file writes boxes: xywh as COCO does, two corners, centre and size; with _shares in
-            shares of the picture's sides.
+        boxes: How the annotation file writes boxes where that is not the way of its layout (COCO: xywh): two corners,
+            centre and size; with _shares in shares of the picture's sides.
         sizes: Where pictures have other sizes than their file says: told leaves them out, pictures takes boxes as they
             are, scaled resizes boxes with them.
         stored: Boxes are drawn on the pictures as stored, not as their EXIF note turns them.
@@ -61,7 +61,7 @@ class EvaluateOptions(options.EvaluateOptions):
     annotations: Path | str | None = None
     images: Path | str | None = None
     threshold: Share | None = None
-    boxes: BoxLayout = "xywh"
+    boxes: BoxLayout | None = None
     sizes: Sizes = "told"
     stored: bool = False
 

@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from phonecv.data.class_mapping import map_classes
+from phonecv.data.coco.paths import undivided
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import find_class_file, palette_for, read_label_classes
-from phonecv.data.labelmaps.listing import IGNORE, LabelSplit, read_label_split
+from phonecv.data.labelmaps.drawn import has_outlines, read_split
+from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
 from phonecv.data.loading.loader import eval_batches
 from phonecv.data.loading.processes import eval_workers
 from phonecv.data.pictures.opening import printable, reason_of
+from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.segment.metrics import SegmentMeter, SegmentScores
@@ -106,14 +109,21 @@ def evaluation(
     """See `phonecv.evaluating.EvaluateRoom`."""
     notes: list[str] = []
     if not isinstance(data, LabelSplit):
-        reduce = options.reduce_zero_label
-        if reduce is None and options.threshold is None:
-            reduce, note = choose_reading(Path(data), runner)
-            notes.append(note)
-        # Without a class file the model's classes are all there is to go by.
-        classes = None if find_class_file(Path(data)) is not None else runner.classes
-        data = read_label_split(
-            data,
+        root, reduce, classes = Path(data), options.reduce_zero_label, None
+        if has_outlines(root):
+            if undivided(root) is not None:
+                split = WHOLE
+                notes.append(
+                    f"{printable(root)} has no splits: all of its pictures are taken, whatever was learnt from"
+                )
+        else:
+            if reduce is None and options.threshold is None:
+                reduce, note = choose_reading(root, runner)
+                notes.append(note)
+            # Without a class file the model's classes are all there is to go by.
+            classes = None if find_class_file(root) is not None else runner.classes
+        data = read_split(
+            root,
             split,
             reduce_zero_label=bool(reduce),
             threshold=options.threshold,
@@ -122,6 +132,7 @@ def evaluation(
         )
         if data.reading.note:
             notes.append(data.reading.note)
+        notes += data.problems if has_outlines(root) else ()
     part = data if limit is None else data.first(limit)
     where = f"{printable(data.root)} ({data.split})"
     return SegmenterEvaluation(runner, data, part, match_outputs(runner, data), where, notes)

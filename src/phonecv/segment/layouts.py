@@ -1,10 +1,12 @@
-"""The layout of segmentation data."""
+"""The layouts of segmentation data: label maps, and outlines that they are drawn from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from phonecv.data.coco.audit import COCO_FIXES
 from phonecv.data.labelmaps.audit import MAP_FIXES, audit_labels
+from phonecv.data.labelmaps.drawn import audit_outlines, has_outlines
 from phonecv.data.labelmaps.folders import has_label_maps, paired_folders
 from phonecv.data.layouts import Layout
 from phonecv.text import printable_name
@@ -23,4 +25,14 @@ def _paired(root: Path) -> str:
     )
 
 
-LAYOUTS = (Layout("label maps", "segment", has_label_maps, audit_labels, MAP_FIXES, nearly=_paired),)
+LAYOUTS = (
+    Layout("label maps", "segment", has_label_maps, audit_labels, MAP_FIXES, nearly=_paired),
+    Layout(
+        "outlines of objects",
+        "segment",
+        has_outlines,
+        audit_outlines,
+        COCO_FIXES,
+        surely=lambda _: False,
+    ),
+)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from phonecv.data.labelmaps.files import read_pair
 from phonecv.data.pictures.opening import ImageError, fitted, printable
 from phonecv.plots import save_bars, save_confusion, save_image_grid
 from phonecv.report import ClassTable
@@ -127,10 +126,10 @@ def save_grid(result: SegmentationResult, chosen: Sequence[PictureScore], png_pa
 def _triple(result: SegmentationResult, score: PictureScore) -> Image.Image | None:
     """Three pictures side by side and a legend; None if the files cannot be read (any more)."""
     try:
-        picture, raw = read_pair(score.path, score.label_path, result.split.reading)
-        truth = result.outputs[result.split.values(raw, score.label_path)]
+        picture, labels = result.split.read(result.split.images.index(score.path))
     except ImageError:
         return None
+    truth = result.outputs[labels]
     found = score.found
     assert found is not None
     small, classes = fitted(picture, SIDE), len(result.classes)

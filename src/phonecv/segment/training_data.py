@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phonecv.data.labelmaps.listing import LabelSplit, read_label_split
+from phonecv.data.labelmaps.drawn import read_split
+from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.reading import MapReading
 from phonecv.segment.config import SegmentConfig
 
@@ -20,7 +21,7 @@ def read_splits(config: SegmentConfig) -> tuple[LabelSplit, LabelSplit]:
         classes: Sequence[str] | int | None,
         reading: MapReading | None = None,
     ) -> LabelSplit:
-        return read_label_split(
+        return read_split(
             config.data.path,
             split,
             reduce_zero_label=wanted.reduce_zero_label,

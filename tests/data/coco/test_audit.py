@@ -147,7 +147,7 @@ def test_one_file(coco_dir: Path) -> None:
     (coco_dir / ANNOTATIONS).write_text(json.dumps(changed(bbox=[1])))
     (finding,) = audit(coco_dir / ANNOTATIONS, quick=True).errors
     assert (finding.kind, finding.path) == ("bad-box", "instances_train.json")
-    with pytest.raises(UserError, match="nor a COCO annotation file"):
+    with pytest.raises(UserError, match="nor a file of annotations"):
         audit(coco_dir / "images/train/a.png")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.masks import MaskError
 from phonecv.data.coco.suspicions import Suspect, suspect
 from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
 from phonecv.data.loading.byte_table import ByteTable
 from phonecv.data.pictures.opening import printable
@@ -31,7 +33,9 @@ _BEYOND = 2.0
 
 
 class AnnotationReader:
-    """Fills the tables with the annotations of a file; `places` of categories and `rows` of pictures are by id."""
+    """Fills the tables with the annotations of a file; `places` of categories and `rows` of pictures are by id.
+
+    `document` is where they come from if they are of another tool."""
 
     def __init__(
         self,
@@ -41,8 +45,10 @@ class AnnotationReader:
         *,
         masks: bool,
         layout: BoxLayout = "xywh",
+        document: Document | None = None,
     ) -> None:
-        self.tables, self.with_masks, self.layout = tables, masks, layout
+        self.tables, self.with_masks, self.layout, self.document = tables, masks, layout, document
+        self.outline_shares = document is not None and document.boxes.endswith("_shares")
         self.places: dict[int | None, int] = {**places}
         self.rows: dict[int | None, int] = {**rows}
         self.heights, self.widths = tables.heights.tolist(), tables.widths.tolist()
@@ -78,7 +84,9 @@ class AnnotationReader:
         tables.masks = ByteTable(self.masks) if self.with_masks else None
         raw = np.frombuffer(self.raw, dtype=np.float64).reshape(-1, 4)
         images = np.frombuffer(self.raw_images, dtype=np.int64)
-        suspect(tables, records, Suspect(self.layout, raw, images, self.places, self.strange))
+        suspect(
+            tables, records, Suspect(self.layout, raw, images, self.places, self.strange, self.document is not None)
+        )
 
     def _take(self, number: int, record: Any) -> None:
         if type(record) is not dict:
@@ -110,7 +118,10 @@ class AnnotationReader:
         from_mask = coco_shapes.nothing(box)
         if self.with_masks or from_mask:
             try:
-                mask = coco_masks.pack(record.get("segmentation"), height, width, mended)
+                given = record.get("segmentation")
+                if self.outline_shares and isinstance(given, list):
+                    given = [_in_pixels(ring, height, width) for ring in given]
+                mask = coco_masks.pack(given, height, width, mended)
             except MaskError as error:
                 mask_fault = str(error)
         if from_mask and mask:
@@ -198,6 +209,8 @@ class AnnotationReader:
         self.ids.append(key)
 
     def _place(self, number: int, record: dict[str, Any]) -> str:
+        if self.document is not None:
+            return self.document.places[number]
         known = [f"id {shown(record['id'])}"] if "id" in record else []
         image = self.rows.get(_number(record.get("image_id")))
         if image is not None:
@@ -219,6 +232,10 @@ class AnnotationReader:
 
 def _number(value: Any) -> int | None:
     return value if type(value) is int and -(2**63) <= value < 2**63 else whole(value)
+
+
+def _in_pixels(ring: Sequence[float], height: int, width: int) -> list[float]:
+    return [value * (height if place % 2 else width) for place, value in enumerate(ring)]
 
 
 def _number_fault(box: Any) -> tuple[str, str]:

@@ -13,20 +13,23 @@ from phonecv.data.coco.paths import (
     CocoPaths,
     annotation_file,
     find_coco,
+    foreign_splits,
     hold_out_hint,
     locate_coco,
+    starts_like_coco,
     unsplit_files,
 )
 from phonecv.data.coco.reader import near_classes, read_tables, split_of
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.coco.split import CocoSplit
-from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.coco.tables import READING, CocoProblem
 from phonecv.data.findings import FIXES, Look, Notes, Numbers
 from phonecv.data.folders.audit import IMBALANCE
+from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.pictures.audit import check_suffix, inspect_all, report_equal, report_lookalikes, sampled
 from phonecv.data.pictures.lookalikes import Lookalikes
 from phonecv.data.pictures.opening import ImageError, printable, probe_image, scan_images
-from phonecv.data.split_names import ALIASES
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.text import first_names
 
@@ -58,6 +61,9 @@ COCO_FIXES = FIXES | {
     "picture-size": "write the size of the picture as it is shown, and check its boxes",
     "repeated-file": "list the picture once, unless it shall count twice",
     "background": "nothing, if they are meant as background",
+    READING: "nothing, if that is meant",
+    "label-file": "mend the file, or export it once more; as it is, its picture is left out",
+    "unread": "nothing, if they are not meant to be found; else draw them as boxes or polygons",
 }
 
 #: Problems of a file that leave training as it would be; all others make an object or the whole file useless.
@@ -76,11 +82,29 @@ _WARNINGS = frozenset(
         "placeholder",
         "repeated-file",
         "respelled",
+        "unread",
     )
 )
 
 
-def has_coco(root: Path) -> bool:
+def has_objects(root: Path) -> bool:
+    """Whether there are annotations of objects: COCO files in one of the usual places, or what other tools write."""
+    return has_coco_files(root) or has_foreign(root)
+
+
+def has_foreign(root: Path) -> bool:
+    """Whether there are annotations of objects of another tool."""
+    found = foreign_layout(root)
+    return found is not None and found.is_read
+
+
+def what_is_there(root: Path) -> str:
+    """What the annotations of a folder are, for people; empty for COCO files."""
+    found = None if has_coco_files(root) else foreign_layout(root)
+    return found.name if found is not None and found.is_read else ""
+
+
+def has_coco_files(root: Path) -> bool:
     """Whether there are COCO annotations in one of the usual places."""
     try:
         return any(annotation_file(root, split) for split in ALIASES) or len(unsplit_files(root)) == 1
@@ -88,8 +112,8 @@ def has_coco(root: Path) -> bool:
         return True
 
 
-def audit_coco(notes: Notes, root: Path, look: Look) -> Numbers:
-    """Look at all splits of the data set at `root`."""
+def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) -> Numbers:
+    """Look at all splits of the data set at `root`; `outlines`: where objects have none, that is an error."""
     splits: dict[str, CocoSplit] = {}
     for name in ALIASES:
         try:
@@ -110,6 +134,31 @@ def audit_coco(notes: Notes, root: Path, look: Look) -> Numbers:
     if not splits and not notes.findings and (files := unsplit_files(root)):
         notes.add("unsplit", "warning", files[0], hold_out_hint(files[0]))
         return audit_coco_file(notes, files[0], look)
+    if not splits and not notes.findings:
+        splits = _other_splits(notes, root)
+    for split in splits.values() if outlines else ():
+        if not split.masks:
+            text = "objects have boxes alone; label maps can be drawn from outlines only"
+            notes.add("no-mask", "error", split.source, text)
+    return _looked_at(notes, root, splits, look)
+
+
+def _other_splits(notes: Notes, root: Path) -> dict[str, CocoSplit]:
+    """What another tool wrote: all splits of a folder, or one file."""
+    try:
+        others = foreign_splits(root)
+    except UserError as error:
+        notes.add("structure", "error", root, _message(error, root))
+        return {}
+    splits = {name: split for name, paths in others.items() if (split := _read(notes, paths)) is not None}
+    if WHOLE in others:
+        notes.add("unsplit", "warning", others[WHOLE].annotations, hold_out_hint(root, others[WHOLE].layout))
+    if not others and has_foreign(root):
+        notes.add("structure", "error", root, f"{what_is_there(root)}, but none of its files can be used")
+    return splits
+
+
+def _looked_at(notes: Notes, root: Path, splits: dict[str, CocoSplit], look: Look) -> Numbers:
     _check_classes(notes, splits)
     if not look.quick:
         _check_unlisted(notes, root, splits)
@@ -118,6 +167,8 @@ def audit_coco(notes: Notes, root: Path, look: Look) -> Numbers:
 
 def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
     """Look at one annotation file and the pictures it names."""
+    if not starts_like_coco(file) and has_foreign(file):
+        return _looked_at(notes, file.parent, _other_splits(notes, file), look)
     try:
         paths = locate_coco(file)
     except UserError as error:
@@ -130,15 +181,19 @@ def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
 def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
     """Look at splits that were read already, in the way that they were read."""
     for split in splits.values():
-        _report(notes, split.problems, split.source)
+        _report(notes, split.problems, split.source, split.layout)
     _check_classes(notes, splits)
     return _finish(notes, splits, look)
 
 
-def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path) -> None:
+def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path, layout: str = "") -> None:
     for problem in problems:
-        severity = "warning" if problem.kind in _WARNINGS else "error"
-        notes.add(problem.kind, severity, source, f"{problem.place}: {problem.message}", count=problem.alike)
+        severity = "note" if problem.kind == READING else "warning" if problem.kind in _WARNINGS else "error"
+        # Places in the files of other tools are files themselves.
+        own = bool(layout) and not problem.place.startswith('"')
+        bare = own or problem.kind == READING
+        message = problem.message if bare else f"{problem.place}: {problem.message}"
+        notes.add(problem.kind, severity, Path(problem.place) if own else source, message, count=problem.alike)
 
 
 def _finish(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
@@ -154,19 +209,17 @@ def _read(notes: Notes, paths: CocoPaths) -> CocoSplit | None:
     try:
         masks = True
         tables = read_tables(paths, masks=masks)
-        if _boxes_only(tables):
+        without = [problem for problem in tables.problems if problem.kind == "no-mask"]
+        if without:  # its boxes are looked at all the same
             masks = False
+            some = len(tables.boxes) > 0
             tables = read_tables(paths, masks=masks)
+            tables.problems += without if some else []
     except UserError as error:
         notes.add("structure", "error", paths.annotations, _message(error, paths.annotations))
         return None
-    _report(notes, tables.problems, paths.annotations)
+    _report(notes, tables.problems, paths.annotations, paths.layout)
     return None if tables.fatal else split_of(paths, tables, None, masks=masks)
-
-
-def _boxes_only(tables: CocoTables) -> bool:
-    """Whether the file has no masks at all, which is no fault of the single objects."""
-    return bool(tables.total) and not len(tables.boxes) and any(p.kind == "no-mask" for p in tables.problems)
 
 
 def _message(error: UserError, path: Path) -> str:
@@ -237,7 +290,7 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
             notes.add("class-drift", "error", split.source, message)
         ids = dict(zip(classes, split.category_ids, strict=True))
         moved = [one for one, key in ids.items() if known.get(one, key) != key]
-        if moved:
+        if moved and not split.layout:  # other tools number their classes in each split anew
             first = f"{printable(moved[0])} is {known[moved[0]]} in train and {ids[moved[0]]} in {name}"
             message = f"{len(moved)} classes have another category id than in train ({first}); names decide"
             notes.add("class-drift", "warning", split.source, message)

@@ -26,18 +26,18 @@ class CocoReading:
     """How a COCO file is to be understood.
 
     Attributes:
-        boxes: how boxes are written.
+        boxes: how boxes are written; None: as the files of their layout write them, in COCO files "xywh".
         sizes: what holds where a picture has another size than the file says.
         stored: boxes and masks were drawn on pictures as they are stored, before their EXIF orientation turns them.
     """
 
-    boxes: BoxLayout = "xywh"
+    boxes: BoxLayout | None = None
     sizes: Sizes = "told"
     stored: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (("boxes", self.boxes, BOX_LAYOUTS), ("sizes", self.sizes, get_args(Sizes))):
-            if value not in known:
+            if value is not None and value not in known:
                 raise UserError(f"{name}={value!r} is unknown (known: {', '.join(known)})")
 
     @property

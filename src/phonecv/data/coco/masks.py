@@ -116,9 +116,14 @@ def moved(
         rings = [points(np.array(ring).reshape(-1, 2)).ravel() for ring in _polygons(packed)]
         head = struct.pack(f"<{len(rings) + 1}I", len(rings), *map(len, rings))
         return _POLYGONS + head + b"".join(ring.astype(np.float64).tobytes() for ring in rings)
-    mask = np.asfortranarray(pixels(decode([packed], *size)[0]).astype(np.uint8))
-    counts = _library().encode(mask)["counts"]
-    return _RUNS + (counts if isinstance(counts, bytes) else counts.encode("ascii"))
+    return _RUNS + runs_of(pixels(decode([packed], *size)[0]))["counts"].encode("ascii")
+
+
+def runs_of(mask: np.ndarray) -> dict[str, Any]:
+    """A mask, H W, as compressed run lengths: ``{"size": [h, w], "counts": str}``."""
+    counts = _library().encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": list(mask.shape), "counts": text}
 
 
 def area(packed: bytes, height: int, width: int) -> int:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from phonecv.data.coco.conventions import GROUP, setting
 from phonecv.data.coco.picture_names import called, clean_name, exists, file_names, near_names, unsafe_name
-from phonecv.data.foreign import refuse_foreign
+from phonecv.data.foreign.layouts import Document, foreign_layout, refuse_foreign
 from phonecv.data.pictures.opening import printable
-from phonecv.data.split_names import ALIASES
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 
 #: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.
@@ -28,6 +28,8 @@ _WHOLE = (
 )
 #: How COCO files begin, and most files of a folder that are looked at.
 _COCO, _MOST = re.compile(rb'\s*\{\s*"(?:info|images|licenses|annotations|categories|type)"\s*:'), 50
+#: Bytes that tell whether a file is one.
+_BEGINNING = 4096
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4000}")')
 #: File names looked up to tell the folder of pictures.
 _SAMPLES = 20
@@ -37,10 +39,19 @@ _WIDE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class CocoPaths:
-    """The files of one split; `images` is what file names are relative to, None where there are no pictures."""
+    """The files of one split.
+
+    Attributes:
+        annotations: the COCO file; of another layout the file, or the folder that it is in.
+        images: what file names are relative to; None where there are no pictures.
+        read: what reads the annotations if they are no COCO file.
+        layout: what they are then, for people.
+    """
 
     annotations: Path
     images: Path | None
+    read: Callable[[], Document] | None = None
+    layout: str = ""
 
 
 def find_coco(
@@ -73,20 +84,78 @@ def find_coco(
     if annotations is None:
         file = annotation_file(root, split)
         if file is None:
-            raise _no_annotations(root, split)
+            return _foreign_split(root, split, _given(root, images))
     else:
         file = _below(root, annotations)
         if not file.is_file():
             raise UserError(f"{printable(annotations)}: no such file, neither below {printable(root)} nor here")
+    if others := foreign_splits(file):
+        return _one_of(others, split, _given(root, images))
     return CocoPaths(file, _picture_folder(file, _given(root, images), split, root))
 
 
-def locate_coco(file: Path | str, images: Path | str | None = None) -> CocoPaths:
-    """An annotation file with the pictures that lie where pictures usually lie beside it."""
+def locate_coco(file: Path | str, images: Path | str | None = None, split: str = WHOLE) -> CocoPaths:
+    """An annotation file with the pictures that lie where pictures usually lie beside it; `split` is for layouts that
+    have several in one file."""
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{printable(file)}: {'not a file' if file.exists() else 'no such file'}")
+    if others := foreign_splits(file):
+        return _one_of(others, split, _given(file.parent, images))
     return CocoPaths(file, _picture_folder(file, _given(file.parent, images), None, None))
+
+
+def foreign_splits(root: Path) -> dict[str, CocoPaths]:
+    """The splits of a folder or file in another layout that is read; nothing where it is COCO's or none that is read.
+
+    Data without splits have one, `phonecv.data.split_names.WHOLE`.
+    """
+    if root.is_file() and starts_like_coco(root):
+        return {}
+    found = foreign_layout(root)
+    if found is None:
+        return {}
+    folder = root if root.is_dir() else root.parent
+    return {split: CocoPaths(root, folder, read, found.name) for split, read in found.reads().items()}
+
+
+def has_split(root: Path | str, split: str) -> bool:
+    """Whether a folder has annotations of a split; not where all of its pictures are in one that is not split.
+
+    Raises:
+        UserError: several files could be that of the split.
+    """
+    root = Path(root)
+    if annotation_file(root, split) is not None:
+        return True
+    return not unsplit_files(root) and split in foreign_splits(root)
+
+
+def undivided(root: Path | str) -> CocoPaths | None:
+    """The annotations of all pictures of a folder that has no splits: one COCO file, or another layout that is read."""
+    root = Path(root)
+    if not root.is_dir() or any(annotation_file(root, split) for split in ALIASES):
+        return None
+    if files := unsplit_files(root):
+        return locate_coco(files[0]) if len(files) == 1 else None
+    others = foreign_splits(root)
+    return others.get(WHOLE) if len(others) == 1 else None
+
+
+def _foreign_split(root: Path, split: str, images: Path | None) -> CocoPaths:
+    others = {} if unsplit_files(root) else foreign_splits(root)
+    if split not in others:
+        raise _no_annotations(root, split, others)
+    return _one_of(others, split, images)
+
+
+def _one_of(others: dict[str, CocoPaths], split: str, images: Path | None) -> CocoPaths:
+    found = others.get(split) or (next(iter(others.values())) if len(others) == 1 else None)
+    if found is None:
+        first = next(iter(others.values()))
+        names = ", ".join(others)
+        raise UserError(f"{printable(first.annotations)}: {first.layout} of the splits {names}; name one of them")
+    return found if images is None else replace(found, images=images)
 
 
 def annotation_file(root: Path, split: str) -> Path | None:
@@ -117,19 +186,27 @@ def unsplit_files(root: Path) -> list[Path]:
         for name in file_names(folder)[:_MOST]
         if name.lower().endswith(".json") and not name.startswith(".")
     ]
-    return [path for path in found if path.is_file() and _starts_like_coco(path)]
+    return [path for path in found if path.is_file() and starts_like_coco(path)]
 
 
-def hold_out_hint(file: Path) -> str:
-    """What to do with a file that holds all pictures."""
+def hold_out_hint(file: Path, layout: str = "") -> str:
+    """What to do with a file, or a folder of another layout, that holds all pictures."""
     return (
-        f"{printable(file.name)} holds all pictures without a split: {setting('hold_out', '0.2')} trains on it and"
-        f" holds a fifth of them out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
+        f"{layout or printable(file.name)} holds all pictures without a split: {setting('hold_out', '0.2')} trains on"
+        f" it and holds a fifth out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
     )
 
 
-def _no_annotations(root: Path, split: str) -> UserError:
+def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> UserError:
     """The error for a data set that lacks the annotations of a split, by what it has instead."""
+    if WHOLE in others:
+        return UserError(f"{printable(root)}: no split {split!r} here; {hold_out_hint(root, others[WHOLE].layout)}")
+    if others:
+        first = next(iter(others.values()))
+        return UserError(
+            f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)}"
+            + (f"; {setting('hold_out', '0.2')} holds a fifth of train out for validation" if split == "val" else "")
+        )
     files = unsplit_files(root)
     expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
     if not files:
@@ -144,13 +221,16 @@ def _no_annotations(root: Path, split: str) -> UserError:
     )
 
 
-def _starts_like_coco(path: Path) -> bool:
+def starts_like_coco(path: Path) -> bool:
+    """Whether a file begins as COCO files do; a small one also has to hold pictures or annotations."""
     try:
         with path.open("rb") as file:
-            start = file.read(256)
+            start = file.read(_BEGINNING).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
     except OSError:  # not ours to read
         return False
-    return _COCO.match(start.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")) is not None
+    # Label Studio lists classes in a notes.json.
+    holds = len(start) >= _BEGINNING // 4 or b'"images"' in start or b'"annotations"' in start
+    return holds and _COCO.match(start) is not None
 
 
 def _below(root: Path, path: Path | str) -> Path:

@@ -16,12 +16,12 @@ import numpy as np
 
 from phonecv.data.coco.conventions import PLAIN, CocoReading
 from phonecv.data.coco.paths import CocoPaths, find_coco, locate_coco
-from phonecv.data.coco.records import read_records, slim
+from phonecv.data.coco.records import read_document, read_records, slim
 from phonecv.data.coco.results import CocoResults, read_results
 from phonecv.data.coco.split import CocoImage, CocoSplit, ImageTable
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.folders.class_names import same_name
-from phonecv.data.foreign import foreign_layout
+from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.json_file import read_json_file, shown
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
@@ -72,7 +72,8 @@ def read_coco(
     if fatal := tables.fatal:
         listed = "\n".join(f"  {problem}" for problem in fatal[:_MOST])
         more = f"\n  and {len(fatal) - _MOST} more; `phonecv audit {name}` lists them" if len(fatal) > _MOST else ""
-        raise UserError(f"{name}: not a usable COCO data set:\n{listed}{more}")
+        what = f"none that can be used of {paths.layout}" if paths.layout else "not a usable COCO data set"
+        raise UserError(f"{name}: {what}:\n{listed}{more}")
     if tables.total and not len(tables.boxes):
         reasons = Counter(problem.kind for problem in tables.problems if problem.dropped)
         first = next(problem for problem in tables.problems if problem.dropped)
@@ -83,11 +84,15 @@ def read_coco(
 
 def read_tables(paths: CocoPaths, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
     """The tables of an annotation file, whatever is wrong with its content."""
+    if paths.read is not None:
+        return read_document(paths.read(), paths.images, masks=masks, reading=reading)
     content = read_json_file(paths.annotations, partial(slim, masks=masks))
     tables = read_records(content, paths.images, masks=masks, reading=reading)
     other = foreign_layout(paths.annotations) if tables.fatal else None
     if other is not None:
-        tables.problems.insert(0, CocoProblem("structure", "the file", f"is {other.name}; {other.advice}"))
+        tables.problems.insert(
+            0, CocoProblem("structure", "the file", f"is {other.name}; {other.advice}".removesuffix("; "))
+        )
     return tables
 
 
@@ -102,6 +107,7 @@ def split_of(paths: CocoPaths, tables: CocoTables, classes: Sequence[str] | None
         images=images,
         problems=tuple(tables.problems),
         masks=masks,
+        layout=paths.layout,
         _tables=tables,
         _labels=labels[tables.categories_of],
     )

@@ -21,6 +21,7 @@ from phonecv.data.coco.fitting import fit_to_pictures, stored_size, upright_size
 from phonecv.data.coco.picture_names import REFUSED, called, clean_name, missing_files, near_names, unsafe_name
 from phonecv.data.coco.suspicions import drop_placeholders
 from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
 from phonecv.data.loading.byte_table import ByteTable
 from phonecv.data.pictures.opening import MAX_PIXELS, ImageError, printable
@@ -77,8 +78,33 @@ def read_records(content: Any, folder: Path | None, *, masks: bool, reading: Coc
     places, groups = read_categories(tables, categories)  # pyrefly: ignore[bad-argument-type]
     rows = _read_images(tables, content["images"], folder, reading)
     if not tables.fatal:
-        AnnotationReader(tables, places, rows, masks=masks, layout=reading.boxes).read(content["annotations"])
+        AnnotationReader(tables, places, rows, masks=masks, layout=reading.boxes or "xywh").read(content["annotations"])
         drop_placeholders(tables, groups)
+        if folder is not None and reading.looks:
+            fit_to_pictures(tables, folder, reading)
+    return tables
+
+
+def read_document(document: Document, folder: Path | None, *, masks: bool, reading: CocoReading = PLAIN) -> CocoTables:
+    """Tables of what the files of another tool say; how they write boxes holds unless `reading` says otherwise."""
+    tables = CocoTables()
+    categories = document.categories()
+    tables.problems += document.told
+    for name, records in (("images", document.images), ("annotations", categories)):
+        if not records:
+            what = (
+                "there are no pictures in them"
+                if name == "images"
+                else "no picture has an object, and no class is listed"
+            )
+            tables.problems.append(CocoProblem("structure", f'"{name}"', what))
+    if tables.fatal:
+        return tables
+    places, _ = read_categories(tables, categories)
+    rows = _read_images(tables, document.images, folder, reading, sized=document.sized)
+    if not tables.fatal:
+        layout = reading.boxes or document.boxes
+        AnnotationReader(tables, places, rows, masks=masks, layout=layout, document=document).read(document.annotations)
         if folder is not None and reading.looks:
             fit_to_pictures(tables, folder, reading)
     return tables
@@ -97,8 +123,10 @@ def _other_kind(content: Mapping[Any, Any]) -> str:
     return ""
 
 
-def _read_images(tables: CocoTables, records: list[Any], folder: Path | None, reading: CocoReading) -> dict[int, int]:
-    """Fill in the pictures; returns their row by id."""
+def _read_images(
+    tables: CocoTables, records: list[Any], folder: Path | None, reading: CocoReading, *, sized: bool = True
+) -> dict[int, int]:
+    """Fill in the pictures; returns their row by id. Those of files that tell no sizes have their own."""
     rows: dict[int, int] = {}
     given: list[Any] = []
     sizes: list[tuple[int, int]] = []
@@ -118,8 +146,8 @@ def _read_images(tables: CocoTables, records: list[Any], folder: Path | None, re
         sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
     names = _found_names(tables, folder, given, list(rows))
     if folder is not None:
-        if reading.sizes == "pictures":
-            _correct_sizes(tables, folder, names, sizes, stored=reading.stored)
+        if reading.sizes == "pictures" or not sized:
+            _correct_sizes(tables, folder, names, sizes, stored=reading.stored, told=sized)
         _complete_sizes(tables, folder, names, sizes)
     else:
         for name, size in zip(names, sizes, strict=True):
@@ -172,7 +200,7 @@ def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids:
 
 
 def _correct_sizes(
-    tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]], *, stored: bool
+    tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]], *, stored: bool, told: bool
 ) -> None:
     """Take the sizes of all pictures from themselves."""
     other = 0
@@ -183,7 +211,7 @@ def _correct_sizes(
             continue
         other += sizes[row] != (height, width)
         sizes[row] = height, width
-    if other:
+    if other and told:
         message = f"{other} of {len(names)} have another size than the file says; that of the pictures is used"
         tables.problems.append(CocoProblem("fitted", '"images"', message))
 

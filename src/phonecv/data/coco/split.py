@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from phonecv.data.coco import masks as coco_masks
-from phonecv.data.coco.tables import CocoProblem, CocoTables
+from phonecv.data.coco.tables import READING, CocoProblem, CocoTables
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
 
@@ -77,6 +77,7 @@ class CocoSplit:
         images: the pictures.
         problems: everything that is wrong with the file, each with its place.
         masks: whether every object has a mask.
+        layout: what the annotations are if they are no COCO file, for people.
     """
 
     source: Path
@@ -87,6 +88,7 @@ class CocoSplit:
     masks: bool
     _tables: CocoTables = field(repr=False)
     _labels: np.ndarray = field(repr=False)  # of all annotations in the tables, int64
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,11 +100,13 @@ class CocoSplit:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line of what was left out of the file or changed, if anything was."""
-        if not self.problems:
-            return ()
+        """How the files of other tools are read, and one line of what was left out or changed, if anything was."""
+        how = tuple(str(problem) for problem in self.problems if problem.kind == READING)
+        problems = [problem for problem in self.problems if problem.kind != READING]
+        if not problems:
+            return how
         dropped, kept = Counter[str](), Counter[str]()
-        for problem in self.problems:
+        for problem in problems:
             (dropped if problem.dropped else kept)[problem.kind] += problem.count
         texts = []
         if dropped:
@@ -110,9 +114,12 @@ class CocoSplit:
             texts.append(f"{dropped.total():,} of {self._tables.total:,} annotations are left out ({kinds})")
         if kept:
             texts.append("noted: " + ", ".join(f"{count} {kind}" for kind, count in kept.most_common()))
-        first = next((problem for problem in self.problems if problem.dropped), self.problems[0])
+        first = next((problem for problem in problems if problem.dropped), problems[0])
         name = printable(self.source)
-        return (f"{name}: {'; '.join(texts)}; first: {first}; `phonecv audit {name}` lists them all",)
+        return (
+            *how,
+            f"{name}: {'; '.join(texts)}; first: {first}; `phonecv audit {name}` lists them all",
+        )
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -185,6 +192,14 @@ class CocoSplit:
         if self.masks if masks is None else masks:
             result["masks"] = torch.from_numpy(coco_masks.decode(self._packed(span), image.height, image.width))
         return result
+
+    def drawn(self, index: int) -> np.ndarray:
+        """All objects of a picture in one, H W uint16: label + 1 of the last one that covers a pixel, else 0."""
+        image, span = self.images[index], self._span(index)
+        pixels = np.zeros((image.height, image.width), dtype=np.uint16)
+        for packed, label in zip(self._packed(span), self._labels[span].tolist(), strict=True):
+            pixels[coco_masks.decode([packed], image.height, image.width)[0]] = label + 1
+        return pixels
 
     def to_ground_truth(self) -> dict[str, Any]:
         """A clean COCO data set, as COCO's tools take it: all that is in it can be evaluated.

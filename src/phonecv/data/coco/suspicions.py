@@ -36,6 +36,7 @@ class Suspect:
         images: N, rows of their pictures.
         places: of the categories, by id.
         strange: ids of categories that annotations name and the file does not list, and how often.
+        crowds_told: whether it was said already why annotations are crowds.
     """
 
     layout: str
@@ -43,6 +44,7 @@ class Suspect:
     images: np.ndarray
     places: dict[int | None, int]
     strange: Counter[int | None]
+    crowds_told: bool = False
 
 
 def suspect(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
@@ -51,7 +53,8 @@ def suspect(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
     _shifted(tables, seen)
     _named_otherwise(tables, records, seen)
     _repeated(tables)
-    _crowds(tables)
+    if not seen.crowds_told:
+        _crowds(tables)
 
 
 def _replace(tables: CocoTables, kinds: frozenset[str], kind: str, message: str) -> None:

@@ -11,6 +11,8 @@ from phonecv.data.loading.byte_table import ByteTable
 
 #: Kinds of faults that make a file unusable.
 FATAL = ("structure", "record")
+#: Kind of what is no fault: how the files of another tool are read.
+READING = "reading"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,9 @@ class CocoProblem:
             "category", "bad-box", "empty-box", "outside-box", "bad-mask", "no-mask" (an annotation is left out);
             "box-layout", "category-shift" (the whole file is probably not what it seems); "clipped-box",
             "annotation-id", "area", "category-name", "crowd", "fitted", "picture-name", "picture-size", "placeholder",
-            "repeated-file", "repeated-object", "respelled" (for information).
+            "repeated-file", "repeated-object", "respelled" (for information); of files of
+            other tools "label-file" (a file or picture is left out), "unread" (shapes that are no objects) and
+            `READING`.
         place: where, such as "annotations[3] (id 17, picture 000017.jpg)".
         message: what is wrong.
         dropped: whether annotations are left out because of it.

@@ -24,7 +24,7 @@ from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.list_file import ListFile, names_classes, read_list
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
 from phonecv.data.folders.suspicions import heic_problems, list_suspicions, set_suspicions, tree_suspicions
-from phonecv.data.foreign import refuse_foreign
+from phonecv.data.foreign.layouts import refuse_foreign
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean

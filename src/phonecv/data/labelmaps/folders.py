@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from phonecv.data.folders.splits import class_folders
-from phonecv.data.foreign import refuse_foreign
+from phonecv.data.foreign.layouts import refuse_foreign
 from phonecv.data.labelmaps.pixels import read_pixels
 from phonecv.data.pictures.opening import ImageError, is_image_name, scan_images
 from phonecv.data.split_names import known_splits, split_names

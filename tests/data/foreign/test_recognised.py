@@ -11,7 +11,7 @@ from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
 from phonecv.data.coco.reader import find_coco
 from phonecv.data.folders.listing import read_split
-from phonecv.data.foreign import foreign_layout
+from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.labelmaps.folders import find_labels
 from phonecv.errors import UserError
 
@@ -19,40 +19,40 @@ VOC = "<annotation>\n <filename>a.png</filename><object><name>dog</name><bndbox>
 CVAT = '<?xml version="1.0"?>\n<annotations><version>1.1</version><image id="0" name="a.png" width="64"></image>'
 SHAPES = {"version": "5.0", "shapes": [{"label": "dog", "points": [[1, 2], [3, 4]]}], "imagePath": "a.png"}
 STUDIO = [{"id": 1, "annotations": [{"result": [{"from_name": "label", "type": "rectanglelabels"}]}], "data": {}}]
+CHOICES = [
+    {"id": 1, "annotations": [{"result": [{"from_name": "kind", "type": "choices", "value": {"choices": ["dog"]}}]}]}
+]
 CREATE = [{"image": "a.png", "annotations": [{"label": "dog", "coordinates": {"x": 1, "y": 2, "width": 3}}]}]
 VIA = {"a.png12": {"filename": "a.png", "regions": [{"shape_attributes": {"name": "rect", "x": 1}}]}}
 SUPERVISELY = {"objects": [{"classTitle": "dog", "points": {"exterior": [[1, 2]]}}]}
 
-#: Files of a folder, the first of which tells -> a piece of the name, and of the advice. {0} stands for a picture.
+#: Files of a folder, the first of which tells -> a piece of the name, and of the advice where it is not read.
 CASES: dict[str, tuple[dict[str, str], str, str]] = {
     "ultralytics": ({"data.yaml": "train: images/train\nnames: {0: dog}\n", "images/train/a.png": "",
-                     "labels/train/a.txt": "0 .5 .5 .1 .1\n"}, "YOLO", "datum convert -i"),
+                     "labels/train/a.txt": "0 .5 .5 .1 .1\n"}, "YOLO", ""),
     "roboflow yolo": ({"data.yaml": "names: [dog]\nnc: 1\ntrain: ../train/images", "train/images/a.png": "",
-                       "train/labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "YOLO", "datum convert -i"),
-    "yolo without yaml": ({"labels/train/a.txt": "3 0.5 0.5 0.1 1e-2\r\n", "images/train/a.png": ""}, "YOLO", "datum"),
-    "yolo segments": ({"train/labels/a.txt": "0 .1 .1 .5 .1 .5 .5\n", "train/images/a.png": ""}, "YOLO", "datum"),
+                       "train/labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "YOLO", ""),
+    "yolo without yaml": ({"labels/train/a.txt": "3 0.5 0.5 0.1 1e-2\r\n", "images/train/a.png": ""}, "YOLO", ""),
+    "yolo segments": ({"train/labels/a.txt": "0 .1 .1 .5 .1 .5 .5\n", "train/images/a.png": ""}, "YOLO", ""),
     "yolo lists": ({"data.yaml": "train: train.txt\nnames: [dog]\n", "images/train/a.png": "",
-                    "labels/train/a.txt": "0 .5 .5 .1 .1\n", "train.txt": "./images/train/a.png\n"}, "YOLO", "datum"),
-    "darknet": ({"train/_darknet.labels": "dog", "train/a.png": ""}, "YOLO", "datum"),
-    "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO",
-                 "datum"),
-    "voc": ({"Annotations/a.xml": VOC, "JPEGImages/a.png": "", "ImageSets/Main/train.txt": "a"}, "VOC", "-f pascalvoc"),
-    "voc devkit": ({"VOCdevkit/VOC2007/Annotations/a.xml": VOC, "VOCdevkit/VOC2007/JPEGImages/a.png": ""}, "VOC",
-                   "VOC2007/Annotations"),
-    "roboflow voc": ({"train/a.xml": VOC, "train/a.png": ""}, "VOC", "globox convert"),
-    "cvat": ({"annotations.xml": CVAT, "images/a.png": ""}, "CVAT", "COCO 1.0"),
-    "label studio": ({"project-1.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", '"COCO"'),
-    "via": ({"via_export_json.json": json.dumps(VIA), "a.png": ""}, "VIA", "COCO format"),
-    "via csv": ({"via.csv": "filename,file_size,file_attributes,region_count\n", "a.png": ""}, "VIA", "COCO format"),
-    "labelme": ({"train/a.json": json.dumps(SHAPES), "train/a.png": ""}, "labelme", "-f labelme"),
-    "createml": ({"train/_annotations.createml.json": json.dumps(CREATE), "train/a.png": ""}, "CreateML", "COCO"),
+                    "labels/train/a.txt": "0 .5 .5 .1 .1\n", "train.txt": "./images/train/a.png\n"}, "YOLO", ""),
+    "darknet": ({"train/_darknet.labels": "dog", "train/a.png": ""}, "YOLO", ""),
+    "labelimg": ({"train/a.txt": "0 0.5 0.5 0.1 0.1\n", "train/a.png": "", "train/classes.txt": "dog"}, "YOLO", ""),
+    "voc": ({"Annotations/a.xml": VOC, "JPEGImages/a.png": "", "ImageSets/Main/train.txt": "a"}, "VOC", ""),
+    "voc devkit": ({"VOCdevkit/VOC2007/Annotations/a.xml": VOC, "VOCdevkit/VOC2007/JPEGImages/a.png": ""}, "VOC", ""),
+    "roboflow voc": ({"train/a.xml": VOC, "train/a.png": ""}, "VOC", ""),
+    "cvat": ({"annotations.xml": CVAT, "images/a.png": ""}, "CVAT", ""),
+    "label studio": ({"project-1.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", ""),
+    "via": ({"via_export_json.json": json.dumps(VIA), "a.png": ""}, "VIA", ""),
+    "via csv": ({"via.csv": "filename,file_size,file_attributes,region_count\n", "a.png": ""}, "VIA", ""),
+    "labelme": ({"train/a.json": json.dumps(SHAPES), "train/a.png": ""}, "labelme", ""),
+    "createml": ({"train/_annotations.createml.json": json.dumps(CREATE), "train/a.png": ""}, "CreateML", ""),
     "box csv": ({"train/_annotations.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n", "train/a.png": ""},
-                "CSV export of boxes", '"COCO"'),
-    "class csv": ({"train/_classes.csv": "filename, cat, dog\na.png, 0, 1", "train/a.png": ""}, "multi-class CSV",
-                  "Folder Structure"),
+                "CSV list of boxes", ""),
     "supervisely": ({"ds/ann/a.png.json": json.dumps(SUPERVISELY), "ds/img/a.png": ""}, "Supervisely", "COCO"),
     "records": ({"train/x.tfrecord": "?", "train/a.png": ""}, "TensorFlow", "COCO"),
-    "utf-16": ({"project.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", "COCO"),
+    "studio choices": ({"project-1.json": json.dumps(CHOICES), "images/a.png": ""}, "Label Studio", "folder for each"),
+    "utf-16": ({"project.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", ""),
 }  # fmt: skip
 
 
@@ -75,7 +75,9 @@ def test_named_by_every_task(tmp_path: Path, case: str) -> None:
     assert found.evidence == tmp_path / next(iter(files))
     assert name in found.name
     assert advice in found.advice
-    for task in (find_coco, read_split, find_labels):
+    assert found.is_read == (not advice)
+    tasks = (read_split, find_labels) if found.is_read else (find_coco, read_split, find_labels)
+    for task in tasks:
         with pytest.raises(UserError, match=name) as caught:
             task(tmp_path, "train")
         assert "\n" not in str(caught.value)
