@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,3 +186,9 @@ def write_text(destination: Path | str, text: str) -> None:
 def write_json(destination: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(destination, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(destination: Path | str, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON list with each entry on a line of its own: small, and still to be read by people."""
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    write_text(destination, f"[\n{lines}\n]\n")

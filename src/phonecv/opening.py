@@ -243,7 +243,7 @@ def open_runner(
     if isinstance(model, Runner):
         if model.task != task:
             raise UserError(f"this {type(model).__name__} is {TASKS[model.task].noun}, not {TASKS[task].noun}")
-        if options is not None and not options.free and options != type(options)():
+        if options is not None and not options.free:
             names = some_names([one.name for one in fields(cast(Any, options))])
             raise UserError(f"this runner has its way of inference already; give {names} when opening it")
         return model

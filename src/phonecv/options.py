@@ -19,7 +19,6 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
-    ClassVar,
     Concatenate,
     Literal,
     ParamSpec,
@@ -79,8 +78,10 @@ class OpeningOptions(Checked):
 
     __slots__ = ()
 
-    #: Whether a runner that is open already may be asked for other values.
-    free: ClassVar[bool] = True
+    @property
+    def free(self) -> bool:
+        """Whether a runner that is open already may be asked for these values."""
+        return True
 
 
 class VerbOptions(Checked):

@@ -25,8 +25,9 @@ from phonecv.bundles.room import bundling_of
 from phonecv.data.pictures.reading import planes
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
+from phonecv.detect.finding import find
 from phonecv.detect.opening import open_detector
-from phonecv.detect.predict import find
+from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.opening import open_segmenter
@@ -95,7 +96,7 @@ def same_map(path: Path, said: list[str], file: Made, image: torch.Tensor) -> in
 
 
 def same_objects(path: Path, said: list[str], file: Made, image: torch.Tensor) -> int:
-    (wanted,) = find(open_detector(file.path, threshold=THRESHOLD), [image], THRESHOLD)
+    (wanted,) = find(open_detector(file.path, options=OpeningOptions(threshold=THRESHOLD)), [image], THRESHOLD)
     got = np.fromfile(path, np.float32).reshape(-1, 7)
     assert got[:, 0].tolist() == wanted.labels.tolist()
     np.testing.assert_allclose(got[:, 1], wanted.scores, atol=1e-5)

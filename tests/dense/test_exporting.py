@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def test_chains_of_boxes_are_followed(length: int) -> None:
     assert kept[0].tolist() == [place % 2 == 0 for place in range(length)]
 
 
-def same_objects(outputs: dict[str, Tensor], wanted: list[dict[str, Tensor]], scales: Tensor) -> int:
+def same_objects(outputs: dict[str, Tensor], wanted: Sequence[Mapping[str, Any]], scales: Tensor) -> int:
     """Assert that a file's objects are the network's; how many there are."""
     found = 0
     for picture, expected in enumerate(wanted):

@@ -23,6 +23,7 @@ from phonecv.cli import main
 from phonecv.detect.base import Detector
 from phonecv.detect.masks import BoxMasks
 from phonecv.detect.opening import open_detector
+from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.record import record_path
@@ -121,7 +122,9 @@ def test_weak_objects_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     images = pictures(*SIZES)
     for decode in ("raw", "final"):
         path = pretend(detector, tmp_path / "a.onnx", monkeypatch, decode=decode, size=(96, 96))
-        everything, strong = (open_detector(path, threshold=least)(images) for least in (0.0, 0.5))
+        everything, strong = (
+            open_detector(path, options=OpeningOptions(threshold=least))(images) for least in (0.0, 0.5)
+        )
         count = sum(int((found["scores"] >= 0.5).sum()) for found in everything)
         assert 0 < count == sum(len(found["scores"]) for found in strong)
         assert count < sum(len(found["scores"]) for found in everything)

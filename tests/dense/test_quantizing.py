@@ -347,7 +347,7 @@ def test_windows_show_the_middle(pictures: Path) -> None:
     network, size = segment.usable(in_form(model, "deploy"), None)
     assert size[0] == 64
     plain = canvas_tensor(sorted(pictures.glob("*.png"))[:2], network, (64, 96))
-    from phonecv.segment.inference import Windows
+    from phonecv.dense.windows import Windows
 
     windowed: Any = in_form(model, "deploy")
     windowed.windows = Windows(48, 32)

@@ -21,11 +21,14 @@ from phonecv.api import evaluate
 from phonecv.data.coco.reader import find_coco, read_coco
 from phonecv.detect.average_precision import average_precision, plain, shown
 from phonecv.detect.detections import Detections, Kind, decode_masks, encode_masks, with_boxes
+from phonecv.errors import UserError
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-def by_pycocotools(truth: Mapping[str, Any], results: Sequence[dict[str, Any]], kind: Kind) -> dict[str, float]:
+def by_pycocotools(
+    truth: Mapping[str, Any], results: Sequence[dict[str, Any]], kind: Kind, most: int = 100
+) -> dict[str, float]:
     """COCO's own figures in percent, NaN where it says -1."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -35,9 +38,15 @@ def by_pycocotools(truth: Mapping[str, Any], results: Sequence[dict[str, Any]], 
         reference.dataset = copy.deepcopy(dict(truth))
         reference.createIndex()
         evaluation = COCOeval(reference, reference.loadRes(copy.deepcopy(list(results))), kind)
+        evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
+        if most != 100:  # its summary knows 100 alone
+            every = evaluation.eval["precision"][..., -1]
+            parts = [every[..., 0], every[0, ..., 0], every[5, ..., 0], *(every[..., area] for area in (1, 2, 3))]
+            evaluation.stats = [part[part > -1].mean() if (part > -1).any() else -1 for part in parts]
+        else:
+            evaluation.summarize()
     return {name: 100 * value if value >= 0 else math.nan for name, value in zip(NAMES, evaluation.stats, strict=False)}
 
 
@@ -201,3 +210,37 @@ def test_coco_itself(shared_dir: Path, tmp_path: Path, split: str) -> None:
             average_precision(truth, found, data.category_ids, kind).figures(), by_pycocotools(original, records, kind)
         )
     assert len(data.classes) == 80
+
+
+def crowded(count: int = 340) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One picture with so many objects of one class, all found, the last with the least score."""
+    boxes = [[12 * (number % 25), 12 * (number // 25), 10, 10] for number in range(count)]
+    common = {"image_id": 1, "category_id": 1}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 320, "height": 200}],
+        "categories": [{"id": 1, "name": "ball"}],
+        "annotations": [
+            {"id": number, "bbox": box, "area": 100, "iscrowd": 0, **common} for number, box in enumerate(boxes, 1)
+        ],
+    }
+    return truth, [{"bbox": box, "score": 0.9 - number / 1000, **common} for number, box in enumerate(boxes)]
+
+
+def test_more_than_a_hundred_objects(tmp_path: Path) -> None:
+    """COCO's figures count a hundred and say so; with more they are pycocotools' with as many."""
+    truth, results = crowded()
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    plain, more = (
+        evaluate(tmp_path / "results.json", tmp_path / "truth.json", **options)
+        for options in ({}, {"max_objects": 400})
+    )
+    assert plain.figures == pytest.approx(by_pycocotools(truth, results, "bbox"), nan_ok=True)
+    assert 25 < plain.figures["ap"] < 35
+    assert "AP counts the best 100 detections of a class in a picture" in str(plain)
+    assert "340 objects of a class; --max-objects 340" in str(plain)
+    assert more.figures == pytest.approx(by_pycocotools(truth, results, "bbox", most=400), nan_ok=True)
+    assert more.figures["ap"] == pytest.approx(100)
+    assert "AP counts 400 detections of a class in a picture; COCO's published figures count 100" in str(more)
+    with pytest.raises(UserError, match="tile"):
+        evaluate(tmp_path / "results.json", tmp_path / "truth.json", tile=640)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from phonecv.detect.assign import IGNORED, NEGATIVE, Assigned
+from detect.detectors import ONE_STAGE, pictures, small
+from phonecv.detect.assign import IGNORED, NEGATIVE, Assigned, assign, spare
 from phonecv.detect.base import flatten_level
 from phonecv.detect.losses import focal_sum, mined_cross_entropy, normaliser
 
@@ -120,3 +121,43 @@ def test_mining_shows_a_network_that_gives_nan() -> None:
 def test_a_picture_without_positives_counts_as_one() -> None:
     index = torch.tensor([[0, 1, NEGATIVE], [NEGATIVE, IGNORED, NEGATIVE], [IGNORED, 0, 2]])
     assert normaliser(Assigned(index)).item() == 5
+
+
+@pytest.mark.parametrize("architecture", ONE_STAGE)
+def test_what_is_ignored_is_neither_object_nor_background(architecture: str) -> None:
+    """The loss does not hang on the classes of anchors within it; as background, or left out, it does."""
+    detector = small(architecture).train()
+    images = pictures((90, 90), (90, 90))
+    box, other = torch.tensor([[10.0, 10, 40, 40]]), torch.tensor([[50.0, 45, 88, 86]])
+    target = {"boxes": torch.cat([box, other]), "labels": torch.tensor([0, 1])}
+    marked = target | {"ignored": torch.tensor([False, True])}
+    left_out = {"boxes": box, "labels": torch.tensor([0])}
+    prepared = detector.prepare(images)
+    shapes = [(x.shape[2], x.shape[3]) for x in detector.network(prepared.batch)[0]]
+    anchors = torch.cat(detector.anchors(shapes, torch.device("cpu")))
+    truth = detector.truth([marked, left_out], prepared)
+    assert truth.valid.tolist() == [[True, False], [True, False]]
+    plain = assign(anchors, truth.boxes, truth.valid, positive=0.5, negative=0.4, least=0.0)
+    found = spare(plain, anchors, truth.ignored)
+    scaled = other * prepared.scales.repeat(1, 2)[:1]
+    low, high = torch.maximum(anchors[:, :2], scaled[:, :2]), torch.minimum(anchors[:, 2:], scaled[:, 2:])
+    inside = (high - low).clamp(min=0).prod(1) >= 0.5 * (anchors[:, 2:] - anchors[:, :2]).prod(1)
+    assert inside.any()
+    assert torch.equal(found.index[1], plain.index[1])
+    assert torch.equal(found.index[0] == IGNORED, (plain.index[0] == IGNORED) | (inside & plain.negative[0]))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        losses = [detector.losses(images, [one, left_out])["cls"].item() for one in (marked, left_out, target)]
+    assert losses[0] < losses[1] or architecture == "ssdlite320"  # which learns from the hardest background alone
+    assert losses[0] != losses[2]
+
+
+def test_no_hard_negative_is_ignored() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(2, 60, 4, generator=generator), torch.full((2, 60), 3)
+    labels[:, :4] = 1
+    ignored = torch.zeros(2, 60, dtype=torch.bool)
+    ignored[:, 30:] = True
+    found = mined_cross_entropy(scores, labels, 3, (labels == 3) & ~ignored)
+    torch.testing.assert_close(found, mined_cross_entropy(scores[:, :30], labels[:, :30], 3))
+    assert found < mined_cross_entropy(scores, labels, 3)

@@ -112,7 +112,7 @@ def test_the_files(photos: Path, tmp_path: Path) -> None:
     predictions = predict(colour_runner(masks=True), [photos])
     out = write_predictions(predictions, tmp_path / "out")
     assert sorted(path.name for path in out.iterdir()) == [
-        "one-2.jpg", "one.jpg", "predictions.csv", "predictions.json", "two.jpg",
+        "coco.json", "coco_results.json", "one-2.jpg", "one.jpg", "predictions.csv", "predictions.json", "two.jpg",
     ]  # fmt: skip
     content = json.loads((out / "predictions.json").read_text())
     assert content["classes"] == list(CLASSES)
@@ -424,7 +424,8 @@ def test_pictures_and_videos_together(photos: Path, film: Path, tmp_path: Path) 
     done = predict(dark_runner(), [photos / "a", film], out=tmp_path / "out")
     assert [type(one).__name__ for one in done] == ["PictureDetections", "VideoDetections"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "one.jpg", "predictions.csv", "predictions.json", "film-detections.mp4", "film-detections.jsonl",
+        "one.jpg", "predictions.csv", "predictions.json", "coco.json", "coco_results.json",
+        "film-detections.mp4", "film-detections.jsonl",
     }  # fmt: skip
     with pytest.raises(UserError, match=r"absent\.mp4"):
         predict(dark_runner(), [photos, tmp_path / "absent.mp4"])

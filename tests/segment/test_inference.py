@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.segment import inference
-from phonecv.segment.inference import Windows, largest, predict_labels, slide, whole
+from phonecv.segment.inference import largest, predict_labels, slide, whole
 from segment.tiny import SMALL, tiny
 
 

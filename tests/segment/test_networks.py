@@ -15,13 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import phonecv
 from conftest import TINY, mostly_long
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.models.blocks import ConvNormAct
 from phonecv.models.fusing import FORM_TOLERANCE, form_difference, fuse
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.heads import SegFormerHead, grid_means
-from phonecv.segment.inference import Windows
 from phonecv.segment.layers import resize
 from phonecv.segment.losses import pixel_cross_entropy
 from segment.tiny import OPTIONS, SMALL, Both, tiny

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 
 from phonecv.classify.many_result import LabelsResult
+from phonecv.classify.attention import looked
 from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.predict import sigmoid
 from phonecv.classify.result import ClassificationResult
@@ -39,7 +41,8 @@ def evaluation(
     trust = options.list_file is not None
     if many:
         return evaluation_of(runner, listing, limit, trust_labels=trust, reader=_reader, made=LabelsEvaluation)
-    return evaluation_of(runner, listing, limit, trust_labels=trust, reader=_reader, kind=ClassificationResult)
+    kind = partial(ClassificationResult, look=None if runner.placed is None else partial(looked, runner.placed))
+    return evaluation_of(runner, listing, limit, trust_labels=trust, reader=_reader, kind=kind)
 
 
 @dataclass

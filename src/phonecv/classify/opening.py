@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from phonecv.classify.verbs import OpeningOptions
 from phonecv.data.class_mapping import IMAGENET_CLASSES, imagenet_names
 from phonecv.errors import UserError
 from phonecv.exporting.assumed import tell_assumed
@@ -61,17 +62,18 @@ def open_classifier(
     return open_runner(model, "classify", Opening(device, amp, loading))
 
 
-def network_runner(placed: Placed, options: None) -> ClassifyRunner:
+def network_runner(placed: Placed, options: OpeningOptions | None) -> ClassifyRunner:
     """See `phonecv.opening.OpeningRoom`."""
     network = placed.network
-    if network.num_classes == 0:
+    if network.num_classes == 0 and not (options and options.headless):
         raise UserError(
-            f"{network.name or 'this network'} has no classifier, so there is nothing to evaluate or predict"
+            f"{network.name or 'this network'} has no classifier, so there is nothing to evaluate or predict;"
+            " `predict` writes its features with embeddings='FILE.npz'"
         )
     return ClassifyRunner.of_network(placed, in_parts(placed), thresholds=network.thresholds)
 
 
-def file_runner(file: OpenedFile, options: None) -> ClassifyRunner:
+def file_runner(file: OpenedFile, options: OpeningOptions | None) -> ClassifyRunner:
     """See `phonecv.opening.OpeningRoom`; files without a record get the usual preprocessing, which is logged."""
     path, session, record = file.path, file.session, file.record
     spec = preprocessing_of(record)

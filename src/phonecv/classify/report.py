@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.classify import many_report
+from phonecv.classify.attention import heated
 from phonecv.classify.many_result import LabelsResult
 from phonecv.classify.result import ClassificationResult
 from phonecv.data.pictures.opening import reopen
+from phonecv.plots import COLOURS, INK, save_image_grid
 from phonecv.report import ClassTable
 from phonecv.rules import COUNT, NUMBER
+from phonecv.text import printable_name
 from phonecv.whole import report
+
+#: Hardest pictures whose maps are drawn, and the room for one beside its map, in inches.
+LOOKED, _CELL = 12, (3.6, 1.8)
 
 FIGURES = report.FIGURES | {"map": NUMBER, "f1": NUMBER, "f1_all": NUMBER, "labels": COUNT, "exact": COUNT}
 CLASSES = ClassTable(
@@ -22,6 +28,7 @@ CLASSES = ClassTable(
 )
 PICTURES = (
     *report.PICTURES,
+    ("looked.png", "Where it looked", "The hardest pictures, and beside each what spoke for the class it got: warm."),
     (
         "labels.png",
         "Hardest pictures",
@@ -49,3 +56,24 @@ def write_files(result: ClassificationResult | LabelsResult, out: Path) -> None:
         many_report.write_files(result, out)
     else:
         report.write_files(result, out, show=reopen)
+        _save_looked(result, out / "looked.png")
+
+
+def _save_looked(result: ClassificationResult, png_path: Path) -> None:
+    """The hardest pictures and what spoke for the class they got, where a network can be asked."""
+    worst = result.worst[:LOOKED]
+    if result.look is None or not worst:
+        return
+    seen = result.look([(image.path, image.predicted) for image in worst])
+    save_image_grid(
+        [None if one is None else heated(*one) for one in seen],
+        [
+            f"{image.path.name}\n→ {printable_name(result.classes[image.predicted])} {image.probability:.1%}"
+            for image in worst
+        ],
+        png_path,
+        title="Where it looked: warm is what spoke for the class it named",
+        colours=[COLOURS[1] if image.rank else INK for image in worst],
+        columns=min(3, len(worst)),
+        cell=_CELL,
+    )

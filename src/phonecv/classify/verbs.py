@@ -9,6 +9,17 @@ from phonecv import options
 from phonecv.options import Count, Share
 
 
+@dataclass(frozen=True, slots=True)
+class OpeningOptions(options.OpeningOptions):
+    """How a classifier is opened.
+
+    Attributes:
+        headless: A network without a classifier will do.
+    """
+
+    headless: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions(options.PredictOptions):
     """Of `phonecv.predict`.
@@ -18,10 +29,20 @@ class PredictOptions(options.PredictOptions):
             each other all that reach their threshold.
         threshold: Probability from which on labels are told that do not exclude each other; by default each has its
             own, chosen on the validation pictures.
+        embeddings: File (.npz) for the features before the classifier, a row for each picture: arrays features and
+            paths, readable by NumPy alone. For networks, not for exported files.
+        unit_length: Divide every row of the features by its length.
     """
 
     topk: Count | None = None
     threshold: Share | None = None
+    embeddings: Path | str | None = None
+    unit_length: bool = False
+
+    @property
+    def opening(self) -> OpeningOptions:
+        """See `VerbOptions`."""
+        return OpeningOptions(headless=self.embeddings is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from torch import Tensor
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 
+#: Pixels of a picture that is handled with care for the memory.
+_LARGE = 2**24
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -70,13 +73,17 @@ def prepare(
     dtype = first.dtype if first.is_floating_point() else torch.float32
     mean = torch.tensor(spec.mean, dtype=dtype, device=first.device)[:, None, None]
     std = torch.tensor(spec.std, dtype=dtype, device=first.device)[:, None, None]
-    even = len(set(originals)) == 1 and sizes[0] == (tall, wide)
+    large = any(height * width > _LARGE for height, width in originals)
+    even = len(set(originals)) == 1 and sizes[0] == (tall, wide) and not large
     if even:  # one operation for all
         stacked = images if isinstance(images, Tensor) else torch.stack(list(images))
         return Prepared((_resized(_unit(stacked, dtype), sizes[0]) - mean) / std, sizes, originals)
     batch = torch.zeros(len(images), 3, tall, wide, dtype=dtype, device=first.device)
     for place, image, (h, w) in zip(batch, images, sizes, strict=True):
-        place[:, :h, :w] = (_resized(_unit(image, dtype)[None], (h, w))[0] - mean) / std
+        # Of a large picture one colour at a time becomes floats, which take four times its memory.
+        colours = image.split(1) if image[0].numel() > _LARGE else (image,)
+        found = torch.cat([_resized(_unit(colour, dtype)[None], (h, w))[0] for colour in colours])
+        place[:, :h, :w] = (found - mean) / std
     return Prepared(batch, sizes, originals)
 
 

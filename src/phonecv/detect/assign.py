@@ -127,16 +127,42 @@ def _assign(
     return index if usable is None else index.masked_fill_(~usable, IGNORED)
 
 
+def spare(found: Assigned, anchors: Tensor, ignored: Sequence[Tensor]) -> Assigned:
+    """The same with background that lies by half or more in a box to be ignored ignored, too.
+
+    Args:
+        found: of the batch.
+        anchors: ``N 4``, or ``B N 4``.
+        ignored: of each picture the boxes, ``I 4``; empty where nothing is.
+    """
+    index = found.index
+    for number, boxes in enumerate(ignored):
+        if not len(boxes):
+            continue
+        own = (anchors if anchors.ndim == 2 else anchors[number]).to(boxes.dtype)
+        low, high = (
+            torch.maximum(own[None, :, :2], boxes[:, None, :2]),
+            torch.minimum(own[None, :, 2:], boxes[:, None, 2:]),
+        )
+        shared = (high - low).clamp(min=0).prod(-1)  # I N
+        inside = (shared >= 0.5 * (own[:, 2:] - own[:, :2]).prod(-1)).any(0)
+        index = index.index_put(
+            (torch.tensor(number, device=index.device),),
+            torch.where(inside & (index[number] == NEGATIVE), IGNORED, index[number]),
+        )
+    return Assigned(index)
+
+
 def pad_targets(
     targets: Sequence[Mapping[str, Tensor]], device: torch.device | str | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Objects of a batch as three tensors, ``B G 4`` (float32), ``B G`` (int64) and ``B G`` (bool: usable).
 
-    Crowds are marked unusable, and so are boxes without area or with a coordinate that is no number: those are a
-    data set's mistakes, and none may stop a training. G is at least 1.
+    Crowds and ignored ones are marked unusable, and so are boxes without area or with a coordinate that is no number:
+    those are a data set's mistakes, and none may stop a training. G is at least 1.
 
     Args:
-        targets: per picture "boxes" ``N 4``, "labels" ``N`` and perhaps "crowd" ``N``.
+        targets: per picture "boxes" ``N 4``, "labels" ``N`` and perhaps "crowd" ``N`` and "ignored" ``N``.
         device: of the result; None for that of the boxes.
 
     Raises:
@@ -159,10 +185,13 @@ def pad_targets(
                 f"target {number} has boxes of shape {tuple(box.shape)} and labels of shape {tuple(label.shape)};"
                 " N x 4 and N are expected"
             )
-        crowd = target.get("crowd")
         boxes.append(box.to(device, torch.float32))
         labels.append(label.to(device, torch.int64))
-        real.append(torch.ones_like(labels[-1], dtype=torch.bool) if crowd is None else ~crowd.to(device, torch.bool))
+        usable = torch.ones_like(labels[-1], dtype=torch.bool)
+        for name in ("crowd", "ignored"):
+            if name in target:
+                usable = usable & ~target[name].to(device, torch.bool)
+        real.append(usable)
     if not any(len(label) for label in labels):  # one row of nothing spares everybody the empty case
         boxes[0], labels[0], real[0] = boxes[0].new_zeros(1, 4), labels[0].new_zeros(1), real[0].new_zeros(1)
     box, label, valid = (pad_sequence(parts, batch_first=True) for parts in (boxes, labels, real))

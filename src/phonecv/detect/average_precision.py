@@ -15,6 +15,9 @@ from phonecv.detect.detections import Detections, Kind
 IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 AT_50, AT_75 = 0, 5
 
+#: Detections of a class in a picture that COCO's published figures count, the best ones.
+COUNTED = 100
+
 #: Ranges of area in COCO's order, by the names of the figures.
 RANGES = ("", "_small", "_medium", "_large")
 
@@ -49,7 +52,7 @@ class AveragePrecision:
 
 
 def average_precision(
-    truth: Mapping[str, Any], found: Detections, category_ids: Sequence[int], kind: Kind
+    truth: Mapping[str, Any], found: Detections, category_ids: Sequence[int], kind: Kind, *, most: int = COUNTED
 ) -> AveragePrecision:
     """Evaluate as COCO does.
 
@@ -59,6 +62,7 @@ def average_precision(
         found: what was detected; `Detections.pictures` are places in ``truth["images"]``.
         category_ids: of the classes, by label. They become the axis of classes, in this order.
         kind: "bbox" or "segm".
+        most: detections of a class in a picture that count, the best ones.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -68,6 +72,7 @@ def average_precision(
     results = reference.loadRes(found.records(image_ids, category_ids, kind))
     evaluation = COCOeval_faster(reference, results, iouType=kind)
     evaluation.params.imgIds, evaluation.params.catIds = sorted(image_ids), sorted(category_ids)
+    evaluation.params.maxDets = [1, 10, most]
     evaluation.evaluate()
     evaluation.accumulate()
     # The evaluator goes by rising category id.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import torch
@@ -14,10 +15,20 @@ from torch import Tensor, nn
 from phonecv.dense.inputs import Prepared, prepare
 from phonecv.dense.model import DenseModel
 from phonecv.detect.assign import pad_targets
+from phonecv.detect.postprocess import Found
+from phonecv.detect.tiling import Tiles, find_in_tiles
+from phonecv.devices import cpu_batch
 from phonecv.errors import UserError
+from phonecv.models.factory import check_known
 from phonecv.preprocessing import DensePreprocessing
 
 Targets = Sequence[Mapping[str, Tensor]]
+
+#: Pictures that an accelerator takes at once.
+ACCELERATOR_BATCH = 8
+
+#: So many labels without a single 0 tell that somebody counts from 1.
+_TELLING = 1000
 
 #: Sets of anchors that a detector remembers; pictures of unequal shapes need one per shape of batch.
 _REMEMBERED = 16
@@ -31,11 +42,13 @@ class Truth:
         boxes: ``B G 4``, float32, zeros where there is no object.
         labels: ``B G``, int64.
         valid: ``B G``, bool: an object to learn from.
+        ignored: of each picture the boxes ``I 4`` where background is not to be learnt; empty where there are none.
     """
 
     boxes: Tensor
     labels: Tensor
     valid: Tensor
+    ignored: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +75,32 @@ class Detector(DenseModel):
 
     Pictures are resized, normalised and padded inside, as `preprocessing` says; boxes are always in pixels of the
     pictures given.
+
+    Attributes:
+        score_threshold: predictions have a higher score.
+        max_detections: boxes per picture, of one in tiles per tile.
+        class_agnostic: whether boxes of different classes suppress each other, too.
+        tiles: how large pictures are looked at; None: as wholes.
+        most_in_tiles: boxes per picture that is looked at in tiles; None: as many as there are.
     """
 
     task = "detect"
     masks: ClassVar[bool] = False
+    score_threshold: float
+    candidates: int
+    nms_overlap: float
+    max_detections: int
+    class_agnostic: bool = False
+    tiles: Tiles | None = None
+    most_in_tiles: int | None = None
 
     def __init__(
         self, architecture: str, backbone: nn.Module, num_classes: int, preprocessing: DensePreprocessing
     ) -> None:
         super().__init__(architecture, backbone, num_classes, preprocessing)
         self._remembered: OrderedDict[Any, tuple[Tensor, ...]] = OrderedDict()
+        #: Objects without label 0 so far, -1 once there was one; and batches.
+        self._labels_above_0, self._batches_checked = 0, 0
 
     if TYPE_CHECKING:
 
@@ -87,8 +116,10 @@ class Detector(DenseModel):
 
         Args:
             images: RGB ``3 H W`` of any sizes (or ``B 3 H W``), bytes or floats in 0..1.
-            targets: per picture "boxes" (``N 4``, x1 y1 x2 y2 in its pixels), "labels" (``N``, from 0, without
-                background), "masks" (``N H W``) where the detector has masks, and perhaps "crowd" (``N``, bool).
+            targets: per picture "boxes" (``N 4``, x1 y1 x2 y2 in its pixels), "labels" (``N``, counted from 0: there is
+                no number for the background, unlike in torchvision, where the first class is 1), "masks" (``N H W``)
+                where the detector has masks, and perhaps "crowd" and "ignored" (``N``, bool): neither is an object to
+                learn from, and an ignored one is no background either.
 
         Returns:
             Train mode: a dict of named scalar losses. Evaluation mode: per picture a dict of "boxes", "scores",
@@ -102,10 +133,40 @@ class Detector(DenseModel):
                 raise UserError("a detector in train mode needs targets; call .eval() first for predictions")
             return self.losses(images, targets)
         with torch.no_grad():
-            prepared = self.prepare(images)
-            return self.postprocess(self.network(prepared.batch), prepared)
+            return self.find(images) if self.tiles is None else self.in_tiles(images, self.tiles)
 
-    def choose_boxes(self, score_threshold: float, candidates: int, nms_overlap: float, max_detections: int) -> None:
+    def find(self, images: Sequence[Tensor] | Tensor) -> list[Found]:
+        """Predictions for pictures as wholes."""
+        prepared = self.prepare(images)
+        return self.postprocess(self.network(prepared.batch), prepared)
+
+    def in_tiles(self, images: Sequence[Tensor] | Tensor, tiles: Tiles) -> list[Found]:
+        """Predictions for pictures that are looked at in tiles, some at a time."""
+        return find_in_tiles(
+            self.find,
+            list(images),
+            tiles,
+            together=self.batch_for(next(self.parameters()).device),
+            overlap=self.nms_overlap,
+            agnostic=self.class_agnostic,
+            most=self.most_in_tiles,
+        )
+
+    def batch_for(self, device: torch.device) -> int:
+        """Pictures at once that suit a device."""
+        spec = self.preprocessing
+        return cpu_batch(spec.size, spec.longest or spec.size) if device.type == "cpu" else ACCELERATOR_BATCH
+
+    def choose_boxes(
+        self,
+        score_threshold: float,
+        candidates: int,
+        nms_overlap: float,
+        max_detections: int,
+        *,
+        agnostic: bool = False,
+        tiles: Mapping[str, Any] | None = None,
+    ) -> None:
         """How final boxes are chosen; values out of range are refused."""
         if not 0 <= score_threshold < 1:
             raise UserError(f"score_threshold {score_threshold!r} is not in 0 .. 1 (1 excluded)")
@@ -116,6 +177,10 @@ class Detector(DenseModel):
                 raise UserError(f"{name} {value!r} is not a whole number >= 1")
         self.score_threshold, self.candidates = score_threshold, candidates
         self.nms_overlap, self.max_detections = nms_overlap, max_detections
+        self.class_agnostic = bool(agnostic)
+        if tiles is not None:
+            check_known("tiles", "setting", tiles, [one.name for one in fields(Tiles)])
+        self.tiles = None if tiles is None else Tiles(**tiles)
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -126,7 +191,7 @@ class Detector(DenseModel):
         """Raw outputs for a normalised and padded ``B 3 H W``: tensors alone, so that it can be exported."""
 
     @abstractmethod
-    def postprocess(self, outputs: Any, prepared: Prepared) -> list[dict[str, Tensor]]:
+    def postprocess(self, outputs: Any, prepared: Prepared) -> list[Found]:
         """Predictions from what `network` returned, in pixels of the pictures given."""
 
     @abstractmethod
@@ -158,18 +223,42 @@ class Detector(DenseModel):
         """Targets as padded tensors, their boxes scaled along with the pictures."""
         if len(targets) != len(prepared.sizes):
             raise UserError(f"{len(prepared.sizes)} pictures came with {len(targets)} targets; one each is expected")
+        self._check_labels(targets)
+        boxes, labels, valid = pad_targets(targets, prepared.batch.device)
+        scales, ignored = prepared.scales.repeat(1, 2), ()
+        if any("ignored" in target for target in targets):
+            ignored = tuple(
+                target["boxes"][target["ignored"]].to(scales) * scale if "ignored" in target else scales[:0]
+                for target, scale in zip(targets, scales, strict=True)
+            )
+        return Truth(boxes * scales[:, None], labels, valid, ignored)
+
+    def _check_labels(self, targets: Targets) -> None:
+        """Refuse labels beyond the classes, and tell of labels that seem to count from 1, as torchvision's do."""
+        self._batches_checked += 1
         for number, target in enumerate(targets):
             label = target.get("labels")
-            # On a GPU this look would make the training wait; there the loader has checked.
-            if label is not None and not label.is_cuda and label.numel():
-                low, high = int(label.min()), int(label.max())
-                if low < 0 or high >= self.num_classes:
-                    raise UserError(
-                        f"target {number} has label {low if low < 0 else high}; labels are 0..{self.num_classes - 1}"
-                        " (background has none)"
-                    )
-        boxes, labels, valid = pad_targets(targets, prepared.batch.device)
-        return Truth(boxes * prepared.scales.repeat(1, 2)[:, None], labels, valid)
+            if label is None or not label.numel():
+                continue
+            # On a GPU a look makes the training wait, so it is taken less and less often.
+            if label.is_cuda and self._batches_checked & (self._batches_checked - 1):
+                continue
+            low, high = int(label.min()), int(label.max())
+            if low < 0 or high >= self.num_classes:
+                raise UserError(
+                    f"target {number} has label {low if low < 0 else high}; labels are 0..{self.num_classes - 1}: they"
+                    " count from 0 and the background has none, unlike torchvision's, whose first class is 1"
+                    " (subtract 1 from those)"
+                )
+            self._labels_above_0 = -1 if low == 0 or self._labels_above_0 < 0 else self._labels_above_0 + label.numel()
+        # Networks with class names got their labels from a reader of ours.
+        if self._labels_above_0 >= _TELLING and self.class_names is None:
+            self._labels_above_0 = -1
+            warnings.warn(
+                f"none of the first {_TELLING:,} labels is 0, the first class. Labels count from 0 here, and the"
+                " background has no number; torchvision's count from 1: subtract 1 if yours do",
+                stacklevel=2,
+            )
 
 
 def flatten_level(level: Tensor, values: int) -> Tensor:

@@ -30,6 +30,7 @@ from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.draw import draw_detections, to_image
 from phonecv.detect.finding import find as find_objects
 from phonecv.detect.opening import open_detector
+from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 
@@ -54,8 +55,9 @@ def reading(record: FileRecord) -> list[str]:
         if "masks" in record["outputs"]:
             shown.append("Stretch a mask over its box, bilinearly; from 0.5 up a pixel belongs to the object.")
         return shown
+    among = "Of all classes together" if options.get("class_agnostic") else "Of each class"
     suppression = (
-        f"Of each class drop every box that overlaps a better one that stays by more than {options['nms_overlap']:g}"
+        f"{among} drop every box that overlaps a better one that stays by more than {options['nms_overlap']:g}"
         f" (intersection over union); keep the best {options['max_detections']}."
     )
     if decoding_kind(record) == "boxes":
@@ -99,6 +101,7 @@ def reader_files(record: FileRecord, name: str) -> dict[str, str]:
         "OVERLAP": float(options.get("nms_overlap") or 0),
         "CANDIDATES": options.get("candidates") or 0,
         "KEEP": options.get("max_detections") or 0,
+        "CLASS_AGNOSTIC": bool(options.get("class_agnostic")),
         "PLACES": (output_shape(record, "scores") or [0])[0],
         "MASK_SIDE": (output_shape(record, "masks") or [0, 0])[1],
         "PLACE_ARGUMENT": lambda language: language.place_argument if masks else "",
@@ -147,7 +150,7 @@ def _conditions(record: FileRecord) -> set[str]:
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     """The objects of the test picture, the best listed, and drawn."""
-    runner, tensor = open_detector(file), to_tensor(open_image(picture))
+    runner, tensor = open_detector(file, options=OpeningOptions(tile=0)), to_tensor(open_image(picture))
     (every,) = find_objects(runner, [tensor], 0.0)
     # A picture unlike those of the training may hold nothing that is sure.
     threshold = _THRESHOLD

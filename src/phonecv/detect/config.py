@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from phonecv.data.coco.conventions import BoxLayout, Sizes
 from phonecv.dense.config import DenseConfig, check_rising
+from phonecv.detect.verbs import Overlap as TileOverlap
 from phonecv.training.groups import Natural, NotNegative, Positive, Share
 
 
@@ -36,6 +37,11 @@ class DetectorConfig:
         hflip: probability of a left-right flip, in every transform.
         vflip: of "light": probability of an upside-down flip.
         color: of "light": strength of random brightness, contrast and saturation.
+        tile: for large pictures with small objects: side of overlapping tiles, pixels of the pictures. Training cuts
+            its pictures into those that show objects, and some others; what a border leaves too little of is neither
+            an object nor background. Validation looks at whole pictures in tiles, and so does the trained network
+            wherever it runs. 0: none.
+        tile_overlap: share of a tile's side that the next one shows, too; objects up to that size are whole in one.
         min_size: training pictures with a shorter side than this are left out.
         filter_empty: leave out training pictures without objects.
         group_orientation: batches hold either upright or lying pictures, which pads less.
@@ -57,6 +63,8 @@ class DetectorConfig:
     hflip: Share = 0.5
     vflip: Share = 0.0
     color: NotNegative = 0.2
+    tile: Natural = 0
+    tile_overlap: TileOverlap = 0.2
     min_size: Natural = 0
     filter_empty: bool = False
     group_orientation: bool = False

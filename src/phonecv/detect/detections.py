@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.detect.masks import BoxMasks
+from phonecv.detect.masks import MASK_THRESHOLD, BoxMasks, RunMasks
 
 #: A mask as COCO writes it: {"size": [height, width], "counts": text}.
 RunLengths = dict[str, Any]
 
 #: What a COCO evaluation compares.
 Kind = Literal["bbox", "segm"]
-
-#: A pixel belongs to an object from this probability on.
-MASK_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +145,11 @@ class Detections:
         return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def encode_masks(masks: Tensor | BoxMasks) -> list[RunLengths]:
+def encode_masks(masks: Tensor | BoxMasks | RunMasks) -> list[RunLengths]:
     """Probabilities or truth values ``M 1 H W`` (or ``M H W``) as run lengths; one call for all of a picture."""
     from faster_coco_eval.core import mask as coder
 
-    if isinstance(masks, BoxMasks):
+    if not isinstance(masks, Tensor):
         return masks.encode(MASK_THRESHOLD)
     if not len(masks):
         return []

@@ -18,14 +18,14 @@ from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.opening import printable
-from phonecv.detect.average_precision import average_precision
+from phonecv.detect.average_precision import COUNTED, average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
 from phonecv.detect.layouts import looks_sorted
 from phonecv.detect.meter import DetectMeter, kinds, restricted
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.result import DetectionResult
-from phonecv.detect.verbs import EvaluateOptions
+from phonecv.detect.verbs import EvaluateOptions, OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.verbs import Steps
@@ -40,6 +40,7 @@ class DetectorEvaluation:
     meter: DetectMeter
     threshold: float | None
     notes: list[str]
+    most: int | None = None
 
     @property
     def data(self) -> str:
@@ -71,7 +72,8 @@ class DetectorEvaluation:
 
     def result(self) -> DetectionResult:
         """Figures of what was found."""
-        return judged(*restricted(self.part, *self.meter.collected()), self.threshold, masks=self.meter.masks)
+        seen, found = restricted(self.part, *self.meter.collected())
+        return judged(seen, found, self.threshold, masks=self.meter.masks, most=self.most)
 
 
 def evaluation(
@@ -83,7 +85,12 @@ def evaluation(
     outputs = match_outputs(runner, data, notes)
     part = data if limit is None else data.select(range(min(limit, len(data))))
     meter = DetectMeter(part, masks=runner.masks and part.masks, outputs=outputs)
-    return DetectorEvaluation(runner, part, meter, options.threshold, [*part.notes, *notes])
+    busiest = int(part.object_counts.max(initial=0))
+    if runner.most is not None and busiest > runner.most:
+        notes.append(
+            f"a picture shows {busiest} objects, and this detector gives the best {runner.most} of each; --max-objects"
+        )
+    return DetectorEvaluation(runner, part, meter, options.threshold, [*part.notes, *notes], options.max_objects)
 
 
 def evaluate_results(
@@ -102,10 +109,13 @@ def evaluate_results(
     Raises:
         UserError: a file that cannot be read, or results for other pictures or classes.
     """
+    if replace(options.opening, max_objects=None) != OpeningOptions():
+        raise UserError(f"tile and class_agnostic are for models; {printable(results)} is a file of COCO results")
     notes: list[str] = []
     truth = _read(truth, split, options, masks=True, notes=notes, pictures=False)
     found = with_boxes(Detections(*read_results(results, truth)))
-    result = judged(truth, found, options.threshold, masks=truth.masks and found.masks is not None)
+    with_masks = truth.masks and found.masks is not None
+    result = judged(truth, found, options.threshold, masks=with_masks, most=options.max_objects)
     notes = [*truth.notes, *notes, *result.notes]
     return replace(result, model=printable(results), data=truth.description, notes=tuple(notes))
 
@@ -188,20 +198,31 @@ def _looked_at(split: CocoSplit, notes: list[str]) -> CocoSplit:
     return split
 
 
-def judged(split: CocoSplit, found: Detections, threshold: float | None, *, masks: bool) -> DetectionResult:
+def judged(
+    split: CocoSplit, found: Detections, threshold: float | None, *, masks: bool, most: int | None = None
+) -> DetectionResult:
     """Figures of detections, whose `pictures` are places in `split`, and what is right and wrong at one threshold.
 
-    That is the least score of what is counted; None takes the one with the best F1.
+    That is the least score of what is counted; None takes the one with the best F1. AP counts the best `most` of a
+    class in a picture, and never fewer than COCO's.
     """
     truth = split.to_ground_truth()
     notes: tuple[str, ...] = ()
     if not split.learnable:
         why = f"all of its {split.crowds} objects are crowds" if split.crowds else "no picture has an object"
         notes = (f"{split.description}: {why}: there is nothing to find, and no average precision",)
+    most = max(most or 0, COUNTED)
     curves = {
-        prefix: average_precision(truth, found, split.category_ids, kind) for prefix, kind in kinds(masks=masks).items()
+        prefix: average_precision(truth, found, split.category_ids, kind, most=most)
+        for prefix, kind in kinds(masks=masks).items()
     }
     objects = objects_of(truth, split.category_ids)
+    busiest = int(np.bincount(objects.pictures * len(split.classes) + objects.labels, minlength=1).max())
+    if most > COUNTED:
+        notes += (f"AP counts {most} detections of a class in a picture; COCO's published figures count {COUNTED}",)
+    elif busiest > most:
+        count = f"AP counts the best {most} detections of a class in a picture, as COCO's does"
+        notes += (f"{count}, and one shows {busiest} objects of a class; --max-objects {busiest} counts them",)
     return DetectionResult(
         figures={name: value for prefix, part in curves.items() for name, value in part.figures(prefix).items()},
         classes=split.classes,

@@ -14,7 +14,7 @@ from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.base import BoxRule
 from phonecv.detect.boxes import decode
 from phonecv.detect.masks import BoxMasks
-from phonecv.detect.postprocess import best_pairs, suppressed
+from phonecv.detect.postprocess import Found, best_pairs, class_nms, suppressed
 from phonecv.errors import UserError
 from phonecv.exporting.fields import require
 
@@ -26,8 +26,17 @@ OUTPUTS = {
 }
 
 
-def finder(file: DenseFile, threshold: float) -> Callable[[Sequence[Tensor]], list[dict[str, Any]]]:
+def finder(
+    file: DenseFile, threshold: float, *, most: int | None = None, agnostic: bool = False
+) -> Callable[[Sequence[Tensor]], list[Found]]:
     """What finds objects in pictures (``3 H W`` bytes each) by an exported detector.
+
+    Args:
+        file: the detector.
+        threshold: least score.
+        most: objects of a picture; None for what the record says. A file that suppresses by itself gives no more than
+            it was written for.
+        agnostic: whether boxes of different classes suppress each other, too; the record may say so already.
 
     Raises:
         UserError: the record does not describe the outputs.
@@ -36,21 +45,33 @@ def finder(file: DenseFile, threshold: float) -> Callable[[Sequence[Tensor]], li
     if kind != "final":
         require(file.decoding, ("candidates", "nms_overlap", "max_detections"), file.path, "its boxes cannot be chosen")
     least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
+    agnostic = agnostic or bool(file.decoding.get("class_agnostic"))
+    overlap = float(file.decoding.get("nms_overlap") or 1.0)
+    most = most or int(file.decoding.get("max_detections") or 0) or None
 
     @torch.inference_mode()
-    def run(pictures: Sequence[Tensor]) -> list[dict[str, Any]]:
+    def run(pictures: Sequence[Tensor]) -> list[Found]:
         prepared = prepare([picture.cpu() for picture in pictures], file.spec, canvas=file.size)
         outputs = file.run(prepared.batch)
         if kind == "final":
             _check_final(file, outputs)
-            return _given(outputs, prepared, least)
-        return _chosen(file, outputs, prepared, least)
+            found = _given(outputs, prepared, least)
+            return [_limited(one, overlap, most, agnostic=agnostic) for one in found]
+        return suppressed(
+            *_offered(file, outputs, prepared, least),
+            prepared.scales,
+            overlap=overlap,
+            keep=most or 1,
+            agnostic=agnostic,
+        )
 
     return run
 
 
-def _chosen(file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:
-    """The final boxes of a file that gives something for every anchor."""
+def _offered(
+    file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, least: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes, scores, labels and pictures to choose from, of a file that gives something for every anchor."""
     levels, rule = _levels(file, prepared)
     counts = [len(level) for level in levels]
     coded = "box_codes" in outputs
@@ -69,21 +90,12 @@ def _chosen(file: DenseFile, outputs: Mapping[str, Tensor], prepared: Prepared, 
     boxes = decode(torch.cat(levels), given, rule.stds) if coded else given
     sizes = torch.tensor(prepared.sizes).flip(1).repeat(1, 2)  # B 4: x y x y
     boxes = torch.minimum(boxes.clamp(min=0), sizes[:, None])
-    options = file.decoding
     found = []
     for score, box in zip(scores.split(counts, 1), boxes.split(counts, 1), strict=True):
-        image, place, label, value = best_pairs(score, least, int(options["candidates"]))
+        image, place, label, value = best_pairs(score, least, int(file.decoding["candidates"]))
         found.append((box[image, place], value, label, image))
     box, value, label, image = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return suppressed(
-        box,
-        value,
-        label,
-        image,
-        prepared.scales,
-        overlap=float(options["nms_overlap"]),
-        keep=int(options["max_detections"]),
-    )
+    return box, value, label, image
 
 
 def _levels(file: DenseFile, prepared: Prepared) -> tuple[list[Tensor], BoxRule]:
@@ -118,7 +130,7 @@ def _check_final(file: DenseFile, outputs: Mapping[str, Tensor]) -> None:
         raise UserError(f"{file.path} gives labels beyond the {most} classes of its record; export it again")
 
 
-def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[dict[str, Any]]:
+def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> list[Found]:
     """The boxes of a file that has chosen them, in pixels of the pictures given."""
     results = []
     for place, (size, original) in enumerate(zip(prepared.sizes, prepared.originals, strict=True)):
@@ -135,5 +147,19 @@ def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> l
         }
         if "masks" in outputs:
             result["masks"] = BoxMasks(outputs["masks"][place, :count][real].float(), shown, *original)
-        results.append(result)
+        places = outputs["scores"].shape[1]
+        full = f"the file gives no more than {places}" if count == places else ""
+        results.append(Found(result, scores.new_zeros(0), full))
     return results
+
+
+def _limited(found: Found, overlap: float, most: int | None, *, agnostic: bool) -> Found:
+    """The same objects, fewer where fewer are wanted, or where those of other classes are to suppress them."""
+    rows = torch.arange(len(found["scores"]))
+    if agnostic:
+        rows = class_nms(found["boxes"], found["scores"], torch.zeros_like(found["labels"]), overlap)
+    kept = rows[:most]
+    if len(kept) == len(found["scores"]):
+        return found
+    beyond = found["scores"][rows[len(kept) :]]
+    return Found({name: column[kept] for name, column in found.items()}, beyond, found.full)

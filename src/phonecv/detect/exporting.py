@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,10 @@ def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, An
     found: dict[str, Any] = {"kind": decode}
     for name in ("score_threshold", "candidates", "nms_overlap", "max_detections"):
         found[name] = getattr(network, name, None)
+    if getattr(network, "class_agnostic", False):
+        found["class_agnostic"] = True
+    if getattr(network, "tiles", None) is not None:
+        found["tiles"] = asdict(network.tiles)
     rule = getattr(network, "box_rule", None)
     if rule is not None:
         anchors = {name: list(value) if isinstance(value, tuple) else value for name, value in rule.anchors.items()}

@@ -88,11 +88,20 @@ class FinalBoxes(nn.Module):
         network = boxes.network
         self.threshold, self.overlap = network.score_threshold, network.nms_overlap
         self.candidates, self.keep = network.candidates, network.max_detections
+        self.agnostic = network.class_agnostic
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
         boxes, value, label = self.offered(batch, self.candidates)
-        return final(boxes, value, label, threshold=self.threshold, overlap=self.overlap, keep=self.keep)
+        return final(
+            boxes,
+            value,
+            label,
+            threshold=self.threshold,
+            overlap=self.overlap,
+            keep=self.keep,
+            agnostic=self.agnostic,
+        )
 
     def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """What suppression chooses from, best first: boxes ``B K 4``, scores and labels ``B K``, K at most `most`."""
@@ -127,9 +136,16 @@ def cut(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def final(
-    boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float, overlap: float, keep: int
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    threshold: float,
+    overlap: float,
+    keep: int,
+    agnostic: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Suppression within each class, and the best that are left.
+    """Suppression, and the best that are left.
 
     Args:
         boxes: ``B K 4``, best first.
@@ -138,11 +154,12 @@ def final(
         threshold: scores above it count.
         overlap: intersection over union above which the weaker of two boxes of a class goes.
         keep: boxes per picture.
+        agnostic: whether boxes of different classes suppress each other, too.
 
     Returns:
         Boxes ``B M 4``, scores ``B M``, labels ``B M`` (int32, -1 for none), and how many there are, ``B`` (int32).
     """
-    kept = survivors(boxes, scores > threshold, overlap, labels)
+    kept = survivors(boxes, scores > threshold, overlap, None if agnostic else labels)
     value, place = torch.where(kept, scores, _NONE).topk(_at_most(keep, scores.shape[1]), 1)
     there = value > threshold
     label = torch.where(there, labels.gather(1, place), -1).to(torch.int32)

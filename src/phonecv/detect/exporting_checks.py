@@ -73,6 +73,7 @@ class Offer:
         overlap: intersection over union above which the weaker of two boxes of a label goes.
         keep: places for objects.
         masks: ``B M S S``, of the objects that the file gave.
+        agnostic: whether boxes of different labels suppress each other, too.
     """
 
     boxes: np.ndarray
@@ -83,6 +84,7 @@ class Offer:
     overlap: float
     keep: int
     masks: np.ndarray | None = None
+    agnostic: bool = False
 
 
 @torch.inference_mode()
@@ -101,7 +103,8 @@ def offered(module: Any, batch: np.ndarray, got: Mapping[str, np.ndarray]) -> Of
         # Of the boxes that the file shows: the network itself may have chosen others.
         known = torch.from_numpy(got["labels"]).clamp(-1, inner.network.num_classes - 1)
         masks = inner.masks(images, torch.from_numpy(got["boxes"]), known).numpy()
-    return Offer(boxes, scores, labels, inner.candidates, inner.threshold, inner.overlap, inner.keep, masks)
+    rules = inner.candidates, inner.threshold, inner.overlap, inner.keep
+    return Offer(boxes, scores, labels, *rules, masks, inner.agnostic)
 
 
 def compare_choice(offer: Offer, got: Mapping[str, np.ndarray], tolerance: float) -> float:
@@ -137,7 +140,7 @@ def compare_choice(offer: Offer, got: Mapping[str, np.ndarray], tolerance: float
         if offer.masks is not None:
             apart = np.abs(got["masks"][picture][:count][order] - offer.masks[picture][:count][order])
             wrong = np.maximum(wrong, apart.max((1, 2), initial=0))
-        doubles = np.triu(_same(mine, mine, offer.overlap + _slack(tolerance)), 1).any(0)
+        doubles = np.triu(_same(mine, mine, offer.overlap + _slack(tolerance), offer.agnostic), 1).any(0)
         wrong = np.where(doubles, np.maximum(wrong, mine["scores"]), wrong)
         differences += [wrong, _missing(offer, mine, theirs, tolerance, thin=scale * tolerance / 10)]
         shown += len(wrong)
@@ -155,17 +158,18 @@ def _missing(
     sides = (theirs["boxes"][:, 2:] - theirs["boxes"][:, :2]).min(1, initial=np.inf)
     # Neither so weak nor so thin that rounding takes it away.
     counts = (scores > max(offer.threshold, float(beyond)) + tolerance) & (sides > thin)
-    covered = _same(mine, theirs, offer.overlap - _slack(tolerance))
+    covered = _same(mine, theirs, offer.overlap - _slack(tolerance), offer.agnostic)
     reason = (covered & (mine["scores"][:, None] >= scores - tolerance)).any(0)
     if len(mine["scores"]) >= offer.keep:
         reason |= scores <= mine["scores"].min() + tolerance
     return scores[counts & ~reason]
 
 
-def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray], overlap: float) -> np.ndarray:
-    """Pairs of a label whose overlap is above a limit."""
+def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray], overlap: float, agnostic: bool) -> np.ndarray:
+    """Pairs, of a label or of any, whose overlap is above a limit."""
     boxes = (torch.from_numpy(side["boxes"].astype(np.float64)) for side in (one, other))
-    return (pairwise_iou(*boxes).numpy() > overlap) & (one["labels"][:, None] == other["labels"][None])
+    near = pairwise_iou(*boxes).numpy() > overlap
+    return near if agnostic else near & (one["labels"][:, None] == other["labels"][None])
 
 
 def _slack(tolerance: float) -> float:

@@ -42,6 +42,7 @@ class FinalMasks(nn.Module):
         self.network = network
         self.threshold, self.overlap = network.score_threshold, network.nms_overlap
         self.candidates, self.keep = network.candidates, network.max_detections
+        self.agnostic = network.class_agnostic
         for number, level in enumerate(network.make_anchors(sizes)):
             self.register_buffer(f"anchors{number}", level, persistent=False)
 
@@ -49,7 +50,13 @@ class FinalMasks(nn.Module):
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``, masks ``B M 28 28``, 0..1."""
         levels, boxes, value, label = self._found(batch, self.candidates)
         boxes, value, label, found = final(
-            boxes, value, label, threshold=self.threshold, overlap=self.overlap, keep=self.keep
+            boxes,
+            value,
+            label,
+            threshold=self.threshold,
+            overlap=self.overlap,
+            keep=self.keep,
+            agnostic=self.agnostic,
         )
         return boxes, value, label, found, self._masks(levels, boxes, label)
 

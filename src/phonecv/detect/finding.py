@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from phonecv.detect.detections import Detections
 from phonecv.detect.opening import DetectRunner
+from phonecv.detect.postprocess import Found
 
 
 def find(runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float) -> Iterator[Detections]:
     """What is in each of the pictures (``3 H W`` bytes), from the threshold on."""
+    for found, _ in find_all(runner, pictures, threshold):
+        yield found
+
+
+def find_all(
+    runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float
+) -> Iterator[tuple[Detections, str]]:
+    """The same, each with what to say of objects that were left out because a picture may not have more."""
     if not pictures:
         return
-    strong = []
+    strong, said = [], []
     for found in runner(pictures):
         # What is dropped here needs no mask to be encoded.
         enough = found["scores"] >= threshold
         strong.append({name: column[enough] for name, column in found.items()})
+        said.append(_left_out(found, enough, threshold))
     every = Detections.of(strong, range(len(strong)))
     every = every[every.finite()]
-    for place in range(len(strong)):
-        yield every.of_picture(place)
+    for place, text in enumerate(said):
+        yield every.of_picture(place), text
+
+
+def _left_out(found: Mapping[str, Any], enough: torch.Tensor, threshold: float) -> str:
+    if not isinstance(found, Found) or not len(enough) or not enough.all():
+        return ""
+    more = int((found.beyond >= threshold).sum())
+    if more:
+        return f"{len(enough)} of at least {len(enough) + more} kept; --max-objects"
+    return found.full
 
 
 def plain_detections(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:

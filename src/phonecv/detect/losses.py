@@ -38,7 +38,9 @@ def box_targets(
     return (image, place), encode(anchors[place], truth.boxes[image, found.index[image, place]], stds)
 
 
-def mined_cross_entropy(scores: Tensor, labels: Tensor, background: int, *, ratio: int = 3) -> Tensor:
+def mined_cross_entropy(
+    scores: Tensor, labels: Tensor, background: int, negative: Tensor | None = None, *, ratio: int = 3
+) -> Tensor:
     """Cross entropy over the positives and, in each picture, `ratio` times as many of its hardest negatives.
 
     A picture without positives adds nothing, as in the published systems.
@@ -47,15 +49,17 @@ def mined_cross_entropy(scores: Tensor, labels: Tensor, background: int, *, rati
         scores: ``B N classes``, background among them.
         labels: ``B N``, int64.
         background: its label.
+        negative: ``B N``, bool: anchors that stand for background; None for all that stand for no object.
         ratio: negatives per positive.
     """
     positive = labels != background
+    negative = ~positive if negative is None else negative
     allowed = ratio * positive.sum(1)
     # Which negatives are hard needs no gradient, so only the chosen few go through the differentiable loss.
     with torch.no_grad():
         loss = full_precision(scores).logsumexp(-1) - scores[..., background]
         most = min(int(allowed.max()), loss.shape[1])
-        order = loss.masked_fill(positive, -torch.inf).topk(most, 1)
+        order = loss.masked_fill(~negative, -torch.inf).topk(most, 1)
         # Written so that NaN counts as hard: the loss must show it.
         within = (torch.arange(most, device=loss.device) < allowed[:, None]) & ~(order.values == -torch.inf)
         chosen = positive.scatter(1, order.indices, within | positive.gather(1, order.indices))

@@ -7,7 +7,7 @@ published code it departs in one point: final boxes without width or height are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS, decode
 from phonecv.detect.masks import BoxMasks, crop_masks, target_masks
-from phonecv.detect.postprocess import suppressed
+from phonecv.detect.postprocess import Found, suppressed
 from phonecv.detect.roi import pool, with_picture
 from phonecv.detect.roi_heads import (
     BOX_BINS,
@@ -35,6 +35,7 @@ from phonecv.detect.roi_heads import (
 )
 from phonecv.detect.rpn import ProposalHead, proposal_losses, propose
 from phonecv.detect.sampling import Sampling
+from phonecv.detect.tiling import Tiles
 from phonecv.errors import UserError
 from phonecv.preprocessing import COARSEST_STRIDE, DensePreprocessing
 
@@ -90,10 +91,14 @@ class MaskRCNN(Detector):
         score_threshold: float = 0.05,
         nms_overlap: float = 0.5,
         max_detections: int = 100,
+        class_agnostic: bool = False,
+        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        self.choose_boxes(
+            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
+        )
         for name, value in (("proposals", proposals), ("train_candidates", train_candidates)):
             if not (isinstance(value, int) and value >= 1):
                 raise UserError(f"{name} {value!r} is not a whole number >= 1")
@@ -161,7 +166,18 @@ class MaskRCNN(Detector):
         losses["mask"] = mask_loss(self.mask_head(pool(levels, rois, MASK_BINS, _POOLED)), labels, wanted)
         return losses
 
-    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Any]]:
+    def in_tiles(self, images: Sequence[Tensor] | Tensor, tiles: Tiles) -> list[Found]:
+        """As of every detector; with `paste`, pixels of masks are 0 and 1."""
+        before, self.paste = self.paste, False
+        try:
+            found = super().in_tiles(images, tiles)
+        finally:
+            self.paste = before
+        for one in found if before else ():
+            one["masks"] = one["masks"].paste()
+        return found
+
+    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[Found]:
         """Predictions from what `network` returned: second stage, suppression of doubles, masks."""
         levels, scores, codes = outputs
         sizes = _sizes(prepared)
@@ -175,7 +191,7 @@ class MaskRCNN(Detector):
         row, label = (score > self.score_threshold).nonzero(as_tuple=True)
         picture = picture[row]
         boxes = decode(boxes[row], full_precision(box_codes[row, label]), SSD_STDS, clip=sizes[picture])
-        results: list[dict[str, Any]] = suppressed(
+        results = suppressed(
             boxes,
             score[row, label],
             label,
@@ -183,6 +199,7 @@ class MaskRCNN(Detector):
             prepared.scales,
             overlap=self.nms_overlap,
             keep=self.max_detections,
+            agnostic=self.class_agnostic,
         )
         squares = self._squares(levels, results, prepared.scales)
         # Picture by picture: they differ in size.

@@ -5,7 +5,7 @@ Pasted into a picture of 12 megapixels a mask takes 48 MB; a hundred of them wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 import torchvision
 from torch import Tensor
 
-from phonecv.detect.base import Targets
 from phonecv.errors import UserError
 
+#: A pixel belongs to an object from this probability on.
+MASK_THRESHOLD = 0.5
 
-def target_masks(targets: Targets, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+
+def target_masks(targets: Sequence[Mapping[str, Tensor]], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Per picture the masks of its objects, ``N H W``.
 
     Args:
@@ -144,8 +146,6 @@ class BoxMasks:
 
         Only what lies around a box becomes pixels, one object at a time: boxes differ in size.
         """
-        from faster_coco_eval.core import mask as coder
-
         if not len(self):
             return []
         squares, boxes = self.squares.cpu().float(), self.boxes.cpu().float()
@@ -159,22 +159,100 @@ class BoxMasks:
                 rows = cell_weights(box[1:2], box[3:4], bottom - top, square.shape[0], first=top)[0]
                 columns = cell_weights(box[0:1], box[2:3], right - left, square.shape[1], first=left)[0]
                 inside = (rows @ square @ columns.mT >= threshold).numpy()
-                runs.append({"size": [self.height, self.width], "counts": _counts(inside, top, left, self)})
-        codes = coder.frPyObjects(runs, self.height, self.width)
-        return [{"size": [self.height, self.width], "counts": _text(code["counts"])} for code in codes]
+                runs.append(_counts(inside, top, left, self.height, self.width))
+        return _coded(runs, self.height, self.width)
 
 
-def _counts(inside: np.ndarray, top: int, left: int, picture: BoxMasks) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class RunMasks:
+    """Masks of one picture's objects as run lengths.
+
+    Attributes:
+        codes: M of COCO's.
+        height: of the picture.
+        width: of the picture.
+    """
+
+    codes: tuple[dict[str, Any], ...]
+    height: int
+    width: int
+
+    @classmethod
+    def union(cls, codes: Sequence[Sequence[dict[str, Any]]], height: int, width: int) -> RunMasks:
+        """Of objects in one piece or several."""
+        from faster_coco_eval.core import mask as coder
+
+        whole = [pieces[0] if len(pieces) == 1 else coder.merge(list(pieces), False) for pieces in codes]
+        return cls(tuple({"size": [height, width], "counts": _text(code["counts"])} for code in whole), height, width)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Tensor) -> RunMasks:
+        """Some of them, by numbers or by truth values."""
+        chosen = torch.arange(len(self))[rows.cpu()].tolist()
+        return RunMasks(tuple(self.codes[row] for row in chosen), self.height, self.width)
+
+    def paste(self) -> Tensor:
+        """Whole pictures, ``M 1 height width``, 0 and 1."""
+        from faster_coco_eval.core import mask as coder
+
+        if not len(self):
+            return torch.zeros(0, 1, self.height, self.width)
+        return torch.from_numpy(coder.decode(list(self.codes)).transpose(2, 0, 1)[:, None].astype(np.float32))
+
+    def encode(self, threshold: float) -> list[dict[str, Any]]:
+        """The run lengths; what belongs to an object is settled already."""
+        return list(self.codes)
+
+
+def placed_masks(
+    masks: Tensor | BoxMasks | RunMasks,
+    left: int,
+    top: int,
+    height: int,
+    width: int,
+    *,
+    threshold: float = MASK_THRESHOLD,
+) -> list[dict[str, Any]]:
+    """Masks of a part of a picture as run lengths of the whole of it.
+
+    Args:
+        masks: ``M 1 H W`` of the part, or other kinds of masks of it.
+        left: where the part begins.
+        top: likewise.
+        height: of the picture.
+        width: of the picture.
+        threshold: a pixel belongs to an object from this probability on.
+    """
+    if isinstance(masks, BoxMasks):
+        shift = masks.boxes.new_tensor([left, top, left, top])
+        return BoxMasks(masks.squares, masks.boxes + shift, height, width).encode(threshold)
+    pixels = masks.paste() if isinstance(masks, RunMasks) else masks
+    inside = (pixels[:, 0] >= threshold).cpu().numpy()
+    return _coded([_counts(one, top, left, height, width) for one in inside], height, width)
+
+
+def _coded(runs: Sequence[Sequence[int]], height: int, width: int) -> list[dict[str, Any]]:
+    """Lengths of runs as COCO writes them."""
+    from faster_coco_eval.core import mask as coder
+
+    given = [{"size": [height, width], "counts": counts} for counts in runs]
+    codes = coder.frPyObjects(given, height, width) if given else []
+    return [{"size": [height, width], "counts": _text(code["counts"])} for code in codes]
+
+
+def _counts(inside: np.ndarray, top: int, left: int, height: int, width: int) -> list[int]:
     """Lengths of the runs of unset and set pixels, down the columns of the whole picture, from a part of it."""
     columns = np.zeros((inside.shape[1], inside.shape[0] + 2), dtype=np.int8)
     columns[:, 1:-1] = inside.T
     change = np.diff(columns, axis=1)
     column, start = (change > 0).nonzero()
     _, stop = (change < 0).nonzero()  # in the same order: a column's runs take turns
-    whole = picture.height * picture.width
+    whole = height * width
     if not len(start):
         return [whole]
-    origin = (left + column) * picture.height + top
+    origin = (left + column) * height + top
     first, last = origin + start, origin + stop
     # A run that reaches the foot of the picture goes on where the next column starts.
     apart = first[1:] != last[:-1]

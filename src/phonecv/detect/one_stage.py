@@ -10,7 +10,7 @@ from torch import Tensor
 from phonecv.dense.inputs import Prepared
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.base import BoxRule, Detector, flatten_level, full_precision
-from phonecv.detect.postprocess import dense_detections
+from phonecv.detect.postprocess import Found, dense_detections
 
 #: By level class logits ``B A*values H W`` and box codes ``B A*4 H W``; a value for each class, perhaps one more.
 Outputs = tuple[list[Tensor], list[Tensor]]
@@ -28,7 +28,7 @@ class OneStage(Detector):
         """Those of `box_rule`."""
         return anchors_by_rule(sizes, self.box_rule.anchors)
 
-    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[dict[str, Tensor]]:
+    def postprocess(self, outputs: Outputs, prepared: Prepared) -> list[Found]:
         """Predictions from what `network` returned."""
         logits, codes = outputs
         rule = self.box_rule
@@ -46,4 +46,5 @@ class OneStage(Detector):
             keep=self.max_detections,
             stds=rule.stds,
             logits=sigmoid,
+            agnostic=self.class_agnostic,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from phonecv.dense.exported import DenseFile, names_of, numbered
 from phonecv.dense.model import DenseModel
+from phonecv.detect.base import Detector
 from phonecv.detect.create import create_detector
 from phonecv.detect.exported import OUTPUTS, finder
-from phonecv.detect.verbs import OpeningOptions
+from phonecv.detect.tiling import Find, Tiles, find_in_tiles
+from phonecv.detect.verbs import FindingOptions, OpeningOptions
 from phonecv.devices import cpu_batch
+from phonecv.errors import UserError
 from phonecv.exporting.opening import OpenedFile
 from phonecv.opening import Placed, Runner, open_runner
 from phonecv.verbs import Opening
@@ -25,9 +29,6 @@ from phonecv.weights import Loading
 create = create_detector
 #: See `phonecv.opening.OpeningRoom`.
 names_in = names_of
-
-#: Pictures that an accelerator takes at once.
-ACCELERATOR_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class DetectRunner(Runner[Sequence[Tensor], Sequence[Mapping[str, Any]]]):
     Attributes:
         masks: whether it finds masks.
         batch: pictures at once that suit it.
+        most: objects that it gives of a picture; None where that is not known, or without limit.
     """
 
     task: ClassVar[str] = "detect"
 
     masks: bool = False
     batch: int = 1
+    most: int | None = None
 
 
 def open_detector(
@@ -53,7 +56,7 @@ def open_detector(
     *,
     device: str | torch.device | None = None,
     amp: str = "none",
-    threshold: float = 0.0,
+    options: OpeningOptions | None = None,
     loading: Loading = Loading(),  # noqa: B008  (frozen)
 ) -> DetectRunner:
     """Whatever names a detector -> a runner, see `phonecv.opening.open_runner`.
@@ -62,13 +65,13 @@ def open_detector(
         model: a detector, the path of a checkpoint of one or of an exported file, or a runner.
         device: for PyTorch; None for a GPU if there is one.
         amp: "none" (float32), "bf16" or "fp16".
-        threshold: see `OpeningOptions`.
+        options: how pictures are gone over; None for the detector's own way.
         loading: what to take of a checkpoint.
 
     Raises:
         UserError: it detects nothing, or cannot be used.
     """
-    return open_runner(model, "detect", Opening(device, amp, loading), OpeningOptions(threshold))
+    return open_runner(model, "detect", Opening(device, amp, loading), options)
 
 
 def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunner:
@@ -77,11 +80,15 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
     A higher threshold than the detector's own changes nothing above it: weak boxes never suppress strong ones. But with
     masks, those of the weak would be most of the work and of the memory.
     """
-    network, place = placed.network, placed.device
-    threshold = (options or OpeningOptions()).threshold
+    network, place, chosen = placed.network, placed.device, options or OpeningOptions()
     masks = bool(getattr(network, "masks", False))
     if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
-        network.score_threshold = max(network.score_threshold, threshold - 1e-6)
+        network.score_threshold = max(network.score_threshold, chosen.threshold - 1e-6)
+    if isinstance(network, Detector):
+        network.tiles = tiles_of(chosen, network.tiles)
+        network.class_agnostic = network.class_agnostic or chosen.class_agnostic
+        network.max_detections = chosen.max_objects or network.max_detections
+        network.most_in_tiles = chosen.max_objects
     if masks:
         network.paste = False  # whole pictures of masks would fill the memory, and nobody asks for their pixels
 
@@ -90,9 +97,12 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
         with placed.computing():
             return network([picture.to(place) for picture in pictures])
 
-    spec = network.preprocessing
-    batch = cpu_batch(spec.size, spec.longest or spec.size) if place.type == "cpu" else ACCELERATOR_BATCH
-    return DetectRunner.of_network(placed, run, numbered, masks=masks, batch=batch)
+    tiles = getattr(network, "tiles", None)
+    details = placed.details | told(tiles, chosen)
+    # One large picture at a time is enough in memory, and its tiles fill the batches.
+    batch = network.batch_for(place) if tiles is None else 1
+    most = getattr(network, "max_detections", None) if tiles is None else chosen.max_objects
+    return DetectRunner.of_network(placed, run, numbered, masks=masks, batch=batch, details=details, most=most)
 
 
 def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunner:
@@ -100,15 +110,47 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunne
 
     Files with one size get pictures of other shapes smaller and padded where the detector keeps their aspect.
     """
-    dense = DenseFile.of(file, OUTPUTS)
-    spec = dense.spec
+    dense, chosen = DenseFile.of(file, OUTPUTS), options or OpeningOptions()
+    spec, agnostic = dense.spec, chosen.class_agnostic or bool(dense.decoding.get("class_agnostic"))
+    batch = cpu_batch(*(dense.size or (spec.size, spec.longest or spec.size)))
+    own = dense.decoding.get("tiles") or {}
+    tiles = tiles_of(chosen, Tiles(own["side"], own["overlap"], own["whole"]) if len(own) >= 3 else None)
+    find = finder(dense, chosen.threshold, most=chosen.max_objects, agnostic=agnostic)
+    run: Find = find
+    if tiles is not None:
+        run = partial(
+            find_in_tiles,
+            find,
+            tiles=tiles,
+            together=batch,
+            overlap=float(dense.decoding.get("nms_overlap") or 0.5),
+            agnostic=agnostic,
+            most=chosen.max_objects,
+        )
     return DetectRunner.of_file(
         file,
-        finder(dense, (options or OpeningOptions()).threshold),
+        run,
         len(dense.classes),
         numbered,
         preprocessing=spec,
-        details=dense.details,
+        details=dense.details | told(tiles, chosen),
         masks="masks" in dense.outputs,
-        batch=cpu_batch(*(dense.size or (spec.size, spec.longest or spec.size))),
+        batch=batch if tiles is None else 1,
+        most=chosen.max_objects or (dense.decoding.get("max_detections") if tiles is None else None),
     )
+
+
+def tiles_of(chosen: FindingOptions, own: Tiles | None) -> Tiles | None:
+    """How large pictures are looked at: as somebody wants it, or else in the detector's own way."""
+    if chosen.tile is not None:
+        return Tiles(chosen.tile, chosen.overlap, not chosen.tiles_only) if chosen.tile else None
+    if chosen.overlap != FindingOptions().overlap or chosen.tiles_only:
+        raise UserError("overlap and tiles_only are for pictures in tiles; give the side of the tiles too, tile=640")
+    return own
+
+
+def told(tiles: Tiles | None, chosen: FindingOptions) -> dict[str, Any]:
+    """For reports: what is not as ever."""
+    said: dict[str, Any] = {} if tiles is None else {"tiles": asdict(tiles)}
+    said |= {} if chosen.max_objects is None else {"max_objects": chosen.max_objects}
+    return said | ({"class_agnostic": True} if chosen.class_agnostic else {})

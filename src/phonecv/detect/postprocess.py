@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torchvision
@@ -10,6 +11,19 @@ from torch import Tensor
 
 from phonecv.dense.inputs import Prepared
 from phonecv.detect.boxes import UNIT_STDS, decode
+
+
+class Found(dict[str, Any]):
+    """What was found in a picture: "boxes", "scores", "labels" and perhaps "masks", best first.
+
+    Attributes:
+        beyond: scores of objects that are left out because a picture may not have more, ``X``.
+        full: why there may be more that nobody knows of, for people; "" where there are none.
+    """
+
+    def __init__(self, columns: Mapping[str, Any], beyond: Tensor, full: str = "") -> None:
+        super().__init__(columns)
+        self.beyond, self.full = beyond, full
 
 
 def dense_detections(
@@ -24,7 +38,8 @@ def dense_detections(
     keep: int,
     stds: Sequence[float] = UNIT_STDS,
     logits: bool = False,
-) -> list[dict[str, Tensor]]:
+    agnostic: bool = False,
+) -> list[Found]:
     """Final boxes of one-stage detectors.
 
     Pairs of an anchor and a class above the threshold; of these the best per level; decoded and cut to the picture;
@@ -41,6 +56,7 @@ def dense_detections(
         keep: boxes per picture.
         stds: of the codes.
         logits: whether `scores` are still to go through a sigmoid, which is then spared for most of them.
+        agnostic: whether boxes of different classes suppress each other, too.
 
     Returns:
         Per picture "boxes" (in pixels of the picture as given), "scores", "labels", best first.
@@ -54,14 +70,29 @@ def dense_detections(
     sizes = torch.tensor(prepared.sizes, device=image.device)
     boxes = decode(anchor.to(code.dtype), code, stds, clip=sizes[image])
     return suppressed(
-        boxes, value.sigmoid() if logits else value, label, image, prepared.scales, overlap=overlap, keep=keep
+        boxes,
+        value.sigmoid() if logits else value,
+        label,
+        image,
+        prepared.scales,
+        overlap=overlap,
+        keep=keep,
+        agnostic=agnostic,
     )
 
 
 def suppressed(
-    boxes: Tensor, scores: Tensor, labels: Tensor, image: Tensor, scales: Tensor, *, overlap: float, keep: int
-) -> list[dict[str, Tensor]]:
-    """Class-wise non-maximum suppression of a batch, and back to pixels of the pictures as given.
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    image: Tensor,
+    scales: Tensor,
+    *,
+    overlap: float,
+    keep: int,
+    agnostic: bool = False,
+) -> list[Found]:
+    """Non-maximum suppression of a batch, and back to pixels of the pictures as given.
 
     Args:
         boxes: ``P 4`` of all pictures, in pixels of the prepared ones.
@@ -71,9 +102,7 @@ def suppressed(
         scales: ``B 2``, see `Prepared.scales`.
         overlap: intersection over union above which the weaker of two boxes goes.
         keep: boxes per picture.
-
-    Returns:
-        Per picture "boxes", "scores", "labels", best first.
+        agnostic: whether boxes of different classes suppress each other, too.
     """
     real = (boxes[:, 2:] > boxes[:, :2]).all(1)
     # Pictures one after the other, each its own suppression: it compares every box with every other.
@@ -86,8 +115,10 @@ def suppressed(
         *(x.split(counts) for x in (boxes, original, scores, labels)),
         strict=True,
     ):
-        kept = class_nms(box, score, label, overlap)[:keep]
-        results.append({"boxes": shown[kept], "scores": score[kept], "labels": label[kept]})
+        left = class_nms(box, score, torch.zeros_like(label) if agnostic else label, overlap)
+        kept = left[:keep]
+        columns = {"boxes": shown[kept], "scores": score[kept], "labels": label[kept]}
+        results.append(Found(columns, score[left[keep:]]))
     return results
 
 

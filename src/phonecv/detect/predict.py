@@ -13,8 +13,9 @@ from phonecv.data.clips.streams import is_video
 from phonecv.data.pictures.opening import file_names, find_images, printable, reopen, scan_images
 from phonecv.data.pictures.reading import planes
 from phonecv.dense.predicting import Answer, answers
+from phonecv.detect.coco_files import CocoIds, write_coco
 from phonecv.detect.detections import Detections
-from phonecv.detect.finding import find, plain_detections
+from phonecv.detect.finding import find_all, plain_detections
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import PredictOptions
 from phonecv.detect.video import output_name, predict_video
@@ -39,6 +40,9 @@ class PictureDetections(Prediction):
         found: from the threshold on, best first.
         names: of all classes, by label.
         size: width and height of the picture, pixels; zeros if it could not be read.
+        left_out: what to say of objects beyond the most that a picture may have, or an empty text.
+        image_id: of the picture in COCO's files.
+        category_ids: of all classes there, by label.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("picture", "objects", "best", "what")
@@ -46,6 +50,9 @@ class PictureDetections(Prediction):
     found: Detections
     names: tuple[str, ...]
     size: tuple[int, int] = (0, 0)
+    left_out: str = ""
+    image_id: int = 0
+    category_ids: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -57,7 +64,8 @@ class PictureDetections(Prediction):
 
     def said(self) -> str:
         """See `Prediction`."""
-        return ", ".join(f"{count} {printable_name(name)}" for name, count in self.counts) or "nothing"
+        said = ", ".join(f"{count} {printable_name(name)}" for name, count in self.counts) or "nothing"
+        return f"{said} ({self.left_out})" if self.left_out else said
 
     def row(self) -> tuple[object, ...]:
         """Picture, number of objects, best score and what they are."""
@@ -69,7 +77,9 @@ class PictureDetections(Prediction):
     def values(self) -> dict[str, Any]:
         """See `Prediction`; detections like those of COCO results."""
         width, height = self.size
-        return {"width": width, "height": height, "detections": plain_detections(self.found, self.names)}
+        return {"width": width, "height": height, "detections": plain_detections(self.found, self.names)} | (
+            {"left_out": self.left_out} if self.left_out else {}
+        )
 
 
 def streams(sources: Sequence[Path | str], options: PredictOptions) -> tuple[list[Path | str], list[Stream]]:
@@ -101,20 +111,25 @@ def predictions(
     runner: DetectRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureDetections]]:
     """See `phonecv.predicting.PredictRoom`."""
-    looking = partial(find, runner, threshold=options.threshold)
+    looking = partial(find_all, runner, threshold=options.threshold)
+    ids = CocoIds.of(options.coco_ids, paths, runner.classes)
     for step in answers(paths, steps, batch_size=runner.batch, bits=runner.bits, find=looking):
-        yield [_described(answer, runner.classes) for answer in step]
+        yield [_described(answer, runner.classes, ids) for answer in step]
 
 
-def _described(answer: Answer, names: tuple[str, ...]) -> PictureDetections:
+def _described(answer: Answer, names: tuple[str, ...], ids: CocoIds) -> PictureDetections:
+    numbers = ids.pictures[answer.index], ids.classes
     if answer.error:
-        return PictureDetections(answer.path, Detections.none(), names, error=answer.error)
+        return PictureDetections(answer.path, Detections.none(), names, (0, 0), "", *numbers, error=answer.error)
     height, width = answer.picture.shape[1:]
-    return PictureDetections(answer.path, answer.found, names, (width, height))
+    found, left_out = answer.found
+    return PictureDetections(answer.path, found, names, (width, height), left_out, *numbers)
 
 
 def write_predictions(predictions: Sequence[PictureDetections], out: Path | str) -> Path:
     """Write predictions.json, predictions.csv (a line for each object), and every picture with its objects drawn.
+
+    The same for other programs: coco_results.json, a list of COCO results, and coco.json, a whole data set of them.
 
     Raises:
         UserError: there are no predictions.
@@ -140,6 +155,8 @@ def write_predictions(predictions: Sequence[PictureDetections], out: Path | str)
             for label, score, box in columns
         ]
     write_csv(out / "predictions.csv", ("path", "class", "score", "left", "top", "width", "height", "error"), rows)
+    classes = dict(zip(predictions[0].category_ids, predictions[0].names, strict=True))
+    write_coco([(one.image_id, one.path, one.size, one.found) for one in predictions if not one.error], classes, out)
     return out
 
 

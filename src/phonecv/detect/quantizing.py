@@ -29,6 +29,7 @@ from phonecv.detect.detections import Detections
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.matching import Objects, match
 from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.deployable import deployable
@@ -75,14 +76,14 @@ class DetectWorkshop(DenseWorkshop):
 
     def judge(self, path: Path, pictures: DensePictures, reference: Detections) -> ObjectScore:
         """By what it is sure of."""
-        found = detections(open_detector(path, threshold=SHOWN), pictures)
+        found = detections(open_detector(path, options=OpeningOptions(threshold=SHOWN, tile=0)), pictures)
         return score_objects(reference, found, len(pictures), self.decibels(path, pictures))
 
     def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
         """By AP."""
         if not has_labels(folder):
             return None
-        runners = (float_detector(self.network, self.size), open_detector(path))
+        runners = (float_detector(self.network, self.size), open_detector(path, options=OpeningOptions(tile=0)))
         results = [evaluate_runner(runner, folder, split=SPLIT) for runner in runners]
         wanted, got = (result.figures["ap"] for result in results)
         return labelled_score("AP", results[0].count, wanted, got, folder)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from phonecv.detect.average_precision import IOUS, shown
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.draw import Drawn, draw, to_image
 from phonecv.detect.result import DetectionResult
-from phonecv.files import write_text
+from phonecv.files import write_lines
 from phonecv.plots import COLOURS, save_confusion, save_image_grid, save_precision_recall
 from phonecv.report import ClassTable
 from phonecv.rules import NUMBER
@@ -94,11 +93,6 @@ def write_results(result: DetectionResult, path: Path) -> None:
         for entry, mask in zip(entries, result.found.masks, strict=True):
             entry["segmentation"] = mask
     write_lines(path, entries)
-
-
-def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """A JSON list with each entry on a line of its own: small, and still to be read by people."""
-    write_text(path, "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n")
 
 
 def _per_class(result: DetectionResult) -> tuple[Sequence[str], list[tuple[Any, ...]]]:

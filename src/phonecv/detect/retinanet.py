@@ -9,7 +9,8 @@ again unlike torchvision's; the loss is normalised over the batch, not per pictu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
 from phonecv.detect.anchors import usable_anchors
-from phonecv.detect.assign import assign
+from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import UNIT_STDS
 from phonecv.detect.losses import box_targets, focal_sum, normaliser
@@ -49,6 +50,9 @@ class RetinaNet(OneStage):
         candidates: pairs of anchor and class per level that enter the suppression of doubles.
         nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
         max_detections: boxes per picture.
+        class_agnostic: whether boxes of different classes suppress each other, too.
+        tiles: how large pictures are looked at, such as ``{"side": 640, "overlap": 0.2}``; see
+            `phonecv.detect.tiling.Tiles`. None looks at every picture as a whole.
     """
 
     def __init__(
@@ -64,10 +68,14 @@ class RetinaNet(OneStage):
         candidates: int = 1000,
         nms_overlap: float = 0.5,
         max_detections: int = 100,
+        class_agnostic: bool = False,
+        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        self.choose_boxes(
+            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
+        )
         if not (isinstance(channels, int) and channels >= 1):
             raise UserError(f"channels {channels!r} is not a whole number >= 1; published are 256")
         self.neck = FPN(feature_channels(backbone, (8, 16, 32)), channels, extra="p6p7")
@@ -113,6 +121,7 @@ class RetinaNet(OneStage):
             device=anchors.device,
         )
         found = assign(anchors, truth.boxes, truth.valid, positive=0.5, negative=0.4, least=0.0, usable=usable)
+        found = spare(found, anchors, truth.ignored)
 
         parts = found.index.split([height * width * _PER_CELL for height, width in sizes], 1)
         focal = [

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.detect.assign import IGNORED, Assigned, assign
+from phonecv.detect.assign import IGNORED, Assigned, assign, spare
 from phonecv.detect.base import Truth, full_precision
 from phonecv.detect.boxes import SSD_STDS, encode
 from phonecv.detect.roi import with_picture
@@ -89,6 +89,7 @@ def choose_regions(proposals: Proposals, truth: Truth, sizes: Tensor, num_classe
     assigned = assign(
         proposals.boxes, truth.boxes, truth.valid, positive=0.5, negative=0.5, least=0.5, usable=proposals.valid
     )
+    assigned = spare(assigned, proposals.boxes, truth.ignored)
     # Cut to the picture, as proposals are: time and memory of pooling grow with a box.
     limit = sizes.to(truth.boxes.dtype).flip(1).repeat(1, 2)[:, None]
     own = torch.minimum(truth.boxes.clamp(min=0), limit)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from phonecv.detect.assign import assign
+from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import Truth
 from phonecv.detect.boxes import decode, encode
 from phonecv.detect.postprocess import class_nms
@@ -119,6 +119,7 @@ def proposal_losses(
         usable: ``B N``, bool, see `phonecv.detect.anchors.usable_anchors`.
     """
     assigned = assign(anchors, truth.boxes, truth.valid, positive=0.7, negative=0.3, least=0.3, usable=usable)
+    assigned = spare(assigned, anchors, truth.ignored)
     chosen = sample(assigned, sampling)
     # As published: a picture without positives (or negatives) counts one all the same.
     counts = torch.stack([chosen.positive.sum(1), chosen.negative.sum(1)])

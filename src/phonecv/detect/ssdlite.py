@@ -7,15 +7,16 @@ anchors of 320, whose coarse grids end before the picture does; `ssdlite512_corr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
-from phonecv.detect.assign import assign
+from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
 from phonecv.detect.losses import box_targets, mined_cross_entropy, normaliser
@@ -57,9 +58,13 @@ class SSDLite(OneStage):
         candidates: int = 1000,
         nms_overlap: float = 0.45,
         max_detections: int = 200,
+        class_agnostic: bool = False,
+        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(architecture, backbone, num_classes, DensePreprocessing(size=size))
-        self.choose_boxes(score_threshold, candidates, nms_overlap, max_detections)
+        self.choose_boxes(
+            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
+        )
         sides = [-(-size // 2 ** (level + 4)) for level in range(len(_EXTRA) + 2)]
         self.min_sizes = _numbers("min_sizes", min_sizes, [s * size / 320 for s in _MIN_SIZES])
         self.max_sizes = _numbers("max_sizes", max_sizes, [s * size / 320 for s in _MAX_SIZES])
@@ -112,6 +117,7 @@ class SSDLite(OneStage):
         logits, codes = self.network(prepared.batch)
         anchors = torch.cat(self.anchors([(x.shape[2], x.shape[3]) for x in logits], prepared.batch.device))
         found = assign(anchors, truth.boxes, truth.valid, positive=0.5, negative=0.5, least=0.0, ties="first")
+        found = spare(found, anchors, truth.ignored)
 
         labels = torch.where(
             found.positive, truth.labels.gather(1, found.index.clamp(min=0)), self.num_classes
@@ -121,7 +127,7 @@ class SSDLite(OneStage):
         given = full_precision(torch.cat([flatten_level(x, 4) for x in codes], 1)[where])
         count = normaliser(found)
         return {
-            "cls": mined_cross_entropy(scores, labels, self.num_classes) / count,
+            "cls": mined_cross_entropy(scores, labels, self.num_classes, found.negative) / count,
             "box": F.smooth_l1_loss(given, wanted.to(given.dtype), reduction="sum") / count,
         }
 

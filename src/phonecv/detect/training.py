@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from phonecv.data.coco.audit import COCO_FIXES, audit_splits
 from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
 from phonecv.data.coco.reader import CocoSplit
+from phonecv.data.coco.tiles import plan_tiles
 from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.findings import Look, Notes
 from phonecv.dense.training import frozen_note, make_dense
@@ -22,6 +24,7 @@ from phonecv.detect.checks import DATA
 from phonecv.detect.config import DetectConfig
 from phonecv.detect.create import create_detector
 from phonecv.detect.meter import DetectMeter
+from phonecv.detect.tiling import Tiles
 from phonecv.detect.training_data import read_splits
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
@@ -69,6 +72,8 @@ class DetectSetup(SplitSetup):
         # SSDLite's anchors follow from the side, so it belongs to the architecture there.
         if self.config.data.size is not None and "size" in self.entry.options:
             options.setdefault("size", self.config.data.size)
+        if (tiles := tiles_of(self.config)) is not None:
+            options.setdefault("tiles", asdict(tiles))
         return make_dense(self.config, create_detector, self.architecture, options, self.train.classes)
 
     def data(self, net: Detector, world: World, workers: int) -> DetectData:
@@ -90,13 +95,23 @@ class DetectData(SplitData):
     def __init__(
         self, config: DetectConfig, train: CocoSplit, val: CocoSplit, net: Detector, world: World, workers: int
     ) -> None:
-        kinds = train.images.lying if config.detect.group_orientation else None
-        super().__init__(config, world, workers, train=Paths(train), val=Paths(val), kinds=kinds)
+        plan, tiles = None, tiles_of(config)
+        if tiles is not None:
+            plan = plan_tiles(train, tiles.views, empty=not config.detect.filter_empty, seed=config.run.seed)
+        shown = train.images if plan is None else plan
+        kinds = shown.lying if config.detect.group_orientation else None
+        files = Paths(train, None if plan is None else plan.pictures)
+        super().__init__(config, world, workers, train=files, val=Paths(val), kinds=kinds)
         self.note = frozen_note(config)
+        if plan is not None:
+            cut = (
+                f"{len(train):,} training pictures are looked at in {len(plan):,} tiles of {config.detect.tile} pixels"
+            )
+            self.note = "; ".join(filter(None, [self.note, f"{cut}, {plan.empty:,} of them without an object"]))
         transform = train_transform(config, net.preprocessing)
         bits = net.preprocessing.bits
         self.train_set = DetectionDataset(
-            train, transform, config.run.seed, substitute=True, masks=net.masks, bits=bits
+            train, transform, config.run.seed, substitute=True, masks=net.masks, bits=bits, tiles=plan
         )
         # The truth is the meter's business.
         self.val_set = DetectionDataset(val, None, substitute=False, bits=bits)
@@ -107,16 +122,22 @@ class DetectData(SplitData):
 
 
 class Paths(Sequence[Path]):
-    """The picture files of a split, made when they are asked for."""
+    """The picture files of a split, or of places in it, made when they are asked for."""
 
-    def __init__(self, split: CocoSplit) -> None:
-        self.split = split
+    def __init__(self, split: CocoSplit, places: Sequence[int] | np.ndarray | None = None) -> None:
+        self.split, self.places = split, range(len(split)) if places is None else places
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.places)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.split.path(index)
+        return self.split.path(int(self.places[index]))
+
+
+def tiles_of(config: DetectConfig) -> Tiles | None:
+    """How large pictures are looked at, in training as after it."""
+    wanted = config.detect
+    return Tiles(wanted.tile, wanted.tile_overlap) if wanted.tile else None
 
 
 class DetectObjective:

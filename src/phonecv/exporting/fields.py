@@ -110,6 +110,8 @@ _FIELDS: dict[str, Any] = {
         "nms_overlap": _SHARE,
         "candidates": _POSITIVE,
         "max_detections": _POSITIVE,
+        "class_agnostic": FLAG,
+        "tiles": {"side": _POSITIVE, "overlap": _SHARE, "whole": FLAG},
         "activation": TEXT,
         "thresholds": (list_of(number(0, 1), 1, _MOST_CLASSES), "a list of numbers from 0 to 1"),
         "stds": (list_of(number(), 4, 4), "four numbers"),

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment import inference
-from phonecv.segment.inference import Windows
 from phonecv.segment.losses import IGNORE, pixel_cross_entropy
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from phonecv.dense.backbone import backbone_for_heads, completed, feature_channels
 from phonecv.dense.fpn import FPN
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models.base import Form, check_form
 from phonecv.models.factory import check_known
@@ -19,7 +20,6 @@ from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.segment.base import Segmenter
 from phonecv.segment.heads import ASPPHead, FCNHead, PSPHead, SegFormerHead, SemanticFPNHead, UNetHead
-from phonecv.segment.inference import Windows
 from phonecv.segment.unet_hrf import EMOv2UNet
 
 #: Evaluation of all ADE20K rows.

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from phonecv.dense.exported import DenseFile
 from phonecv.dense.inputs import prepare
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.segment.base import Segmenter
-from phonecv.segment.inference import Windows, predict_in_parts
+from phonecv.segment.inference import predict_in_parts
 from phonecv.segment.layers import resize
 
 #: What each kind of decoding has to work on.

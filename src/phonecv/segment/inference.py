@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from phonecv.dense.inputs import prepare
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.segment.layers import at_least_float32, resize
@@ -20,33 +20,6 @@ CPU_LOGITS, ACCELERATOR_LOGITS = 2**26, 2**29
 
 #: Numbers that one piece of the final resizing may hold; logits of many classes at a photo's size fill gigabytes.
 PIECE = 2**26
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Sliding windows.
-
-    Attributes:
-        crop: side of the windows, pixels of the resized picture.
-        stride: from one window to the next; the last ones are moved back to end with the picture.
-
-    Raises:
-        UserError: they leave gaps.
-    """
-
-    crop: int
-    stride: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.stride <= self.crop:
-            raise UserError(
-                f"windows of {self.crop} pixels every {self.stride} would leave gaps; the stride is 1 to {self.crop}"
-            )
-
-    def starts(self, length: int) -> list[int]:
-        """First pixels of the windows along an axis."""
-        count = math.ceil(max(length - self.crop, 0) / self.stride) + 1
-        return [max(min(i * self.stride, length - self.crop), 0) for i in range(count)]
 
 
 class Labelling(Protocol):

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from phonecv.dense.exported import DenseFile, names_of, numbered
+from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.exporting.opening import OpenedFile
 from phonecv.opening import Placed, Runner, open_runner
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.exported import OUTPUTS, labeller
-from phonecv.segment.inference import Windows, predict_in_parts
+from phonecv.segment.inference import predict_in_parts
 from phonecv.segment.verbs import OpeningOptions
 from phonecv.verbs import Opening
 from phonecv.weights import Loading

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from phonecv import options
 from phonecv.errors import UserError
@@ -27,8 +27,6 @@ class OpeningOptions(options.OpeningOptions):
         UserError: no scale, or one that is not positive.
     """
 
-    free: ClassVar[bool] = False
-
     slide: tuple[Count, Count] | None = None
     scales: tuple[Positive, ...] = (1.0,)
     flip: bool = False
@@ -37,6 +35,11 @@ class OpeningOptions(options.OpeningOptions):
         options.OpeningOptions.__post_init__(self)
         if not self.scales:
             raise UserError("scales: at least one is needed; 1 is the model's own size")
+
+    @property
+    def free(self) -> bool:
+        """See `phonecv.options.OpeningOptions`: it is open for one way of inference."""
+        return self == OpeningOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class WholeEvaluation:
     data: str
     notes: list[str]
     reader: Callable[[WholeRunner], Reader]
-    kind: type[WholeResult] = WholeResult
+    kind: Callable[..., WholeResult] = WholeResult
     images: list[ImageScore] = field(default_factory=list)
 
     @property
@@ -76,7 +76,7 @@ def evaluation_of(
     *,
     trust_labels: bool,
     reader: Callable[[Any], Reader],
-    kind: type[WholeResult] = WholeResult,
+    kind: Callable[..., WholeResult] = WholeResult,
     made: type[WholeEvaluation] = WholeEvaluation,
 ) -> WholeEvaluation:
     """The evaluation of a model on a split, of its first `limit` files; for `reader` and `kind` see `WholeEvaluation`.

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def in_parts(placed: Placed, frames: int = 1) -> Callable[[Tensor], Tensor]:
-    """A network that gives logits; a CPU takes a few pictures, or clips of so many frames, at a time."""
+def in_parts(
+    placed: Placed, frames: int = 1, forward: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """A network that gives logits; a CPU takes a few pictures, or clips of so many frames, at a time.
+
+    `forward` stands in the place of the network.
+    """
     import torch
 
-    network, place = placed.network, placed.device
+    network, place = forward or placed.network, placed.device
 
     @torch.inference_mode()
     def run(given: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ class DetectionItem(NamedTuple):
 
     Attributes:
         image: 3 H W; bytes, or floats with 1 for white.
-        targets: boxes N 4 (xyxy in the picture's pixels), labels N, crowd N, and masks N H W if asked for.
+        targets: boxes N 4 (xyxy in the picture's pixels), labels N, crowd N, masks N H W if asked for, and of tiles
+            ignored N: too little of the object is seen.
         index: place in the split.
         error: empty, or why the file could not be used.
     """
@@ -37,6 +38,7 @@ class Packed(NamedTuple):
         boxes: 4 columns, the objects of all pictures.
         labels: of the same.
         crowd: of the same.
+        ignored: of the same; None where nothing is cut.
         sizes: height and width of every picture.
         counts: objects of every picture.
     """
@@ -46,6 +48,7 @@ class Packed(NamedTuple):
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
+    ignored: Tensor | None
     sizes: tuple[tuple[int, int], ...]
     counts: tuple[int, ...]
 
@@ -55,7 +58,8 @@ class DetectionBatch:
 
     Args:
         images: 3 H W each; bytes, or floats with 1 for white.
-        targets: per picture boxes N 4 (xyxy), labels N, crowd N (all False if left out), and masks N H W or none.
+        targets: per picture boxes N 4 (xyxy), labels N, crowd N and ignored N (all False if left out), and
+            masks N H W or none.
         indices: B, int64, places in the split (of the sample asked for, also where another one stands in for it).
         errors: one text per sample, empty where all is well.
     """
@@ -100,11 +104,13 @@ class DetectionBatch:
 
     @property
     def targets(self) -> list[dict[str, Tensor]]:
-        """Boxes, labels, crowd, and masks if there are any, of every picture."""
+        """Boxes, labels, crowd, and ignored and masks if there are any, of every picture."""
         if self._targets is None:
             packed, counts = self._packed, list(self._packed.counts)
             columns: dict[str, Sequence[Tensor]] = {
-                name: getattr(packed, name).split(counts) for name in ("boxes", "labels", "crowd")
+                name: getattr(packed, name).split(counts)
+                for name in ("boxes", "labels", "crowd", "ignored")
+                if getattr(packed, name) is not None
             }
             if packed.masks is not None:
                 shapes = [(count, *size) for count, size in zip(counts, packed.sizes, strict=True)]
@@ -135,7 +141,10 @@ class DetectionBatch:
         # From a worker process: every tensor would travel as a file descriptor of its own, which takes longer than the
         # few numbers of all but pixels and masks.
         packed = self._packed
-        small = [getattr(packed, name).numpy() for name in ("boxes", "labels", "crowd")]
+        small = [
+            None if (column := getattr(packed, name)) is None else column.numpy()
+            for name in ("boxes", "labels", "crowd", "ignored")
+        ]
         large = packed.pixels, packed.masks
         return _unpack, (*large, *small, packed.sizes, packed.counts, self.indices.tolist(), self.errors)
 
@@ -146,12 +155,18 @@ def _unpack(
     boxes: np.ndarray,
     labels: np.ndarray,
     crowd: np.ndarray,
+    ignored: np.ndarray | None,
     sizes: tuple[tuple[int, int], ...],
     counts: tuple[int, ...],
     indices: list[int],
     errors: list[str],
 ) -> DetectionBatch:
-    small = torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(crowd)
+    small = (
+        torch.from_numpy(boxes),
+        torch.from_numpy(labels),
+        torch.from_numpy(crowd),
+        None if ignored is None else torch.from_numpy(ignored),
+    )
     return DetectionBatch._from(Packed(pixels, masks, *small, sizes, counts), torch.tensor(indices), errors)
 
 
@@ -159,7 +174,10 @@ def _pack(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Pac
     if len({image.dtype for image in images}) > 1:
         raise UserError("pictures of one batch are bytes and floats; let the transform always give the same")
     boxes = [target["boxes"] for target in targets]
-    crowd = [target.get("crowd", torch.zeros(len(target["labels"]), dtype=torch.bool)) for target in targets]
+    crowd, ignored = (
+        [target.get(name, torch.zeros(len(target["labels"]), dtype=torch.bool)) for target in targets]
+        for name in ("crowd", "ignored")
+    )
     masks = None
     if all("masks" in target for target in targets):
         masks = torch.cat([target["masks"].to(torch.bool).reshape(-1) for target in targets])
@@ -169,6 +187,7 @@ def _pack(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Pac
         torch.cat(boxes),
         torch.cat([target["labels"] for target in targets]),
         torch.cat(crowd),
+        torch.cat(ignored) if any("ignored" in target for target in targets) else None,
         tuple((int(image.shape[1]), int(image.shape[2])) for image in images),
         tuple(map(len, boxes)),
     )

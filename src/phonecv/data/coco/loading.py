@@ -16,6 +16,7 @@ from torch import Tensor
 
 from phonecv.data.coco.batch import DetectionBatch, DetectionItem
 from phonecv.data.coco.split import CocoSplit
+from phonecv.data.coco.tiles import TilePlan, cut_out
 from phonecv.data.loading.loader import PictureDataset, SampleKey
 from phonecv.data.loading.workers import open_loader
 from phonecv.data.pictures.opening import ImageError, open_image
@@ -42,6 +43,7 @@ class DetectionDataset(PictureDataset[DetectionItem]):
         substitute: whether others stand in.
         masks: whether targets hold masks.
         bits: that the values of 16-bit pictures hold, see `phonecv.data.pictures.opening.open_image`.
+        tiles: what is looked at of which pictures; None for all of all.
     """
 
     def __init__(
@@ -53,13 +55,14 @@ class DetectionDataset(PictureDataset[DetectionItem]):
         substitute: bool,
         masks: bool = False,
         bits: int | None = None,
+        tiles: TilePlan | None = None,
     ) -> None:
         super().__init__(seed, substitute)
-        self.split, self.masks, self.bits = split, masks, bits
+        self.split, self.masks, self.bits, self.tiles = split, masks, bits, tiles
         self.transforms = (transform,) if callable(transform) or transform is None else tuple(transform)
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.split if self.tiles is None else self.tiles)
 
     def draws(self, key: SampleKey) -> bool:
         """See `PictureDataset`."""
@@ -75,11 +78,15 @@ class DetectionDataset(PictureDataset[DetectionItem]):
         return DetectionItem(*_transformed(black, targets, self.transforms[key.stage]), key.index, error)
 
     def _read(self, index: int, transform: DetectionTransform | None) -> tuple[Tensor, dict[str, Tensor]]:
-        path = self.split.path(index)
+        view = None if self.tiles is None else self.tiles.views[index]
+        place = index if self.tiles is None else int(self.tiles.pictures[index])
+        path = self.split.path(place)
         image = to_tensor(open_image(path, bits=self.bits))
-        self._check_size(path, index, image)
-        targets = self.split.targets(index, masks=self.masks)
+        self._check_size(path, place, image)
+        targets = self.split.targets(place, masks=self.masks, within=view)
         del targets["area"]
+        if view is not None:
+            image, targets = cut_out(image, targets, view)
         return _transformed(image, targets, transform)
 
     def _check_size(self, path: Path, index: int, image: Tensor) -> None:

@@ -168,13 +168,16 @@ class CocoSplit:
             )
         return self.select(np.flatnonzero(good))
 
-    def targets(self, index: int, *, masks: bool | None = None) -> dict[str, Tensor]:
+    def targets(
+        self, index: int, *, masks: bool | None = None, within: Sequence[float] | None = None
+    ) -> dict[str, Tensor]:
         """What is on a picture, in its pixels: boxes N 4 (float32 xyxy, cut at the border), labels N (int64), crowd N
         (bool), area N (float32), and masks N H W (bool).
 
         Args:
             index: place in the split.
             masks: whether to decode masks; None does it if there are any.
+            within: only objects whose boxes reach into this part of the picture, x1 y1 x2 y2; None for all.
         """
         import torch
 
@@ -182,15 +185,19 @@ class CocoSplit:
         span = self._span(index)
         boxes = tables.boxes[span].copy()
         boxes[:, 2:] += boxes[:, :2]
+        rows = np.arange(span.start, span.stop)
+        if within is not None:
+            inside = (boxes[:, :2] < within[2:]).all(1) & (boxes[:, 2:] > within[:2]).all(1)
+            boxes, rows = boxes[inside], rows[inside]
         limits = np.array([image.width, image.height, image.width, image.height], dtype=np.float64)
         result = {
             "boxes": torch.from_numpy(boxes.clip(0, limits).astype(np.float32)),
-            "labels": torch.from_numpy(self._labels[span].copy()),
-            "crowd": torch.from_numpy(tables.crowd[span].copy()),
-            "area": torch.from_numpy(tables.areas[span].astype(np.float32)),
+            "labels": torch.from_numpy(self._labels[rows]),
+            "crowd": torch.from_numpy(tables.crowd[rows]),
+            "area": torch.from_numpy(tables.areas[rows].astype(np.float32)),
         }
         if self.masks if masks is None else masks:
-            result["masks"] = torch.from_numpy(coco_masks.decode(self._packed(span), image.height, image.width))
+            result["masks"] = torch.from_numpy(coco_masks.decode(self._packed(rows), image.height, image.width))
         return result
 
     def drawn(self, index: int) -> np.ndarray:
@@ -239,7 +246,7 @@ class CocoSplit:
         before = np.concatenate(([0], counts.cumsum()[:-1])) if len(counts) else counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
-    def _packed(self, span: slice) -> list[bytes]:
+    def _packed(self, rows: slice | np.ndarray) -> list[bytes]:
         if self._tables.masks is None:
             raise UserError(f"{self.description}: was read without masks; read it with masks=True")
-        return [self._tables.masks[int(row)] for row in self._tables.mask_rows[span]]
+        return [self._tables.masks[int(row)] for row in self._tables.mask_rows[rows]]

@@ -112,7 +112,8 @@ class LightTransform:
         hflip: probability of a left-right flip; 0 where left and right differ in meaning, as with writing.
         vflip: probability of an upside-down flip; .5 suits pictures from above or through a microscope.
         color: strength of random brightness, contrast and saturation; at 0.2 hue turns by up to 7 degrees.
-        visible: objects of which less than this share is left are left out.
+        visible: objects of which less than this share is left are left out; of tiles, where targets have "ignored",
+            they are ignored.
 
     Raises:
         UserError: a value out of range.
@@ -141,7 +142,13 @@ class LightTransform:
     def __call__(self, image: Any, targets: dict[str, Any]) -> Sample:
         """Picture and targets as tv_tensors, transformed."""
         height, width = image.shape[-2:]
-        view, keep = self._choose(width, height, targets["boxes"].as_subclass(Tensor), targets["crowd"])
+        boxes, skipped = targets["boxes"].as_subclass(Tensor), targets["crowd"]
+        if "ignored" in targets:
+            skipped = skipped | targets["ignored"]
+        view, keep = self._choose(width, height, boxes, skipped)
+        if "ignored" in targets:
+            targets = targets | {"ignored": targets["ignored"] | ~keep}
+            keep = visible_share(boxes, view) > 0
         size = DensePreprocessing(self.size, self.longest).target(max(1, round(view.height)), max(1, round(view.width)))
         image, targets = see(image, targets, view, size, keep=keep, fill=self.mean)
         image, targets = flipped(image, targets, horizontal=self.hflip, vertical=self.vflip)

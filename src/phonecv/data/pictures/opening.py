@@ -4,7 +4,7 @@ The choices, the same in training, evaluation, prediction and the demo:
 
 - the content decides the type of a file, its name does not;
 - the size in the header is checked before anything is decoded (`MAX_PIXELS`; Pillow needs 4 bytes per pixel, so a
-  picture takes at most about 0.4 GB, twice that while a mode is converted);
+  picture takes at most about 0.4 GB, twice that while a mode is converted; `PHONECV_MAX_PIXELS` sets another limit);
 - the EXIF orientation is always applied;
 - transparency is composed onto white;
 - gray of 16 bits is scaled to 8 by the number of bits that its values hold: as the caller says, for a whole data set
@@ -64,8 +64,29 @@ HELPER_FOLDERS = frozenset(
 #: Bits that the values of 16-bit pictures may hold: of screens, cameras, scanners.
 DEPTHS = (8, 10, 12, 14, 16)
 
-#: Largest picture that is decoded. Pillow starts to warn of "decompression bombs" at the same size.
-MAX_PIXELS = 89_478_485
+#: Environment variable with the pixels of the largest picture that is decoded, where somebody wants larger ones.
+VARIABLE = "PHONECV_MAX_PIXELS"
+
+
+def most_pixels() -> int:
+    """Pixels of the largest picture that is decoded: as many as Pillow takes, or what the person wants.
+
+    Raises:
+        UserError: that is no number.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if not wanted:
+        return 89_478_485
+    try:
+        return max(1, int(float(wanted)))
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{VARIABLE}={wanted!r} is not a number of pixels, such as 200e6") from error
+
+
+#: Largest picture that is decoded. Pillow starts to warn of "decompression bombs" there.
+MAX_PIXELS = most_pixels()
+if os.environ.get(VARIABLE):
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 #: Only these decoders run. Others in Pillow start programs (EPS) or serve no photograph.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
@@ -337,7 +358,8 @@ def _scale_to_8_bits(values: np.ndarray, bits: int | None) -> Image.Image:
 
 
 def _too_large(what: str, max_pixels: int) -> str:
-    return f"too large: {what} exceeds the limit of {max_pixels:,} pixels; scale the picture down"
+    way_out = f"scale the picture down, or allow larger ones: {VARIABLE}=200e6"
+    return f"too large: {what} exceeds the limit of {max_pixels:,} pixels; {way_out}"
 
 
 def _system_reason(path: Path, error: OSError) -> str:

@@ -37,6 +37,7 @@ object PhonecvReader {
     const val OVERLAP = @OVERLAP@ // intersection over union above which the weaker of two boxes goes
     const val CANDIDATES = @CANDIDATES@ // considered of each level
     const val MAX_DETECTIONS = @KEEP@ // of a picture
+    const val CLASS_AGNOSTIC = @CLASS_AGNOSTIC@ // whether boxes of different classes drop each other, too
 
     // Anchors: for each level its map, then for each kind the box at the map's first cell (x1 y1 x2 y2, pixels).
     private const val KINDS = @KINDS@
@@ -181,7 +182,8 @@ object PhonecvReader {
         val kept = ArrayList<Found>()
         for (found in every.sortedByDescending { it.score }) {
             if (kept.size == MAX_DETECTIONS) break
-            if (kept.none { it.label == found.label && overlap(it.box, found.box) > OVERLAP }) kept.add(found)
+            val doubled = kept.any { (CLASS_AGNOSTIC || it.label == found.label) && overlap(it.box, found.box) > OVERLAP }
+            if (!doubled) kept.add(found)
         }
         return kept
     }

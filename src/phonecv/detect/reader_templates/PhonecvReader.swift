@@ -28,6 +28,7 @@ enum PhonecvReader {
   static let overlapLimit: Double = @OVERLAP@  // intersection over union above which the weaker of two boxes goes
   static let candidates = @CANDIDATES@  // considered of each level
   static let maxDetections = @KEEP@  // of a picture
+  static let classAgnostic = @CLASS_AGNOSTIC@  // whether boxes of different classes drop each other, too
 
   // Anchors: for each level its map, then for each kind the box at the map's first cell (x1 y1 x2 y2, pixels).
   private static let kinds = @KINDS@
@@ -181,7 +182,9 @@ enum PhonecvReader {
     var kept: [Found] = []
     for found in every.sorted(by: { $0.score > $1.score }) {
       if kept.count == maxDetections { break }
-      let doubled = kept.contains { $0.label == found.label && overlap($0.box, found.box) > overlapLimit }
+      let doubled = kept.contains {
+        (classAgnostic || $0.label == found.label) && overlap($0.box, found.box) > overlapLimit
+      }
       if !doubled { kept.append(found) }
     }
     return kept

@@ -32,6 +32,7 @@ constexpr float kScoreThreshold = @SCORE_THRESHOLD@;  // scores have to be above
 constexpr double kOverlap = @OVERLAP@;       // intersection over union above which the weaker of two boxes goes
 constexpr size_t kCandidates = @CANDIDATES@;    // considered of each level
 constexpr size_t kMaxDetections = @KEEP@;  // of a picture
+constexpr bool kClassAgnostic = @CLASS_AGNOSTIC@;  // whether boxes of different classes drop each other, too
 //end
 //if final
 constexpr int kPlaces = @PLACES@;  // objects in the outputs, found or not
@@ -132,7 +133,7 @@ inline std::vector<Detection> suppressed(std::vector<Detection> every, const Inp
   for (const auto& found : every) {
     if (kept.size() == kMaxDetections) break;
     const bool doubled = std::any_of(kept.begin(), kept.end(), [&](const Detection& other) {
-      return other.label == found.label && overlap(found, other) > kOverlap;
+      return (kClassAgnostic || other.label == found.label) && overlap(found, other) > kOverlap;
     });
     if (!doubled) kept.push_back(found);
   }

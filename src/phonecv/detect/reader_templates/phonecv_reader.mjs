@@ -21,6 +21,7 @@ const SCORE_THRESHOLD = Math.fround(@SCORE_THRESHOLD@); // scores have to be abo
 const OVERLAP = @OVERLAP@; // intersection over union above which the weaker of two boxes goes
 const CANDIDATES = @CANDIDATES@; // considered of each level
 const MAX_DETECTIONS = @KEEP@; // of a picture
+const CLASS_AGNOSTIC = @CLASS_AGNOSTIC@; // whether boxes of different classes drop each other, too
 
 // Anchors: for each level its map, then for each kind the box at the map's first cell (x1 y1 x2 y2, pixels).
 const KINDS = @KINDS@;
@@ -130,12 +131,13 @@ function decode(level, columns, anchor, codes, from) {
 //end
 //if raw boxes
 
-/** The best of those that overlap, within each class. */
+/** The best of those that overlap, within each class or among all. */
 function suppressed(every) {
   const kept = [];
   for (const found of every.sort((one, other) => other.score - one.score)) {
     if (kept.length === MAX_DETECTIONS) break;
-    if (!kept.some((other) => other.label === found.label && overlap(other.box, found.box) > OVERLAP)) kept.push(found);
+    const rival = (other) => CLASS_AGNOSTIC || other.label === found.label;
+    if (!kept.some((other) => rival(other) && overlap(other.box, found.box) > OVERLAP)) kept.push(found);
   }
   return kept;
 }
