@@ -44,7 +44,7 @@ def by_pycocotools(
         if most != 100:  # its summary knows 100 alone
             every = evaluation.eval["precision"][..., -1]
             parts = [every[..., 0], every[0, ..., 0], every[5, ..., 0], *(every[..., area] for area in (1, 2, 3))]
-            evaluation.stats = [part[part > -1].mean() if (part > -1).any() else -1 for part in parts]
+            evaluation.stats = np.array([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts])
         else:
             evaluation.summarize()
     return {name: 100 * value if value >= 0 else math.nan for name, value in zip(NAMES, evaluation.stats, strict=False)}
@@ -231,10 +231,8 @@ def test_more_than_a_hundred_objects(tmp_path: Path) -> None:
     truth, results = crowded()
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "results.json").write_text(json.dumps(results))
-    plain, more = (
-        evaluate(tmp_path / "results.json", tmp_path / "truth.json", **options)
-        for options in ({}, {"max_objects": 400})
-    )
+    files = tmp_path / "results.json", tmp_path / "truth.json"
+    plain, more = evaluate(*files), evaluate(*files, max_objects=400)
     assert plain.figures == pytest.approx(by_pycocotools(truth, results, "bbox"), nan_ok=True)
     assert 25 < plain.figures["ap"] < 35
     assert "AP counts the best 100 detections of a class in a picture" in str(plain)
@@ -243,4 +241,4 @@ def test_more_than_a_hundred_objects(tmp_path: Path) -> None:
     assert more.figures["ap"] == pytest.approx(100)
     assert "AP counts 400 detections of a class in a picture; COCO's published figures count 100" in str(more)
     with pytest.raises(UserError, match="tile"):
-        evaluate(tmp_path / "results.json", tmp_path / "truth.json", tile=640)
+        evaluate(*files, tile=640)
