@@ -16,6 +16,7 @@ from phonecv.api import evaluate, predict
 from phonecv.classify.attention import class_maps
 from phonecv.errors import UserError
 from phonecv.exporting import export
+from phonecv.models import VisionModel
 from settle import settle
 
 
@@ -60,7 +61,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def tiny(classes: int = 2) -> phonecv.VisionModel:
+def tiny(classes: int = 2) -> VisionModel:
     torch.manual_seed(0)
     return settle(phonecv.create_model("emov2_1m", num_classes=classes, **TINY["emov2_1m"]), size=64)
 

@@ -10,8 +10,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from phonecv.classify.many_result import LabelsResult
 from phonecv.classify.attention import looked
+from phonecv.classify.many_result import LabelsResult
 from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.predict import sigmoid
 from phonecv.classify.result import ClassificationResult
