@@ -5,6 +5,7 @@
     python3 dev.py test     the same, then the whole test suite
     python3 dev.py fast     ... then the fast subset of it
     python3 dev.py lint     ... then ruff, the type checker and the contracts of imports
+    python3 dev.py docs     ... then build the documentation site into build/docs/site
     python3 dev.py lock     write requirements.lock anew from pyproject.toml
     python3 dev.py page     bring the browser runtimes of the phone page (`phonecv bench --serve`); needs npm
 
@@ -40,6 +41,7 @@ VERBS: dict[str, list[list[str]]] = {
         ["pyrefly", "check"],
         ["lint-imports", "--no-cache"],
     ],
+    "docs": [["python", "docs/build_site.py"]],
 }
 
 
