@@ -1,6 +1,7 @@
 """Build the documentation site in build/site: the guides, the reference from docstrings, the pictures, and search.
 
     python3 dev.py docs
+    python3 dev.py docs --stored    show what the notebooks hold in place of running them
 
 The pages are the files of this folder, the README (first page), CHANGELOG.md and CONTRIBUTING.md; the notebooks, which
 are run for it; and the reference, made of `REFERENCE`. Links between pages work on the site as they do in the
@@ -49,7 +50,7 @@ REFERENCE: Mapping[str, list[str]] = {
     "predicting": ["predict", "evaluate", "generate", "phonecv.options", "phonecv.classify.verbs"],
     "dense": ["phonecv.detect.config", "phonecv.detect.verbs", "phonecv.segment.config", "phonecv.segment.verbs"],
     "shipping": ["export", "quantize", "bundle", "verify", "phonecv.exporting.options"],
-    "measuring": ["bench", "doctor", "audit", "samples", "demo"],
+    "measuring": ["bench", "compare", "doctor", "audit", "samples", "demo"],
     "errors": ["UserError"],
 }
 
@@ -103,8 +104,14 @@ def reference(name: str) -> str:
     return "\n".join(lines)
 
 
-def write_sources() -> None:
+def unlisted() -> set[str]:
+    """Public names of `phonecv` that the reference lacks."""
+    return set(phonecv.__all__) - {"__version__"} - {entry for entries in REFERENCE.values() for entry in entries}
+
+
+def write_sources(*, stored: bool) -> None:
     """Lay out what the site is built from."""
+    outputs = notebooks.read if stored else notebooks.executed
     shutil.rmtree(SOURCE, ignore_errors=True)
     (SOURCE / "reference").mkdir(parents=True)
     for name, path in pages().items():
@@ -114,7 +121,7 @@ def write_sources() -> None:
     for path in notebooks.NOTEBOOKS:
         page = SOURCE / "notebooks" / f"{path.stem}.md"
         page.parent.mkdir(exist_ok=True)
-        page.write_text(notebooks.as_page(notebooks.executed(path), page.with_suffix("")), encoding="utf-8")
+        page.write_text(notebooks.as_page(outputs(path), page.with_suffix("")), encoding="utf-8")
     shutil.copytree(DOCS / "images", SOURCE / "images")
 
 
@@ -144,10 +151,9 @@ def broken_links(site: Path) -> Iterator[str]:
 
 def main() -> None:
     """Build the site."""
-    missing = set(phonecv.__all__) - {"__version__"} - {entry for entries in REFERENCE.values() for entry in entries}
-    if missing:
+    if missing := unlisted():
         sys.exit(f"docs/build_site.py: REFERENCE lacks {', '.join(sorted(missing))}")
-    write_sources()
+    write_sources(stored="--stored" in sys.argv[1:])
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copy(DOCS / "zensical.toml", BUILD)  # the tool wants all of a project in the folder of its settings
     tool = Path(sys.executable).with_name("zensical")

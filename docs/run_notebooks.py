@@ -24,9 +24,14 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parent / "notebooks").glob("*.ipynb
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def executed(path: Path) -> nbformat.NotebookNode:
-    """A notebook with the outputs of its cells."""
-    notebook: Any = nbformat.read(path, as_version=4)
+def read(path: Path) -> Any:
+    """A notebook as it lies there."""
+    return nbformat.read(path, as_version=4)
+
+
+def executed(path: Path) -> Any:
+    """A notebook with what its cells give now."""
+    notebook = read(path)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, startup_timeout=300, timeout=900, resources={"metadata": {"path": folder}})
         client.execute()
@@ -53,7 +58,7 @@ def _joined(outputs: Iterable[Any]) -> list[Any]:
     return joined
 
 
-def as_page(notebook: nbformat.NotebookNode, pictures: Path) -> str:
+def as_page(notebook: Any, pictures: Path) -> str:
     """A notebook as Markdown, its pictures written into a folder beside the page."""
     parts: list[str] = []
     for number, cell in enumerate(notebook.cells):
