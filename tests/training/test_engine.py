@@ -45,7 +45,7 @@ def test_a_run_leaves_its_files_and_learns(
     names = {path.name for path in result.run_dir.iterdir()}
     assert names >= {"config.yaml", "metrics.csv", "curves.png", "summary.json", "state.pt", "tensorboard"}
     assert capsys.readouterr().out.splitlines()[-1] == f"report: {result.run_dir / 'report.html'}"
-    assert f"best top1 ({result.best_net}, epoch {result.best_epoch})" in (result.run_dir / "report.html").read_text()
+    assert f"top-1 accuracy, %, best epoch ({result.best_epoch})" in (result.run_dir / "report.html").read_text()
     with Image.open(result.run_dir / "curves.png") as drawn:
         assert min(drawn.size) > 100
     assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0006_ema.safetensors"}

@@ -28,7 +28,7 @@ ALONE = "gives BatchNorm one picture at a time"
         (("data.batch_size=1", "data.size=32"), r"data\.batch_size=1 gives .* set data\.batch_size=2 or more"),
         (
             ("data.batch_size=4", "optimizer.accumulate=4"),
-            r"batch_size=4 in 1 processes and 4 parts .*=8 or",
+            r"batch_size=4 in 1 process and 4 parts .*=8 or",
         ),
         (("data.batch_size=1", "data.size=64", "curriculum=[{epoch: 1}, {epoch: 2, size: 32}]"), ALONE),
         (("model.overrides.in_chans=2",), "takes pictures of 2 channels, and what reads them gives RGB or gray"),

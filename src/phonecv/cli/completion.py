@@ -11,7 +11,7 @@ from phonecv.errors import UserError
 Shell = Literal["bash", "zsh", "fish"]
 
 #: Added to what cyclopts writes for bash: which takes "a=b" for three words, puts a blank behind each word that it
-#: completes, "schedule.epochs=" too, and offers files for what is known to be a text only when told to.
+#: completes, "schedule.epochs=" too, ends folders without a slash, and offers files for texts only when told to.
 _BASH = """
 _phonecv_words() {
   if [[ ${COMP_WORDS[COMP_CWORD]} == = ]]; then
@@ -19,10 +19,26 @@ _phonecv_words() {
     ((COMP_CWORD++))
   fi
   _phonecv
-  [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  ((COMP_CWORD > 1)) && [[ -e ${COMPREPLY[0]} ]] && compopt -o filenames 2>/dev/null
   return 0
 }
 complete -o default -F _phonecv_words phonecv
+"""
+
+
+#: For zsh: files where nothing else fits, as many arguments are names or files; and whether it is sourced, or loaded
+#: from a file of any name in fpath.
+_ZSH = """
+_phonecv_words() {
+  _cyclopts_phonecv "$@"
+  (( compstate[nmatches] )) || _files
+}
+if [[ ${zsh_eval_context[-1]} == *func ]]; then
+  _phonecv_words "$@"
+else
+  compdef _phonecv_words phonecv
+fi
 """
 
 
@@ -52,7 +68,7 @@ def completion(shell: Shell | None = None, /, *, install: bool = False) -> None:
         if found not in ("bash", "zsh", "fish"):
             raise UserError(f"there is no completion for {found}; there is for bash, zsh and fish")
         shell = found
-    script = app.generate_completion(shell=shell) + (_BASH if shell == "bash" else "")
+    script = app.generate_completion(shell=shell) + {"bash": _BASH, "zsh": _ZSH}.get(shell, "")
     if not install:
         print(script)
         return
