@@ -75,6 +75,7 @@ def test_errors_carry_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
         "train configs/emo2_512_kd.py": "`emov2_512_kd`",
         "train finetune --cfg-options a=b": "KEY=VALUE",
         "train mobileone-s1_8xb32_in1k": "`mobileone_simple`",
+        "train finetune model.model_kwargs.checkpoint_path=a.pth": "`--weights FILE`",
     }.items():
         assert main(line.split()) == 2, line
         assert hint in capsys.readouterr().err, line

@@ -53,8 +53,8 @@ NAMES: dict[str, tuple[Old, ...]] = {
         Old("run.py", "`phonecv train RECIPE` (for -m train) or `phonecv eval FILE` (for -m test)"),
         Old("-c, --cfg_path", "the recipe itself: `phonecv train RECIPE`"),
         Old("-m, --mode", "the verb itself: `phonecv train` or `phonecv eval`"),
-        Old("trainer.checkpoint, --checkpoint", "`--out RUN`"),
-        Old("trainer.resume_dir, --resume_dir", "the same command again, or `phonecv train RUN/config.yaml`"),
+        Old("trainer.checkpoint", "`--out RUN`"),
+        Old("trainer.resume_dir", "the same command again, or `phonecv train RUN/config.yaml`"),
         Old("model.model_kwargs.checkpoint_path", "`--weights FILE`"),
         Old("get_model", "`phonecv.create_model(NAME)`"),
     ),
@@ -200,4 +200,4 @@ def rows(source: str) -> Iterator[tuple[str, str]]:
     """What a page shows of a source: there, and here."""
     for old in (*NAMES[source], *VERBS.get(source, ())):
         there = ", ".join(f"`{name.strip()}`" for name in old.there.split(","))
-        yield there, re.sub(r"\{\d\}", "*", old.here)
+        yield there, re.sub(r"(\{\d\}_?)+", "*", old.here)

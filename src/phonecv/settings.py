@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from phonecv.errors import UserError, did_you_mean
+from phonecv.migration import replacement
 from phonecv.plain_scalars import MAX_DEPTH, Plain, number, scalar
 from phonecv.text import shortened
 
@@ -178,7 +179,12 @@ def merge(values: dict[str, Any], overrides: Sequence[str], kind: type) -> dict[
         keys = path.split(".")
         if len(keys) > MAX_DEPTH:
             raise UserError(f"override {_shown(path)} goes through {len(keys)} groups; no setting lies so deep")
-        _set(merged, keys, Plain(value.strip()), kind, "")
+        try:
+            _set(merged, keys, Plain(value.strip()), kind, "")
+        except UserError as error:
+            if (instead := replacement(path)) is None:
+                raise
+            raise UserError(f"there is no setting {_shown(path)}; {instead}") from error
     return merged
 
 
