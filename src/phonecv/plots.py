@@ -158,6 +158,7 @@ def _draw_curves(axes: Axes, title: str, curves: Sequence[_Curve], x_name: str) 
     axes.set_title(title, fontsize=11, loc="left", color=INK)
     axes.set_xlabel(x_name, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xlim(0, 1.04 * max(max(curve.x) for curve in curves) or 1)
     if len(curves) > 1:
         for text in axes.legend(fontsize=8, frameon=False).get_texts():
             text.set_parse_math(False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from phonecv.text import counted, lasting
+from phonecv.training.log import RunLog
 from phonecv.training.pace import Pace
+from phonecv.training.world import World
 
 
 def test_the_first_step_of_a_kind_counts_until_the_second() -> None:
@@ -54,3 +58,25 @@ def test_one_is_singular(number: int, nouns: str, text: str) -> None:
 )
 def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
     assert lasting(seconds) == text
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("phonecv.training.log.time.monotonic", lambda: clock[0])
+    log = RunLog(tmp_path, World())
+    move = log.bar_for("epoch 1/3", 10, later={"epoch": 20, "evaluation": 8})
+    for count in range(1, 11):
+        clock[0] += 25.0
+        move(count)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "epoch 1/3  3/10  3 min left, 11 min of the run",
+        "epoch 1/3  6/10  2 min left, 10 min of the run",
+        "epoch 1/3  9/10  25 s left, 9 min of the run",
+    ]
+    quiet = RunLog(tmp_path, World(), progress=False).bar_for("epoch 1/3", 10)
+    clock[0] += 1000
+    quiet(5)
+    assert capsys.readouterr().out == ""

@@ -159,7 +159,8 @@ class RunLog:
             here = self.pace.left({kind: total - count})
             left = f"{lasting(here or 0)} left"
             if later:
-                left += f", run {lasting(self.pace.left({**later, kind: total - count + later.get(kind, 0)}) or 0)}"
+                whole = self.pace.left({**later, kind: total - count + later.get(kind, 0)})
+                left += f", {lasting(whole or 0)} of the run"
             show(count, left)
 
         return move
