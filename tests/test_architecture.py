@@ -85,7 +85,10 @@ def lines_naming_a_task(path: Path) -> dict[int, str]:
 
 #: Modules outside the tasks' folders that name one, and why.
 REASONS = {
+    "exporting/coreml/preview.py": "a kind of preview in Xcode",
+    "exporting/coreml/program.py": "an operator of Core ML",
     "exporting/litert/graph.py": "SEGMENT_SUM is an operator of LiteRT",
+    "exporting/litert/metadata.py": "a name in MediaPipe's metadata",
     "__init__.py": "the public face has the tasks' own functions, too",
     "api.py": "type checkers learn what each kind of model gives",
     "cli/completion.py": "`cyclopts.completion.detect`",

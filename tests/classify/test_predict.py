@@ -13,6 +13,7 @@ from PIL import Image
 
 import phonecv
 from conftest import TINY
+from exporting.dense_files import pretend
 from phonecv.api import predict
 from phonecv.classify.predict import write_predictions
 from phonecv.errors import UserError
@@ -95,3 +96,15 @@ def test_mistakes_are_explained(model: VisionModel, tmp_path: Path) -> None:
         predict(model, [])
     with pytest.raises(UserError, match="no predictions"):
         write_predictions([], tmp_path)
+
+
+def test_files_of_probabilities_say_the_same(
+    model: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (50, 40), (80 * number, 30, 200)).save(tmp_path / f"{number}.png")
+    wanted = predict(model, tmp_path, topk=6, device="cpu")
+    file = pretend(model, tmp_path / "m.onnx", monkeypatch, decode="final", size=(32, 32))
+    for ours, theirs in zip(wanted, predict(file, sorted(tmp_path.glob("*.png")), topk=6), strict=True):
+        assert theirs.labels == ours.labels
+        assert theirs.probabilities == pytest.approx(ours.probabilities, rel=1e-4)

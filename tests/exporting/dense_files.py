@@ -14,7 +14,6 @@ from torch import Tensor
 from detect import test_mask_rcnn as mask_rcnn
 from detect.detectors import settled, small
 from kept import kept
-from phonecv.dense.model import DenseModel
 from phonecv.detect.base import Detector
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.detect.roi import pool, with_picture
@@ -90,7 +89,7 @@ def busy_masks(**options: Any) -> MaskRCNN:
 
 
 def pretend(
-    network: DenseModel,
+    network: Any,
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,

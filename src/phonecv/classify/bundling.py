@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from phonecv.bundles import readers
-from phonecv.bundles.records import channels_first, is_baked, values_step
+from phonecv.bundles.records import channels_first, decoding_kind, is_baked, values_step
 from phonecv.bundles.room import Found, OutputMeaning
 from phonecv.classify.opening import open_classifier, thresholds_in
 from phonecv.classify.predict import TOP, predictions
@@ -46,24 +46,35 @@ def preparation(record: FileRecord) -> list[tuple[str, str]]:
 
 def reading(record: FileRecord) -> list[str]:
     """How the outputs become a result."""
+    final = decoding_kind(record) == "final"
     if thresholds_in(record) is not None:
+        made = (
+            "The file gives the probability of each label;"
+            if final
+            else "The sigmoid of a logit, 1 / (1 + exp(-logit)), is the probability of a label;"
+        )
         return [
-            "The sigmoid of a logit, 1 / (1 + exp(-logit)), is the probability of a label; labels do not exclude each"
-            " other.",
+            f"{made} labels do not exclude each other.",
             "A picture has the labels whose probability reaches their threshold (`decoding.thresholds` of the record),"
             " which may be none; number i belongs to line i of labels.txt, from 0.",
         ]
-    return ["Softmax makes probabilities of the logits; number i belongs to line i of labels.txt, from 0."]
+    made = "" if final else "Softmax makes probabilities of the logits. "
+    return [f"{made}Number i belongs to line i of labels.txt, from 0."]
 
 
 def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
-    """Of the logits; all else is a feature map."""
-    return {"logits": OutputMeaning("one logit for each class, in the order of labels.txt")}
+    """Of what has a number for each class; all else is a feature map."""
+    return {
+        "logits": OutputMeaning("one logit for each class, in the order of labels.txt"),
+        "probabilities": OutputMeaning("one probability for each class, in the order of labels.txt"),
+    }
 
 
 def why_no_readers(record: FileRecord) -> str:
     """Why the readers cannot serve a file; empty if they can."""
     height, width = record["input_size"]
+    if decoding_kind(record) == "final":
+        return "classifiers of MediaPipe and Core ML prepare pictures themselves; a file without --decode has readers"
     if list(record["outputs"]) != ["logits"]:
         return "the file gives feature maps, which only your own head can read"
     if height != width:
@@ -135,7 +146,7 @@ def app_sources(record: FileRecord) -> dict[str, str]:
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found | None:
     """The best classes, or the labels it tells; None for feature maps, and for a shape that evaluation does not use."""
-    if why_no_readers(record):
+    if why_no_readers(record) and decoding_kind(record) != "final":
         return None
     thresholds = thresholds_in(record)
     topk = TOP if thresholds is None else len(thresholds)

@@ -1,4 +1,10 @@
-"""Classifiers, and their feature maps, as they go into a file: `logits` B C, or `stage1` B C h w and so on."""
+"""Classifiers, and their feature maps, as they go into a file.
+
+| decoding | outputs |
+|---|---|
+| raw | `logits` B C, or `stage1` B C h w and so on |
+| final | `probabilities` B C |
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from phonecv.classify.predict import sigmoid
 from phonecv.data.class_mapping import display_names, map_classes
@@ -21,11 +27,32 @@ from phonecv.models import VisionModel
 
 
 def as_module(network: VisionModel, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network itself: nothing is to be decoded."""
-    del decode, size
+    """The network itself, or with a softmax behind it.
+
+    Raises:
+        UserError: probabilities of feature maps.
+    """
+    del size
     if network.out_indices is None:
-        return network, ("logits",)
+        return (network, ("logits",)) if decode == "raw" else (Probabilities(network), ("probabilities",))
+    if decode != "raw":
+        raise UserError(
+            f"{network.name} gives feature maps, which have no decoding {decode!r}; leave it out (--decode)"
+        )
     return network, tuple(f"stage{stage}" for stage in network.out_indices)
+
+
+class Probabilities(nn.Module):
+    """A classifier with its softmax, or its sigmoid where labels do not exclude each other."""
+
+    def __init__(self, network: VisionModel) -> None:
+        super().__init__()
+        self.network, self.thresholds = network, network.thresholds
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """``B 3 H W`` -> ``B classes``."""
+        logits = self.network(batch)
+        return logits.softmax(1) if self.thresholds is None else logits.sigmoid()
 
 
 def choose_example(pictures: Pictures, outputs: Mapping[str, np.ndarray], network: VisionModel) -> Example:
@@ -34,17 +61,20 @@ def choose_example(pictures: Pictures, outputs: Mapping[str, np.ndarray], networ
     Of labels that do not exclude each other the one whose probabilities are farthest from their thresholds, if any is
     told of it.
     """
-    logits, classes = outputs.get("logits"), network.class_names
-    if network.thresholds is not None and logits is not None:
-        apart = sigmoid(logits) - np.asarray(network.thresholds)
+    every, classes = outputs.get("probabilities"), network.class_names
+    if every is None and "logits" in outputs:
+        logits = outputs["logits"]
+        shifted = np.exp(logits - logits.max(1, keepdims=True))
+        every = shifted / shifted.sum(1, keepdims=True) if network.thresholds is None else sigmoid(logits)
+    if network.thresholds is not None and every is not None:
+        apart = every - np.asarray(network.thresholds)
         surest = np.abs(apart).min(1) + (apart >= 0).any(1)
-        return Example(int(surest.argmax()), len(logits))
-    if logits is None or logits.shape[1] < 2:
+        return Example(int(surest.argmax()), len(every))
+    if every is None or every.shape[1] < 2:
         return first_example(pictures, outputs, network)
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    shares = np.sort(shifted / shifted.sum(1, keepdims=True), 1)
-    margins, best = shares[:, -1] - shares[:, -2], logits.argmax(1)
-    wanted = [_output_of(folder, classes, logits.shape[1]) for folder in pictures.folders[: len(logits)]]
+    count, shares, best = every.shape[1], np.sort(every, 1), every.argmax(1)
+    margins = shares[:, -1] - shares[:, -2]
+    wanted = [_output_of(folder, classes, count) for folder in pictures.folders[: len(every)]]
     known = np.array([output is not None for output in wanted])
     right = np.array([output == found for output, found in zip(wanted, best, strict=True)])
     # Right ones first, then those that may be, then those that are wrong.
@@ -52,8 +82,8 @@ def choose_example(pictures: Pictures, outputs: Mapping[str, np.ndarray], networ
     output = wanted[number]
     return Example(
         number=number,
-        tried=len(logits),
-        label=None if output is None else display_names(classes, logits.shape[1])[output],
+        tried=len(every),
+        label=None if output is None else display_names(classes, count)[output],
         margin=round(float(margins[number]), 4),
         right=None if output is None else bool(right[number]),
     )
@@ -70,11 +100,17 @@ def _output_of(folder: str, classes: Sequence[str] | None, num_classes: int) -> 
 
 
 def decoding(network: VisionModel, height: int, width: int, decode: str) -> dict[str, Any]:
-    """Of logits of labels that do not exclude each other their activation and thresholds; other logits need no word."""
-    del height, width, decode
-    if network.thresholds is None or network.out_indices is not None:
+    """Of labels that do not exclude each other their activation and thresholds; other logits need no word."""
+    del height, width
+    if network.out_indices is not None:
         return {}
-    return {"kind": "labels", "activation": "sigmoid", "thresholds": list(network.thresholds)}
+    if network.thresholds is None:
+        return {} if decode == "raw" else {"kind": decode}
+    return {
+        "kind": "labels" if decode == "raw" else decode,
+        "activation": "sigmoid",
+        "thresholds": list(network.thresholds),
+    }
 
 
 def compare(sides: Sides, max_diff: float | None) -> Compared:
@@ -84,7 +120,9 @@ def compare(sides: Sides, max_diff: float | None) -> Compared:
     if thresholds is None or not compared.count:
         return compared
     (want,), (got,) = sides.wanted, sides.got
-    level = np.log(np.clip(thresholds, 1e-7, 1 - 1e-7)) - np.log1p(-np.clip(thresholds, 1e-7, 1 - 1e-7))
+    level = np.clip(thresholds, 1e-7, 1 - 1e-7)
+    if tuple(sides.names) == ("logits",):
+        level = np.log(level) - np.log1p(-level)
     tolerance = min(max_diff or 0.0, TIE) * max(1.0, float(np.abs(want).max(initial=0)))
     same = ((want >= level) == (got >= level)) | (np.abs(want - level) <= tolerance)
     return replace(compared, same=int(same.sum()), count=same.size, unit="labels")

@@ -98,17 +98,28 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> ClassifyRun
     names = record.get("classes")
     if names and len(names) != count:
         raise UserError(f"{path} gives {count} classes, its record names {len(names)}; one is of another file")
-
-    def arrays(images: np.ndarray) -> np.ndarray:
-        return file.arrays(images, preprocessing)[0].astype(np.float32, copy=False)
-
-    def run(images: Tensor) -> Tensor:
-        return file.outputs(images, preprocessing)[0].float()
-
     thresholds = thresholds_in(record)
     if thresholds is not None and len(thresholds) != count:
         raise UserError(f"{path} gives {count} classes, its record has {len(thresholds)} thresholds; export it again")
+    shares = record.get("decoding", {}).get("kind") == "final"
+
+    def arrays(images: np.ndarray) -> np.ndarray:
+        found = file.arrays(images, preprocessing)[0].astype(np.float32, copy=False)
+        return _logits_of(found, several=thresholds is not None) if shares else found
+
+    def run(images: Tensor) -> Tensor:
+        import torch
+
+        return torch.from_numpy(arrays(images.numpy()))
+
     return ClassifyRunner.of_file(file, run, count, preprocessing=preprocessing, arrays=arrays, thresholds=thresholds)
+
+
+def _logits_of(shares: np.ndarray, *, several: bool) -> np.ndarray:
+    """Logits of which the softmax, or the sigmoid where a picture may have `several` labels, gives these shares."""
+    least = np.finfo(np.float32).tiny
+    logits = np.log(np.maximum(shares, least))
+    return logits - np.log(np.maximum(1 - shares, least)) if several else logits
 
 
 def thresholds_in(record: FileRecord) -> tuple[float, ...] | None:

@@ -58,4 +58,5 @@ class EvaluateOptions(options.EvaluateOptions):
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+DECODINGS = {"final": "probabilities, as MediaPipe's and Core ML's own classifiers have them"}
 RESULTS: dict[str, str] = {}

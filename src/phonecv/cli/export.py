@@ -48,8 +48,8 @@ def export(
 
     Args:
         target: The file to write, or a folder: one that exists, or a name that ends in a slash or has no suffix.
-        to: Formats, separated by commas (onnx, openvino, executorch, litert, coreml, ncnn, mnn, pt2); by default the
-            one of the file's suffix. `phonecv doctor --formats` says what each can hold.
+        to: Formats, separated by commas (onnx, ort, openvino, executorch, litert, coreml, ncnn, mnn, pt2); by default
+            the one of the file's suffix. `phonecv doctor --formats` says what each can hold.
         report: Show where each file will run: what phones' accelerators leave to the processor, by layer and with the
             reason. `phonecv info FILE` shows it later, too.
         json: Print JSON.

@@ -54,6 +54,8 @@ def preparation(record: FileRecord) -> list[tuple[str, str]]:
 
 def why_no_readers(record: FileRecord) -> str:
     """Why the readers cannot serve a file, and what to do; empty if they can."""
+    if decoding_kind(record) == "mediapipe":
+        return "MediaPipe prepares the pictures and reads the outputs itself"
     if any(output_shape(record, name) is None for name in record["outputs"]):
         return "the record does not tell the shapes of the outputs; export the network again"
     return ""

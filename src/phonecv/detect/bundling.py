@@ -44,6 +44,8 @@ _THRESHOLD, _LISTED = 0.3, 20
 
 def reading(record: FileRecord) -> list[str]:
     """How the outputs become objects, step by step."""
+    if decoding_kind(record) == "mediapipe":
+        return ["MediaPipe's object detector gives the objects."]
     side = "input" if fitting(record) == STRETCH else "filled"
     back = f"Divide x by ({side} width / picture width), y by ({side} height / picture height)."
     if fitting(record) != STRETCH:
@@ -74,9 +76,12 @@ def reading(record: FileRecord) -> list[str]:
 
 def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
     """Of the outputs, by name."""
-    if decoding_kind(record) == "final":
+    if decoding_kind(record) in ("final", "mediapipe"):
+        shares = "x1 y1 x2 y2 as shares of the picture's sides"
         return {
-            "boxes": OutputMeaning(f"for each object {_BOX}; best object first"),
+            "boxes": OutputMeaning(
+                f"for each object {_BOX if decoding_kind(record) == 'final' else shares}; best first"
+            ),
             "scores": OutputMeaning("for each object 0..1; 0 for places without an object"),
             "labels": OutputMeaning(
                 "for each object the line of labels.txt, from 0; -1 for places without an object", whole=True

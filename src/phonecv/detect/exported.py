@@ -23,6 +23,7 @@ OUTPUTS = {
     "raw": ("class_logits", "box_codes"),
     "boxes": ("scores", "boxes"),
     "final": ("boxes", "scores", "labels", "count"),
+    "mediapipe": ("boxes", "scores", "labels", "count"),
 }
 
 
@@ -42,7 +43,8 @@ def finder(
         UserError: the record does not describe the outputs.
     """
     kind = file.decoding["kind"]
-    if kind != "final":
+    chosen = kind in ("final", "mediapipe")
+    if not chosen:
         require(file.decoding, ("candidates", "nms_overlap", "max_detections"), file.path, "its boxes cannot be chosen")
     least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
     agnostic = agnostic or bool(file.decoding.get("class_agnostic"))
@@ -53,7 +55,9 @@ def finder(
     def run(pictures: Sequence[Tensor]) -> list[Found]:
         prepared = prepare([picture.cpu() for picture in pictures], file.spec, canvas=file.size)
         outputs = file.run(prepared.batch)
-        if kind == "final":
+        if kind == "mediapipe":
+            outputs = _in_pixels(outputs, prepared.batch)
+        if chosen:
             _check_final(file, outputs)
             found = _given(outputs, prepared, least)
             return [_limited(one, overlap, most, agnostic=agnostic) for one in found]
@@ -115,6 +119,14 @@ def _levels(file: DenseFile, prepared: Prepared) -> tuple[list[Tensor], BoxRule]
         raise UserError(
             f"the record of {file.path} does not describe its anchors ({error}); export it again"
         ) from error
+
+
+def _in_pixels(outputs: Mapping[str, Tensor], batch: Tensor) -> dict[str, Tensor]:
+    """What a file for MediaPipe gives of a batch, as a final one would."""
+    height, width = batch.shape[2:]
+    sides = batch.new_tensor((width, height, width, height))
+    whole = {name: outputs[name].long() for name in ("labels", "count")}
+    return {**outputs, **whole, "boxes": outputs["boxes"].float() * sides}
 
 
 def _check_final(file: DenseFile, outputs: Mapping[str, Tensor]) -> None:

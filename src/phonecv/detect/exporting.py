@@ -5,6 +5,7 @@
 | raw | `class_logits` B N C', `box_codes` B N 4 | - |
 | boxes | `scores` B N C, `boxes` B N 4 | - |
 | final | `boxes` B M 4, `scores` B M, `labels` B M, `count` B | the same, and `masks` B M 28 28 |
+| mediapipe | the same, boxes in shares of the input's sides, all of them float32 | - |
 
 N counts the anchors of all levels, C the classes, M the most objects of a picture. Boxes are x1 y1 x2 y2 in pixels of
 the network's input. After "boxes" the app only has to suppress doubles; "final" suppresses them too. Places without an
@@ -25,13 +26,14 @@ from torch import Tensor, nn
 
 from phonecv.dense.exporting import MAX_DIFF, MAX_DIFF_FP16, input_batch
 from phonecv.dense.model import DenseModel
-from phonecv.detect.exporting_boxes import DecodedBoxes, FinalBoxes, RawBoxes
+from phonecv.detect.exporting_boxes import DecodedBoxes, FinalBoxes, RawBoxes, ShareBoxes
 from phonecv.detect.exporting_checks import compare_choice, compare_objects, offered
 from phonecv.detect.exporting_rcnn import FinalMasks
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.errors import UserError
 from phonecv.exporting.comparing import HINT, Compared, Sides, compare_numbers, unvaried
 from phonecv.exporting.example import first_example as choose_example
+from phonecv.exporting.formats import MEDIAPIPE
 from phonecv.exporting.plain import inputs
 from phonecv.models.headed import RawOutputs
 
@@ -64,13 +66,15 @@ def as_module(network: Any, *, decode: str, size: tuple[int, int] | None) -> tup
     if decode == "raw":
         return RawBoxes(network), ("class_logits", "box_codes")
     boxes = DecodedBoxes(network, None if size is None else map_sizes(network, size))
-    return (boxes, ("scores", "boxes")) if decode == "boxes" else (FinalBoxes(boxes), OBJECTS)
+    if decode == "boxes":
+        return boxes, ("scores", "boxes")
+    return (FinalBoxes if decode == "final" else ShareBoxes)(boxes), OBJECTS
 
 
 def needs(network: DenseModel, decode: str) -> tuple[str, ...]:
     """Suppression is more than a backbone's operators."""
     del network
-    return ("suppression",) if decode == "final" else ()
+    return {"final": ("suppression",), "mediapipe": (MEDIAPIPE, "suppression")}.get(decode, ())
 
 
 def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, Any]:

@@ -92,11 +92,14 @@ class FinalBoxes(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
-        boxes, value, label = self.offered(batch, self.candidates)
+        return self.chosen(*self.offered(batch, self.candidates))
+
+    def chosen(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """What suppression leaves of boxes ``B K 4``, best first, with their scores and labels ``B K``."""
         return final(
             boxes,
-            value,
-            label,
+            scores,
+            labels,
             threshold=self.threshold,
             overlap=self.overlap,
             keep=self.keep,
@@ -113,6 +116,26 @@ class FinalBoxes(nn.Module):
             boxes = F.pad(boxes, (0, 0, 0, rows))
         value, anchor, label = best_pairs(scores, most)
         return take(boxes, anchor), value, label
+
+
+class ShareBoxes(FinalBoxes):
+    """The same as MediaPipe reads it: corners as shares of the input's sides, all numbers in floating point."""
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
+        boxes, scores, labels, count = self.chosen(*super().offered(batch, self.candidates))
+        return _shares(boxes, batch), scores, labels.float(), count.float()
+
+    def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `FinalBoxes.offered`, in shares."""
+        boxes, value, label = super().offered(batch, most)
+        return _shares(boxes, batch), value, label
+
+
+def _shares(boxes: Tensor, batch: Tensor) -> Tensor:
+    """Boxes ``... 4`` in pixels of pictures ``B 3 H W`` as shares of their sides."""
+    height, width = batch.shape[2:]
+    return boxes * boxes.new_tensor((1 / width, 1 / height, 1 / width, 1 / height))
 
 
 def best_pairs(scores: Tensor, candidates: int) -> tuple[Tensor, Tensor, Tensor]:

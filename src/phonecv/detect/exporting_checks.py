@@ -130,7 +130,7 @@ def compare_choice(offer: Offer, got: Mapping[str, np.ndarray], tolerance: float
     """
     scale = max(1.0, float(np.abs(offer.boxes).max(initial=0)))
     differences, shown = [], 0
-    for picture, count in enumerate(np.maximum(got["count"], 0).tolist()):
+    for picture, count in enumerate(np.maximum(got["count"], 0).astype(int).tolist()):
         mine = {name: got[name][picture][:count] for name in ("boxes", "scores", "labels")}
         order = np.argsort(-mine["scores"], kind="stable")
         mine = {name: values[order] for name, values in mine.items()}

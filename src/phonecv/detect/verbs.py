@@ -114,5 +114,5 @@ def opening_of(own: FindingOptions, threshold: float) -> OpeningOptions:
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
-DECODINGS = {"boxes": "all boxes", "final": "boxes after suppression"}
+DECODINGS = {"boxes": "all boxes", "final": "boxes after suppression", "mediapipe": "the same as MediaPipe reads it"}
 RESULTS = {".json": "a file of COCO results"}

@@ -17,6 +17,8 @@ TIE = 5e-3
 #: Outputs that move by less from picture to picture, as a share of max(1, largest output), count as constant: a file
 #: that answers every picture alike would pass.
 LEAST_VARIATION = 1e-4
+#: Outputs of which the largest value tells the class.
+CHOSEN = ("logits", "probabilities")
 #: What helps where nothing could be compared.
 HINT = "give pictures like the app's with --images (images=)"
 
@@ -60,9 +62,9 @@ class Sides:
 
 
 def compare_numbers(sides: Sides, max_diff: float | None, *, unit: str = "pictures", tipping: float = 0.0) -> Compared:
-    """Number by number, and by the best class where one of the outputs is called "logits".
+    """Number by number, and by the best class in an output of `CHOSEN`.
 
-    Classes are the second axis of logits; those that are within `max_diff` may swap. For `unit` and `tipping` see
+    Classes are its second axis; those that are within `max_diff` may swap. For `unit` and `tipping` see
     `Compared`.
     """
     worst, same, count = 0.0, 0, 0
@@ -70,7 +72,7 @@ def compare_numbers(sides: Sides, max_diff: float | None, *, unit: str = "pictur
         scale = max(1.0, float(np.abs(want).max(initial=0)))
         difference = float(np.abs(have.astype(np.float64) - want).max(initial=0)) / scale
         worst = difference if not difference <= worst else worst  # NaN stays
-        if name == "logits":
+        if name in CHOSEN:
             winners = same_winner(_rows(want), _rows(have), min(max_diff or 0.0, TIE) * scale)
             same, count = int(winners.sum()), len(winners)
     return Compared(worst, same, count, unit, tipping)

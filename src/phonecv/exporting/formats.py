@@ -10,6 +10,11 @@ from types import MappingProxyType
 
 from phonecv.errors import UserError, did_you_mean
 
+#: What a file needs that is laid out as MediaPipe's tasks read it (`phonecv.exporting.room`, `needs`).
+MEDIAPIPE = "the layout of MediaPipe"
+#: What one format alone can hold -> that format, and why.
+ONLY: Mapping[str, tuple[str, str]] = MappingProxyType({MEDIAPIPE: ("litert", "MediaPipe reads .tflite files alone")})
+
 #: Arithmetic of a file. "int8-weights" stores weights in 8 bits and computes in floating point.
 PRECISIONS = ("float32", "fp16", "int8", "int8-weights")
 
@@ -123,6 +128,21 @@ _ALL = (
         checked_by="ONNX Runtime",
     ),
     Exporter(
+        format="ort",
+        title="ONNX Runtime format",
+        suffix=".ort",
+        parts=(".required_operators_and_types.config",),
+        extra="onnx",
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        function="phonecv.exporting.ort.exporter:write",
+        session="phonecv.exporting.ort.exporter:open_session",
+        within="phonecv.exporting.ort.exporter:record_within",
+        dynamic_batch=True,
+        dynamic_size=True,
+        precisions=("float32", "fp16", "int8", "int8-weights"),
+        checked_by="ONNX Runtime",
+    ),
+    Exporter(
         format="openvino",
         title="OpenVINO",
         suffix=".xml",
@@ -195,7 +215,7 @@ _ALL = (
         function="phonecv.exporting.ncnn.exporter:write",
         session="phonecv.exporting.ncnn.opening:open_session",
         graph="phonecv.exporting.ncnn.graph:read_operators",
-        precisions=("float32", "fp16"),
+        precisions=("float32", "fp16", "int8"),
         refused=MappingProxyType(
             {
                 **_no_mask_rcnn("ncnn's RoIAlign reads one box, not a list"),

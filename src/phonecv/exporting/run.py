@@ -22,7 +22,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
 from phonecv.exporting.deployable import check_decoding, deployable
 from phonecv.exporting.example import Example
-from phonecv.exporting.formats import EXPORTERS, Exporter, exporter_for, get_exporter
+from phonecv.exporting.formats import EXPORTERS, ONLY, Exporter, exporter_for, get_exporter
 from phonecv.exporting.inputs import Arrays, Input, made_up
 from phonecv.exporting.job import Job
 from phonecv.exporting.opening import as_pixels
@@ -382,6 +382,12 @@ def _check_refused(exporter: Exporter, network: Any, decode: str) -> None:
     needs = room.needs(network, decode)
     if [one.kind for one in room.inputs(network, *check_size(None, network))] != ["pictures"]:
         needs = ("other inputs", *needs)
+    for key in needs:
+        format, why = ONLY.get(key, (exporter.format, ""))
+        if format != exporter.format:
+            raise UserError(
+                f"{network.name} cannot be written as {exporter.title}: {why}; write {format} (--to {format})"
+            )
     for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")

@@ -74,8 +74,10 @@ METHODS: dict[str, tuple[Method, ...]] = {
             for method in (RELU6_BIAS, BIAS, ALL, RELU6_FLOAT, FLOAT, RELU6_TUNED, TUNED)
         ),
     ),
+    "ort": _USUAL,
     "executorch": _USUAL,
     "litert": _USUAL,
+    "ncnn": _USUAL,
 }
 
 PLAIN = Method("plain")

@@ -23,7 +23,8 @@ class QuantizeOptions(Checked):
     """To what, on which pictures, and how far it may go.
 
     Attributes:
-        formats: Formats, separated by commas: onnx, openvino, executorch, litert; weights alone also coreml.
+        formats: Formats, separated by commas: onnx, ort, openvino, executorch, litert, ncnn; weights alone also
+            coreml, mnn.
         data: Pictures like those the app will see, 200 or more. One half finds ranges, the other one chooses; of a data
             folder, train/ and val/. With class folders right answers are counted, otherwise changed ones.
         evaluation: Other pictures, on which the chosen files are scored, once; with labels in mIoU or AP.

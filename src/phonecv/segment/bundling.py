@@ -40,6 +40,8 @@ _MAP, _LEGEND = "expected.png", "legend.json"
 
 def reading(record: FileRecord) -> list[str]:
     """How the outputs become a map, step by step."""
+    if decoding_kind(record) == "mediapipe":
+        return ["MediaPipe's image segmenter gives the masks."]
     cut = "" if fitting(record) == STRETCH else ", cut the padding off"
     if decoding_kind(record) == "raw":
         return [f"Resize the logits bilinearly to the input's size{cut}, resize them to the picture's.",
@@ -51,7 +53,12 @@ def output_meanings(record: FileRecord) -> dict[str, OutputMeaning]:
     """Of the outputs, by name."""
     logits = "for each class a map of logits, in the order of labels.txt, at the network's own resolution"
     classes = "the class of every pixel of the input: line of labels.txt, from 0"
-    return {"logits": OutputMeaning(logits), "classes": OutputMeaning(classes, whole=True, full_size=True)}
+    last = f"{logits}; the classes are the last axis"
+    return {
+        "logits": OutputMeaning(logits),
+        "logits_last": OutputMeaning(last),
+        "classes": OutputMeaning(classes, whole=True, full_size=True),
+    }
 
 
 def why_no_readers(record: FileRecord) -> str:

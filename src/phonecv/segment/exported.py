@@ -22,7 +22,7 @@ from phonecv.segment.inference import predict_in_parts
 from phonecv.segment.layers import resize
 
 #: What each kind of decoding has to work on.
-OUTPUTS = {"raw": ("logits",), "final": ("classes",)}
+OUTPUTS = {"raw": ("logits",), "final": ("classes",), "mediapipe": ("logits_last",)}
 
 #: Pictures that a file of classes takes at once.
 _TOGETHER = 4
@@ -50,7 +50,9 @@ class FromFile(Segmenter):
         return logits[:, :, :height, :width], None
 
     def _logits(self, batch: Tensor) -> Tensor:
-        logits, count = self.file.run(batch)["logits"].float(), len(self.file.classes)
+        outputs, count = self.file.run(batch), len(self.file.classes)
+        last = self.file.decoding["kind"] == "mediapipe"
+        logits = (outputs["logits_last"].movedim(-1, 1) if last else outputs["logits"]).float()
         if logits.ndim != 4 or logits.shape[1] != count:
             gives = f"{self.file.path} gives logits {list(logits.shape)}"
             raise UserError(f"{gives}, its record names {count} classes; export it again")
@@ -79,7 +81,7 @@ def labeller(
             " without decoding"
         )
     own = file.decoding.get("windows")
-    windows = Windows(*slide) if slide is not None else Windows(*own) if own and kind == "raw" else None
+    windows = Windows(*slide) if slide is not None else Windows(*own) if own and kind != "final" else None
     _check_windows(file, windows, plain=plain)
     if kind == "final":
         return partial(_classes, file), windows

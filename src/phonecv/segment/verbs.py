@@ -71,5 +71,5 @@ class EvaluateOptions(OpeningOptions, options.EvaluateOptions):
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}
-DECODINGS = {"final": "the class of every pixel"}
+DECODINGS = {"final": "the class of every pixel", "mediapipe": "logits as MediaPipe reads them"}
 RESULTS: dict[str, str] = {}

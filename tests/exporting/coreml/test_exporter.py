@@ -21,6 +21,7 @@ from phonecv.exporting.coreml import exporter as coreml
 from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.package import open_package
+from phonecv.exporting.coreml.preview import preview
 from phonecv.exporting.coreml.program import Operation, Program, Reference, TensorType, read_program
 from phonecv.exporting.deployable import Deployable, deployable
 from phonecv.exporting.job import Job, Written
@@ -236,3 +237,46 @@ def test_outputs_in_the_middle_are_kept() -> None:
     third, first = Interpreter(program, "m")({"0": zeros})
     assert torch.equal(first, zeros.exp())
     assert torch.equal(third, zeros.exp().exp().exp())
+
+
+@pytest.mark.slow
+def test_a_classifier_of_vision(tmp_path: Path) -> None:
+    """Labels and probabilities in the place of logits, and the same numbers read back by the interpreter."""
+    module, names = deployable(fuse(tiny("mobileone_s0")), bake=True, decode="final")
+    record = {
+        "input_range": "pixels 0..255",
+        "classes": [*"abcdef", "a"],
+        "num_classes": 7,
+    }  # of two a's a dictionary keeps one
+    written = write(tmp_path, module, names, pictures(baked=True), precision="fp16", record=record)
+    difference, (shares,) = compared(module, written, pictures(baked=True))
+    assert difference < 0.02
+    np.testing.assert_allclose(shares.sum(1), 1, atol=2e-3)
+    package = open_package(written.path)
+    description = package.model.description
+    assert (description.predictedFeatureName, description.predictedProbabilitiesName) == (
+        "classLabel", "classLabel_probs",
+    )  # fmt: skip
+    kinds = {one.name: one.type.WhichOneof("Type") for one in description.output}
+    assert kinds == {"classLabel": "stringType", "classLabel_probs": "dictionaryType"}
+    operations = package.model.mlProgram.functions["main"].block_specializations["CoreML6"].operations
+    (step,) = [item for item in operations if item.type == "classify"]
+    (classes,) = step.inputs["classes"].arguments
+    labels = [one.immediateValue.tensor.strings.values[0] for one in classes.value.immediateValue.list.values]
+    assert labels == ["a (0)", "b", "c", "d", "e", "f", "a (6)"]
+    assert description.metadata.userDefined["com.apple.coreml.model.preview.type"] == "imageClassifier"
+
+
+@pytest.mark.parametrize(("outputs", "axes", "shown"), [
+    (("logits",), 4, "imageSegmenter"), (("classes",), 3, "imageSegmenter"), (("probabilities",), 2, "imageClassifier"),
+    (("logits",), 2, None), (("boxes", "scores"), 3, None),
+])  # fmt: skip
+def test_what_xcode_shows(outputs: tuple[str, ...], axes: int, shown: str | None) -> None:
+    record = {"classes": ["background", "cat"], "num_classes": 2}
+    found = preview(Job(torch.nn.Identity(), (torch.zeros(1, 3, 8, 8),), outputs, "m", record=record), axes)
+    assert found.get("com.apple.coreml.model.preview.type") == shown
+    if shown == "imageSegmenter":
+        said = json.loads(found["com.apple.coreml.model.preview.params"])
+        assert said["labels"] == ["background", "cat"]
+        assert said["colors"][0] == "#000000"
+        assert len(said["colors"][1]) == 7

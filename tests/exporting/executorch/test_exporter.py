@@ -232,6 +232,16 @@ def test_broken_files_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_runtimes_own_line_is_told_when_it_fails(
+    mobileone: tuple[VisionModel, Written], capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = open_session(mobileone[1].path, threads=1)
+    with pytest.raises(UserError, match=r"m.pte fails when ExecuTorch runs it: .*(size|shape|tensor)") as caught:
+        session.run(np.zeros((1, 3, 32, 96), np.float32))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     from executorch.exir import to_edge_transform_and_lower
 

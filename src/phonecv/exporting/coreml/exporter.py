@@ -7,7 +7,7 @@ operators (`coreml_interpreter`), which shows that the right program was written
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml.package import Package, open_package
+from phonecv.exporting.coreml.preview import labels, preview
 from phonecv.exporting.coreml.program import read_program
 from phonecv.exporting.coreml.toolkit import toolkit
 from phonecv.exporting.fields import FileRecord, parse_record
@@ -61,11 +62,15 @@ def write(job: Job, folder: Path) -> Written:
     exported, modules = _captured(job)
     teach()
     half = job.precision in ("fp16", "int8-weights")
+    with torch.inference_mode():
+        results, names = job.module(*job.row), labels(job)
     model = coremltools.convert(
         exported,
         convert_to="mlprogram",
         inputs=_inputs(job),
-        outputs=_outputs(job),
+        outputs=_outputs(job, results),
+        # Of its labels Vision makes observations; it takes the place of the array of probabilities.
+        classifier_config=coremltools.ClassifierConfig(names) if names else None,
         minimum_deployment_target=getattr(coremltools.target, TARGET),
         compute_precision=coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
         skip_model_load=True,
@@ -74,6 +79,7 @@ def write(job: Job, folder: Path) -> Written:
     if job.precision == "int8-weights":
         model, settings = _with_int8_weights(model, job, modules)
     _describe(model, job)
+    model.user_defined_metadata.update(preview(job, results[0].ndim))
     path = folder / f"{job.stem}.mlpackage"
     model.save(str(path))
     # For ExecuTorch's debugger; Core ML's manifest does not know it.
@@ -142,11 +148,9 @@ def _inputs(job: Job) -> list[Any]:
     return [TensorType(name=one.name, shape=(1, *one.shape), dtype=np.dtype(one.type).type) for one in job.taken]
 
 
-@torch.inference_mode()
-def _outputs(job: Job) -> list[Any]:
+def _outputs(job: Job, results: Sequence[torch.Tensor]) -> list[Any]:
     from coremltools import TensorType
 
-    results = job.module(*job.row)
     return [
         TensorType(name=name, dtype=np.float32 if result.is_floating_point() else np.int32)
         for name, result in zip(job.outputs, results, strict=True)

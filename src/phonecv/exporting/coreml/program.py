@@ -79,7 +79,7 @@ class Program:
     Attributes:
         opset: such as "CoreML6".
         inputs: by name.
-        outputs: names, in the order of the model's description.
+        outputs: names, in the order of the model's description; of a classifier, the probabilities that it reads.
         operations: in order.
     """
 
@@ -107,10 +107,18 @@ def read_program(package: Package) -> Program:
     if main.opset not in main.block_specializations:
         raise UserError(f"{package.path} is damaged: it has no program for its own opset {main.opset!r}")
     block = main.block_specializations[main.opset]
-    operations = tuple(_operation(package, item) for item in block.operations)
+    # The step that makes a name and a dictionary of probabilities is read by Core ML alone.
+    chosen = [
+        _binding(package, item.inputs["probabilities"].arguments[0])
+        for item in block.operations
+        if item.type == "classify"
+    ]
+    operations = tuple(_operation(package, item) for item in block.operations if item.type != "classify")
     outputs = tuple(item.name for item in package.model.description.output)
     if set(outputs) != set(block.outputs):
         raise UserError(f"{package.path} is damaged: its description and its program disagree about the outputs")
+    if chosen:
+        outputs = tuple(one.name for one in chosen if isinstance(one, Reference))
     return Program(
         opset=main.opset,
         inputs={item.name: _type(package, item.type) for item in main.inputs},

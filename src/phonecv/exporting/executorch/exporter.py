@@ -91,7 +91,11 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
 
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
         given = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
-        found = [value.numpy() for value in program.forward(given)]
+        with _noise() as said:
+            try:
+                found = [value.numpy() for value in program.forward(given)]
+            except RuntimeError as error:
+                raise UserError(f"{path} fails when ExecuTorch runs it: {_reason(said(), error)}") from error
         return [values.astype(np.float32) if values.dtype.kind == "f" else values for values in found]
 
     _open.add(run)

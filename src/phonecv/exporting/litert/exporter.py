@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import Input, channels_last, last_layout
 from phonecv.exporting.job import Job, Written
-from phonecv.exporting.litert.metadata import ENTRY, append_labels, metadata
+from phonecv.exporting.litert.metadata import ENTRY, append_labels, check_normalisation, metadata
 from phonecv.exporting.litert.record import METADATA
 
 _QUANTIZERS = {
@@ -49,6 +49,7 @@ def write(job: Job, folder: Path) -> Written:
 
     from phonecv.exporting.litert.report import report
 
+    check_normalisation(job)
     if job.precision == "fp16" and [one.kind for one in job.taken] == ["pictures"]:
         # Half precision is what GPUs compute in, and they take four axes: EMOv2-1M is on one whole (752 operators), and
         # not without 126 of 728. On one core of a processor that costs 8 % of the time, so float32 keeps five axes.
@@ -128,12 +129,12 @@ def _describe(model: Any, job: Job) -> Sequence[str]:
     if [one.kind for one in job.taken] != ["pictures"] or "preprocessing" not in job.record:
         return ()
     graph = model.subgraphs[0]
-    classes = job.record.get("classes") or ()
-    scores = [len(graph.tensors[place].shape) == 2 for place in graph.outputs]
-    outputs = [graph.tensors[place].name.decode() for place in graph.outputs]
-    named = outputs if classes and scores == [True] else []
-    _add_metadata(model, ENTRY, metadata(job, outputs, named))
-    return classes if named else ()
+    called = {one.tensorIndex: one.name for signature in model.signatureDefs or () for one in signature.outputs}
+    tensors = {place: graph.tensors[place] for place in graph.outputs}
+    outputs = {called.get(place, one.name).decode(): list(one.shape) for place, one in tensors.items()}
+    content, classes = metadata(job, outputs)
+    _add_metadata(model, ENTRY, content)
+    return classes
 
 
 def _add_metadata(model: Any, name: str, content: bytes) -> None:

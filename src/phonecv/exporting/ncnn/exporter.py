@@ -45,7 +45,12 @@ def write(job: Job, folder: Path) -> Written:
     path.write_text(with_input_size(param.read_text(encoding="utf-8"), height, width), encoding="utf-8")
     weights.replace(weights_path(path))
     shutil.rmtree(scratch)
-    return Written(path, len(graph.layers), report(graph, job))
+    settings = {}
+    if job.precision == "int8":
+        from phonecv.exporting.ncnn.int8 import quantize
+
+        settings = {"settings": quantize(job, path)}
+    return Written(path, len(graph.layers), report(graph, job) | settings)
 
 
 def with_input_size(text: str, height: int, width: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,17 @@ def record_within(path: Path) -> FileRecord:
 
 def metadata_record(proto: Any, path: Path) -> FileRecord:
     """The record in an ONNX file's metadata; empty if it has none."""
-    place = f"the record in {path}"
     try:
         entries = {entry.key: entry.value for entry in proto.metadata_props}
     except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 text; export the network again") from error
+        raise UserError(f"the record in {path} is not UTF-8 text; export the network again") from error
+    return record_in(entries, path)
+
+
+def record_in(entries: Mapping[str, str], path: Path) -> FileRecord:
+    """The record among the entries of a file's metadata; empty if there is none."""
     texts = {key.removeprefix(PREFIX): text for key, text in entries.items() if key.startswith(PREFIX)}
-    return checked_fields({name: _value(name, text) for name, text in texts.items()}, place)
+    return checked_fields({name: _value(name, text) for name, text in texts.items()}, f"the record in {path}")
 
 
 def _value(name: str, text: str) -> Any:
