@@ -331,13 +331,13 @@ def outcome(run: Path) -> dict[str, Any]:
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     rates = [float(row["images_per_second"]) for row in rows if row["images_per_second"]]
-    evaluated = [row for row in rows if row["net_miou"]]
+    evaluated = [row for row in rows if row["val_miou"]]
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     return {
-        "miou": round(float(evaluated[-1]["net_miou"]) / 100, 4),
-        "aacc": round(float(evaluated[-1]["net_aacc"]) / 100, 4),
-        "halfway": {row["epoch"]: round(float(row["net_miou"]) / 100, 4) for row in evaluated[:-1]},
-        "loss": float(next(row["loss"] for row in reversed(rows) if row["loss"])),
+        "miou": round(float(evaluated[-1]["val_miou"]) / 100, 4),
+        "aacc": round(float(evaluated[-1]["val_aacc"]) / 100, 4),
+        "halfway": {row["epoch"]: round(float(row["val_miou"]) / 100, 4) for row in evaluated[:-1]},
+        "loss": float(rows[-1]["train_loss"]),
         "steps": summary["step"],
         "images_per_second": round(statistics.median(rates), 1),
         "train_seconds": summary["seconds"],

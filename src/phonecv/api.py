@@ -14,8 +14,10 @@ from phonecv.generating import Generation, generate_room
 from phonecv.opening import AnyRunner, Runner, at_depth, open_runner, task_of
 from phonecv.options import verbs_room
 from phonecv.predicting import Prediction, predict_room
+from phonecv.sharing import share
 from phonecv.task import TASKS
-from phonecv.verbs import Opening, Steps, settled
+from phonecv.verbs import ALONE, Opening, Steps, Together, settled
+from phonecv.weights.loading import Loading
 
 if TYPE_CHECKING:
     from phonecv.classify import verbs as classify
@@ -138,8 +140,16 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
     task = task_of(model)
     own, loading = settled(task, "predict", options, model=model)
     _check_runtime(own, model)
+    if own.devices > 1:
+        return share("phonecv.api:_predicted", model, images, own, loading, task)
+    return _predicted(model, images, own, loading, task)
+
+
+def _predicted(model: Any, images: Images, own: Any, loading: Loading, task: str, world: Together = ALONE) -> Any:
     room = predict_room(task)
     sources, streams = room.streams([images] if isinstance(images, Path | str) else list(images), own)
+    if streams and world.size > 1:
+        raise UserError(f"devices={world.size}: videos and cameras are looked at by one process; leave devices out")
     paths = [path for source in sources for path in room.find_samples(source)]
     if not paths and not streams:
         raise UserError("no pictures were named; give files, folders or patterns such as 'photos/*.jpg'")
@@ -152,11 +162,14 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
     if paths:
         runner, depth = at_depth(runner, paths)
         tell_depth(depth)
-        for step in room.predictions(runner, paths, Steps(own.batch_size, own.workers), own, folder):
+        for step in room.predictions(runner, paths, Steps(own.batch_size, own.workers, world), own, folder):
             said += step
             if own.on_progress is not None:
                 own.on_progress(len(said), len(paths))
-        if folder is not None:
+        shares = world.gather(said)
+        if world.size > 1:
+            said = [shares[place % world.size][place // world.size] for place in range(len(paths))]
+        if folder is not None and world.rank == 0:
             room.write_predictions(said, folder)
     return said + [stream(runner, out=folder, on_frame=own.on_frame) for stream in streams]
 
@@ -223,13 +236,20 @@ def evaluate_model(model: Any, data: Any, /, **options: Any) -> Any:
         room = cast(ResultsRoom, TASKS[task].room("evaluate"))
         return finished(room.evaluate_results(data, model, own.split, own), start, own.out)
     _check_runtime(own, model)
+    if own.devices > 1:
+        return share("phonecv.api:_evaluated", model, data, own, loading, task)
+    return _evaluated(model, data, own, loading, task)
+
+
+def _evaluated(model: Any, data: Any, own: Any, loading: Loading, task: str, world: Together = ALONE) -> Any:
     room = evaluate_room(task)
     runner = open_runner(model, task, Opening(own.device, own.amp, loading), own.opening)
     evaluation = room.evaluation(runner, data, own.split, own.limit, own)
     if not isinstance(model, Runner):
         evaluation.runner, told = _sped_up(runner, own, len(evaluation.paths))
         evaluation.notes += [told] if told else []
-    return evaluate_opened(evaluation, Steps(own.batch_size, own.workers), out=own.out, on_progress=own.on_progress)
+    steps = Steps(own.batch_size, own.workers, world)
+    return evaluate_opened(evaluation, steps, out=own.out, on_progress=own.on_progress)
 
 
 def _check_runtime(own: Any, model: Any) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from phonecv.errors import UserError
 from phonecv.files import write_json
@@ -17,7 +17,7 @@ from phonecv.report import report_room, write_report
 from phonecv.tables import write_csv
 from phonecv.task import TASKS
 from phonecv.text import printable
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 
 #: Skipped pictures that a result names.
 NAMED = 20
@@ -118,6 +118,15 @@ class Evaluation(Protocol):
         ...
 
 
+@runtime_checkable
+class Shared(Protocol):
+    """An `Evaluation` whose `run` takes the pictures of `steps.world`'s process alone."""
+
+    def gather(self, world: Together) -> None:
+        """Bring together what all processes found, as if one had."""
+        ...
+
+
 class EvaluateRoom(Protocol):
     """The room "evaluate" of a task."""
 
@@ -157,8 +166,11 @@ def evaluate_opened(
     out: Path | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Any:
-    """Run an evaluation to its end, see `phonecv.evaluate`."""
-    start = time.perf_counter()
+    """Run an evaluation to its end, see `phonecv.evaluate`; None on all processes but the first."""
+    start, world = time.perf_counter(), steps.world
+    if world.size > 1 and not isinstance(evaluation, Shared):
+        noun = TASKS[evaluation.runner.task].noun
+        raise UserError(f"devices={world.size}: {noun} is evaluated by one process; leave devices out")
     evaluation.runner, depth = at_depth(evaluation.runner, evaluation.paths)
     evaluation.notes += [depth] if depth else []
     runner, count = evaluation.runner, len(evaluation.paths)
@@ -168,7 +180,13 @@ def evaluate_opened(
         skipped += bad
         done += taken
         if on_progress is not None:
-            on_progress(done, count)
+            on_progress(done, len(range(world.rank, count, world.size)))
+    if isinstance(evaluation, Shared) and world.size > 1:
+        evaluation.gather(world)
+        places = {path: place for place, path in enumerate(evaluation.paths)}
+        skipped = sorted((one for part in world.gather(skipped) for one in part), key=lambda one: places[one[0]])
+        if world.rank:
+            return None
     if len(skipped) == count:
         path, reason = skipped[0]
         raise UserError(f"none of the {len(skipped)} images could be read; the first: {printable(path)}: {reason}")

@@ -120,12 +120,14 @@ class PredictOptions(RunOptions):
 
     Attributes:
         workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        devices: Processes that share the pictures, one per GPU where there are any; torchrun says so by itself.
         runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
             with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
         on_frame: called with {"frame", "time", ...} of each frame of a video or camera.
     """
 
     workers: Workers | None = None
+    devices: Count = 1
     runtime: str = "auto"
     on_frame: Callable[[dict[str, Any]], None] | None = field(default=None, metadata=flag(None))
 
@@ -136,6 +138,7 @@ class EvaluateOptions(RunOptions):
 
     Attributes:
         workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
+        devices: Processes that share the pictures, one per GPU where there are any; torchrun says so by itself.
         runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
             with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
         split: Split to evaluate.
@@ -143,6 +146,7 @@ class EvaluateOptions(RunOptions):
     """
 
     workers: Workers | None = None
+    devices: Count = 1
     runtime: str = "auto"
     split: str = "val"
     limit: Count | None = None

@@ -49,7 +49,7 @@ _EVALUATION = {"model": TEXT, "data": TEXT, "count": COUNT}
 _TRAINING = {
     "task": TEXT, "finished": FLAG, "epoch": COUNT, "score": TEXT, "images": COUNT, "seconds": NUMBER,
     "last_scores": (table_of(number()), "a table of numbers"),
-    "best_score": NUMBER, "best_epoch": COUNT, "best_net": TEXT,
+    "best_score": NUMBER, "best_epoch": COUNT, "best_net": TEXT, "stopped_early": FLAG,
 }  # fmt: skip
 _FORMS = {"size": COUNT, "difference": NUMBER, "forms": {"training": _FORM, "deploy": _FORM}}
 _EXPORTED = {
@@ -158,7 +158,13 @@ def write_report(run_dir: Path | str, *, title: str | None = None, destination: 
     damaged: list[str] = []
     trained = (run / "metrics.csv").is_file()
     training = (
-        _checked_values(run, "summary.json", _TRAINING, damaged, ("task", "best_score", "best_epoch", "best_net"))
+        _checked_values(
+            run,
+            "summary.json",
+            _TRAINING,
+            damaged,
+            ("task", "best_score", "best_epoch", "best_net", "stopped_early"),
+        )
         if trained
         else {}
     )
@@ -226,7 +232,8 @@ def _scores(training: dict[str, Any]) -> list[tuple[str, str]]:
     if training.get("best_score") is not None:
         net, epoch = training.get("best_net", "net"), training.get("best_epoch", "?")
         shown.append((f"{training['best_score']:.2f}", f"{name}, best epoch ({epoch}), {NETS.get(net, net)}"))
-    return [*shown, (lasting(training["seconds"]), f"training, {counted(training['epoch'], 'epochs')}")]
+    early = ", stopped early" * training.get("stopped_early", False)
+    return [*shown, (lasting(training["seconds"]), f"training, {counted(training['epoch'], 'epochs')}{early}")]
 
 
 def _tiles(forms: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:

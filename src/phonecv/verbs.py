@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
@@ -33,6 +33,39 @@ class Opening:
     loading: Loading = field(default_factory=Loading)
 
 
+class Together(Protocol):
+    """This process among those that share a work, as `phonecv.training.world.World`, which takes torch."""
+
+    @property
+    def rank(self) -> int:
+        """Number among all processes, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Processes in all."""
+        ...
+
+    def gather(self, value: Any, /) -> list[Any]:
+        """Everyone's value, in the order of ranks, on every process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The only process."""
+
+    rank: int = 0
+    size: int = 1
+
+    def gather(self, value: Any, /) -> list[Any]:
+        """Its value."""
+        return [value]
+
+
+ALONE = Alone()
+
+
 @dataclass(frozen=True, slots=True)
 class Steps(Checked):
     """How pictures are taken; no result depends on it.
@@ -40,10 +73,12 @@ class Steps(Checked):
     Attributes:
         batch_size: pictures per step; None chooses.
         workers: loader processes or threads; None chooses.
+        world: the processes that share the pictures: this one takes each `world.size`-th from `world.rank` on.
     """
 
     batch_size: Count | None = None
     workers: Workers | None = None
+    world: Together = ALONE
 
 
 def settled(task: str, verb: str, given: Mapping[str, Any], *, model: object) -> tuple[Any, Loading]:

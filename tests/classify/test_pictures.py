@@ -41,7 +41,7 @@ def test_series_skip_empty_cells_and_split_by_phase(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("score", ["ema_ap", "net_ap50", "net_mask_ap", "net_miou"])
+@pytest.mark.parametrize("score", ["ema_ap", "val_ap50", "val_mask_ap", "val_miou"])
 def test_curves_have_a_panel_for_the_score_of_any_task(tmp_path: Path, score: str) -> None:
     rows: list[dict[str, object]] = [{"step": s, "loss": 3 / s, score: 10 + s} for s in (1, 2, 3)]
     wide = size_of(save_curves(write_table(tmp_path / "a.csv", rows), tmp_path / "a.png"))
@@ -52,7 +52,7 @@ def test_curves_have_a_panel_for_the_score_of_any_task(tmp_path: Path, score: st
 
 def test_curves_draw_whatever_losses_there_are(tmp_path: Path) -> None:
     both: list[dict[str, object]] = [
-        {"step": s, "epoch": s / 10, "lr": 0.1 / s, "loss": 3 / s, "ce": 2 / s, "kd": 1 / s, "net_top1": 50 + s,
+        {"step": s, "epoch": s / 10, "lr": 0.1 / s, "loss": 3 / s, "ce": 2 / s, "kd": 1 / s, "val_top1": 50 + s,
          "ema_top1": "", "images_per_second": 99}
         for s in range(1, 30)
     ]  # fmt: skip

@@ -76,7 +76,7 @@ def test_a_run_shows_figures_and_samples(trained: Path, data: Path) -> None:
     assert sorted(path.name for path in (trained / "samples").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
     assert (trained / "samples.png").read_bytes() == (trained / "samples" / "epoch-0002.png").read_bytes()
     rows = (trained / "metrics.csv").read_text().splitlines()
-    assert {"mse", "bound", "net_db", "ema_mse"} <= set(rows[0].split(","))
+    assert {"train_mse", "train_bound", "val_db", "ema_mse"} <= set(rows[0].split(","))
     assert "3.png" in (trained / "bad_images.csv").read_text()
 
 

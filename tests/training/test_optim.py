@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from conftest import TINY
 from phonecv import create_model
+from phonecv.detect.create import create_detector
 from phonecv.errors import UserError
 from phonecv.models.base import VisionModel
-from phonecv.training.config import EmaConfig, OptimizerConfig
+from phonecv.segment.create import create_segmenter
+from phonecv.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from phonecv.training.ema import Ema
 from phonecv.training.optim import decay_groups, freeze, make_optimizer, train_mode
+from phonecv.training.schedule import Schedule
 
 
 def tiny(name: str) -> VisionModel:
@@ -50,6 +54,68 @@ def test_mobileone_spares_norm_parameters_only() -> None:
     assert all(".bn." in key or ".rbr_skip." in key for key in spared)
     assert not any(".bn." in key or ".rbr_skip." in key for key in decay)
     assert decay_groups(model, "none")[1] == []
+
+
+def factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
+    """By name, what the rate of each parameter is multiplied by."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = make_optimizer(model, config, 0.1).param_groups
+    return {names[id(each)]: group.get("lr_scale", 1.0) for group in groups for each in group["params"]}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_rate_falls_from_layer_to_layer_as_in_timm(name: str) -> None:
+    model = tiny(name)
+    found = factors(model, OptimizerConfig(layer_decay=0.75))
+    groups = param_groups_layer_decay(model, layer_decay=0.75)
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    assert found == {names[id(each)]: group["lr_scale"] for group in groups for each in group["params"]}
+    blocks = list(dict.fromkeys(key.split(".")[0] + key.split(".")[1] for key in found if key[:6] in BLOCKS))
+    assert len(blocks) == sum(TINY[name]["depths"]) * (2 if name == "mobileone_s0" else 1)  # of halves there
+    for key, factor in found.items():
+        block = key.split(".")[0] + key.split(".")[1]
+        depth = len(blocks) - blocks.index(block) if block in blocks else len(blocks) + 1
+        assert factor == pytest.approx(0.75**depth if key.startswith("stage") else 1.0)
+
+
+#: Stages of blocks.
+BLOCKS = ("stage1", "stage2", "stage3", "stage4")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        create_detector("ssdlite320", "mobileone_s0", num_classes=2, **TINY["mobileone_s0"]),
+        create_segmenter("segformer", "emov2_1m", num_classes=2, options={"channels": 16}, **TINY["emov2_1m"]),
+    ],
+    ids=["detector", "segmenter"],
+)
+def test_heads_have_the_whole_rate_and_the_last_block_the_first_share_of_it(model: nn.Module) -> None:
+    found = factors(model, OptimizerConfig(layer_decay=0.5, head_lr=10))
+    count = len({key.split(".")[1] + key.split(".")[2] for key in found if key[9:15] in BLOCKS})
+    assert found.keys() == dict(model.named_parameters()).keys()
+    for key, factor in found.items():
+        if not key.startswith("backbone."):
+            assert factor == (1 if key.startswith("neck.") else 10)
+    assert {factor for key, factor in found.items() if key.startswith("backbone.stage0")} == {0.5 ** (count + 1)}
+    last = max(key.split(".")[2] for key in found if key.startswith("backbone.stage4."))
+    assert {factor for key, factor in found.items() if key.startswith(f"backbone.stage4.{last}.")} == {0.5}
+    freeze(model, ("stage0", "stage1"), None)
+    left = {key.split(".")[1] for key in factors(model, OptimizerConfig()) if key.startswith("backbone.")}
+    assert not left & {"stage0", "stage1"}
+    assert "stage2" in left
+    with pytest.raises(UserError, match="a Linear does not tell its blocks apart"):
+        make_optimizer(nn.Linear(2, 2), OptimizerConfig(layer_decay=0.5), 0.1)
+
+
+def test_the_logged_rate_is_that_of_the_heads() -> None:
+    model = tiny("emo_1m")
+    optimizer = make_optimizer(model, OptimizerConfig(layer_decay=0.5, lr_batch=0), 0.1)
+    schedule = ScheduleConfig(warmup_epochs=0, scale_ends=False, min_lr=0)
+    set_rate = Schedule(optimizer, schedule, OptimizerConfig(lr=0.1, lr_batch=0), steps_per_epoch=1, batch_size=1).set
+    assert set_rate(0) == pytest.approx(0.1)
+    assert set_rate(150) == pytest.approx(0.05)
+    assert min(group["lr"] for group in optimizer.param_groups) < 0.001
 
 
 def test_frozen_parameters_are_in_no_group() -> None:

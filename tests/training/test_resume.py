@@ -45,13 +45,14 @@ def state_of(config: TrainConfig) -> dict[str, Any]:
     return torch.load(Path(config.run.out) / "state.pt", weights_only=True)
 
 
-def rows_of(config: TrainConfig) -> list[dict[str, str]]:
-    with (Path(config.run.out) / "metrics.csv").open(newline="") as file:
+def rows_of(config: TrainConfig, table: str = "steps") -> list[dict[str, str]]:
+    with (Path(config.run.out) / f"{table}.csv").open(newline="") as file:
         return [{key: text for key, text in row.items() if key not in TIMES} for row in csv.DictReader(file)]
 
 
 def assert_same(config: TrainConfig, other: TrainConfig) -> None:
     assert rows_of(config) == rows_of(other)
+    assert rows_of(config, "metrics") == rows_of(other, "metrics")
     a, b = state_of(config), state_of(other)
     for part in ("net", "ema"):
         assert a[part].keys() == b[part].keys()
@@ -79,7 +80,7 @@ def unbroken(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainC
 
 def wait_for_rows(config: TrainConfig, count: int) -> None:
     """Until the run has logged so many rows: it is in the middle of training then."""
-    path, end = Path(config.run.out) / "metrics.csv", time.monotonic() + 120
+    path, end = Path(config.run.out) / "steps.csv", time.monotonic() + 120
     while not path.is_file() or len(path.read_text().splitlines()) <= count:
         assert time.monotonic() < end, "the run does not get going"
         time.sleep(0.005)

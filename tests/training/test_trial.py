@@ -59,7 +59,7 @@ def test_the_trial_leaves_no_trace(configure: Configure) -> None:
     counters = [value for name, value in run.net.state_dict().items() if name.endswith("num_batches_tracked")]
     assert counters
     assert not any(map(int, counters))
-    run.log.close()
+    run.log.close(finished=True)
 
 
 @pytest.mark.parametrize(

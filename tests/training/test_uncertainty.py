@@ -28,7 +28,7 @@ def test_scores_come_with_their_standard_error() -> None:
 
 def rows(count: int, right: int, pictures: int) -> list[Mapping[str, str]]:
     figures = {"top1": 100 * right / pictures, "correct1": right, "images": pictures}
-    evaluated = {f"net_{name}": str(value) for name, value in figures.items()}
+    evaluated = {f"val_{name}": str(value) for name, value in figures.items()}
     return [row for _ in range(count) for row in ({"step": "1", "loss": "2.0"}, evaluated)]
 
 
@@ -44,11 +44,11 @@ def test_the_best_of_many_on_few_is_warned_of(count: int, right: int, pictures: 
 
 
 def test_without_a_standard_error_the_pictures_count() -> None:
-    evaluated = [{"net_miou": "50", "ema_miou": "51"}] * 3
+    evaluated = [{"val_miou": "50", "ema_miou": "51"}] * 3
     assert caution(evaluated, DENSE_TASK, 87) is not None
     assert caution(evaluated, DENSE_TASK, 2000) is None
     assert caution([], DENSE_TASK, 87) is None
-    assert last_figures([*evaluated, {"net_miou": "70", "ema_miou": "72", "loss": "1"}, {"loss": "2"}], DENSE_TASK) == {
+    assert last_figures([*evaluated, {"val_miou": "70", "ema_miou": "72", "loss": "1"}, {"loss": "2"}], DENSE_TASK) == {
         "net": {"miou": 70.0},
         "ema": {"miou": 72.0},
     }
@@ -61,13 +61,13 @@ def test_a_run_of_three_classes_says_last_best_and_error_and_no_top5(
     out = capsys.readouterr().out
     row = result.history[-1]
     assert not any("top5" in name or "correct5" in name for name in row)
-    share = min(max(row["net_correct1"], 0.5), 9.5) / 10
-    assert f"last top1 {row['net_top1']:.2f} ± {100 * (share * (1 - share) / 10) ** 0.5:.2f} (net)" in out
+    share = min(max(row["val_correct1"], 0.5), 9.5) / 10
+    assert f"last top1 {row['val_top1']:.2f} ± {100 * (share * (1 - share) / 10) ** 0.5:.2f} (net)" in out
     assert f"best top1 {result.best_score:.2f}" in out
     assert "on 10 validation pictures" in out
     summary = json.loads((result.run_dir / "summary.json").read_text())
     assert summary["images"] == 10
-    assert summary["last_scores"] == {"net": row["net_top1"]}
+    assert summary["last_scores"] == {"net": row["val_top1"]}
     assert "flatters" not in out  # three evaluations
     longer = train(configure("schedule.epochs=3", "optimizer.lr=0.003", out="with_average"))
     assert "note: the best of 6 scores on 10 pictures flatters" in capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_a_run_of_three_classes_says_last_best_and_error_and_no_top5(
 def test_eval_gives_the_figures_of_training(more: tuple[str, ...], configure: Configure, pictures: Path) -> None:
     result = train(configure("schedule.epochs=2", "ema.decay=0.5", *more))
     row = result.history[-1]
-    for net, name in (("net", "last"), ("ema", "last_ema")):
+    for net, name in (("val", "last"), ("ema", "last_ema")):
         for size in (1, 4):
             judged = evaluate(result.run_dir / f"{name}.safetensors", pictures, batch_size=size)
             assert (judged.top1, judged.count) == (row[f"{net}_correct1"], row[f"{net}_images"])
@@ -97,7 +97,7 @@ def test_eval_gives_the_figures_of_dense_trainings(architecture: str, configure_
     result = train(configure_dense(architecture, "schedule.epochs=2", "optimizer.lr=0.01", "ema.decay=0.5"))
     row = result.history[-1]
     names = ("miou", "aacc", "macc") if architecture in SEGMENTERS else ("ap", "ap50", "ap75")
-    for net, name in (("net", "last"), ("ema", "last_ema")):
+    for net, name in (("val", "last"), ("ema", "last_ema")):
         for size in (1, 4):
             judged = evaluate(result.run_dir / f"{name}.safetensors", scenes, batch_size=size).summary()
             for figure in names:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from phonecv.data.folders.augment import AugmentConfig
 from phonecv.errors import UserError
+from phonecv.training.balance import ClassWeights, check_factors
 from phonecv.training.config import TrainConfig
 from phonecv.training.groups import BelowOne, Count, Interpolation, NotNegative, Positive, Share, Triple
 
@@ -17,6 +18,8 @@ class LossConfig:
 
     Attributes:
         smoothing: label smoothing.
+        class_weights: factors on the cross entropy of a picture, by its class: "balanced", n / (k count) for n pictures
+            of k classes, or a table such as {cat: 2, dog: 0.5}; classes that are not in it have 1. Null for none.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; 0 for none.
         mix_prob: probability that a batch is mixed at all.
@@ -25,6 +28,7 @@ class LossConfig:
     """
 
     smoothing: BelowOne = 0.1
+    class_weights: ClassWeights | None = None
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
     mix_prob: Share = 1.0
@@ -93,6 +97,8 @@ class ClassifyConfig(TrainConfig):
         starts = [stage.epoch for stage in self.curriculum]
         if starts and (starts[0] != 1 or starts != sorted(set(starts))):
             raise UserError(f"curriculum stages start at epochs {starts}; they must rise and the first must be 1")
+        if isinstance(self.loss.class_weights, dict):
+            check_factors(self.loss.class_weights)
         if self.data.longest is not None:
             raise UserError("data.longest belongs to detectors and segmenters; a classifier's pictures are cropped")
 

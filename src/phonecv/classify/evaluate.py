@@ -21,7 +21,7 @@ from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import EvalTransform, eval_transform
 from phonecv.errors import UserError
 from phonecv.evaluating import Evaluation, Skipped
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 from phonecv.whole.evaluate import BATCH, WholeEvaluation, evaluation_of, run_images
 
 
@@ -47,9 +47,9 @@ def evaluation(
 
 @dataclass
 class LabelsEvaluation(WholeEvaluation):
-    """The same where pictures have several labels or none: `rows` are path, probabilities and labels of each."""
+    """The same where pictures have several labels or none: `rows` are place, path, probabilities and labels of each."""
 
-    rows: list[tuple[Path, np.ndarray, np.ndarray]] = field(default_factory=list)
+    rows: list[tuple[int, Path, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Judge every picture."""
@@ -57,7 +57,7 @@ class LabelsEvaluation(WholeEvaluation):
         assert sets is not None
         labels, outputs = [*self.outputs], [*self.outputs.values()]
         reader, batch = self.reader(self.runner), steps.batch_size or BATCH
-        for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps.workers):
+        for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps):
             bad = []
             for index, row, error in zip(indices.tolist(), sigmoid(logits.numpy()), errors, strict=True):
                 path, truth = self.listing.samples[index].path, np.zeros(count, bool)
@@ -65,14 +65,18 @@ class LabelsEvaluation(WholeEvaluation):
                 if error:
                     bad.append((path, reason_of(error, path)))
                 else:
-                    self.rows.append((path, np.nan_to_num(row), truth))
+                    self.rows.append((index, path, np.nan_to_num(row), truth))
             yield len(errors), bad
+
+    def gather(self, world: Together) -> None:
+        """See `phonecv.evaluating.Shared`."""
+        self.rows = sorted((row for part in world.gather(self.rows) for row in part), key=lambda row: row[0])
 
     def result(self) -> LabelsResult:
         """What was found."""
         runner = cast(ClassifyRunner, self.runner)
         assert runner.thresholds is not None
-        paths, probabilities, truth = zip(*self.rows, strict=True)
+        _, paths, probabilities, truth = zip(*self.rows, strict=True)
         spec = {"preprocessing": runner.preprocessing.to_dict(), "thresholds": list(runner.thresholds)}
         return LabelsResult(
             runner.classes, paths, np.stack(probabilities), np.stack(truth), runner.thresholds, details=spec

@@ -98,10 +98,17 @@ class FeatureData(SplitData):
     """Loaders of kept features, some views of each training picture: batches whose `images` are ``B features``."""
 
     def __init__(
-        self, config: ClassifyConfig, world: World, workers: int, pictures: Pictures, net: VisionModel, views: int
+        self,
+        config: ClassifyConfig,
+        world: World,
+        workers: int,
+        pictures: Pictures,
+        net: VisionModel,
+        views: int,
+        rates: np.ndarray | None,
     ) -> None:
         train, val = (_files(dataset) for dataset in (pictures.plain, pictures.val))
-        super().__init__(config, world, workers, train=train, val=val)
+        super().__init__(config, world, workers, train=train, val=val, rates=rates)
         self.pictures, self.net, self.views = pictures, net, views
         self.kept: dict[str, Kept] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class ManyObjective(ClassifyObjective):
     loss_names: tuple[str, ...] = ("bce",)
     figures: tuple[str, ...] = ("map", "f1", "loss", "images")
 
-    def __init__(self, num_classes: int, loss: LossConfig, *more: object) -> None:
+    def __init__(self, num_classes: int, loss: LossConfig, *more: Any) -> None:
         super().__init__(num_classes, loss, *more)
         self.smoothing = loss.smoothing
         if self.mix is not None:
@@ -45,9 +46,9 @@ class ManyObjective(ClassifyObjective):
         return images, shares.to(labels) @ labels
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean over the batch and the labels, in float32."""
+        """Mean over the batch and the labels, in float32; class weights count labels that are there."""
         smoothed = target * (1 - self.smoothing) + self.smoothing / self.num_classes
-        return F.binary_cross_entropy_with_logits(logits.float(), smoothed)
+        return F.binary_cross_entropy_with_logits(logits.float(), smoothed, pos_weight=self.weights)
 
     def meter(self, device: torch.device) -> Meter:
         """Mean average precision and the plain loss."""

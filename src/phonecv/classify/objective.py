@@ -19,10 +19,10 @@ class ClassifyObjective(WholeObjective):
     mixup and cutmix draw from NumPy's global generator, which the engine seeds before every step.
     """
 
-    def __init__(self, num_classes: int, loss: LossConfig) -> None:
+    def __init__(self, num_classes: int, loss: LossConfig, weights: Tensor | None = None) -> None:
         mixes = bool(loss.mixup or loss.cutmix)
         # Mixed targets are smoothed already.
-        super().__init__(num_classes, 0.0 if mixes else loss.smoothing)
+        super().__init__(num_classes, 0.0 if mixes else loss.smoothing, weights)
         self.mix = (
             Mixup(
                 mixup_alpha=loss.mixup,
@@ -55,8 +55,15 @@ class DistillObjective(ClassifyObjective):
 
     loss_names: tuple[str, ...] = ("ce", "kd")
 
-    def __init__(self, num_classes: int, loss: LossConfig, distill: DistillConfig, teacher: Teacher) -> None:
-        super().__init__(num_classes, loss)
+    def __init__(
+        self,
+        num_classes: int,
+        loss: LossConfig,
+        distill: DistillConfig,
+        teacher: Teacher,
+        weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(num_classes, loss, weights)
         if teacher.num_classes != num_classes:
             raise UserError(
                 f"the teacher {teacher.name} knows {teacher.num_classes} classes, the student {num_classes};"

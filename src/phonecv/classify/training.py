@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +16,7 @@ from phonecv.classify.features import FeatureData, ManyProbeObjective, Pictures,
 from phonecv.classify.many_objective import ManyDistillObjective, ManyObjective
 from phonecv.classify.objective import ClassifyObjective, DistillObjective
 from phonecv.classify.teacher import load_teacher
-from phonecv.classify.training_data import read_splits
+from phonecv.classify.training_data import loss_weights, read_splits
 from phonecv.data.class_mapping import map_classes
 from phonecv.data.folders.listing import Listing
 from phonecv.data.folders.transforms import eval_transform, train_transform
@@ -73,12 +74,13 @@ class ClassifySetup(ListedSetup):
 
     def data(self, net: VisionModel, world: World, workers: int) -> ClassifyData | FeatureData:
         """The loaders: of pictures, or of features that are computed once."""
-        config, data = self.config, ClassifyData(self.config, self.train, self.val, net.preprocessing, world, workers)
+        config, rates = self.config, self.rates
+        data = ClassifyData(config, self.train, self.val, net.preprocessing, world, workers, rates)
         views, data.note = kept_views(config, len(self.train), net.num_features)
         if not views:
             return data
         plain = ClassificationDataset(self.train, data.val_set.transforms, config.run.seed)
-        features = FeatureData(config, world, workers, Pictures(plain, data.train_set, data.val_set), net, views)
+        features = FeatureData(config, world, workers, Pictures(plain, data.train_set, data.val_set), net, views, rates)
         features.note = data.note
         return features
 
@@ -92,12 +94,14 @@ class ClassifySetup(ListedSetup):
     def objective(self, net: VisionModel, world: World) -> Objective:
         """Cross entropy, of each label by itself where there are several, with a teacher where one is named."""
         config = self.config
+        factors = loss_weights(config, self.train, net.num_classes)
+        weights = None if factors is None else torch.tensor(factors, device=world.device)
         if config.distill.teacher is None:
             plain, kept = (ManyObjective, ManyProbeObjective) if self.many else (ClassifyObjective, ProbeObjective)
-            return (kept if self._keeps(net) else plain)(net.num_classes, config.loss)
+            return (kept if self._keeps(net) else plain)(net.num_classes, config.loss, weights)
         teacher = load_teacher(config.distill, net.preprocessing, many=self.many).to(world.device)
         distilled = ManyDistillObjective if self.many else DistillObjective
-        return distilled(net.num_classes, config.loss, config.distill, teacher)
+        return distilled(net.num_classes, config.loss, config.distill, teacher, weights)
 
 
 #: See `phonecv.training.setup.TrainingRoom`.
@@ -115,9 +119,10 @@ class ClassifyData(SplitData):
         preprocessing: Preprocessing,
         world: World,
         workers: int,
+        rates: np.ndarray | None,
     ) -> None:
         files = [[sample.path for sample in listing.samples] for listing in (train, val)]
-        super().__init__(config, world, workers, train=files[0], val=files[1])
+        super().__init__(config, world, workers, train=files[0], val=files[1], rates=rates)
         self.train, self.val = train, val
         size = preprocessing.size
         stages = [

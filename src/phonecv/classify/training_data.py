@@ -10,6 +10,7 @@ from phonecv.classify.config import ClassifyConfig
 from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.errors import UserError
+from phonecv.training.balance import class_weights
 from phonecv.training.checks import read_listings
 
 #: The listing made by `list_once`, for the training that follows it in this process.
@@ -18,7 +19,15 @@ _LISTED: list[tuple[ClassifyConfig, tuple[Listing, Listing]]] = []
 
 def list_once(config: ClassifyConfig, *, keep: bool) -> None:
     """List both splits; with `keep` the next `read_splits` of the same configuration takes what was found."""
-    _LISTED[:] = [(config, read_splits(config))][: int(keep)]
+    listed = read_splits(config)
+    loss_weights(config, listed[0], len(listed[0].classes))
+    _LISTED[:] = [(config, listed)][: int(keep)]
+
+
+def loss_weights(config: ClassifyConfig, train: Listing, outputs: int) -> list[float] | None:
+    """Factors on the loss for each output of the network, or None; of several labels, of those that are there."""
+    total = len(train) if train.sets is not None else None
+    return class_weights(config.loss.class_weights, train.classes, train.counts.tolist(), outputs, total)
 
 
 def read_splits(config: ClassifyConfig) -> tuple[Listing, Listing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from phonecv.cli.options import Ema, Model, RunnableOrResults, check_there, loading
+from phonecv.cli.options import Ema, Model, RunnableOrResults, by_torchrun, check_there, loading
 from phonecv.cli.output import progress, say, say_json
 from phonecv.cli.task_options import with_task_options
 
@@ -42,7 +42,9 @@ def evaluate(
     check_there(data)
     from phonecv.api import evaluate as run
 
-    result = run(checkpoint, data, on_progress=progress("evaluated"), **options, **chosen)
+    result = run(checkpoint, data, on_progress=progress("evaluated"), **(by_torchrun() | options), **chosen)
+    if result is None:  # torchrun has started others, and the first of them says it
+        return
     if json:
         say_json(result.summary())
         return

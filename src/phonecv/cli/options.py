@@ -76,6 +76,14 @@ def loading(source: str, model: str | None, ema: bool | None, *, verb: str = "")
     return chosen
 
 
+def by_torchrun() -> dict[str, Any]:
+    """The option `devices`, where torchrun has started several processes."""
+    from phonecv.sharing import torchrun_processes
+
+    processes = torchrun_processes()
+    return {"devices": processes} if processes > 1 else {}
+
+
 def check_there(*sources: Path | str) -> None:
     """Refuse a file or folder that is not there, before anything heavy is imported; patterns are let through."""
     for source in sources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from phonecv.cli.options import Ema, Model, Runnable, check_there, loading
+from phonecv.cli.options import Ema, Model, Runnable, by_torchrun, check_there, loading
 from phonecv.cli.output import say, say_json, say_line
 from phonecv.cli.task_options import with_task_options
 from phonecv.tables import text_table
@@ -48,7 +48,11 @@ def predict(
     from phonecv.api import predict as run
 
     live = "camera" in options
-    predictions = run(checkpoint, images, on_frame=say_line if json and live else None, **options, **chosen)
+    predictions = run(
+        checkpoint, images, on_frame=say_line if json and live else None, **(by_torchrun() | options), **chosen
+    )
+    if predictions is None:  # torchrun has started others, and the first of them says it
+        return 0
     if not json:
         _show(predictions)
         if "out" in options:

@@ -31,7 +31,8 @@ def answers(
     find: Callable[[Sequence[Tensor]], Iterable[Any]],
 ) -> Iterator[list[Answer]]:
     """What is found in pictures that are decoded ahead, those of a step at a time; `find` takes the pictures of one."""
-    for batch in read_pictures(paths, steps.batch_size or batch_size, steps.workers, bits=bits):
+    share = {"rank": steps.world.rank, "size": steps.world.size}
+    for batch in read_pictures(paths, steps.batch_size or batch_size, steps.workers, bits=bits, **share):
         found = iter(zip(batch.tensors, find(batch.tensors), strict=True))
         rows = zip(batch.indices.tolist(), batch.errors, strict=True)
         yield [Answer(index, paths[index], bad, *((None, None) if bad else next(found))) for index, bad in rows]

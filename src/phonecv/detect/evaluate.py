@@ -28,7 +28,7 @@ from phonecv.detect.result import DetectionResult
 from phonecv.detect.verbs import EvaluateOptions, OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 
 
 @dataclass
@@ -41,6 +41,7 @@ class DetectorEvaluation:
     threshold: float | None
     notes: list[str]
     most: int | None = None
+    resized: int = 0
 
     @property
     def data(self) -> str:
@@ -55,25 +56,36 @@ class DetectorEvaluation:
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Find the objects of every picture."""
         runner, part = self.runner, self.part
-        resized = 0
-        for batch in read_pictures(self.paths, steps.batch_size or runner.batch, steps.workers, bits=runner.bits):
+        share = {"rank": steps.world.rank, "size": steps.world.size}
+        size = steps.batch_size or runner.batch
+        for batch in read_pictures(self.paths, size, steps.workers, bits=runner.bits, **share):
             rows = list(zip(batch.indices.tolist(), batch.errors, strict=True))
             good = [place for place, error in rows if not error]
             if good:
                 sizes = zip(batch.tensors, (part.images[place] for place in good), strict=True)
-                resized += sum(tuple(tensor.shape[1:]) != (told.height, told.width) for tensor, told in sizes)
+                self.resized += sum(tuple(tensor.shape[1:]) != (told.height, told.width) for tensor, told in sizes)
                 self.meter.update(runner(batch.tensors), Pictures(torch.tensor(good), [""] * len(good), batch.tensors))
             yield len(rows), [(part.path(place), error) for place, error in rows if error]
-        if resized:
-            self.notes.append(f"{resized} images have another size than the annotations say; their boxes may not fit")
-        if self.meter.broken:
-            broken = f"{self.meter.broken} detections were not numbers and were left out"
-            self.notes.append(f"{broken}; the weights may be broken")
+
+    def gather(self, world: Together) -> None:
+        """See `phonecv.evaluating.Shared`."""
+        meter = self.meter
+        seen, found = meter.collected(world)
+        meter.seen, meter.parts = dict.fromkeys(seen), [found[np.argsort(found.pictures, kind="stable")]]
+        counts = world.gather((meter.broken, self.resized))
+        meter.broken, self.resized = (sum(each) for each in zip(*counts, strict=True))
 
     def result(self) -> DetectionResult:
         """Figures of what was found."""
+        notes = []
+        if self.resized:
+            notes.append(f"{self.resized} images have another size than the annotations say; their boxes may not fit")
+        if self.meter.broken:
+            broken = f"{self.meter.broken} detections were not numbers and were left out"
+            notes.append(f"{broken}; the weights may be broken")
         seen, found = restricted(self.part, *self.meter.collected())
-        return judged(seen, found, self.threshold, masks=self.meter.masks, most=self.most)
+        result = judged(seen, found, self.threshold, masks=self.meter.masks, most=self.most)
+        return replace(result, notes=(*notes, *result.notes))
 
 
 def evaluation(

@@ -13,6 +13,7 @@ from phonecv.data.coco.reader import CocoSplit
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, Kind
 from phonecv.training.world import World
+from phonecv.verbs import ALONE, Together
 
 
 class PictureBatch(Protocol):
@@ -58,10 +59,10 @@ class DetectMeter:
             found = Detections(found.pictures, found.boxes, found.scores, labels, found.masks)
         self.parts.append(found if sound.all() else found[sound])
 
-    def collected(self, world: World | None = None) -> tuple[list[int], Detections]:
+    def collected(self, world: Together | None = None) -> tuple[list[int], Detections]:
         """Places of the pictures seen, rising, and everything found in them, by all processes."""
         own = Detections.joined(self.parts)
-        shares = (world or World()).gather((list(self.seen), own))
+        shares = (world or ALONE).gather((list(self.seen), own))
         seen: set[int] = set()
         parts = []
         for places, found in shares:

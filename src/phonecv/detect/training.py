@@ -28,6 +28,7 @@ from phonecv.detect.tiling import Tiles
 from phonecv.detect.training_data import read_splits
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
+from phonecv.training.balance import pick_rates
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
 from phonecv.training.setup import SplitSetup, finding_lines
@@ -101,7 +102,10 @@ class DetectData(SplitData):
         shown = train.images if plan is None else plan
         kinds = shown.lying if config.detect.group_orientation else None
         files = Paths(train, None if plan is None else plan.pictures)
-        super().__init__(config, world, workers, train=files, val=Paths(val), kinds=kinds)
+        rates = pick_rates(*train.classes_of_pictures(), len(train), config.data.balance)
+        if plan is not None and rates is not None:  # a tile comes as often as its picture would
+            rates = rates[plan.pictures] * (len(plan.pictures) / rates[plan.pictures].sum())
+        super().__init__(config, world, workers, train=files, val=Paths(val), kinds=kinds, rates=rates)
         self.note = frozen_note(config)
         if plan is not None:
             cut = (

@@ -49,8 +49,8 @@ class GenerateConfig(TrainConfig):
     task: ClassVar[str] = "generate"
     chosen_by: ClassVar[str] = "generate.loss"
     unread: ClassVar[tuple[str, ...]] = (
-        "data.size", "data.longest", "data.mean", "data.std", "data.views", "data.labels", "model.drop_path",
-        "model.in_chans", "model.freeze", "model.mode",
+        "data.balance", "data.size", "data.longest", "data.mean", "data.std", "data.views", "data.labels",
+        "model.drop_path", "model.in_chans", "model.freeze", "model.mode",
     )  # fmt: skip
 
     def check_together(self) -> None:

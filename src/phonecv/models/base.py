@@ -147,6 +147,14 @@ class VisionModel(Freezable, Generic[Out]):
         for info in self.feature_info:
             yield self.get_submodule(info["module"])
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns that tell parameters of the stem and of each block apart, for timm's `group_parameters`.
+
+        Args:
+            coarse: by stages in the place of blocks.
+        """
+        return {"stem": r"^stage0", "blocks": r"^stage([1-4])" if coarse else r"^stage([1-4])\.(\d+)"}
+
     def _add_classifier(self) -> None:
         head = nn.Linear(self.num_features, self.num_classes) if self.num_classes else nn.Identity()
         setattr(self, self.classifier_name, head)

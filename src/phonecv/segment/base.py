@@ -65,6 +65,8 @@ class Segmenter(DenseModel):
         # Of the training alone, so no part of what is saved.
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
+        self.class_factors: Tensor | None
+        self.register_buffer("class_factors", None, persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -98,9 +100,10 @@ class Segmenter(DenseModel):
         """
         batch, labels = self._batch(images), self._labels(images, targets)
         logits, aux = self.network(batch, auxiliary=True)
-        named = {"ce": pixel_cross_entropy(logits, labels, self.class_weights)}
+        weights = self.class_weights, self.class_factors
+        named = {"ce": pixel_cross_entropy(logits, labels, *weights)}
         if aux is not None:
-            named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels, self.class_weights)
+            named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels, *weights)
         return named
 
     if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phonecv.data.labelmaps.content import check_content
 from phonecv.segment.config import SegmentConfig
 from phonecv.segment.training_data import read_splits
+from phonecv.training.balance import class_weights
 from phonecv.training.checks import data_folder
 
 DATA = "a folder with pictures and label maps"
@@ -13,5 +14,7 @@ DATA = "a folder with pictures and label maps"
 def check_training(config: SegmentConfig, *, keep: bool) -> None:
     """Check that pictures and label maps are there and teach something; nothing is kept."""
     data_folder(config, DATA)
-    for split in read_splits(config):
+    splits = read_splits(config)
+    class_weights(config.segment.class_weights, splits[0].classes, (), len(splits[0].classes))
+    for split in splits:
         check_content(split)

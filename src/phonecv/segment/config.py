@@ -9,6 +9,7 @@ from phonecv import settings
 from phonecv.dense.config import DenseConfig, check_rising
 from phonecv.errors import UserError
 from phonecv.settings import Range
+from phonecv.training.balance import check_factors
 from phonecv.training.groups import Count, NotNegative, Positive, Share
 
 #: Settings that the published transform does not have.
@@ -46,6 +47,7 @@ class SegmenterConfig:
             `phonecv.data.labelmaps.transforms.RandomWarp`.
         hflip: probability of a left-right flip.
         color: of "light": strength of random brightness, contrast and saturation.
+        class_weights: factors on the cross entropy of a pixel, by its class, such as {crack: 5, sky: 0}; others have 1.
         balance: how much more a pixel of a rare class counts, 0 (alike, as published) to 1 (every class the same in
             all); see `phonecv.segment.losses.balanced_weights`.
     """
@@ -70,6 +72,7 @@ class SegmenterConfig:
     elastic: NotNegative = 0.0
     hflip: Share = 0.5
     color: NotNegative = 0.2
+    class_weights: dict[str, float] = field(default_factory=dict)
     balance: Share = 0.0
 
 
@@ -85,6 +88,9 @@ class SegmentConfig(DenseConfig):
     def check_together(self) -> None:
         """Refuse a range that falls, settings of the other transform, and what `DenseConfig` refuses."""
         check_rising("segment.ratio", self.segment.ratio)
+        check_factors(self.segment.class_weights)
+        if self.data.balance:
+            raise UserError("data.balance takes pictures by their classes; for pixels set segment.balance")
         strange = [name for name in settings.changed(self) if name in _LIGHT_ONLY]
         if strange and self.segment.transform == "published":
             raise UserError(f"{strange[0]} is of segment.transform=light, not of published; change one of the two")

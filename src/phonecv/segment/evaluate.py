@@ -28,7 +28,7 @@ from phonecv.segment.metrics import SegmentMeter, SegmentScores
 from phonecv.segment.opening import SegmentRunner
 from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.segment.verbs import EvaluateOptions
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 
 #: Pictures per step.
 BATCH = 8
@@ -50,7 +50,7 @@ class SegmenterEvaluation:
 
     def __post_init__(self) -> None:
         self._meter = SegmentMeter(len(self.runner.classes), self.runner.device)
-        self._pictures: list[PictureScore] = []
+        self._pictures: list[tuple[int, PictureScore]] = []
         self._extremes = _Extremes(SHOWN)
 
     @property
@@ -63,7 +63,7 @@ class SegmenterEvaluation:
         runner, part = self.runner, self.part
         dataset = SegmentationDataset(part, None, substitute=False, bits=runner.bits)
         table = torch.from_numpy(self.outputs).to(runner.device)
-        batches = eval_batches(len(part), steps.batch_size or BATCH)
+        batches = eval_batches(len(part), steps.batch_size or BATCH, steps.world.rank, steps.world.size)
         for loaded in make_segmentation_loader(dataset, batches, eval_workers(len(part), steps.workers)):
             batch = loaded.to(runner.device)
             images, labels = list(batch.images), list(batch.labels)
@@ -77,9 +77,19 @@ class SegmenterEvaluation:
                     continue
                 classes = next(found)
                 counts = self._meter.add(classes, table[labels[place]])
-                self._pictures.append(_picture_score(path, part.labels[index], counts))
+                self._pictures.append((index, _picture_score(path, part.labels[index], counts)))
                 self._extremes.add(self._pictures[-1], classes)
             yield len(batch), skipped
+
+    def gather(self, world: Together) -> None:
+        """See `phonecv.evaluating.Shared`."""
+        shares = world.gather((self._meter.matrix.cpu(), self._pictures, self._extremes.kept))
+        self._meter.matrix = torch.stack([matrix for matrix, _, _ in shares]).sum(0)
+        self._pictures = sorted((one for _, pictures, _ in shares for one in pictures), key=lambda one: one[0])
+        self._extremes = _Extremes(SHOWN)
+        for place, score in sorted((one for _, _, kept in shares for one in kept), key=lambda one: one[0]):
+            assert score.found is not None
+            self._extremes.add((place, score), torch.from_numpy(score.found))
 
     def result(self) -> SegmentationResult:
         """What was found."""
@@ -94,7 +104,7 @@ class SegmenterEvaluation:
             classes=runner.classes,
             palette=split.palette if runner.classes == split.classes else palette_for(runner.classes),
             matrix=self._meter.matrix.cpu().numpy(),
-            pictures=tuple(self._pictures),
+            pictures=tuple(score for _, score in self._pictures),
             best=self._extremes.best,
             worst=self._extremes.worst,
             split=split,
@@ -181,24 +191,24 @@ class _Extremes:
 
     def __init__(self, each: int) -> None:
         self._each = each
-        self._kept: list[PictureScore] = []  # by rising mIoU
+        self.kept: list[tuple[int, PictureScore]] = []  # by rising mIoU
 
-    def add(self, score: PictureScore, found: Tensor) -> None:
-        """Consider one picture; those without labelled pixels are neither."""
-        kept, each = self._kept, self._each
-        between = len(kept) == 2 * each and kept[each - 1].miou <= score.miou <= kept[each].miou
+    def add(self, picture: tuple[int, PictureScore], found: Tensor) -> None:
+        """Consider one picture, by its place; those without labelled pixels are neither."""
+        kept, each, (place, score) = self.kept, self._each, picture
+        between = len(kept) == 2 * each and kept[each - 1][1].miou <= score.miou <= kept[each][1].miou
         if not score.pixels or between:
             return
-        insort(kept, replace(score, found=found.cpu().numpy()), key=lambda one: one.miou)
+        insort(kept, (place, replace(score, found=found.cpu().numpy())), key=lambda one: one[1].miou)
         if len(kept) > 2 * each:
             del kept[each]
 
     @property
     def worst(self) -> tuple[PictureScore, ...]:
         """Worst first."""
-        return tuple(self._kept[: -(-len(self._kept) // 2)])
+        return tuple(score for _, score in self.kept[: -(-len(self.kept) // 2)])
 
     @property
     def best(self) -> tuple[PictureScore, ...]:
         """Best first; none that is among the worst."""
-        return tuple(self._kept[-(-len(self._kept) // 2) :][::-1])
+        return tuple(score for _, score in self.kept[-(-len(self.kept) // 2) :][::-1])

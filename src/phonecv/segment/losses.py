@@ -20,7 +20,9 @@ IGNORE = 255
 _smaller = torch.ops.aten.upsample_bilinear2d_backward
 
 
-def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def pixel_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, factors: Tensor | None = None
+) -> Tensor:
     """Cross entropy, averaged over **all** pixels, those ignored included.
 
     So the published systems are trained: a picture with many ignored pixels weighs less. PyTorch's own
@@ -32,6 +34,7 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
         weights: of the classes, see `balanced_weights`; None for all alike. A pixel's loss is multiplied by the weight
             of its class, whose logarithm is added to the class's logits for the loss: the best logits are the same as
             without weights (logit adjustment; Menon et al., ICLR 2021, arXiv 2007.07314), the way there is another.
+        factors: likewise, without the logarithm: classes with a large one are found more often.
 
     Raises:
         UserError: a label that is neither, as far as the labels are on the CPU. On a GPU this check would stop the
@@ -46,6 +49,9 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
         # Resizing keeps what is added to all pixels of a class alike.
         weights = weights.to(logits.dtype)
         logits = logits + weights.log().view(-1, 1, 1)
+    if factors is not None:
+        factors = factors.to(logits.dtype)
+        weights = factors if weights is None else weights * factors
     if on_cpu and logits.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         by_picture: Tensor = _ByPicture.apply(logits, labels, weights)
         return by_picture / labels.numel()

@@ -26,6 +26,7 @@ from phonecv.segment.layers import PixelClassifier
 from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
 from phonecv.segment.training_data import read_splits
+from phonecv.training.balance import class_weights
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
 from phonecv.training.setup import SplitSetup, quick_findings
@@ -67,6 +68,9 @@ class SegmentSetup(SplitSetup):
         net = make_dense(self.config, create_segmenter, self.architecture, wanted.options, self.train.classes)
         multiple = wanted.multiple or (1 if wanted.transform == "published" else COARSEST_STRIDE)
         net.preprocessing = replace(net.preprocessing, multiple=multiple)
+        if wanted.class_weights:
+            factors = class_weights(wanted.class_weights, self.train.classes, (), net.num_classes)
+            net.class_factors = torch.tensor(factors)
         if wanted.balance:
             pixels = count_pixels(self.train, net.num_classes)
             net.class_weights = balanced_weights(pixels, wanted.balance)

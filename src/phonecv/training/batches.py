@@ -27,6 +27,7 @@ class StreamBatches(TrainBatches):
         world: number of processes.
         passes: over the samples, per epoch; a last, smaller batch is left out.
         steps: batches per epoch, in the place of `passes`.
+        rates: see `TrainBatches`.
         kinds: per sample a number; samples of a batch, over all processes, are of one kind where there are enough.
 
     Raises:
@@ -43,9 +44,10 @@ class StreamBatches(TrainBatches):
         world: int = 1,
         passes: int = 1,
         steps: int | None = None,
+        rates: np.ndarray | None = None,
         kinds: np.ndarray | None = None,
     ) -> None:
-        super().__init__(n, batch_size, seed=seed, rank=rank, world=world, drop_last=False)
+        super().__init__(n, batch_size, seed=seed, rank=rank, world=world, rates=rates, drop_last=False)
         self.whole = batch_size * world
         self.span = passes * n if steps is None else steps * self.whole
         self.steps, self.kinds = self.span // self.whole, kinds
@@ -62,16 +64,18 @@ class StreamBatches(TrainBatches):
         """The batches of one epoch (counted from 0), from `start_batch` on."""
         return _StreamEpoch(self, epoch, start_batch, stage)
 
-    def rows(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sample numbers and their passes, `steps` rows of one batch over all processes."""
+    def rows(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sample numbers, their passes and copies within these, `steps` rows of one batch over all processes."""
         begin = epoch * self.span
         count = self.steps * self.whole
         first, last = begin // self.n, (begin + count - 1) // self.n
-        samples = np.concatenate([self.order(number) for number in range(first, last + 1)])
-        samples = samples[begin - first * self.n :][:count]
+        orders = [self.order(number) for number in range(first, last + 1)]
+        part = slice(begin - first * self.n, begin - first * self.n + count)
+        samples = np.concatenate(orders)[part]
+        copies = np.concatenate([self.copies(order) for order in orders])[part]
         passes = (begin + np.arange(count)) // self.n
         places = self._together(samples)
-        return samples[places], passes[places]
+        return samples[places], passes[places], copies[places]
 
     def _together(self, samples: np.ndarray) -> np.ndarray:
         """Places in `samples` as rows of one batch each, of one kind where there are enough of it.
@@ -98,6 +102,6 @@ class _StreamEpoch(EpochBatches):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         stream = cast("StreamBatches", self._batches)
-        samples, passes = (part[self._start :, stream.rank :: stream.world] for part in stream.rows(self._epoch))
-        for batch, numbers in zip(samples.tolist(), passes.tolist(), strict=True):
-            yield [SampleKey(index, number, self._stage) for index, number in zip(batch, numbers, strict=True)]
+        parts = (part[self._start :, stream.rank :: stream.world].tolist() for part in stream.rows(self._epoch))
+        for batch in zip(*parts, strict=True):
+            yield [SampleKey(index, number, self._stage, copy) for index, number, copy in zip(*batch, strict=True)]

@@ -43,8 +43,9 @@ class Board:
             self._writer = None
             log.warning("note: no more records for TensorBoard in %s (%s)", self._folder, error.strerror or error)
 
-    def close(self) -> None:
-        """Finish the records."""
+    def close(self, *, finished: bool) -> None:
+        """Finish the records, whether the run has ended or not."""
+        del finished
         writer, self._writer = self._writer, None
         try:
             if writer is not None:

@@ -18,6 +18,7 @@ from phonecv.task import TASKS
 from phonecv.text import counted
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import same_run, usable
+from phonecv.training.loggers import check_loggers
 
 #: Two processes may share a core: for a trial, and where a container says one and has more.
 FEW = 2
@@ -45,20 +46,21 @@ def check_before(config: TrainConfig, devices: int = 1) -> None:
     Raises:
         UserError: a mistake in the run folder, the data, the network, its weights, or the number of processes.
     """
-    check_processes(config, devices)
+    check_processes(config.run.device, devices)
     processes = int(os.environ.get("WORLD_SIZE", devices))
     part_size(config, processes)
     check_folder(config)
+    check_loggers(config.run.loggers)
     check_network(config)
     cast(ChecksRoom, TASKS[config.task].room("checks")).check_training(config, keep=devices == 1)
 
 
-def check_processes(config: TrainConfig, devices: int) -> None:
+def check_processes(device: str, devices: int) -> None:
     """Refuse more processes than this machine has cores, where no GPU could take them; GPUs are counted by torch."""
     if devices < 1:
         raise UserError(f"devices={devices} is not a number of processes; use 1 or more")
     cores = usable_cores()
-    if devices > max(FEW, cores) and not _may_have_gpu(config.run.device):
+    if devices > max(FEW, cores) and not _may_have_gpu(device):
         raise UserError(
             f"devices={devices}, but there is no GPU here and this process may use {cores} core{'s' * (cores != 1)};"
             f" use devices={cores} or fewer"

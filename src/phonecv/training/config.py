@@ -35,12 +35,27 @@ FREE = frozenset(
         "keep_every",
         "threads",
         "progress",
+        "loggers",
         "log_every",
         "audit",
         "checkpoint_activations",
         "keep_memory",
     )
-) | {"data.workers", "data.eval_batch_size"}
+) | {"data.workers", "data.eval_batch_size", "data.max_bad"}
+
+#: Settings that change what is still to come: a run may go on with other values of these, which it says and records.
+#: Of `data.path` only where the data are the same.
+LATER = frozenset(
+    {
+        "data.path",
+        "optimizer.accumulate",
+        "schedule.epochs",
+        "schedule.patience",
+        "run.eval_every",
+        "run.eval_each_from",
+        "run.device",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,8 @@ class TrainConfig:
             raise UserError("schedule.decay_start and schedule.cosine=after_warmup both say where the decay starts")
         if data.repeats > 1 and (data.passes > 1 or schedule.epoch_steps is not None):
             raise UserError("data.repeats goes with neither data.passes nor schedule.epoch_steps; set one of them")
+        if data.repeats > 1 and data.balance:
+            raise UserError("data.repeats and data.balance both say how often a picture comes; set one of them")
         if data.passes > 1 and schedule.epoch_steps is not None:
             raise UserError("data.passes and schedule.epoch_steps both say how long an epoch is; set one of them")
         if schedule.noise and schedule.noise[0] >= schedule.noise[1]:

@@ -26,6 +26,7 @@ def data_record(
 ) -> dict[str, Any]:
     """Class names, and per split the number of pictures and digests of their names and sizes; plain values."""
     return {
+        "root": str(root.resolve()),
         "classes": list(classes),
         "splits": {name: _digests(paths, root) for name, paths in files.items()},
         "bits": bits,
@@ -76,6 +77,16 @@ def check_classes(state: Mapping[str, Any], folder: Path, classes: Sequence[str]
         f" Then {len(before)}: {some_names(before, _SHOWN)}. Now {len(classes)}: {some_names(classes, _SHOWN)}."
         " Restore them to go on with that run, or choose another --out (run.out) to train on them"
     )
+
+
+def check_moved(before: Mapping[str, Any] | None, folder: Path, now: Mapping[str, Any]) -> None:
+    """Refuse to go on with the run in `folder` where its data are in another place and are others."""
+    if before and before["root"] != now["root"] and (changes := changed_pictures(before, now)):
+        raise UserError(
+            f"the run in {folder} began with the pictures in {before['root']}, those in {now['root']} are others"
+            f" ({changes}). Give the folder that holds the same pictures, wherever it is now, with --data (data.path),"
+            " or choose another --out (run.out)"
+        )
 
 
 def changed_pictures(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from phonecv.models.headed import Network
 from phonecv.settings import to_plain
 from phonecv.text import lasting
-from phonecv.training.config import TrainConfig
+from phonecv.training.config import LATER, TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
@@ -87,15 +87,14 @@ class Run:
 
 
 def fit(run: Run) -> None:
-    """Train from where `run.at` is to the last epoch.
+    """Train from where `run.at` is to the last epoch, or until `schedule.patience` is at an end.
 
     Raises:
         Interrupted: somebody asked to stop; the state is saved.
         NonFiniteLoss: the files in the run folder are from before.
         UserError: too many unreadable images.
     """
-    epochs = run.config.schedule.epochs
-    while run.at.epoch < epochs:
+    while not over(run.config, run.at):
         train_one_epoch(run)
         share_buffers(run.nets().values(), run.world, run.config.run.bn)
         scores: dict[str, dict[str, float]] = {}
@@ -127,7 +126,7 @@ def train_one_epoch(run: Run) -> None:
         if at.step % config.run.log_every == 0 or at.batch == spe:
             speed = (at.step - window) * config.data.batch_size / max(1e-9, time.monotonic() - since)
             row = run.losses.average(run.world)
-            run.log.write(at.step, at.step / spe, {"lr": lr, **row, "images_per_second": speed})
+            run.log.write_step(at.step, at.step / spe, {"lr": lr, **row, "images_per_second": speed})
             window, since = at.step, time.monotonic()
         save_or_stop(run)
 
@@ -252,6 +251,19 @@ def still_to_do(run: Run, done: int = 0, *, evaluated: bool = False) -> dict[str
     }
 
 
+def over(config: TrainConfig, at: Progress) -> str:
+    """Why nothing is left to train; empty while something is."""
+    if at.epoch >= config.schedule.epochs:
+        return f"{at.epoch} of {config.schedule.epochs} epochs are done"
+    patience = config.schedule.patience
+    if patience is not None and at.best is not None and at.evaluated - at.best_epoch >= patience:
+        return (
+            f"stopped early after epoch {at.epoch} of {config.schedule.epochs}: none since epoch {at.best_epoch} was"
+            f" better (schedule.patience={patience})"
+        )
+    return ""
+
+
 def evaluation_due(config: TrainConfig, epoch: int) -> bool:
     """Whether the networks are evaluated after this epoch, counted from 1."""
     each_from = config.run.eval_each_from
@@ -268,9 +280,9 @@ def finish_epoch(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
     run.guard.flush()
     run.guard.check_weights(run.net, at.step)
     at.epoch, at.batch = at.epoch + 1, 0
+    run.log.write_epoch(at.step, at.epoch, scores)
     if scores:
-        row = {f"{net}_{name}": value for net, figures in scores.items() for name, value in figures.items()}
-        run.log.write(at.step, at.epoch, row)
+        at.evaluated = at.epoch
         # The first of equals: the live network, the earlier epoch.
         counted = [net for net in scores if run.objective.score in scores[net]]
         best = max(counted, key=lambda net: scores[net][run.objective.score], default=None)
@@ -284,8 +296,9 @@ def finish_epoch(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
             save_network(run, name, f"epoch-{at.epoch:04d}" + ("" if name == "net" else f"_{name}"), scores)
     save(run)
     run.log.say(epoch_line(run, scores))
-    run.log.draw(run.objective.score, final=at.epoch == run.config.schedule.epochs)
-    if run.interrupts.requested and world.size == 1 and at.epoch < run.config.schedule.epochs:
+    ended = over(run.config, at)
+    run.log.draw(run.objective.score, final=bool(ended))
+    if run.interrupts.requested and world.size == 1 and not ended:
         raise Interrupted
 
 
@@ -322,12 +335,13 @@ def save(run: Run) -> None:
         "threads": torch.get_num_threads(),
         "speed": run.speed.to_plain(),
         "data": dict(run.data_record),
+        "settings": later_settings(run.config),
         "net": run.net.state_dict(),
         "ema": run.ema.module.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
         "ranks": everyone,
-        "rows": len(run.log.rows),
+        "rows": [len(run.log.epochs.rows), len(run.log.steps.rows)],
         "seconds": run.log.seconds,
     }
     write_state(run.folder, state, run.at)
@@ -353,6 +367,12 @@ def restore(run: Run, state: Mapping[str, Any], at: Progress) -> None:
         run.nets()[name].load_state_dict(buffers, strict=False)
 
 
+def later_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that a run may go on with other values of."""
+    flat = config.flat()
+    return {name: flat[name] for name in sorted(LATER)}
+
+
 def save_network(run: Run, which: str, name: str, scores: Mapping[str, Mapping[str, float]]) -> None:
     """Write one of the networks as `name`.safetensors, with its figures in the record."""
     if not run.world.first:
@@ -364,8 +384,8 @@ def save_network(run: Run, which: str, name: str, scores: Mapping[str, Mapping[s
 
 def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
     """One line about the epoch just finished."""
-    last = next((row for row in reversed(run.log.rows) if row.get("loss")), {})
-    text = f"epoch {run.at.epoch}/{run.config.schedule.epochs}  loss {float(last.get('loss') or 'nan'):.4f}"
+    last = run.log.epochs.rows[-1] if run.log.epochs.rows else {}
+    text = f"epoch {run.at.epoch}/{run.config.schedule.epochs}  loss {float(last.get('train_loss') or 'nan'):.4f}"
     for name, figures in scores.items():
         text += f"  {name} {run.objective.score} {score_text(run.objective, figures)}"
     if run.at.best is not None:

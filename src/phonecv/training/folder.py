@@ -10,13 +10,12 @@ from typing import IO, TYPE_CHECKING
 
 from phonecv.errors import UserError
 from phonecv.files import left_behind
-from phonecv.training.config import TrainConfig
-from phonecv.training.recipe import load_config
+from phonecv.training.config import LATER, TrainConfig
+from phonecv.training.recipe import CONFIG, load_config
 
 if TYPE_CHECKING:
     from phonecv.training.world import World
 
-CONFIG = "config.yaml"
 LOCK = ".lock"
 #: Of the files that a training writes there.
 STEMS = (
@@ -27,6 +26,7 @@ STEMS = (
     "epoch-*",
     "config",
     "metrics",
+    "steps",
     "summary",
     "curves",
     "report",
@@ -98,7 +98,7 @@ def _lock(folder: Path) -> IO[str] | None:
 
 
 def same_run(config: TrainConfig, folder: Path) -> None:
-    """Check that a run in the folder, if there is one, is that of `config`."""
+    """Check that a run in the folder, if there is one, is that of `config`, or one that may go on so."""
     path = folder / CONFIG
     if not path.is_file():
         return
@@ -109,11 +109,12 @@ def same_run(config: TrainConfig, folder: Path) -> None:
             f"{path} is there, but is no configuration of this version ({error}); choose another --out (run.out), or"
             " move that file away to go on with the same settings"
         ) from error
-    names = config.differences(before)
+    names = [name for name in config.differences(before) if name not in LATER]
     if names:
         mine, theirs = config.flat(), before.flat()
         shown = "\n  ".join(f"{name}: {theirs[name]!r} there, {mine[name]!r} now" for name in names)
         raise UserError(
             f"{path.parent} holds a run with another configuration:\n  {shown}\n"
             "choose another --out (run.out), or give the same settings to go on with that run"
+            f" (a run may go on with other {', '.join(sorted(LATER))})"
         )

@@ -33,10 +33,11 @@ class ModelConfig:
         in_chans: channels of a classifier's pictures: 3, or 1 for gray ones; weights of RGB pictures are then summed
             over the colours. null: 3.
         drop_path: highest drop path rate; null keeps the one published with the network.
-        freeze: parameters that are not trained, by the beginning of their names ("stage0", "stage1.0"); the word
-            "backbone" means all but the classifier. Modules frozen whole stay in evaluation mode. "all" freezes the
-            backbone, too, and a classifier's features are then computed once and kept (`data.views`); those of
-            detectors and segmenters are too large to keep, so their backbone runs at every step, without gradients.
+        freeze: parameters that are not trained, by the beginning of their names ("stage0", "stage1.0", also those of a
+            backbone with heads); the word "backbone" means all but the classifier or the heads. Modules frozen whole
+            stay in evaluation mode. "all" freezes the backbone, too, and a classifier's features are then computed once
+            and kept (`data.views`); those of detectors and segmenters are too large to keep, so their backbone runs at
+            every step, without gradients.
         mode: "train"; "norm_eval": BatchNorm keeps its statistics; "eval": the whole network in evaluation mode while
             it trains (statistics fixed, drop path off), EMO's fine-tuning mode, for classifiers.
         overrides: further constructor arguments, such as {window: 10}; for a backbone also {frozen_stages: 1} (stages
@@ -83,6 +84,8 @@ class DataConfig:
         bits: that the values of 16-bit gray pictures hold; null goes by the training pictures, and says so.
         repeats: repeated augmentation: each image comes this often in a row of the epoch's shuffle.
         passes: how often an epoch passes over the training split.
+        balance: how much more often pictures of rare classes come in an epoch, which keeps its length: 0 (as they are)
+            to 1 (every class equally often; of detectors by the rarest class of a picture). 0.5 is the square root.
         views: with model.freeze=all of a classifier: of each training picture so many views pass through the network
             once, the first as in validation, the others augmented; an epoch takes one of them. 0 keeps no features:
             every picture is augmented anew each time, and passes through the network each time.
@@ -105,6 +108,7 @@ class DataConfig:
     bits: Annotated[int, Range(8, 16)] | None = None
     repeats: Count = 1
     passes: Count = 1
+    balance: Share = 0.0
     views: Natural = 4
     workers: Natural | None = None
     max_bad: Share = 0.05
@@ -128,6 +132,9 @@ class OptimizerConfig:
             segmenters; "layer_norm": those of LayerNorm alone; "none": all decay.
         head_lr: factor on the rate of the heads: all of a detector or segmenter beside its backbone and neck, or the
             classifier.
+        layer_decay: the rate falls by this factor from each layer to the one before: the heads (and what lies behind
+            the last block) have the whole rate, the last block this share of it, the one before its square, the stem
+            least. For fine-tuning, 0.65 to 0.9; null for one rate.
         clip: largest global L2 norm of the gradient; null for no clipping.
         accumulate: parts that a step's batch is computed in, to save memory.
         fused: one kernel for the whole update; rounds differently. "auto": where PyTorch has it.
@@ -143,6 +150,7 @@ class OptimizerConfig:
     weight_decay: NotNegative = 0.05
     no_decay: Literal["emo", "norm", "backbone_norm", "layer_norm", "none"] = "emo"
     head_lr: Positive = 1.0
+    layer_decay: Annotated[float, Range(above=0, high=1)] | None = None
     clip: Positive | None = 5.0
     accumulate: Count = 1
     fused: Switch = "auto"
@@ -153,7 +161,10 @@ class ScheduleConfig:
     """Learning rate and weight decay over time.
 
     Attributes:
-        epochs: `data.passes` over the training split each, or `epoch_steps` steps.
+        epochs: `data.passes` over the training split each, or `epoch_steps` steps. A run, finished or not, goes on with
+            more: from there on each step has the rate that it has in a run of that length.
+        patience: stop where so many epochs in a row have brought no better score, live or averaged; null for never.
+            Counted at evaluations. The best network is kept either way.
         epoch_steps: optimizer steps that make an epoch, however long the split is, for trainings counted in steps:
             epochs=10 and epoch_steps=8000 make 80,000 steps with an evaluation after every 8000. null: whole passes.
         warmup_epochs: linear rise at the start; may be a fraction.
@@ -176,6 +187,7 @@ class ScheduleConfig:
     """
 
     epochs: Count = 300
+    patience: Count | None = None
     epoch_steps: Count | None = None
     warmup_epochs: NotNegative = 20.0
     warmup_steps: Natural | None = None
@@ -239,7 +251,9 @@ class RunConfig:
         save_every: write the resume state every n steps; 0: by time and epoch only.
         save_minutes: write the resume state after so many minutes; 0: by steps and epoch only.
         keep_every: also keep a numbered checkpoint every n epochs; 0 for none.
-        log_every: steps per row of metrics.csv.
+        log_every: steps per row of steps.csv.
+        loggers: where figures go beside metrics.csv and steps.csv: "tensorboard" (files in the run folder, where it is
+            installed), "wandb", "mlflow"; [] for nowhere. They go on with a run, and never end it.
         threads: CPU threads per process; null chooses.
         audit: look over the data set quickly before training.
         progress: show a progress bar where the output is a terminal.
@@ -263,6 +277,7 @@ class RunConfig:
     save_minutes: NotNegative = 10.0
     keep_every: Natural = 0
     log_every: Count = 50
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
     threads: Count | None = None
     audit: bool = True
     progress: bool = True

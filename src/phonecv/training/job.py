@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,18 +24,25 @@ from phonecv.task import TASKS
 from phonecv.text import counted, lasting
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
-from phonecv.training.data_record import changed_pictures, check_classes, data_record, judged_by, settle_pictures
+from phonecv.training.data_record import (
+    changed_pictures,
+    check_classes,
+    check_moved,
+    data_record,
+    judged_by,
+    settle_pictures,
+)
 from phonecv.training.ema import Ema
-from phonecv.training.engine import Run, fit, restore
+from phonecv.training.engine import Run, fit, later_settings, over, restore
 from phonecv.training.folder import CONFIG, claimed
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.introduction import introduce
 from phonecv.training.loaders import write_bad_images
-from phonecv.training.log import RunLog
+from phonecv.training.log import FIGURES_OF, RunLog
 from phonecv.training.objective import Objective
 from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
-from phonecv.training.schedule import Schedule, scaled_lr
+from phonecv.training.schedule import Schedule, rate, scaled_lr
 from phonecv.training.setup import Setup, open_setup
 from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
 from phonecv.training.state import FILE, Progress, read_state
@@ -63,9 +70,15 @@ def work(config: TrainConfig, world: World) -> None:
         keep_freed_memory()
     with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
         run = prepare(config, world, threads, interrupts)
-        if run.at.epoch >= config.schedule.epochs:
-            run.log.say(f"{folder} is finished already; choose another --out to train again")
+        if reason := over(config, run.at):
+            more = "schedule.patience=null" if run.at.epoch < config.schedule.epochs else "more schedule.epochs"
+            run.log.say(
+                f"{folder} is finished already: {reason}. It goes on with {more}; choose another --out to train again"
+            )
+            run.log.close(finished=True)
             return
+        if world.first:  # it says that the run is finished, where that goes on
+            (folder / SUMMARY).unlink(missing_ok=True)
         outcome = ""
         advice = f"set data.workers={max(0, threads.workers // 2)} or a smaller data.batch_size; {GOES_ON}"
         try:
@@ -80,7 +93,7 @@ def work(config: TrainConfig, world: World) -> None:
             raise UserError(f"{error}; {saved}. With more room the same command goes on from there") from error
         finally:
             run.agreement.close()
-            run.log.close()
+            run.log.close(finished=outcome == "finished")
             if world.first and run.at.bad and folder.is_dir():
                 with suppress(NoRoom):
                     write_bad_images(folder, run.at.bad)
@@ -99,8 +112,13 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         look_over(log, setup)
     found = read_state(folder)
     at = found[1] if found else Progress()
+    if len(set(world.gather((found is not None, at.step)))) > 1:
+        raise UserError(
+            f"the processes see different states of the run in {folder}; it has to lie where all machines see it"
+        )
     if found:
         check_classes(found[0], folder, setup.classes)
+        check_length(config, at)
     if found and config.run.threads is None:
         # The number of threads decides how sums are split, so it belongs to what makes a run repeatable.
         threads = replace(threads, torch=found[0]["threads"])
@@ -121,6 +139,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     )
     data.channels_last = speed.channels_last
     record = data_record(setup.classes, data.files, setup.root, net.preprocessing.bits) if world.first else {}
+    if found and world.first:
+        check_moved(found[0].get("data"), folder, record)
     if speed.channels_last:
         lay_out(net)
     net = with_shared_batches(net, config.run.bn, world)
@@ -161,13 +181,45 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     if found:
         log.say(f"going on from {folder / FILE}")
         restore(run, *found)
+        if world.first:
+            go_on(run, found[0])
         # With fewer pictures an epoch may be over sooner than the run had got.
         run.at.batch = min(run.at.batch, data.steps_per_epoch)
-        if world.first and (changes := changed_pictures(found[0].get("data"), record)):
-            log.say(f"note: the pictures have changed since this run began: {changes}. It goes on with those there are")
-    rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else (0, 0.0)
-    log.open(columns(config, objective), rows, seconds, at.step)
+    rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else ((0, 0), 0.0)
+    log.open(objective.loss_names, figure_columns(config, objective), config, rows, seconds, at.step)
     return run
+
+
+def check_length(config: TrainConfig, at: Progress) -> None:
+    """Refuse fewer epochs than the run has done."""
+    if at.epoch > config.schedule.epochs:
+        raise UserError(
+            f"schedule.epochs={config.schedule.epochs}, but {at.epoch} epochs are done in {config.run.out} already; go"
+            f" on with schedule.epochs={at.epoch + 1} or more, or choose another --out (run.out) to train anew"
+        )
+
+
+def go_on(run: Run, state: Mapping[str, Any]) -> None:
+    """Say, and remember, with what a run goes on that it did not have before."""
+    at, then, now = run.at, state.get("settings", {}), later_settings(run.config)
+    changed_settings = [name for name in now if name in then and then[name] != now[name]]
+    before, record = state.get("data"), run.data_record
+    if before and before["root"] == record["root"]:
+        changed_settings = [name for name in changed_settings if name != "data.path"]  # the same folder, respelt
+        if changes := changed_pictures(before, record):
+            run.log.say(
+                f"note: the pictures have changed since this run began: {changes}. It goes on with those there are"
+            )
+    for name in changed_settings:
+        line = f"{name}={now[name]} from step {at.step + 1} on, {then[name]} before"
+        at.changes.append(line)
+        run.log.say(f"note: {line}")
+    if "schedule.epochs" in changed_settings and not over(run.config, at):
+        last, following = rate(run.optimizer), run.schedule.set(at.step)
+        run.log.say(
+            f"note: each step has the learning rate that it has in a run of {run.config.schedule.epochs} epochs: the"
+            f" next {following:.3g}, the last one had {last:.3g}"
+        )
 
 
 def wrap(net: nn.Module, world: World) -> nn.Module:
@@ -207,11 +259,10 @@ def checkpoint_activations(net: Network) -> None:
     part.checkpoint_activations = True  # type: ignore[assignment]
 
 
-def columns(config: TrainConfig, objective: Objective) -> list[str]:
-    """Columns of metrics.csv."""
+def figure_columns(config: TrainConfig, objective: Objective) -> list[str]:
+    """Columns of metrics.csv that an evaluation fills."""
     nets = ("net", "ema") if config.ema.enabled else ("net",)
-    figures = [f"{net}_{name}" for net in nets for name in objective.figures]
-    return ["lr", "loss", *objective.loss_names, "images_per_second", *figures]
+    return [f"{FIGURES_OF[net]}_{name}" for net in nets for name in objective.figures]
 
 
 @contextmanager
@@ -241,10 +292,15 @@ def look_over(log: RunLog, setup: Setup) -> None:
         log.say(f"and {len(findings) - AUDIT_LINES} more; `phonecv audit {setup.root}` lists them")
 
 
+def ended_early(run: Run) -> bool:
+    """Whether `schedule.patience` has ended the run."""
+    return run.at.epoch < run.config.schedule.epochs and bool(over(run.config, run.at))
+
+
 def conclude(run: Run, outcome: str) -> None:
     """Write the summary and the report, and say how it ended."""
     at, folder = run.at, run.folder
-    last = last_figures(run.log.rows, run.objective)
+    last = last_figures(run.log.epochs.rows, run.objective)
     summary: dict[str, Any] = {
         "task": run.config.task,
         "finished": outcome == "finished",
@@ -258,6 +314,8 @@ def conclude(run: Run, outcome: str) -> None:
         "best_score": at.best,
         "best_epoch": at.best_epoch,
         "best_net": at.best_net,
+        "stopped_early": ended_early(run),
+        "changes": at.changes,
         "unreadable": len(at.bad),
         "seconds": round(run.log.seconds, 1),
     }
@@ -272,12 +330,14 @@ def conclude(run: Run, outcome: str) -> None:
         )
     if outcome == "finished":
         say, pictures = run.log.say, run.data.val_size
+        if ended_early(run):
+            say(over(run.config, at))
         scores = [f"last {run.objective.score} {score_text(run.objective, row)} ({net})" for net, row in last.items()]
         if at.best is not None:
             scores.append(f"best {run.objective.score} {at.best:.2f} ({at.best_net}, epoch {at.best_epoch})")
         on = counted(pictures, f"validation {run.data.noun}")
         say(f"finished in {lasting(run.log.seconds)}: {', '.join(scores)}, on {on}")
-        note = caution(run.log.rows, run.objective, pictures)
+        note = caution(run.log.epochs.rows, run.objective, pictures)
         if note is not None:
             say(f"note: {note}")
         if at.best is not None:

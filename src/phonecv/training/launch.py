@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,7 +24,6 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, 
 from phonecv.errors import UserError
 from phonecv.task import TASKS, Task
 from phonecv.training.checks import check_processes
-from phonecv.training.config import TrainConfig
 from phonecv.training.interrupt import Interrupts
 from phonecv.training.world import World
 
@@ -36,29 +36,30 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def launch(work: str, config: TrainConfig, devices: int = 1) -> None:
-    """Call ``work(config, world)`` in every process of the run and wait for all of them.
+def launch(work: str, job: Any, devices: int = 1, *, device: str = "auto") -> None:
+    """Call ``work(job, world)`` in every process of a job and wait for all of them.
 
     Args:
         work: the function as "module:name", imported by the processes that call it and no other.
-        config: the training.
+        job: a training's configuration, or what else `work` takes; it has to travel to other processes.
         devices: processes on this machine. Under torchrun this must stay 1: torchrun has started them.
+        device: what they compute on, such as "auto", "cpu" or "cuda".
 
     Raises:
         UserError: more devices than there are, or a mistake found by any process.
         RuntimeError: a process failed otherwise; the message holds its traceback.
     """
-    check_processes(config, devices)
+    check_processes(device, devices)
     if under_torchrun():
         if devices > 1:
             raise UserError(f"devices={devices} under torchrun: torchrun has started the processes, leave devices out")
-        _join_torchrun(work, config)
+        _join_torchrun(work, job, device)
     elif devices == 1:
-        resolve_name(work)(config, World(device=pick_device(config.run.device, 0, 1)))
+        resolve_name(work)(job, World(device=pick_device(device, 0, 1)))
     else:
-        if pick_device(config.run.device, devices - 1, devices).type == "cpu":
-            check_processes(config.replaced("run.device=cpu"), devices)
-        _spawn(work, config, devices)
+        if pick_device(device, devices - 1, devices).type == "cpu":
+            check_processes("cpu", devices)
+        _spawn(work, job, devices, device)
 
 
 def pick_device(name: str, local_rank: int, local_size: int) -> torch.device:
@@ -94,28 +95,28 @@ def _join(world: World, **where: object) -> World:
     return replace(world, control=dist.new_group(backend="gloo"))
 
 
-def _join_torchrun(work: str, config: TrainConfig) -> None:
+def _join_torchrun(work: str, job: Any, device: str) -> None:
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     world = World(
         rank=int(os.environ["RANK"]),
         size=int(os.environ["WORLD_SIZE"]),
         local_rank=local_rank,
         local_size=local_size,
-        device=pick_device(config.run.device, local_rank, local_size),
+        device=pick_device(device, local_rank, local_size),
     )
     world = _join(world)
     try:
-        resolve_name(work)(config, world)
+        resolve_name(work)(job, world)
     finally:
         dist.destroy_process_group()
 
 
-def _spawn(work: str, config: TrainConfig, devices: int) -> None:
+def _spawn(work: str, job: Any, devices: int, device: str) -> None:
     # The processes meet at a file: no port is opened for it, so nothing on the network can be in the way or listen.
     method = mp.get_start_method()
     with tempfile.TemporaryDirectory(prefix="phonecv-") as folder:
         context = mp.start_processes(
-            _child, (work, config, devices, folder, method, TASKS), devices, join=False, start_method="spawn"
+            _child, (work, job, device, devices, folder, method, TASKS), devices, join=False, start_method="spawn"
         )
         assert isinstance(context, ProcessContext)
         try:
@@ -143,7 +144,8 @@ def _wait(context: ProcessContext, interrupts: Interrupts) -> None:
 def _child(
     local_rank: int,
     work: str,
-    config: TrainConfig,
+    job: Any,
+    device_name: str,
     devices: int,
     folder: str,
     method: str,
@@ -156,10 +158,10 @@ def _child(
     # One machine: nothing needs to be reachable from outside.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     try:
-        device = pick_device(config.run.device, local_rank, devices)
+        device = pick_device(device_name, local_rank, devices)
         world = World(rank=local_rank, size=devices, local_rank=local_rank, local_size=devices, device=device)
         world = _join(world, init_method=f"file://{folder}/meeting", rank=local_rank, world_size=devices)
-        resolve_name(work)(config, world)
+        resolve_name(work)(job, world)
         dist.destroy_process_group()
     except Exception as error:
         kind = "user" if isinstance(error, UserError) else "crash"

@@ -118,6 +118,7 @@ class SplitData:
         train: files of the training split, in its order; it has to fill one batch.
         val: files of the validation split.
         kinds: per training sample a number; batches hold samples of one kind where they can.
+        rates: how often each training sample comes in an epoch; None: once.
     """
 
     train_set: Any
@@ -133,12 +134,13 @@ class SplitData:
         train: Sequence[Path],
         val: Sequence[Path],
         kinds: np.ndarray | None = None,
+        rates: np.ndarray | None = None,
     ) -> None:
         self.config, self.world, self.workers = config, world, workers
         self.files: Mapping[str, Sequence[Path]] = {"train": train, "val": val}
         self.train_size, self.val_size = len(train), len(val)
         self.channels_last, self.note = False, ""
-        self.batches = make_batches(config, world, len(train), kinds)
+        self.batches = make_batches(config, world, len(train), kinds, rates)
         self.steps_per_epoch = len(self.batches) // config.optimizer.accumulate
         if not self.steps_per_epoch:
             raise UserError(
@@ -192,10 +194,16 @@ class SplitData:
             )
 
 
-def make_batches(config: TrainConfig, world: World, samples: int, kinds: np.ndarray | None = None) -> TrainBatches:
+def make_batches(
+    config: TrainConfig,
+    world: World,
+    samples: int,
+    kinds: np.ndarray | None = None,
+    rates: np.ndarray | None = None,
+) -> TrainBatches:
     """Which samples this process takes in which step."""
     data, steps = config.data, config.schedule.epoch_steps
-    common: dict[str, Any] = {"seed": config.run.seed, "rank": world.rank, "world": world.size}
+    common: dict[str, Any] = {"seed": config.run.seed, "rank": world.rank, "world": world.size, "rates": rates}
     part = part_size(config, world.size)
     if steps is None and data.passes == 1 and kinds is None:
         return TrainBatches(samples, part, repeats=data.repeats, **common)

@@ -1,9 +1,8 @@
-"""What a run leaves to read: metrics.csv, TensorBoard events, curves.png, and lines or a bar on the terminal."""
+"""What a run leaves to read: metrics.csv, steps.csv, other records, curves.png, and lines or a bar on the terminal."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +14,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from phonecv.files import atomic_path, named
+from phonecv.settings import flatten
 from phonecv.text import lasting
+from phonecv.training.config import TrainConfig
 from phonecv.training.folder import check_still_there
+from phonecv.training.loggers import Logger, open_loggers
 from phonecv.training.pace import Pace
 from phonecv.training.world import World
 
 Row = dict[str, float]
+
+#: The tables of a run folder: a row for each epoch, and one for every `run.log_every` steps.
+EPOCHS, STEPS = "metrics.csv", "steps.csv"
+
+#: How columns of figures begin, by the network they are of.
+FIGURES_OF = {"net": "val", "ema": "ema"}
 
 #: Seconds between two drawings of the curves; the end of a run always draws them.
 CURVES_EVERY = 60.0
@@ -65,25 +73,52 @@ class LossMeter:
         self.names, self.sums = tuple(state["names"]), state["sums"].to(self.device)
 
 
+class Table:
+    """A CSV file that grows by rows, in a folder that has to stay."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        self.rows: list[dict[str, str]] = []
+
+    def open(self, columns: Sequence[str], kept: int) -> None:
+        """Start writing after the first `kept` rows of an earlier part; later ones are cut."""
+        self.columns = list(columns)
+        if kept and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))[:kept]
+        with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """Add a row; what has no column is left out."""
+        own = {name: text for name, text in row.items() if name in self.columns}
+        self.rows.append(own)
+        check_still_there(self.path.parent)
+        with named(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns).writerow(own)
+
+
 class RunLog:
     """Writes the records of a run; only the first process has one that does anything.
 
-    metrics.csv has a row per `log_every` steps (columns lr, loss and its parts, images_per_second) and one per
-    evaluation (net_top1, ema_top1, or what the task counts); `epoch` is the number of epochs done, with a fraction.
+    steps.csv has a row per `log_every` steps: lr, loss and its parts where there are several, images_per_second; its
+    `epoch` is the number of epochs done, with a fraction. metrics.csv has a row per epoch: their means, and the figures
+    of an evaluation (val_top1, or what the task counts, of the live network and ema_top1 of its average).
     """
 
     def __init__(self, folder: Path, world: World, *, progress: bool = True) -> None:
         self.folder, self.active = folder, world.first
-        self.columns: list[str] = []
-        self.path = folder / "metrics.csv"
-        self.rows: list[dict[str, str]] = []
+        self.epochs, self.steps = Table(folder / EPOCHS), Table(folder / STEPS)
         self.seconds_before = 0.0
         self.started = time.monotonic()
         self.console = Console(quiet=not self.active, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.follow = progress and self.active
         self.pace = Pace()
-        self.board: Any = None
+        self.loggers: list[Logger] = []
         self._drawn = 0.0
         self._told = time.monotonic()
 
@@ -92,39 +127,70 @@ class RunLog:
         """Time spent in this run, earlier parts included."""
         return self.seconds_before + time.monotonic() - self.started
 
-    def open(self, columns: Sequence[str], rows: int = 0, seconds: float = 0.0, step: int = 0) -> None:
-        """Start writing after the first `rows` rows of an earlier part that took so many seconds; later ones are cut.
+    def open(
+        self,
+        losses: Sequence[str],
+        figures: Sequence[str],
+        config: TrainConfig,
+        rows: tuple[int, int] = (0, 0),
+        seconds: float = 0.0,
+        step: int = 0,
+    ) -> None:
+        """Start writing.
 
-        TensorBoard goes on from `step`; `columns` come after step, epoch and seconds.
+        Args:
+            losses: names of the parts of the loss.
+            figures: columns of an evaluation.
+            config: of the run; says where else figures go.
+            rows: of an earlier part that are kept, of epochs and of steps.
+            seconds: that it took.
+            step: that it goes on from.
         """
-        self.columns = ["step", "epoch", "seconds", *columns]
         self.seconds_before = seconds
         if not self.active:
             return
-        if rows and self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))[:rows]
-        with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        if importlib.util.find_spec("tensorboard") is not None:
-            from phonecv.training.board import Board
+        parts = ["loss", *(losses if len(losses) > 1 else ())]
+        trained = [f"train_{part}" for part in parts]
+        self.epochs.open(["epoch", "step", "seconds", "lr", *trained, "images_per_second", *figures], rows[0])
+        self.steps.open(["step", "epoch", "seconds", "lr", *parts, "images_per_second"], rows[1])
+        self.loggers = open_loggers(config.run.loggers, self.folder, flatten(config), step)
 
-            self.board = Board(self.folder / "tensorboard", purge_step=step + 1)
+    def write_step(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Add a row about the last steps; `epoch` counts those done, with a fraction."""
+        self._write(self.steps, step, f"{epoch:.4f}", values)
 
-    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Add a row."""
+    def write_epoch(self, step: int, epoch: int, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Add a row about an epoch: means over its steps, and figures by network ("net", "ema") of an evaluation."""
         if not self.active:
             return
-        row = {"step": str(step), "epoch": f"{epoch:.4f}", "seconds": f"{self.seconds:.1f}"}
-        row |= {name: _text(value) for name, value in values.items() if name in self.columns}
-        self.rows.append(row)
-        check_still_there(self.folder)
-        with named(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
-        if self.board is not None:
-            self.board.write(step, values)
+        figures = {f"{FIGURES_OF[net]}_{name}": value for net, row in scores.items() for name, value in row.items()}
+        self._write(self.epochs, step, str(epoch), self._means() | figures)
+
+    def _means(self) -> Row:
+        """Means over the steps since the last epoch's row: each row of steps counts by how many it is of."""
+        before = int(self.epochs.rows[-1]["step"]) if self.epochs.rows else 0
+        rows = [row for row in self.steps.rows if int(row["step"]) > before]
+        ends = [int(row["step"]) for row in rows]
+        counts = [end - start for start, end in zip([before, *ends], ends, strict=False)]
+        if not rows:
+            return {}
+
+        def mean(name: str) -> float:
+            return sum(float(row[name]) * count for row, count in zip(rows, counts, strict=True)) / sum(counts)
+
+        losses = self.steps.columns[4:-1]
+        means = {"lr": float(rows[-1]["lr"])} | {f"train_{name}": mean(name) for name in losses}
+        slow = sum(count / float(row["images_per_second"]) for row, count in zip(rows, counts, strict=True))
+        return means | {"images_per_second": sum(counts) / slow}
+
+    def _write(self, table: Table, step: int, epoch: str, values: Mapping[str, float]) -> None:
+        if not self.active:
+            return
+        row = {"step": str(step), "epoch": epoch, "seconds": f"{self.seconds:.1f}"}
+        table.add(row | {name: _text(value) for name, value in values.items()})
+        shown = {name: value for name, value in values.items() if name in table.columns}
+        for logger in self.loggers:
+            logger.write(step, shown)
 
     def say(self, text: str) -> None:
         """A line for the person."""
@@ -190,21 +256,21 @@ class RunLog:
 
     def draw(self, score: str, *, final: bool = False) -> None:
         """Redraw curves.png, at most once a minute; the best epoch is that of this figure."""
-        if not self.active or not self.rows or (not final and time.monotonic() - self._drawn < CURVES_EVERY):
+        if not self.active or not self.epochs.rows or (not final and time.monotonic() - self._drawn < CURVES_EVERY):
             return
         from phonecv.plots import save_curves
 
-        save_curves(self.path, self.folder / "curves.png", score=score)
+        save_curves(self.epochs.path, self.folder / "curves.png", score=score)
         self._drawn = time.monotonic()
 
-    def close(self) -> None:
-        """Take the bar away and finish the files."""
+    def close(self, *, finished: bool) -> None:
+        """Take the bar away and finish the records."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-        if self.board is not None:
-            self.board.close()
-            self.board = None
+        for logger in self.loggers:
+            logger.close(finished=finished)
+        self.loggers = []
 
 
 def _text(value: float) -> str:

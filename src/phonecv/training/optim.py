@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.optim import Optimizer
@@ -52,21 +53,47 @@ def head_names(model: nn.Module) -> set[str]:
     return {name for name in names if not name.startswith(_NO_HEAD)}
 
 
-def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fused: bool = False) -> Optimizer:
-    """The optimizer over all trained parameters: with and without weight decay, the heads apart if their rate differs.
+def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
+    """Factor on the rate of each parameter: ``decay ** d``, d layers before the last.
 
-    `lr` is the rate of the first step, that of the heads `config.head_lr` times as much. `config.fused` may be "auto",
-    so `fused` decides: one kernel for the whole update, else PyTorch's own choice.
+    Layers are the stem, each block, and all behind the last block, as timm's `param_groups_layer_decay` counts them by
+    a network's `group_matcher` (the rule of BEiT, Bao et al., ICLR 2022, whose blocks are all alike).
+
+    Raises:
+        UserError: a network that does not tell its blocks apart.
+    """
+    backbone: Any = getattr(model, "backbone", model)
+    if not hasattr(backbone, "group_matcher"):
+        raise UserError(
+            f"optimizer.layer_decay is for EMO, EMOv2 and MobileOne, alone or as backbones; a {type(backbone).__name__}"
+            " does not tell its blocks apart"
+        )
+    layers: Any = group_parameters(backbone, backbone.group_matcher(), reverse=True)
+    before = "" if backbone is model else "backbone."
+    # Without norm and classifier the last group of a backbone is its last block.
+    behind = [name for name in layers if not name.startswith("stage")]
+    last = layers[behind[0]] if behind else max(layers.values()) + 1
+    known = {f"{before}{name}": decay ** (last - layer) for name, layer in layers.items()}
+    return {name: known.get(name, 1.0) for name, _ in model.named_parameters()}
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig, lr: float, *, fused: bool = False) -> Optimizer:
+    """The optimizer over all trained parameters: with and without weight decay, apart where their rates differ.
+
+    `lr` is the rate of the first step, of the heads times `config.head_lr`, of layers times `layer_factors`.
+    `config.fused` may be "auto", so `fused` decides: one kernel for the whole update, else PyTorch's own choice.
     """
     parameters = dict(model.named_parameters())
-    heads = head_names(model) if config.head_lr != 1 else set[str]()
+    factors = dict.fromkeys(parameters, 1.0) if config.layer_decay is None else layer_factors(model, config.layer_decay)
+    for name in head_names(model):
+        factors[name] *= config.head_lr
     groups: list[dict[str, Any]] = []
-    for in_head in (False, True):
+    for factor in dict.fromkeys(factors.values()):
         for names, weight_decay in zip(decay_groups(model, config.no_decay), (config.weight_decay, 0.0), strict=True):
-            own = [parameters[name] for name in names if (name in heads) == in_head]
+            own = [parameters[name] for name in names if factors[name] == factor]
             if own:
                 # timm's schedulers multiply by `lr_scale` whatever rate they set.
-                scale = {"lr_scale": config.head_lr} if in_head else {}
+                scale = {} if factor == 1 else {"lr_scale": factor}
                 groups.append({"params": own, "weight_decay": weight_decay, **scale})
     if not groups:
         raise UserError("every parameter is frozen, nothing would be trained; shorten model.freeze")
@@ -84,7 +111,8 @@ def freeze(model: nn.Module, beginnings: Iterable[str], classifier: nn.Module | 
     names = [name for name, _ in model.named_parameters()]
     kept = {id(parameter) for parameter in classifier.parameters()} if classifier is not None else set()
     for beginning in ("backbone" if word == "all" else word for word in beginnings):
-        fits = [name for name in names if name == beginning or name.startswith(beginning.rstrip(".") + ".")]
+        start = beginning.rstrip(".") + "."
+        fits = [name for name in names if name == beginning or name.startswith((start, f"backbone.{start}"))]
         if beginning != "backbone" and not fits:
             tops = sorted({name.split(".")[0] for name in names})
             raise UserError(

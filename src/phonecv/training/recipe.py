@@ -20,6 +20,9 @@ log = logging.getLogger("phonecv")
 
 C = TypeVar("C", bound=TrainConfig)
 
+#: What a run folder keeps of its settings: all of them.
+CONFIG = "config.yaml"
+
 
 @overload
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig: ...
@@ -31,7 +34,7 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type
     A file given as ``model.weights`` without ``model.name`` says itself which network it holds.
 
     Args:
-        recipe: a name of `recipe_names`, or a path.
+        recipe: a name of `recipe_names`, a path, or a run folder, which is then `run.out`, wherever it is now.
         overrides: ``group.name=value`` texts laid over it.
         kind: what the caller counts on, such as `phonecv.classify.config.ClassifyConfig`.
 
@@ -45,6 +48,8 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), *, kind: type
         values = {}
     if not isinstance(values, Mapping):
         raise UserError(f"recipe {path} holds no groups of settings such as 'model:' and 'schedule:'")
+    if path.parent == Path(recipe):
+        overrides = [f"run.out={recipe}", *overrides]
     named = {text.partition("=")[0].strip() for text in overrides}
     config = build_config(_signed(dict(values), recipe), [*overrides, *_shorter_warmup(values, overrides, named)])
     if "model.weights" in named and not named & {"model", "model.name"}:
@@ -87,12 +92,16 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe given by name or path."""
+    """The file of a recipe given by name or path, or of the run in a folder."""
     path, name = Path(recipe), str(recipe)
     if name in recipe_names():
         return Path(str(resources.files("phonecv.training") / "recipes" / f"{name}.yaml"))
     if path.is_file():
         return path
+    if path.is_dir():
+        if (path / CONFIG).is_file():
+            return path / CONFIG
+        raise UserError(f"{path} is a folder without {CONFIG}, so no run is there to go on with; name a recipe")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         hint = did_you_mean(name, ())
         raise UserError(f"no recipe file {name!r}{hint}; give a YAML file or one of {', '.join(recipe_names())}")

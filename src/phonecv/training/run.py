@@ -31,7 +31,8 @@ class RunResult:
         best_score: its top-1, AP or mIoU in percent.
         best_epoch: the epoch it is from, counted from 1.
         best_net: "net" (live) or "ema".
-        history: rows of metrics.csv, empty cells left out.
+        history: rows of metrics.csv, one for each epoch, empty cells left out.
+        steps: rows of steps.csv.
     """
 
     run_dir: Path
@@ -42,6 +43,7 @@ class RunResult:
     best_epoch: int
     best_net: str
     history: list[dict[str, float]]
+    steps: list[dict[str, float]]
 
 
 def train(config: TrainConfig, *, devices: int = 1) -> RunResult:
@@ -62,7 +64,7 @@ def train(config: TrainConfig, *, devices: int = 1) -> RunResult:
     check_before(config, devices)
     from phonecv.training.launch import launch
 
-    launch("phonecv.training.job:work", config, devices)
+    launch("phonecv.training.job:work", config, devices, device=config.run.device)
     return read_result(Path(config.run.out))
 
 
@@ -87,10 +89,6 @@ def read_result(folder: Path) -> RunResult:
     summary: Mapping[str, Any] = {}
     if (folder / SUMMARY).is_file():
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    history = []
-    if (folder / "metrics.csv").is_file():
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            history = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
     best, last = folder / "best.safetensors", folder / "last.safetensors"
     known = {field.name for field in fields(RunResult)} & summary.keys()
     values: dict[str, Any] = {"finished": False, "best_score": None, "best_epoch": 0, "best_net": ""}
@@ -98,6 +96,14 @@ def read_result(folder: Path) -> RunResult:
         run_dir=folder,
         best=best if best.is_file() else None,
         last=last if last.is_file() else None,
-        history=history,
+        history=_rows(folder / "metrics.csv"),
+        steps=_rows(folder / "steps.csv"),
         **(values | {name: summary[name] for name in known}),
     )
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]

@@ -19,6 +19,12 @@ def scaled_lr(lr: float, optimizer: OptimizerConfig, batch_size: int) -> float:
     return lr * batch_size / optimizer.lr_batch if optimizer.lr_batch else lr
 
 
+def rate(optimizer: Optimizer) -> float:
+    """The learning rate as it is set now, without the factors of single groups."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"] / group.get("lr_scale", 1.0))
+
+
 class CosineWeightDecay(Scheduler):
     """Weight decay from its first value down to `end` on a half cosine; groups without decay keep none.
 
@@ -135,7 +141,7 @@ class Schedule:
         )
 
     def set(self, step: int) -> float:
-        """Prepare the optimizer for the step after `step` done ones; returns the learning rate of its first group."""
+        """Prepare the optimizer for the step after `step` done ones; returns `rate`."""
         by_epoch = self.config.by_epoch
         start = step // self.steps_per_epoch * self.steps_per_epoch  # of this epoch
         # Warm-up may end within an epoch: from there to the epoch's end the rate is the one the epoch began with.
@@ -143,4 +149,4 @@ class Schedule:
         self.lr.step_update(start if by_epoch == "all" else step)
         if self.decay is not None:
             self.decay.step_update(step if by_epoch == "no" else start)
-        return float(self.optimizer.param_groups[0]["lr"])
+        return rate(self.optimizer)

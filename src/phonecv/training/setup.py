@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
+import numpy as np
 from torch import nn
 
 from phonecv.data.findings import SEVERITIES, Finding, group_findings
@@ -15,6 +16,7 @@ from phonecv.errors import UserError
 from phonecv.models.headed import Network
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import TASKS
+from phonecv.training.balance import pick_rates
 from phonecv.training.config import TrainConfig
 from phonecv.training.loaders import TaskData
 from phonecv.training.objective import Objective
@@ -110,6 +112,13 @@ class ListedSetup(SplitSetup):
     def pictures(self) -> Sequence[Path]:
         """Files of the training split."""
         return [sample.path for sample in self.train.samples]
+
+    @property
+    def rates(self) -> np.ndarray | None:
+        """How often each training sample comes in an epoch."""
+        train = self.train
+        pictures, labels = (np.arange(len(train)), train.labels) if train.sets is None else np.nonzero(train.sets)
+        return pick_rates(pictures, labels, len(train), self.config.data.balance)
 
     def findings(self) -> list[str]:
         """What the quick audit finds, notes left out."""

@@ -33,7 +33,9 @@ class Progress:
         best: best score so far, or None before the first evaluation.
         best_epoch: the epoch (from 1) it was reached in.
         best_net: whose it is, "net" or "ema".
+        evaluated: the last epoch (from 1) that was evaluated.
         bad: unreadable files met so far, with the reason.
+        changes: of settings on the way, each a line for people.
     """
 
     epoch: int = 0
@@ -42,7 +44,9 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     best_net: str = ""
+    evaluated: int = 0
     bad: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
 
 
 def write_state(folder: Path, state: dict[str, Any], progress: Progress) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from phonecv.text import counted
+from phonecv.training.log import FIGURES_OF
 from phonecv.training.objective import Objective
 
 #: From so many scores on, the best of them is no fair sample.
@@ -27,12 +28,11 @@ def score_text(objective: Objective, figures: Mapping[str, float]) -> str:
 
 def last_figures(rows: Sequence[Mapping[str, str]], objective: Objective) -> dict[str, dict[str, float]]:
     """Figures of the last evaluation, by network ("net", "ema"), from the rows of metrics.csv; empty without any."""
-    row = next((row for row in reversed(rows) if row.get(f"net_{objective.score}")), {})
-    found: dict[str, dict[str, float]] = {}
-    for name, value in row.items():
-        net, _, figure = name.partition("_")
-        if value and figure in objective.figures:
-            found.setdefault(net, {})[figure] = float(value)
+    row = next((row for row in reversed(rows) if row.get(f"{FIGURES_OF['net']}_{objective.score}")), {})
+    found = {
+        net: {name: float(row[f"{prefix}_{name}"]) for name in objective.figures if row.get(f"{prefix}_{name}")}
+        for net, prefix in FIGURES_OF.items()
+    }
     return {net: figures for net, figures in found.items() if objective.score in figures}
 
 
@@ -41,7 +41,7 @@ def caution(rows: Sequence[Mapping[str, str]], objective: Objective, pictures: i
 
     The best of many scores is chosen by the pictures it is measured on: it is too high by one to two standard errors.
     """
-    scores = sum(bool(row.get(f"{net}_{objective.score}")) for row in rows for net in ("net", "ema"))
+    scores = sum(bool(row.get(f"{prefix}_{objective.score}")) for row in rows for prefix in FIGURES_OF.values())
     errors = [
         error for figures in last_figures(rows, objective).values() if (error := objective.error(figures)) is not None
     ]

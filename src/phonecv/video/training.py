@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from phonecv.data.clips.transforms import EvalClips, TrainClips
 from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import ClassificationDataset, make_loader
@@ -49,7 +51,7 @@ class VideoSetup(ListedSetup):
 
     def data(self, net: VideoClassifier, world: World, workers: int) -> VideoData:
         """The loaders."""
-        return VideoData(self.config, self.train, self.val, net, world, workers)
+        return VideoData(self.config, self.train, self.val, net, world, workers, self.rates)
 
     def objective(self, net: VideoClassifier, world: World) -> Objective:
         """Cross entropy; top-1 of the middle crop."""
@@ -66,10 +68,17 @@ class VideoData(SplitData):
     noun = "clips"
 
     def __init__(
-        self, config: VideoConfig, train: Listing, val: Listing, net: VideoClassifier, world: World, workers: int
+        self,
+        config: VideoConfig,
+        train: Listing,
+        val: Listing,
+        net: VideoClassifier,
+        world: World,
+        workers: int,
+        rates: np.ndarray | None,
     ) -> None:
         files = [[sample.path for sample in listing.samples] for listing in (train, val)]
-        super().__init__(config, world, workers, train=files[0], val=files[1])
+        super().__init__(config, world, workers, train=files[0], val=files[1], rates=rates)
         reader = TrainClips(config.clips, net.preprocessing, net.frames)
         self.train_set = ClassificationDataset(train, reader, config.run.seed)
         self.val_set = ClassificationDataset(val, EvalClips(net.preprocessing, net.frames), substitute=False)

@@ -20,7 +20,7 @@ from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import Reader
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, Skipped
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 from phonecv.whole.metrics import label_rank
 from phonecv.whole.opening import WholeRunner
 from phonecv.whole.result import ImageScore, WholeResult
@@ -36,6 +36,7 @@ class WholeEvaluation:
     Attributes:
         reader: what reads the files for a model.
         kind: the task's result.
+        images: places and scores of those that were judged.
     """
 
     runner: WholeRunner
@@ -45,7 +46,7 @@ class WholeEvaluation:
     notes: list[str]
     reader: Callable[[WholeRunner], Reader]
     kind: Callable[..., WholeResult] = WholeResult
-    images: list[ImageScore] = field(default_factory=list)
+    images: list[tuple[int, ImageScore]] = field(default_factory=list)
 
     @property
     def paths(self) -> list[Path]:
@@ -56,17 +57,22 @@ class WholeEvaluation:
         """Judge every picture."""
         samples = self.listing.samples
         reader, batch = self.reader(self.runner), steps.batch_size or BATCH
-        for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps.workers):
+        for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps):
             paths = [samples[int(index)].path for index in indices]
             labels = torch.tensor([self.outputs[samples[int(index)].label] for index in indices])
             scores = score(logits, labels, paths)
-            self.images += [image for image, error in zip(scores, errors, strict=True) if not error]
+            judged = zip(indices.tolist(), scores, errors, strict=True)
+            self.images += [(place, image) for place, image, error in judged if not error]
             yield len(errors), [(path, reason_of(bad, path)) for path, bad in zip(paths, errors, strict=True) if bad]
+
+    def gather(self, world: Together) -> None:
+        """See `phonecv.evaluating.Shared`."""
+        self.images = sorted((one for part in world.gather(self.images) for one in part), key=lambda one: one[0])
 
     def result(self) -> EvaluationResult:
         """What was found."""
         spec = {"preprocessing": self.runner.preprocessing.to_dict()}
-        return self.kind(self.runner.classes, tuple(self.images), details=spec)
+        return self.kind(self.runner.classes, tuple(image for _, image in self.images), details=spec)
 
 
 def evaluation_of(
@@ -94,13 +100,15 @@ def evaluation_of(
 
 
 def run_images(
-    runner: WholeRunner, listing: Listing, reader: Reader, batch_size: int, workers: int | None
+    runner: WholeRunner, listing: Listing, reader: Reader, batch_size: int, steps: Steps
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """Logits, places in the listing, and errors of every batch; an unreadable picture has an error text."""
-    workers = eval_workers(len(listing), workers)
+    workers, world = eval_workers(len(listing), steps.workers), steps.world
     dataset = ClassificationDataset(listing, reader, substitute=False)
     # Channels last is what Pillow gives, and what convolutions on CPUs are faster with.
-    loader = make_loader(dataset, eval_batches(len(listing), batch_size), workers, channels_last=True)
+    loader = make_loader(
+        dataset, eval_batches(len(listing), batch_size, world.rank, world.size), workers, channels_last=True
+    )
     with workers_explained(f"lower workers ({workers} now; 0 loads in this process) or batch_size ({batch_size} now)"):
         for batch in loader:
             yield runner(batch.images), batch.indices, batch.errors

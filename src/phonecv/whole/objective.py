@@ -15,14 +15,20 @@ from phonecv.whole.metrics import FIVE, TopK, standard_error
 
 
 class WholeObjective:
-    """Cross entropy with smoothed labels; top-1 and top-5 by counts."""
+    """Cross entropy with smoothed labels; top-1 and top-5 by counts.
+
+    Args:
+        num_classes: outputs of the network.
+        smoothing: of labels.
+        weights: factors on the loss, one for each output; None for none.
+    """
 
     score = "top1"
     loss_names: tuple[str, ...] = ("ce",)
     figures: tuple[str, ...] = ("top1", "top5", "loss", "correct1", "correct5", "images")
 
-    def __init__(self, num_classes: int, smoothing: float) -> None:
-        self.num_classes, self.smoothing = num_classes, smoothing
+    def __init__(self, num_classes: int, smoothing: float, weights: Tensor | None = None) -> None:
+        self.num_classes, self.smoothing, self.weights = num_classes, smoothing, weights
         if num_classes <= FIVE:
             self.figures = tuple(name for name in self.figures if not name.endswith("5"))
 
@@ -35,8 +41,14 @@ class WholeObjective:
         return net(batch.images)
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean over the batch, in float32."""
-        return F.cross_entropy(logits.float(), target, label_smoothing=self.smoothing)
+        """Mean over the batch, in float32.
+
+        PyTorch's mean with weights divides by those in the batch, so that parts of one would count differently.
+        """
+        if self.weights is None:
+            return F.cross_entropy(logits.float(), target, label_smoothing=self.smoothing)
+        total = F.cross_entropy(logits.float(), target, self.weights, label_smoothing=self.smoothing, reduction="sum")
+        return total / len(target)
 
     def meter(self, device: torch.device) -> Meter:
         """Counts of right answers and the plain cross entropy."""

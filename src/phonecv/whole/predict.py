@@ -18,7 +18,7 @@ from phonecv.files import write_json
 from phonecv.predicting import Prediction
 from phonecv.tables import write_csv
 from phonecv.text import printable_name
-from phonecv.verbs import Steps
+from phonecv.verbs import Steps, Together
 from phonecv.whole.opening import WholeRunner
 
 #: How a file is drawn; None where it cannot be read any more.
@@ -75,9 +75,9 @@ def predictions(
     """What is said about files, those of a step at a time."""
     batch = steps.batch_size or BATCH
     if runner.arrays is not None and isinstance(reader, EvalTransform) and not eval_workers(len(paths), steps.workers):
-        found = _of_arrays(runner.arrays, paths, reader, batch)
+        found = _of_arrays(runner.arrays, paths, reader, batch, steps.world)
     else:
-        found = _of_tensors(runner, paths, reader, batch, steps.workers)
+        found = _of_tensors(runner, paths, reader, batch, steps)
     for logits, places, errors in found:
         guesses = say(logits, [paths[place] for place in places])
         yield [
@@ -87,22 +87,23 @@ def predictions(
 
 
 def _of_tensors(
-    runner: WholeRunner, paths: Sequence[Path], reader: Reader, batch: int, workers: int | None
+    runner: WholeRunner, paths: Sequence[Path], reader: Reader, batch: int, steps: Steps
 ) -> Iterator[Found]:
     from phonecv.data.folders.listing import Listing, Sample
     from phonecv.whole.evaluate import run_images
 
     listing = Listing(Path(), "val", (), tuple(Sample(path, 0) for path in paths))
-    for logits, places, errors in run_images(runner, listing, reader, batch, workers):
+    for logits, places, errors in run_images(runner, listing, reader, batch, steps):
         yield logits.numpy(), places.tolist(), errors
 
 
 def _of_arrays(
-    run: Callable[[np.ndarray], np.ndarray], paths: Sequence[Path], reader: EvalTransform, batch: int
+    run: Callable[[np.ndarray], np.ndarray], paths: Sequence[Path], reader: EvalTransform, batch: int, world: Together
 ) -> Iterator[Found]:
     """The same without torch, whose import takes longer than some pictures."""
-    for start in range(0, len(paths), batch):
-        places = range(start, min(start + batch, len(paths)))
+    own = range(world.rank, len(paths), world.size)
+    for start in range(0, len(own), batch):
+        places = own[start : start + batch]
         pixels, errors = np.zeros((len(places), reader.side, reader.side, 3), np.uint8), []
         for row, place in zip(pixels, places, strict=True):
             try:

@@ -126,6 +126,10 @@ class CocoSplit:
         """Objects of every class, int64."""
         return np.bincount(self._labels[self._rows()], minlength=len(self.classes))
 
+    def classes_of_pictures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of every annotation the place of its picture and its label, int64."""
+        return np.repeat(np.arange(len(self)), self.object_counts), self._labels[self._rows()]
+
     @property
     def object_counts(self) -> np.ndarray:
         """Annotations of every picture, crowds included, int64."""

@@ -342,10 +342,10 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         order = self._batches.order(self._epoch)
-        repeats = self._batches.repeats
+        copies = self._batches.copies(order)
         for batch in range(self._start, len(self._batches)):
             yield [
-                SampleKey(int(order[place]), self._epoch, self._stage, place % repeats)
+                SampleKey(int(order[place]), self._epoch, self._stage, int(copies[place]))
                 for place in self._batches.places(batch, len(order))
             ]
 
@@ -363,6 +363,8 @@ class TrainBatches:
         world: number of processes.
         repeats: copies of each picture in an epoch, differently augmented (repeated augmentation); an epoch keeps its
             length, so it holds n / repeats different pictures.
+        rates: how often each sample comes in an epoch in the mean, n in all; an epoch has that many copies of it,
+            rounded up or down at random. None: once each.
         drop_last: leave out the last, smaller batch; False fills it up from the start of the epoch's order, only as far
             as the processes need to have equally much.
 
@@ -379,6 +381,7 @@ class TrainBatches:
         rank: int = 0,
         world: int = 1,
         repeats: int = 1,
+        rates: np.ndarray | None = None,
         drop_last: bool = True,
     ) -> None:
         if batch_size < 1 or repeats < 1 or not 0 <= rank < world:
@@ -392,6 +395,7 @@ class TrainBatches:
             )
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.rank, self.world, self.repeats, self.drop_last = rank, world, repeats, drop_last
+        self.rates = rates
 
     def __len__(self) -> int:
         step = self.batch_size * self.world
@@ -405,7 +409,22 @@ class TrainBatches:
         """Sample numbers of the whole epoch, over all processes; copies of one picture stand side by side."""
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
         order = torch.randperm(self.n, generator=generator).numpy()
+        if self.rates is not None:  # systematic sampling: an even comb, laid over the samples at a random place
+            ends = np.floor(np.cumsum(self.rates[order]) + torch.rand((), generator=generator).item())
+            ends[-1] = self.n
+            taken = np.repeat(order, np.diff(ends, prepend=0).astype(np.int64))
+            return taken[torch.randperm(self.n, generator=generator).numpy()]
         return np.repeat(order[: -(-self.n // self.repeats)], self.repeats)[: self.n]
+
+    def copies(self, order: np.ndarray) -> np.ndarray:
+        """Which of the copies of its sample stands at each place of an epoch's order."""
+        if self.rates is None:
+            return np.arange(len(order)) % self.repeats
+        together = np.argsort(order, kind="stable")
+        starts = np.searchsorted(order[together], order[together])
+        numbers = np.empty(len(order), np.int64)
+        numbers[together] = np.arange(len(order)) - starts
+        return numbers
 
     def places(self, batch: int, total: int) -> list[int]:
         """Places in the epoch's order that form this process's share of one batch."""

@@ -32,14 +32,22 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Sequence[Path], batch_size: int, workers: int | None = None, *, bits: int | None = None
+    paths: Sequence[Path],
+    batch_size: int,
+    workers: int | None = None,
+    *,
+    bits: int | None = None,
+    rank: int = 0,
+    size: int = 1,
 ) -> Generator[Pictures, None, None]:
     """Pictures in order, decoded ahead by threads (Pillow's decoders let others run meanwhile); none with 0 `workers`.
 
-    Never more than three batches are in memory.
+    Of `size` processes that share them the one numbered `rank` takes each `size`-th picture. Never more than three
+    batches are in memory.
     """
     workers = max(1, default_workers()) if workers is None else workers
-    steps = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
+    own = range(rank, len(paths), size)
+    steps = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     if not workers:
         for step in steps:
             yield _gathered(step, [_read(paths[index], bits) for index in step])
