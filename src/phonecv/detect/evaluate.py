@@ -175,7 +175,9 @@ def _read(
         every = undivided(data) if annotations is None and file is None else None
         if every is not None:
             paths = every if images is None else replace(every, images=Path(images))
-            notes.append(f"{printable(data)} has no splits: all of its pictures are taken, whatever was learnt from")
+            notes.append(
+                f"{printable(data)} has no splits: all of its pictures are taken, those that were learnt from, too"
+            )
         elif file is None:
             paths = find_coco(data, split, annotations=annotations, images=images)
         else:

@@ -124,7 +124,7 @@ def evaluation(
             if undivided(root) is not None:
                 split = WHOLE
                 notes.append(
-                    f"{printable(root)} has no splits: all of its pictures are taken, whatever was learnt from"
+                    f"{printable(root)} has no splits: all of its pictures are taken, those that were learnt from, too"
                 )
         else:
             if reduce is None and options.threshold is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phonecv.data.coco.audit import COCO_FIXES
+from phonecv.data.coco.audit import COCO_FIXES, what_is_there
 from phonecv.data.labelmaps.audit import MAP_FIXES, audit_labels
 from phonecv.data.labelmaps.drawn import audit_outlines, has_outlines
 from phonecv.data.labelmaps.folders import has_label_maps, paired_folders
@@ -34,5 +34,6 @@ LAYOUTS = (
         audit_outlines,
         COCO_FIXES,
         surely=lambda _: False,
+        called=lambda root: f"outlines of objects in {what_is_there(root) or 'COCO files'}",
     ),
 )

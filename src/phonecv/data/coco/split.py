@@ -101,7 +101,7 @@ class CocoSplit:
     @property
     def notes(self) -> tuple[str, ...]:
         """How the files of other tools are read, and one line of what was left out or changed, if anything was."""
-        how = tuple(str(problem) for problem in self.problems if problem.kind == READING)
+        how = tuple(_how(problem) for problem in self.problems if problem.kind == READING)
         problems = [problem for problem in self.problems if problem.kind != READING]
         if not problems:
             return how
@@ -254,3 +254,8 @@ class CocoSplit:
         if self._tables.masks is None:
             raise UserError(f"{self.description}: was read without masks; read it with masks=True")
         return [self._tables.masks[int(row)] for row in self._tables.mask_rows[rows]]
+
+
+def _how(problem: CocoProblem) -> str:
+    """How something is read: where it is the whole of the files, without a place."""
+    return problem.message if problem.place.startswith('"') else str(problem)

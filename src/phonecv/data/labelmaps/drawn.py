@@ -19,6 +19,7 @@ from phonecv.data.coco.conventions import CocoReading
 from phonecv.data.coco.paths import find_coco, undivided
 from phonecv.data.coco.reader import read_coco
 from phonecv.data.coco.split import CocoSplit
+from phonecv.data.coco.tables import READING
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.class_names import same_name
 from phonecv.data.labelmaps.classes import BACKGROUND, palette_for
@@ -29,6 +30,9 @@ from phonecv.data.pictures.opening import open_image
 from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 from phonecv.text import printable
+
+#: What a person should know.
+DRAWN = "label maps are drawn from the outlines of objects: what is in none is background, later objects lie on top"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class DrawnSplit(LabelSplit):
     @property
     def problems(self) -> tuple[str, ...]:
         """What a person should know but can live with."""
-        return self.objects.notes if self.objects is not None else ()
+        return (DRAWN, *self.objects.notes) if self.objects is not None else (DRAWN,)
 
     def first(self, count: int) -> DrawnSplit:
         """Its first `count` pictures alone."""
@@ -88,7 +92,9 @@ def has_outlines(root: Path) -> bool:
 
 def audit_outlines(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at the annotations that label maps are drawn from."""
-    return audit_coco(notes, root, look, outlines=True)
+    numbers = audit_coco(notes, root, look, outlines=True)
+    notes.add(READING, "note", root, DRAWN)
+    return numbers
 
 
 def read_split(
