@@ -12,6 +12,7 @@ import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import phonecv
 from benchmarking.devtools import Browser, find_browser
 from bundles.dense_cases import CASES, NAMES, record_of
 from bundles.languages import faults, kotlin
 from bundles.test_bundle import tiny
+from conftest import TINY
 from exporting.dense_files import busy_masks
+from phonecv.benchmarking.fresh import settle
 from phonecv.browser import fetch
 from phonecv.bundles import bundle, verify
 from phonecv.bundles.apps.plan import Plan, app_id, app_name
@@ -31,12 +35,32 @@ from phonecv.bundles.apps.table import PLATFORMS
 from phonecv.bundles.room import bundling_of
 from phonecv.cli import main
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import picture_input
+from phonecv.exporting.run import describe
+from phonecv.models import VisionModel
 
 #: Means something in every kind of file.
 EVIL = "A \"b\" 'c' <i> & $d \\e größe 日本"
 
 #: What shows objects, masks and maps, in every way that an app reads them.
-SHOWN = ("SSDLite raw", "SSDLite boxes, baked", "Mask R-CNN", "logits of any size", "classes")
+SHOWN = ("SSDLite raw", "SSDLite boxes, baked", "Mask R-CNN", "logits of any size", "classes", "gray labels")
+
+
+def gray_labels() -> VisionModel:
+    """A classifier of one channel whose labels do not exclude each other."""
+    network = phonecv.create_model("mobileone_s0", num_classes=3, in_chans=1, **TINY["mobileone_s0"])
+    settle(network, size=32)
+    network.preprocessing = replace(network.preprocessing, size=32)
+    network.class_names, network.thresholds = ("cat", "dog", "hen"), (0.2, 0.5, 0.7)
+    return network.eval()
+
+
+def shown(case: str) -> Any:
+    """The record of a file of this case."""
+    if case != "gray labels":
+        return record_of(case)
+    inputs = (picture_input(32, 32, 1),)
+    return describe(gray_labels(), 32, 32, inputs=inputs, outputs=("logits",), bake=True, decode="raw")
 
 
 def plan_of(record: Any, folder: Path) -> Plan:
@@ -74,8 +98,10 @@ def project(platform: str, record: Any, folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("case", SHOWN)
 def test_nothing_is_left_to_fill_in(platform: str, case: str, tmp_path: Path) -> None:
-    texts = project(platform, record_of(case), tmp_path)
+    texts = project(platform, shown(case), tmp_path)
     for name, text in texts.items():
+        if name.endswith((".kt", ".swift")):
+            assert faults("Kotlin" if name.endswith(".kt") else "Swift", text) == [], name
         assert not re.search(r"@[A-Z_]+@|^//(if|end|include)\b", text, re.MULTILINE), name
         if name.endswith((".json", ".webmanifest")):
             json.loads(text)
@@ -100,7 +126,7 @@ def test_a_web_app_keeps_all_of_itself(tmp_path: Path) -> None:
 def test_the_android_app_compiles(tmp_path: Path, case: str) -> None:
     """Against stand-ins for Android, CameraX and LiteRT."""
     compiler = kotlin()
-    project("android", record_of(case), tmp_path)
+    project("android", shown(case), tmp_path)
     sources = [*(tmp_path / "app").rglob("*.kt"), *(Path(__file__).parent / "stubs/android").glob("*.kt")]
     compiler.compile(sources, tmp_path / "app.jar")
 
@@ -137,7 +163,7 @@ def test_the_ios_apps_are_right_swift(tmp_path: Path) -> None:
     for number, case in enumerate(SHOWN):
         folder = tmp_path / str(number)
         folder.mkdir()
-        project("ios", record_of(case), folder)
+        project("ios", shown(case), folder)
         run("-typecheck", *folder.rglob("*.swift"))
 
 
@@ -229,13 +255,17 @@ def _quiet(*_: object) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", ["classifier", *SHOWN[:2], "Mask R-CNN", "classes", "logits of baked pixels"])
+@pytest.mark.parametrize(
+    "case", ["classifier", "gray labels", *SHOWN[:2], "Mask R-CNN", "classes", "logits of baked pixels"]
+)
 def test_the_web_app_in_a_browser(tmp_path: Path, case: str) -> None:
     """It finds in the test picture what phonecv finds, opens again without its server, and takes the camera."""
     if find_browser() is None or not fetch.ready():
         pytest.skip("no Chromium on this machine, or no runtime for it")
-    network = tiny() if case == "classifier" else busy_masks() if case == "Mask R-CNN" else CASES[case].network()
-    options: dict[str, Any] = {} if case == "classifier" else {"decode": CASES[case].decode, "bake": CASES[case].baked}
+    own = {"classifier": tiny, "gray labels": gray_labels, "Mask R-CNN": busy_masks}
+    network = own[case]() if case in own else CASES[case].network()
+    whole = case in ("classifier", "gray labels")
+    options: dict[str, Any] = {} if whole else {"decode": CASES[case].decode, "bake": CASES[case].baked}
     made = bundle(network, tmp_path / "out", app=["web"], name="x", app_name=EVIL, **options).path
     ready = "document.documentElement.dataset.ready || document.getElementById('status').classList.contains('bad')"
     with Browser("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import mostly_long
@@ -24,11 +25,16 @@ SIZES = ((123, 77), (61, 110), (20, 31), (64, 64), (700, 9))
 SETTINGS = (
     Preprocessing(size=48, crop=0.875, interpolation="bicubic"),
     Preprocessing(size=33, crop=0.9, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
+    Preprocessing(size=30, mean=(0.4,), std=(0.2,)),
 )
+#: Of the gray one's labels, which do not exclude each other.
+THRESHOLDS = {2: (0.7, 0.9, 0.1, 0.95)}
 EACH = mostly_long(
     [(place, layout, layout == "nhwc") for place in range(len(SETTINGS)) for layout in ("nchw", "nhwc")],
     (0, "nchw", False),
     (1, "nhwc", True),
+    (2, "nchw", False),
+    (2, "nhwc", True),
 )
 
 _CPP = """
@@ -42,7 +48,7 @@ int main(int, char** argv) {
   const auto input = phonecv::preprocess(pixels.data(), std::stoi(argv[2]), std::stoi(argv[3]), std::stoi(argv[4]));
   std::ofstream(argv[5], std::ios::binary).write(reinterpret_cast<const char*>(input.data()), 4 * input.size());
   const float logits[4] = {0.5f, 3.0f, -1.0f, 2.0f};
-  for (auto [index, share] : phonecv::top(logits, 4, 2)) std::printf("%d %.6f\\n", index, share);
+  for (auto [index, share] : phonecv::@ANSWER@) std::printf("%d %.6f\\n", index, share);
   try {
     phonecv::preprocess(pixels.data(), 0, 5, 3);
   } catch (const std::invalid_argument& error) {
@@ -53,12 +59,12 @@ int main(int, char** argv) {
 
 _NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { preprocess, top } from "./phonecv_reader.mjs";
+import { preprocess, @NAME@ } from "./phonecv_reader.mjs";
 const [source, width, height, target] = process.argv.slice(2);
 const data = new Uint8ClampedArray(readFileSync(source));
 const input = preprocess({ data, width: Number(width), height: Number(height) });
 writeFileSync(target, Buffer.from(input.buffer));
-console.log(JSON.stringify(top([0.5, 3, -1, 2], 2)));
+console.log(JSON.stringify(@NAME@([0.5, 3, -1, 2], 2)));
 """
 
 
@@ -69,15 +75,29 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray((np.asarray(coarse) + noise).clip(0, 255).astype(np.uint8), "RGB")
 
 
-def written(folder: Path, spec: Preprocessing, layout: str, *, baked: bool) -> Path:
-    for name, text in classifier_reader_files(spec, name="m", classes=4, layout=layout, baked=baked).items():
+def written(folder: Path, place: int, layout: str, *, baked: bool) -> Path:
+    made = classifier_reader_files(
+        SETTINGS[place], name="m", classes=4, layout=layout, baked=baked, thresholds=THRESHOLDS.get(place)
+    )
+    for name, text in made.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
+def answer(place: int) -> list[tuple[int, float]]:
+    """What a reader says of the logits 0.5, 3, -1, 2: two classes, or the labels that reach their threshold."""
+    shares = np.exp([0.5, 3.0, -1.0, 2.0])
+    if place not in THRESHOLDS:
+        return [(label, shares[label] / shares.sum()) for label in (1, 3)]
+    return [(label, shares[label] / (1 + shares[label])) for label in (1, 2)]
+
+
 def expected(image: Image.Image, spec: Preprocessing, layout: str, *, baked: bool) -> np.ndarray:
     transform = eval_transform(spec)
-    values = (transform.pixels(image).float() if baked else transform(image)).numpy()
+    pixels = transform.pixels(image)
+    if spec.channels == 1:
+        pixels = torch.from_numpy(np.array(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L")))[None]
+    values = (pixels.float() if baked else transform(image)).numpy()
     return values if layout == "nchw" else values.transpose(1, 2, 0)
 
 
@@ -94,8 +114,9 @@ def test_cpp(tmp_path: Path, place: int, layout: str, baked: bool) -> None:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler on this machine")
-    folder = written(tmp_path, spec, layout, baked=baked)
-    (folder / "main.cpp").write_text("#include <string>\n" + _CPP, encoding="utf-8")
+    folder = written(tmp_path, place, layout, baked=baked)
+    call = "told(logits)" if place in THRESHOLDS else "top(logits, 4, 2)"
+    (folder / "main.cpp").write_text("#include <string>\n" + _CPP.replace("@ANSWER@", call), encoding="utf-8")
     command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "main.cpp", "-o", "main"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     for channels, size in zip((3, 4, 3, 4, 4), SIZES, strict=True):
@@ -104,8 +125,8 @@ def test_cpp(tmp_path: Path, place: int, layout: str, baked: bool) -> None:
         arguments = ["pixels", *map(str, size), str(channels), "input"]
         done = subprocess.run(["./main", *arguments], cwd=folder, check=True, capture_output=True, text=True)
         check(folder / "input", image, spec, layout, baked=baked)
-        shares = np.exp([3.0, 2.0]) / np.exp([0.5, 3.0, -1.0, 2.0]).sum()
-        assert done.stdout.splitlines() == [f"1 {shares[0]:.6f}", f"3 {shares[1]:.6f}", "phonecv: no picture was given"]
+        lines = [f"{label} {share:.6f}" for label, share in answer(place)]
+        assert done.stdout.splitlines() == [*lines, "phonecv: no picture was given"]
 
 
 @pytest.mark.parametrize(("place", "layout", "baked"), EACH)
@@ -114,8 +135,9 @@ def test_javascript(tmp_path: Path, place: int, layout: str, baked: bool) -> Non
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node on this machine")
-    folder = written(tmp_path, spec, layout, baked=baked)
-    (folder / "main.mjs").write_text(_NODE, encoding="utf-8")
+    folder = written(tmp_path, place, layout, baked=baked)
+    source = _NODE.replace("@NAME@", "told" if place in THRESHOLDS else "top")
+    (folder / "main.mjs").write_text(source, encoding="utf-8")
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     for size in SIZES:
         image = picture(*size)
@@ -124,8 +146,7 @@ def test_javascript(tmp_path: Path, place: int, layout: str, baked: bool) -> Non
         done = subprocess.run([node, *arguments], cwd=folder, check=True, capture_output=True, text=True)
         check(folder / "input", image, spec, layout, baked=baked)
         found = json.loads(done.stdout)
-        assert [index for index, _ in found] == [1, 3]
-        assert found[0][1] == pytest.approx(np.exp(3.0) / np.exp([0.5, 3.0, -1.0, 2.0]).sum())
+        assert [tuple(one) for one in found] == [(label, pytest.approx(share)) for label, share in answer(place)]
 
 
 def test_how_far_tall_pictures_may_be_off() -> None:
@@ -136,13 +157,19 @@ def test_how_far_tall_pictures_may_be_off() -> None:
     assert np.abs(ours - eval_transform(spec).pixels(image).numpy()).max() <= 8
 
 
+@pytest.mark.parametrize("place", [1, 2])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_placeholder_is_filled(language: str) -> None:
-    spec = SETTINGS[1]
-    text = classifier_reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False)[
-        LANGUAGES[language].file
-    ]
-    assert not re.search(r"@[A-Z_]+@", text)
+def test_every_placeholder_is_filled(language: str, place: int) -> None:
+    spec, thresholds = SETTINGS[place], THRESHOLDS.get(place)
+    made = classifier_reader_files(
+        spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False, thresholds=thresholds
+    )
+    text = made[LANGUAGES[language].file]
+    assert not re.search(r"@[A-Z_]+@|^//(if|end)", text, re.MULTILINE)
+    if thresholds:
+        assert all(repr(value) in text for value in thresholds)
+        assert "0x8000" in text or language == "JavaScript"
+        return
     assert "a  b c" in text  # neither ends a comment nor breaks a line
     for value in (*spec.mean, *spec.std):
         assert repr(value) in text

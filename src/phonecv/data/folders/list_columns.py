@@ -110,7 +110,7 @@ def read_rows(lines: Sequence[tuple[int, str]]) -> Rows:
     for delimiter in (",", ";", "\t"):
         if columns := _csv_columns([line for _, line in lines[:_LOOKED_AT]], delimiter):
             return _csv_rows(lines, delimiter, columns)
-    if lines and _is_header(_BLANKS.split(lines[0][1])):
+    if lines and is_header(_BLANKS.split(lines[0][1])):
         lines = lines[1:]
     return Rows([Row(number, *_split_label(line)) for number, line in lines], [])
 
@@ -148,7 +148,7 @@ def _csv_columns(lines: Sequence[str], delimiter: str) -> _Columns | None:
     if not lines:
         return None
     rows = [_cells(line, delimiter) for line in lines]
-    if len(rows[0]) > 1 and _is_header(rows[0]):
+    if len(rows[0]) > 1 and is_header(rows[0]):
         words = [_word(cell) for cell in rows[0]]
         made = tuple(words.index(word) for word in _KINETICS) if set(_KINETICS) <= set(words) else ()
         # Of several columns that may hold the path, the one with names of files.
@@ -190,7 +190,8 @@ def _is_plain(line: str) -> bool:
     return label is not None and is_image_name(path) and bool(_WHOLE_NUMBER.fullmatch(label))
 
 
-def _is_header(cells: Sequence[str]) -> bool:
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether cells are heads of columns, of which one is of paths."""
     words = {_word(cell) for cell in cells}
     named = bool(words & _PATH_WORDS) or set(_KINETICS) <= words
     return len(cells) > 1 and named and not any(_is_named(cell) or _WHOLE_NUMBER.fullmatch(cell) for cell in cells)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phonecv.data.folders.class_names import text_lines
 from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
-from phonecv.data.folders.list_columns import Row, read_rows
+from phonecv.data.folders.list_columns import Row, is_header, read_rows
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import split_names
@@ -285,6 +285,15 @@ def _is_there(present: Present, name: str) -> bool:
 
 def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
     return sum(_is_there(present, prefix + name) for name in names)
+
+
+def lists_pictures(path: Path) -> bool:
+    """Whether a CSV file is there whose header says that it names pictures."""
+    try:
+        with path.open("rb") as file:
+            return is_header(os.fsdecode(file.readline(_BEGINNING).removeprefix(b"\xef\xbb\xbf")).strip().split(","))
+    except OSError:
+        return False
 
 
 def names_classes(path: Path) -> bool:

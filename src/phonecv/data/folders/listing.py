@@ -21,7 +21,7 @@ import numpy as np
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
 from phonecv.data.folders.label_sets import Labels
-from phonecv.data.folders.list_file import ListFile, names_classes, read_list
+from phonecv.data.folders.list_file import ListFile, lists_pictures, names_classes, read_list
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
 from phonecv.data.folders.suspicions import heic_problems, list_suspicions, set_suspicions, tree_suspicions
 from phonecv.data.foreign.layouts import refuse_foreign
@@ -220,7 +220,8 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Pa
     if folder is None or not class_folders(folder):
         ends.append(".csv")
     candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
-    candidates += [folder / CLASS_CSV] if folder is not None and ".csv" in ends else []
+    if folder is not None and ".csv" in ends and lists_pictures(folder / CLASS_CSV):  # label maps have one, too
+        candidates.append(folder / CLASS_CSV)
     return next((path for path in candidates if path.is_file()), None)
 
 
