@@ -221,6 +221,7 @@ def _file_fields(file: CheckpointInfo) -> list[tuple[str, Any]]:
             "classes",
             f"{file.num_classes}" + (f" ({some_names(file.classes, 10)})" if file.classes else ""),
         ),
+        ("told from", _thresholds_text(record.get("thresholds"))),
         (
             "averaged",
             f"both are in it: --live takes {file.live!r}, --ema its moving average {file.average!r}"
@@ -260,9 +261,17 @@ def _exported_fields(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
             + ("" if batch is None else ", any batch" if batch else ", a fixed batch"),
         ),
         ("outputs", ", ".join(record.get("outputs") or ())),
+        ("told from", _thresholds_text(decoding.get("thresholds"))),
         ("decoding", decoding.get("kind")),
         ("checked", _checked_text(checked) if checked else None),
     ]
+
+
+def _thresholds_text(thresholds: Sequence[float] | None) -> str | None:
+    """Of labels that do not exclude each other."""
+    if not thresholds:
+        return None
+    return f"probabilities of {min(thresholds):.2f} to {max(thresholds):.2f}; labels do not exclude each other"
 
 
 def _inputs_text(record: Mapping[str, Any]) -> str:

@@ -161,9 +161,7 @@ def test_how_far_tall_pictures_may_be_off() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_placeholder_is_filled(language: str, place: int) -> None:
     spec, thresholds = SETTINGS[place], THRESHOLDS.get(place)
-    made = classifier_reader_files(
-        spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False, thresholds=thresholds
-    )
+    made = classifier_reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False, thresholds=thresholds)
     text = made[LANGUAGES[language].file]
     assert not re.search(r"@[A-Z_]+@|^//(if|end)", text, re.MULTILINE)
     if thresholds:

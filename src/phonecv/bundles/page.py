@@ -65,7 +65,8 @@ def _files(records: Sequence[FileRecord]) -> str:
             ("difference", difference_text(record)),
         ]
         if agreement is not None and not remark_of(record):
-            rows.append(("same best class", f"{agreement:.0%} of {checked.get('pictures')}"))
+            alike = "same labels" if record.get("decoding", {}).get("activation") == "sigmoid" else "same best class"
+            rows.append((alike, f"{agreement:.0%} of {checked.get('pictures')}"))
         if checked.get("by"):
             rows.append(("run by", checked["by"]))
         parts.append(f"<h3>{text(record['file'])}</h3>{table(('', ''), rows)}")

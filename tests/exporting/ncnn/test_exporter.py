@@ -247,7 +247,7 @@ def whole(made: Path, tmp_path: Path) -> Path:
         (lambda text: "", "its first line is not 7767517"),
         (lambda text: text[: len(text) // 2], "cannot be read|promises"),
         (lambda text: text.replace(" 1 1 in0 ", " 1 1 nothing "), "reads 'nothing', which nothing makes"),
-        (lambda text: re.sub(r"2=3$", "2=1", text, count=1, flags=re.MULTILINE), "one RGB picture"),
+        (lambda text: re.sub(r"2=3$", "2=1", text, count=1, flags=re.MULTILINE), "one picture, 3 x H x W"),
     ],
 )
 def test_broken_graphs_are_refused(whole: Path, change: Callable[[str], str], message: str) -> None:

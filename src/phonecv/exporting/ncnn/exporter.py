@@ -26,14 +26,14 @@ def write(job: Job, folder: Path) -> Written:
     import pnnx
 
     (example,) = job.row
-    height, width = example.shape[2:]
+    channels, height, width = example.shape[1:]
     scratch = folder / "pnnx"
     scratch.mkdir()
     with torch.no_grad():
         traced = torch.jit.trace(with_four_axes(job.module, example), example, check_trace=False)
     torch.jit.save(traced, scratch / "graph.pt")
     half = int(job.precision == "fp16")
-    command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape=[1,3,{height},{width}]f32", f"fp16={half}"]
+    command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape=[1,{channels},{height},{width}]f32", f"fp16={half}"]
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace", check=False)
     print(done.stdout, done.stderr)  # for the log
     param, weights = scratch / "graph.ncnn.param", scratch / "graph.ncnn.bin"
@@ -42,7 +42,7 @@ def write(job: Job, folder: Path) -> Written:
     graph = read_graph(param)
     refuse_unknown(graph, str(job.record.get("model") or job.stem))
     path = folder / f"{job.stem}.param"
-    path.write_text(with_input_size(param.read_text(encoding="utf-8"), height, width), encoding="utf-8")
+    path.write_text(with_input_size(param.read_text(encoding="utf-8"), channels, height, width), encoding="utf-8")
     weights.replace(weights_path(path))
     shutil.rmtree(scratch)
     settings = {}
@@ -53,9 +53,9 @@ def write(job: Job, folder: Path) -> Written:
     return Written(path, len(graph.layers), report(graph, job) | settings)
 
 
-def with_input_size(text: str, height: int, width: int) -> str:
+def with_input_size(text: str, channels: int, height: int, width: int) -> str:
     """The graph with the size of its input in the line of the input, where ncnn's own tools put it."""
-    return re.sub(r"^(Input\s+\S+\s+0 1 \S+)[^\n]*", rf"\1 0={width} 1={height} 2=3", text, flags=re.MULTILINE)
+    return re.sub(r"^(Input\s+\S+\s+0 1 \S+)[^\n]*", rf"\1 0={width} 1={height} 2={channels}", text, flags=re.MULTILINE)
 
 
 def report(graph: Graph, job: Job) -> dict[str, Any]:
