@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from phonecv.data.pictures.bit_depth import tell_depth
+from phonecv.data.splitting.lists import own_list
 from phonecv.errors import UserError
-from phonecv.evaluating import EvaluationResult, ResultsRoom, evaluate_opened, evaluate_room, finished
+from phonecv.evaluating import (
+    EvaluationResult,
+    ResultsRoom,
+    evaluate_opened,
+    evaluate_room,
+    finished,
+    own_list_told,
+    unlisted,
+)
 from phonecv.generating import Generation, generate_room
 from phonecv.opening import AnyRunner, Runner, at_depth, open_runner, task_of
 from phonecv.options import verbs_room
@@ -244,7 +254,11 @@ def evaluate_model(model: Any, data: Any, /, **options: Any) -> Any:
 def _evaluated(model: Any, data: Any, own: Any, loading: Loading, task: str, world: Together = ALONE) -> Any:
     room = evaluate_room(task)
     runner = open_runner(model, task, Opening(own.device, own.amp, loading), own.opening)
+    listed = own_list(model, data, own.split) if own.list_file is None else None
+    if listed is not None:
+        own = replace(own, list_file=listed)
     evaluation = room.evaluation(runner, data, own.split, own.limit, own)
+    evaluation.notes += [own_list_told(listed, own.split)] if listed is not None else unlisted(model, data, own)
     if not isinstance(model, Runner):
         evaluation.runner, told = _sped_up(runner, own, len(evaluation.paths))
         evaluation.notes += [told] if told else []

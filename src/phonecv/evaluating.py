@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
+from phonecv.data.folders.splits import find_split
+from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.opening import at_depth
-from phonecv.options import options_of
+from phonecv.options import EvaluateOptions, options_of
 from phonecv.report import report_room, write_report
 from phonecv.tables import write_csv
 from phonecv.task import TASKS
 from phonecv.text import printable
 from phonecv.verbs import Steps, Together
+from phonecv.weights.record import header_record
 
 #: Skipped pictures that a result names.
 NAMED = 20
@@ -152,6 +155,26 @@ class ResultsRoom(Protocol):
     def evaluate_results(self, truth: Any, results: Path | str, split: str, options: Any) -> EvaluationResult:
         """The figures of what stands in a file, see `phonecv.evaluate`."""
         ...
+
+
+def own_list_told(path: Path, split: str) -> str:
+    """That the list of the model's own run was taken."""
+    what = "held out of its training" if split == "val" else "trained on"
+    return f"these were {what}, as {printable(path)} lists them; --split {WHOLE} takes all there are"
+
+
+def unlisted(model: Any, data: Any, own: EvaluateOptions) -> list[str]:
+    """A warning where a model was trained on a share of undivided data, and nothing says which share that was."""
+    file = isinstance(model, Path | str) and Path(model).suffix == ".safetensors" and Path(model).is_file()
+    if not file or own.list_file is not None or not isinstance(data, Path | str) or not Path(data).is_dir():
+        return []
+    training = header_record(Path(model)).get("training") or {}
+    if not isinstance(training, dict) or not training.get("held_out") or find_split(Path(data), own.split) is not None:
+        return []
+    return [
+        "this network's training held a share of its data out, and the lists of it (split/val.txt of the run folder)"
+        " are not beside the model: if these are the same data, most were trained on; --list-file names the list"
+    ]
 
 
 def evaluate_room(task: str) -> EvaluateRoom:

@@ -30,6 +30,11 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "phonecv"
 
 
+def relative_name(path: Path, folder: Path) -> str:
+    """A file's path below a folder, with "/"; its whole path where it lies elsewhere."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
 class NoRoom(UserError):
     """A file could not be written whole: the disk, a quota or a limit is reached."""
 

@@ -141,7 +141,10 @@ class EvaluateOptions(RunOptions):
         devices: Processes that share the pictures, one per GPU where there are any; torchrun says so by itself.
         runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
             with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
-        split: Split to evaluate.
+        split: Split to evaluate; all takes the whole of data without splits. Of a run that held a share of such data
+            out, its own lists say what val and train are.
+        list_file: Only what this list names, one a line. Classifiers read the labels, too; where the classes cannot be
+            matched by name, these are the model's outputs.
         limit: Only the first so many pictures.
     """
 
@@ -149,6 +152,7 @@ class EvaluateOptions(RunOptions):
     devices: Count = 1
     runtime: str = "auto"
     split: str = "val"
+    list_file: Path | str | None = None
     limit: Count | None = None
 
 

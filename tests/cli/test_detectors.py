@@ -79,7 +79,7 @@ def test_predict(detector: Path, scenes: Path, run: Run, tmp_path: Path) -> None
     [
         (["eval", "DETECTOR", "--data", "PICTURES"], "folder of pictures for each class"),
         (["eval", "CLASSIFIER", "--data", "SCENES", "--annotations", "a.json"], "annotations is for a detector"),
-        (["eval", "DETECTOR", "--data", "SCENES", "--list-file", "a.txt"], "list_file is for a classifier"),
+        (["eval", "DETECTOR", "--data", "SCENES", "--reduce-zero-label"], "reduce_zero_label is for a segmenter"),
         (["eval", "DETECTOR", "--data", "SCENES", "--flip"], "flip is for a segmenter"),
         (["predict", "DETECTOR", "SCENES", "--topk", "3"], "topk is for a classifier"),
         (["predict", "CLASSIFIER", "--camera", "0"], "camera is for a detector"),

@@ -355,8 +355,8 @@ def test_the_public_function_goes_by_the_model(scenes: Path, tmp_path: Path) -> 
     assert result.threshold == 0.5
     again = phonecv.evaluate(tmp_path / "out" / "detections.json", scenes)
     assert again.figures == result.figures
-    with pytest.raises(UserError, match="list_file is for a classifier"):
-        phonecv.evaluate(colour_runner(), scenes, list_file="a.txt")  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="reduce_zero_label is for a segmenter"):
+        phonecv.evaluate(colour_runner(), scenes, reduce_zero_label=True)  # type: ignore[call-overload]
     with pytest.raises(UserError, match=r"limit is for .* is a file of COCO results"):
         phonecv.evaluate(tmp_path / "out" / "detections.json", scenes, limit=2)
 

@@ -168,7 +168,7 @@ def test_two_processes_know_the_row(main: Main, trained: Path, data: Path, tmp_p
         (["train", "RECIPE", "detect.architecture=ssdlite320"], "detect.architecture and regress.head are both set"),
         (["audit", "DATA", "--task", "regres"], "did you mean 'regress'"),
         (["convert", "BEST", "net.pth", "--to", "timm"], "a Regressor is written as 'phonecv'"),
-        (["eval", "BEST", "--data", "DATA", "--list-file", "x"], "list_file is for a classifier"),
+        (["eval", "BEST", "--data", "DATA", "--reduce-zero-label"], "reduce_zero_label is for a segmenter"),
         (["predict", "emo_1m", "DATA", "--digits", "2"], "digits is for a regressor; 'emo_1m' is a classifier"),
     ],
 )

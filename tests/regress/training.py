@@ -12,6 +12,7 @@ from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loade
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.models.catalog import get_record
 from phonecv.training.checks import data_folder
+from phonecv.training.dividing import Divided
 from phonecv.training.loaders import SplitData
 from phonecv.training.setup import quick_findings
 from phonecv.training.world import World
@@ -26,6 +27,7 @@ class RegressSetup:
         self.config = config
         self.root = data_folder(config, DATA)
         self.train, self.val = (read_split(self.root, split) for split in ("train", "val"))
+        self.divided: Divided[Any] = Divided(cast(Any, self.train), cast(Any, self.val))
 
     @property
     def classes(self) -> Sequence[str]:

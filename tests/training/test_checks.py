@@ -16,8 +16,8 @@ from phonecv.training import checks, launch, load_config, train
 from training.conftest import Configure
 
 CASES = [
-    ("data.path=/none", 1, "/none: no such folder"),
-    ("data.path=/none", 2, "/none: no such folder"),
+    ("data.path=/none", 1, "'/none': no such folder"),
+    ("data.path=/none", 2, "'/none': no such folder"),
     ("data.path=", 1, "no data set was given"),
     ("data.train_list=absent.txt", 2, "absent.txt: no such list file"),
     ("model.weights=absent.pth", 2, "model.weights='absent.pth': no such file"),

@@ -25,10 +25,8 @@ from phonecv import (
     read_checkpoint,
     save_checkpoint,
 )
-from phonecv.data.audit import audit
 from phonecv.detect.config import DetectConfig
 from phonecv.detect.training import DetectObjective, DetectSetup, train_transform
-from phonecv.detect.training_data import held_out
 from phonecv.errors import UserError
 from phonecv.inspection import info
 from phonecv.segment.config import SegmentConfig
@@ -277,32 +275,6 @@ def test_pictures_of_other_sizes_are_refused_at_once(configure_dense: Configure,
         DetectSetup(configure_dense("ssdlite320", f"data.path={folder}"))
     setup = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "detect.sizes=pictures"))
     assert [line for line in setup.findings() if "that of the pictures is used" in line]
-
-
-def test_one_file_for_all_pictures(configure_dense: Configure, scenes: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "one"
-    shutil.copytree(scenes / "images" / "training", folder / "images")
-    content = json.loads((scenes / "annotations" / "instances_train.json").read_text())
-    for image in content["images"]:
-        image["file_name"] = f"images/{Path(image['file_name']).name}"
-    (folder / "result.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"result\.json holds all pictures without a split: detect\.hold_out=0\.2"):
-        DetectSetup(configure_dense("ssdlite320", f"data.path={folder}"))
-    setup = DetectSetup(configure_dense("ssdlite320", f"data.path={folder}", "detect.hold_out=0.4"))
-    train, val = (set(split.images.ids.tolist()) for split in (setup.train, setup.val))
-    assert train | val == {image["id"] for image in content["images"]}
-    assert train
-    assert val
-    assert not train & val
-    report = audit(folder, quick=True)
-    assert [finding.kind for finding in report.findings if finding.severity != "note"] == ["unsplit"]
-    assert report.splits["result"]["images"] == len(content["images"])
-    with pytest.raises(UserError, match="another share"):
-        held_out(["a", "b"], 1.0)
-    names = [f"{number}.jpg" for number in range(1000)]
-    held = held_out(names, 0.2)
-    assert 150 < held.sum() < 250
-    assert np.array_equal(held_out(names[500:], 0.2), held[500:]), "whatever else there is"
 
 
 def test_a_label_out_of_range_is_told_and_left_out(

@@ -14,13 +14,14 @@ from phonecv.data.foreign import box_csv
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.layouts import Layout
 from phonecv.data.pictures.opening import scan_images
-from phonecv.data.split_names import known_splits
+from phonecv.data.shards.samples import has_shards
+from phonecv.data.split_names import WHOLE, known_splits
 
 
 def has_lists(root: Path) -> bool:
     """Whether list files give pictures and their classes; those of paths alone (YOLO), of boxes or of clips are other
     layouts."""
-    lists = [path for split in known_splits() if (path := find_list(root, split)) is not None]
+    lists = [path for split in (*known_splits(), WHOLE) if (path := find_list(root, split)) is not None]
     return any(names_classes(path) and not box_csv.lists_boxes(path) for path in lists) and not has_clip_lists(root)
 
 
@@ -41,6 +42,7 @@ def _classes(split: Path) -> list[str]:
 
 
 LAYOUTS = (
+    Layout("shards", "classify", has_shards, audit_folders, FIXES),
     Layout("list files", "classify", has_lists, audit_folders, FIXES),
     # Assumed as well: a folder that is itself a split, with a folder for each class.
     Layout("class folders", "classify", has_class_folders, audit_folders, FIXES, assumed=True),

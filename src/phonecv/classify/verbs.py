@@ -47,14 +47,7 @@ class PredictOptions(options.PredictOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateOptions(options.EvaluateOptions):
-    """Of `phonecv.evaluate`.
-
-    Attributes:
-        list_file: Pictures and labels from this list instead; its labels are the model's outputs where the classes
-            cannot be matched by name.
-    """
-
-    list_file: Path | str | None = None
+    """Of `phonecv.evaluate`."""
 
 
 OPTIONS = {"predict": PredictOptions, "evaluate": EvaluateOptions}

@@ -39,6 +39,7 @@ FIXES = {
     "spelling": "nothing, if that is meant; other programs may not see them as the same",
     "nothing": "label something in it (crowds are none), check the values of the label maps, or use other pictures",
     "layout": "nothing, if that is meant; --task looks at one of them alone",
+    "unsplit": "nothing; or choose another share (data.val), or divide the data yourself",
     "foreign": "convert it as the message says",
 }
 

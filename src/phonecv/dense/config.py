@@ -18,8 +18,6 @@ class DenseConfig(TrainConfig):
         "data.crop",
         "data.interpolation",
         "data.repeats",
-        "data.train_list",
-        "data.val_list",
         "data.labels",
         "model.in_chans",
     )

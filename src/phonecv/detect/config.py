@@ -28,8 +28,6 @@ class DetectorConfig:
         sizes: where a picture has another size than its file says: "told": it is left out; "pictures": boxes are pixels
             of the picture as it is; "scaled": it was resized after labelling, and boxes are resized with it.
         stored: boxes were drawn on pictures as they are stored, before their EXIF orientation turns them.
-        hold_out: share of the training pictures that is held out for validation, by their names; for data without a
-            validation split, such as one file for all pictures.
         transform: what training does to a picture. "ssd": expand, crop by overlap, stretch to the square, flip,
             colours (SSDLite as published). "resize": keep the aspect, flip (RetinaNet and Mask R-CNN as published).
             "light": larger or smaller at a random place, flips, mild colours, for small data sets.
@@ -57,7 +55,6 @@ class DetectorConfig:
     boxes: BoxLayout | None = None
     sizes: Sizes = "told"
     stored: bool = False
-    hold_out: Share = 0.0
     transform: Literal["ssd", "resize", "light"] = "light"
     scale: tuple[Positive, Positive] = (0.5, 1.5)
     hflip: Share = 0.5

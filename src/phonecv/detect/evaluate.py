@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from phonecv.data.class_mapping import map_classes
-from phonecv.data.coco.paths import undivided
+from phonecv.data.coco.paths import has_split, undivided
 from phonecv.data.coco.reader import CocoPaths, CocoReading, CocoSplit, find_coco, locate_coco, read_coco, read_results
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.foreign.layouts import foreign_layout
@@ -28,6 +28,8 @@ from phonecv.detect.result import DetectionResult
 from phonecv.detect.verbs import EvaluateOptions, OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
+from phonecv.files import relative_name
+from phonecv.training.dividing import listed_rows
 from phonecv.verbs import Steps, Together
 
 
@@ -168,17 +170,18 @@ def _read(
     """A split of a data folder or an annotation file; with masks if they are wanted and there."""
     if isinstance(data, CocoSplit):
         return data
-    annotations, images = options.annotations, options.images
+    annotations, images, listed = options.annotations, options.images, options.list_file
     reading = CocoReading(options.boxes, options.sizes, options.stored)
     file = Path(data) if annotations is None and Path(data).is_file() else None
     try:
         every = undivided(data) if annotations is None and file is None else None
         if every is not None:
             paths = every if images is None else replace(every, images=Path(images))
-            notes.append(
-                f"{printable(data)} has no splits: all of its pictures are taken, those that were learnt from, too"
-            )
+            told = f"{printable(data)} has no splits: all of its pictures are taken, those that were learnt from, too"
+            notes += [told] if listed is None else []
         elif file is None:
+            # A share may have been held out of the training split.
+            split = "train" if listed is not None and not has_split(data, split) else split
             paths = find_coco(data, split, annotations=annotations, images=images)
         else:
             paths = locate_coco(file, images, split)
@@ -192,14 +195,21 @@ def _read(
             ) from error
         else:
             raise
+
+    def listed_of(found: CocoSplit) -> CocoSplit:
+        if listed is None:
+            return found
+        root = Path(data) if Path(data).is_dir() else Path(data).parent
+        return found.select(listed_rows([relative_name(image.path, root) for image in found.images], listed, root))
+
     if not masks:
-        return _looked_at(read_coco(paths, reading=reading), notes)
+        return _looked_at(listed_of(read_coco(paths, reading=reading)), notes)
     try:
-        return _looked_at(read_coco(paths, masks=True, reading=reading), notes)
+        return _looked_at(listed_of(read_coco(paths, masks=True, reading=reading)), notes)
     except UserError as error:
         boxes = read_coco(paths, reading=reading)  # says itself what is wrong, if it is not the masks
         notes.append(f"only boxes are evaluated: {str(error).splitlines()[0]}")
-        return _looked_at(boxes, notes)
+        return _looked_at(listed_of(boxes), notes)
 
 
 def _looked_at(split: CocoSplit, notes: list[str]) -> CocoSplit:

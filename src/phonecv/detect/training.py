@@ -53,7 +53,8 @@ class DetectSetup(SplitSetup):
         if wanted.score == "mask_ap" and not self.entry.masks:
             raise UserError(f"detect.score=mask_ap: {self.architecture} finds no masks; use detect.score=ap")
         self.root = data_folder(config, DATA)
-        self.whole, self.val = read_splits(config, self.root, masks=self.entry.masks)
+        self.divided = read_splits(config, self.root, masks=self.entry.masks)
+        self.whole, self.val = self.divided.train, self.divided.val
         self.train = self.whole.trainable(least=wanted.min_size, empty=not wanted.filter_empty)
 
     @property

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from phonecv.data.coco.paths import CocoPaths, undivided
+from phonecv.data.coco.paths import CocoPaths, has_split, undivided
 from phonecv.data.coco.reader import CocoReading, CocoSplit, find_coco, read_coco
 from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.pictures.audit import sampled
 from phonecv.detect.config import DetectConfig
 from phonecv.errors import UserError
+from phonecv.files import relative_name
 from phonecv.text import printable
+from phonecv.training.dividing import Divided, check_division, chosen_by_lists, divide, refuse_share
 
 
-def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoSplit, CocoSplit]:
+def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> Divided[CocoSplit]:
     """Training and validation split, whole.
 
     Raises:
@@ -36,33 +35,29 @@ def read_splits(config: DetectConfig, root: Path, *, masks: bool) -> tuple[CocoS
         reading = CocoReading(wanted.boxes, wanted.sizes, wanted.stored)
         return read_coco(paths, masks=masks, classes=classes, reading=reading)
 
-    if wanted.hold_out:
-        if wanted.val_annotations or wanted.val_images:
-            raise UserError("detect.hold_out takes validation pictures from the training split; leave out detect.val_*")
-        whole = undivided(root) if wanted.train_annotations is None else None
-        every = read("train", wanted.train_annotations, wanted.train_images, None, whole)
-        held = held_out([every.images.name(index) for index in range(len(every))], wanted.hold_out)
-        train, val = (every.select(np.flatnonzero(part)) for part in (~held, held))
-    else:
+    given, val = bool(wanted.val_annotations or wanted.val_images), None
+    if given or has_split(root, "val"):
+        refuse_share(config, f"{printable(root)}: {'detect.val_*' if given else 'val'}")
         train = read("train", wanted.train_annotations, wanted.train_images, None)
         val = read("val", wanted.val_annotations, wanted.val_images, train.classes)
+    else:
+        whole = undivided(root) if wanted.train_annotations is None else None
+        train = read("train", wanted.train_annotations, wanted.train_images, None, whole)
     check_learnable(train)
-    check_missing(config, train, val)
+    check_missing(config, train, *([val] if val is not None else []))
     for split in (train, val):
-        check_sizes(config, split)
-    return train, val
-
-
-def held_out(names: Sequence[str], share: float) -> np.ndarray:
-    """Which of the pictures are held out: N bool. A picture's name decides, so that they stay when others come."""
-    digests = [hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in names]
-    held = np.array([int.from_bytes(digest, "big") < share * 2**64 for digest in digests], dtype=bool)
-    if not 0 < held.sum() < len(names):
-        raise UserError(
-            f"detect.hold_out={share:g} of {len(names)} pictures leaves nothing to train on or to judge by;"
-            " choose another share"
-        )
-    return held
+        if split is not None:
+            check_sizes(config, split)
+    if val is not None:
+        if config.data.train_list or config.data.val_list:
+            raise UserError("data.train_list and data.val_list divide one set of pictures, but there is a split val")
+        return Divided(train, val)
+    check_division(config, train)
+    paths = [train.path(place) for place in range(len(train))]
+    names = [relative_name(path, root) for path in paths]
+    parts = chosen_by_lists(config, train, names) or divide(config, train, paths, names)
+    check_learnable(parts.train)
+    return parts
 
 
 def check_learnable(train: CocoSplit) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from phonecv.errors import UserError
 from phonecv.generation.catalog import get_generator
 from phonecv.generation.config import GenerateConfig
-from phonecv.generation.training_data import read_splits
+from phonecv.generation.training_data import list_data
 
 
 def check_training(config: GenerateConfig, *, keep: bool) -> None:
@@ -17,4 +17,4 @@ def check_training(config: GenerateConfig, *, keep: bool) -> None:
         raise UserError(f"{name} works on latents: set generate.autoencoder to a folder or file of an AutoencoderKL")
     if path is not None and not Path(path).exists():
         raise UserError(f"generate.autoencoder={path!r}: no such folder or file")
-    read_splits(config)
+    list_data(config)

@@ -122,7 +122,7 @@ def evaluation(
     """See `phonecv.evaluating.EvaluateRoom`; samples have the classes of the pictures, in equal shares."""
     features = open_features(options.features, runner.device)
     autoencoder = runner.autoencoder(options.autoencoder)
-    listing = data if isinstance(data, Listing) else read_split(data, split)
+    listing = data if isinstance(data, Listing) else read_split(data, split, list_file=options.list_file)
     listing = listing if limit is None else replace(listing, samples=listing.samples[:limit])
     classes = sorted(set(listing.labels.tolist()))
     ids = listing.class_ids or listing.classes

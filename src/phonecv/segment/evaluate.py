@@ -16,6 +16,7 @@ from phonecv.data.coco.paths import undivided
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps.drawn import has_outlines, read_split
+from phonecv.data.labelmaps.folders import label_splits
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
 from phonecv.data.loading.loader import eval_batches
@@ -24,10 +25,12 @@ from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
+from phonecv.files import relative_name
 from phonecv.segment.metrics import SegmentMeter, SegmentScores
 from phonecv.segment.opening import SegmentRunner
 from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.segment.verbs import EvaluateOptions
+from phonecv.training.dividing import listed_rows
 from phonecv.verbs import Steps, Together
 
 #: Pictures per step.
@@ -120,8 +123,10 @@ def evaluation(
     notes: list[str] = []
     if not isinstance(data, LabelSplit):
         root, reduce, classes = Path(data), options.reduce_zero_label, None
+        whole = WHOLE in label_splits(root)
         if has_outlines(root):
-            if undivided(root) is not None:
+            whole = undivided(root) is not None
+            if whole and options.list_file is None:
                 split = WHOLE
                 notes.append(
                     f"{printable(root)} has no splits: all of its pictures are taken, those that were learnt from, too"
@@ -132,6 +137,8 @@ def evaluation(
                 notes.append(note)
             # Without a class file the model's classes are all there is to go by.
             classes = None if find_class_file(root) is not None else runner.classes
+        if options.list_file is not None:  # divides what is undivided, or the training split
+            split = WHOLE if whole else "train"
         data = read_split(
             root,
             split,
@@ -140,6 +147,9 @@ def evaluation(
             classes=classes,
             stored=options.stored,
         )
+        if options.list_file is not None:
+            names = [relative_name(path, root) for path in data.images]
+            data = data.select(listed_rows(names, options.list_file, root))
         if data.reading.note:
             notes.append(data.reading.note)
         notes += data.problems if has_outlines(root) else ()

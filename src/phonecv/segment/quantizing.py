@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from phonecv.data.labelmaps.listing import label_splits
+from phonecv.data.split_names import WHOLE
 from phonecv.dense.quantizing import (
     SPLIT,
     TOGETHER,
@@ -104,7 +105,7 @@ def usable(network: Any, size: int | tuple[int, int] | None) -> tuple[Any, tuple
 
 def has_labels(folder: Path) -> bool:
     """Whether a folder is a data set with label maps."""
-    return folder.is_dir() and SPLIT in label_splits(folder)
+    return folder.is_dir() and not {SPLIT, WHOLE}.isdisjoint(label_splits(folder))
 
 
 def label_maps(runner: SegmentRunner, pictures: DensePictures) -> list[Tensor]:

@@ -45,7 +45,8 @@ class SegmentSetup(SplitSetup):
         self.config, wanted = config, config.segment
         self.architecture = str(wanted.architecture)
         self.root = data_folder(config, DATA)
-        self.train, self.val = read_splits(config)
+        self.divided = read_splits(config)
+        self.train, self.val = self.divided.train, self.divided.val
         self.notes = [note for split in (self.train, self.val) if (note := check_content(split))]
 
     @property

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from phonecv.data.folders.listing import Listing
+from phonecv.data.folders.label_sets import Labels
+from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split
+from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
 from phonecv.task import TASKS
-from phonecv.text import counted
+from phonecv.text import counted, printable
 from phonecv.training.config import TrainConfig
+from phonecv.training.dividing import check_division, refuse_share
 from phonecv.training.folder import same_run, usable
 from phonecv.training.loggers import check_loggers
 
@@ -120,13 +123,36 @@ def check_file(text: str, what: str, names: Sequence[str]) -> None:
         raise UserError(f"{what}: no such file{did_you_mean(text, names)} (known: {', '.join(names)}, or a checkpoint)")
 
 
-def read_listings(config: TrainConfig, root: Path | str, read: Callable[..., Listing]) -> tuple[Listing, Listing]:
-    """Both splits of a folder, with the same classes; an error in the listing of the first is raised."""
-    train = read(root, "train", list_file=config.data.train_list)
+def read_listings(
+    config: TrainConfig, root: Path | str, kind: Kind = PICTURES, labels: Labels = "one"
+) -> tuple[Listing, Listing | None]:
+    """Both splits of a folder, with the same classes; where nothing is there to validate on, all of it and None.
+
+    Args:
+        config: the training.
+        root: data folder.
+        kind: what the samples are.
+        labels: how many a picture has; the validation split is read as the training split was.
+
+    Raises:
+        UserError: there is no such data, an error in the listing of the first, or too little to hold a share out.
+    """
+    root, wanted = Path(root), config.data
+    there = [split for split in known_splits() if has_split(root, split, kind)] if root.is_dir() else []
+    val = wanted.val_list or next((split for split in ("val", "test") if split in there), None)
+    if wanted.val is not None and (wanted.val_list or "val" in there):
+        refuse_share(config, f"data.val_list={wanted.val_list}" if wanted.val_list else f"{printable(root)}: val")
+    divided = val is not None and wanted.val is None
+    split = "train" if divided or "train" in there or wanted.train_list else WHOLE
+    train = read_split(root, split, list_file=wanted.train_list, kind=kind, labels=labels)
     for problem in train.problems:
         if problem.severity == "error":
             raise UserError(problem)
-    return train, read(root, "val", list_file=config.data.val_list, classes=train.classes)
+    if not divided:
+        check_division(config, train, kind.noun)
+        return train, None
+    labels = "one" if train.sets is None else "many"
+    return train, read_split(root, "val", list_file=wanted.val_list, classes=train.classes, kind=kind, labels=labels)
 
 
 def data_folder(config: TrainConfig, what: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.data.pictures.bit_depth import settle_depth
+from phonecv.data.shards.index import size_of
 from phonecv.errors import UserError
 from phonecv.models.headed import Network
 from phonecv.text import some_names
@@ -48,7 +49,7 @@ def _digests(files: Sequence[Path], root: Path) -> dict[str, Any]:
         names.update(os.fsencode(os.fspath(path).removeprefix(start)) + b"\0")
         if place % every == 0:
             try:
-                sizes.update(b"%d," % path.stat().st_size)
+                sizes.update(b"%d," % size_of(path))
             except OSError:  # told when its turn comes
                 sizes.update(b"?")
     return {"pictures": len(files), "names": names.hexdigest(), "sizes": sizes.hexdigest()}

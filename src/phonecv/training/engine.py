@@ -379,6 +379,8 @@ def save_network(run: Run, which: str, name: str, scores: Mapping[str, Mapping[s
         return
     training = {"epoch": run.at.epoch, "step": run.at.step, "weights": which, "figures": dict(scores.get(which, {}))}
     training["config"] = to_plain(run.config)
+    if held_out := run.data_record.get("held_out"):
+        training["held_out"] = held_out
     save_checkpoint(run.nets()[which], run.folder / f"{name}.safetensors", training=training)
 
 

@@ -46,6 +46,9 @@ FLAGS: Mapping[str, Flag] = {
         float,
         "Highest learning rate; where the recipe has `optimizer.lr_batch`, for a batch of so many.",
     ),
+    "val": Flag(
+        "data.val", float, "Share held out for validation, of data without a validation split; a fifth by default."
+    ),
     "input_size": Flag("data.size", int, "Side of the pictures in pixels; by default the network's own."),
     "seed": Flag("run.seed", int, "Of everything that is drawn by chance."),
     "workers": Flag("data.workers", int, "Processes that load pictures; by default by the number of cores."),

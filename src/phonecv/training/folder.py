@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from phonecv.data.splitting.lists import FOLDER as LISTS
 from phonecv.errors import UserError
 from phonecv.files import left_behind
 from phonecv.training.config import LATER, TrainConfig
@@ -47,6 +49,8 @@ def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = _lock(folder)
             same_run(config, folder)
+            if not (folder / CONFIG).is_file():  # of a run that came no further
+                shutil.rmtree(folder / LISTS, ignore_errors=True)
             for path in left_behind(folder, STEMS):
                 path.unlink(missing_ok=True)
         world.barrier()
@@ -54,9 +58,8 @@ def claimed(folder: Path, config: TrainConfig, world: World) -> Iterator[None]:
     finally:
         if lock is not None:
             lock.close()
-            if folder.is_dir() and [entry.name for entry in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                folder.rmdir()
+            if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {LOCK, LISTS}:
+                shutil.rmtree(folder)
 
 
 @contextmanager

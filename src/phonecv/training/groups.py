@@ -66,11 +66,16 @@ class DataConfig:
     """The pictures, and how they reach the network.
 
     Attributes:
-        path: folder with train/ and val/; for detection with COCO annotations, for segmentation with label maps.
-        train_list: list file for the training split; null: the one in the folder if any, else the class folders.
+        path: folder with train/ and val/, or undivided (see `val`); for detection with COCO annotations, for
+            segmentation with label maps.
+        train_list: list file for the training split; null: the one in the folder if any, else the class folders. For
+            detection and segmentation the names of the pictures that are used.
         val_list: the same for validation.
         labels: of a classifier's pictures: "one" each, of classes that exclude each other; "many": any number, each
             judged by itself; "auto" goes by the training list, and says so.
+        val: share of the samples of every class that is held out for validation, look-alikes on one side, for data
+            without a validation split; null: a fifth, where there is nothing to validate on. `run.seed` chooses which;
+            the run folder gets the lists (split/train.txt and split/val.txt).
         batch_size: images per optimizer step, over all processes and accumulated parts.
         eval_batch_size: images per process and step in evaluation.
         size: side of the training and validation crop; null takes the network's own. For detection and segmentation the
@@ -97,6 +102,7 @@ class DataConfig:
     train_list: str | None = None
     val_list: str | None = None
     labels: Literal["auto", "one", "many"] = "auto"
+    val: Annotated[float, Range(above=0, below=1)] | None = None
     batch_size: Count = 1024
     eval_batch_size: Count = 125
     size: Count | None = None

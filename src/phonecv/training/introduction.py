@@ -10,13 +10,14 @@ from phonecv.training.config import TrainConfig
 from phonecv.training.engine import Run
 from phonecv.training.folder import CONFIG
 from phonecv.training.recipe import load_config
+from phonecv.training.setup import Setup
 from phonecv.training.threads import Threads
 
 #: Settings that say where, not what.
 _PLACES = ("data.path", "run.out", "run.recipe")
 
 
-def introduce(run: Run, lr: float, threads: Threads) -> None:
+def introduce(run: Run, lr: float, threads: Threads, setup: Setup) -> None:
     """Say what is going to happen."""
     config, data, say = run.config, run.data, run.log.say
     parameters = sum(parameter.numel() for parameter in run.net.parameters())
@@ -25,6 +26,8 @@ def introduce(run: Run, lr: float, threads: Threads) -> None:
     say(f"{run.net.name}: {counted(parameters, 'parameters')}, {share}; {counted(run.net.num_classes, 'classes')}")
     pictures = f"{counted(data.train_size, f'training {data.noun}')} and {data.val_size:,} for validation"
     say(f"{pictures}, from {config.data.path}, at {run.net.preprocessing.size} px")
+    for line in setup.divided.told(run.folder):
+        say(line)
     steps = f"{counted(data.steps_per_epoch, 'steps')} of {counted(config.data.batch_size, data.noun)}"
     say(f"{counted(config.schedule.epochs, 'epochs')} of {steps}")
     where = f"{counted(run.world.size, 'processes')} on {run.world.device.type}"

@@ -106,7 +106,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     """Everything a run needs, put where its last saved state was."""
     folder = Path(config.run.out)
     part_size(config, world.size)
-    setup = open_setup(config)
+    setup = open_first(config, world)
     log = RunLog(folder, world, progress=config.run.progress)
     if config.run.audit and world.first:
         look_over(log, setup)
@@ -139,6 +139,8 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     )
     data.channels_last = speed.channels_last
     record = data_record(setup.classes, data.files, setup.root, net.preprocessing.bits) if world.first else {}
+    if setup.divided.division is not None:
+        record["held_out"] = data.val_size
     if found and world.first:
         check_moved(found[0].get("data"), folder, record)
     if speed.channels_last:
@@ -177,7 +179,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     )
     if world.first:  # not before everything is known to be usable: a mistake must not occupy the folder
         write_text(folder / CONFIG, config.to_yaml())
-    introduce(run, lr, threads)
+    introduce(run, lr, threads, setup)
     if found:
         log.say(f"going on from {folder / FILE}")
         restore(run, *found)
@@ -220,6 +222,17 @@ def go_on(run: Run, state: Mapping[str, Any]) -> None:
             f"note: each step has the learning rate that it has in a run of {run.config.schedule.epochs} epochs: the"
             f" next {following:.3g}, the last one had {last:.3g}"
         )
+
+
+def open_first(config: TrainConfig, world: World) -> Setup:
+    """The setup; the first process divides undivided data and writes the lists, by which the others do it."""
+    if world.first:
+        setup = open_setup(config)
+        setup.divided.write(Path(config.run.out))
+        world.barrier()
+        return setup
+    world.barrier()
+    return open_setup(config)
 
 
 def wrap(net: nn.Module, world: World) -> nn.Module:

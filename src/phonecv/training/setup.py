@@ -18,6 +18,7 @@ from phonecv.preprocessing import Preprocessing
 from phonecv.task import TASKS
 from phonecv.training.balance import pick_rates
 from phonecv.training.config import TrainConfig
+from phonecv.training.dividing import Divided
 from phonecv.training.loaders import TaskData
 from phonecv.training.objective import Objective
 from phonecv.training.world import World
@@ -31,9 +32,11 @@ class Setup(Protocol):
 
     Attributes:
         root: folder of the data.
+        divided: both splits.
     """
 
     root: Path
+    divided: Divided[Any]
 
     @property
     def classes(self) -> Sequence[str]:
@@ -79,12 +82,17 @@ class TrainingRoom(Protocol):
 
 
 class SplitSetup:
-    """What the setups of the tasks share: two splits in a folder, with the same classes."""
+    """What the setups of the tasks share: two splits in a folder, with the same classes.
+
+    Attributes:
+        divided: both; how undivided data was divided is written into the run folder.
+    """
 
     config: Any
     root: Path
     train: Any
     val: Any
+    divided: Divided[Any]
 
     @property
     def classes(self) -> Sequence[str]:
@@ -103,9 +111,9 @@ class ListedSetup(SplitSetup):
     train: Listing
     val: Listing
 
-    def __init__(self, config: TrainConfig, splits: tuple[Listing, Listing]) -> None:
-        self.config = config
-        self.train, self.val = splits
+    def __init__(self, config: TrainConfig, divided: Divided[Listing]) -> None:
+        self.config, self.divided = config, divided
+        self.train, self.val = divided.train, divided.val
         self.root = Path(self.train.root)
 
     @property

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from phonecv.data.clips.listing import read_clips
+from phonecv.data.clips.listing import CLIPS
+from phonecv.data.clips.reading import read_frames
 from phonecv.data.folders.listing import Listing
 from phonecv.training.checks import data_folder, read_listings
+from phonecv.training.dividing import Divided, divide_listing
 from phonecv.video.config import VideoConfig
 
-DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, or with train.txt and val.txt"
+DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, with <class>/<clip>, or with train.txt and val.txt"
 
 
 def check_training(config: VideoConfig, *, keep: bool) -> None:
     """Check that the clips can be listed."""
     del keep
-    read_splits(config)
+    read_listings(config, data_folder(config, DATA), CLIPS)
 
 
-def read_splits(config: VideoConfig) -> tuple[Listing, Listing]:
+def read_splits(config: VideoConfig) -> Divided[Listing]:
     """Both splits, with the same classes."""
-    return read_listings(config, data_folder(config, DATA), read_clips)
+    listed = read_listings(config, data_folder(config, DATA), CLIPS)
+    return divide_listing(config, *listed, picture=lambda path: read_frames(path, 1)[0], noun=CLIPS.noun)

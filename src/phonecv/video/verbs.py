@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from phonecv import options
 from phonecv.options import Count, Positive
@@ -31,12 +30,9 @@ class EvaluateOptions(options.EvaluateOptions):
     """Of `phonecv.evaluate`.
 
     Attributes:
-        list_file: Clips and labels from this list instead; its labels are the model's outputs where the classes cannot
-            be matched by name.
         crops: Crops along the long side whose probabilities are averaged, 3 by default as published.
     """
 
-    list_file: Path | str | None = None
     crops: Count = 3
 
 

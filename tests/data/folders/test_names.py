@@ -119,7 +119,8 @@ def test_test_pictures_validate_where_nothing_else_does(tmp_path: Path) -> None:
 def test_a_class_called_train(tmp_path: Path) -> None:
     make(tmp_path / "flat", "train", "plane", "car")
     assert read_split(tmp_path / "flat", "val").classes == ("car", "plane", "train")
-    with pytest.raises(UserError, match=r"look like classes: put some of each one's pictures into train/ and val/"):
+    assert read_split(tmp_path / "flat", "all").classes == ("car", "plane", "train")
+    with pytest.raises(UserError, match=r"no folder train/ and no list"):
         read_split(tmp_path / "flat", "train")
     make(tmp_path / "split", *(f"{split}/{name}" for split in ("train", "val") for name in ("train", "plane")))
     for split in ("train", "val"):
@@ -189,13 +190,15 @@ def test_one_class(tmp_path: Path) -> None:
 
 
 def test_flat_folders_and_missing_splits_are_named_by_the_audit(tmp_path: Path) -> None:
-    make(tmp_path / "flat", "a", "b")
-    (finding,) = audit(tmp_path / "flat", quick=True).findings
-    assert (finding.kind, finding.severity) == ("structure", "warning")
-    assert "`phonecv train` needs both" in finding.message
-    make(tmp_path / "half", "train/a", "train/b")
-    (finding,) = audit(tmp_path / "half", quick=True).findings
-    assert (finding.severity, "no val/" in finding.message) == ("error", True)
+    for folder, names in (("flat", ("a", "b")), ("half", ("train/a", "train/b"))):
+        make(tmp_path / folder, *names, count=3)
+        (finding,) = audit(tmp_path / folder, quick=True).findings
+        assert (finding.kind, finding.severity) == ("unsplit", "note")
+        assert "a training holds 1 of the 6 pictures out" in finding.message
+        (tmp_path / folder / names[0] / "1.png").unlink()
+        (tmp_path / folder / names[0] / "2.png").unlink()
+        (finding,) = audit(tmp_path / folder, quick=True).findings
+        assert (finding.severity, "have a single sample" in finding.message) == ("error", True)
     make(tmp_path / "val", "val/a", "val/b")
     assert found(tmp_path / "val") == found(tmp_path / "val/val") == set()
 

@@ -72,10 +72,10 @@ def test_pascal_voc(tmp_path: Path) -> None:
 
 
 def test_pascal_voc_without_splits(tmp_path: Path) -> None:
-    """CVAT lists all in default.txt: that is one split, to score by."""
+    """CVAT lists all in default.txt: that is undivided, and may be scored by as it is."""
     root = write_voc(tmp_path, lists=("default",))
-    assert label_splits(root) == ["val"]
-    assert len(read_label_split(root, "val")) == 5
+    assert label_splits(root) == ["all"]
+    assert len(read_label_split(root, "all")) == len(read_label_split(root, "val")) == 5
 
 
 def test_masks_beside_their_pictures(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from phonecv.data.clips.listing import CLIPS, read_clips
 from phonecv.data.clips.reading import count_frames, find_gap, frame_files, is_clip, read_frames
 from phonecv.data.findings import Look, Notes, Numbers
-from phonecv.data.folders.audit import check_list
-from phonecv.data.folders.listing import Listing, find_list
-from phonecv.data.folders.splits import find_split
+from phonecv.data.folders.audit import check_list, report_undivided
+from phonecv.data.folders.listing import Listing, has_split
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.opening import ImageError
-from phonecv.data.split_names import known_splits
+from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.errors import UserError
 from phonecv.text import printable
 
@@ -32,9 +31,8 @@ CLIP_FIXES = {
 def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at a data set of clips: quickly at a sample of them, else at all."""
     listings: dict[str, Listing] = {}
-    for split in known_splits():
-        if find_split(root, split) is None and find_list(root, split) is None:
-            continue
+    there = [split for split in known_splits() if has_split(root, split, CLIPS)]
+    for split in there or [WHOLE]:
         if not check_list(notes, root, split, look.quick, CLIPS):
             continue
         try:
@@ -45,8 +43,7 @@ def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
         for problem in listing.problems:
             if problem.kind != "repeated-line":  # reported line by line
                 notes.add(problem.kind, problem.severity, root, problem.removeprefix(f"{printable(root)}: "))
-    if "train" in listings and "val" not in listings:
-        notes.add("structure", "error", root, "no val/ and no val.txt: `phonecv train` needs clips to validate on")
+    report_undivided(notes, root, listings, CLIPS.noun)
     chosen = [
         (listing, index)
         for listing in listings.values()

@@ -16,8 +16,9 @@ from phonecv.data.clips.streams import is_video
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
 from phonecv.data.folders.splits import class_folders, find_split
+from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.pictures.opening import is_image_name
-from phonecv.data.split_names import known_splits
+from phonecv.data.split_names import WHOLE, known_splits, split_of
 from phonecv.errors import UserError
 
 #: Frames that a folder has which is surely one of frames.
@@ -38,8 +39,14 @@ def read_clips(
 
 
 def has_clip_folders(root: Path) -> bool:
-    """Whether a class of a split is a folder of clips."""
-    return any(_first_clip(folder) is not None for folder in _classes(root))
+    """Whether a class of a split is a folder of clips; without splits, whether several folders surely are such."""
+    if any(find_split(root, split) for split in known_splits()):
+        return any(_first_clip(folder) is not None for folder in _classes(root))
+    names = class_folders(root)
+    # Pictures and label maps in folders of splits look like this, too.
+    inner = [first.name for folder in _classes(root) if (first := _first_clip(folder)) is not None]
+    others = {*names} & {*IMAGE_FOLDERS, *LABEL_FOLDERS} or any(map(split_of, inner))
+    return len(names) > 1 and not others and surely_clips(root)
 
 
 def surely_clips(root: Path) -> bool:
@@ -47,12 +54,13 @@ def surely_clips(root: Path) -> bool:
 
     Pictures that are sorted into folders within their classes have the layout of clips, too.
     """
-    return all((first := _first_clip(folder)) is not None and _surely_clip(first) for folder in _classes(root))
+    firsts = [_first_clip(folder) for folder in _classes(root)]
+    return bool(firsts) and all(first is not None and _surely_clip(first) for first in firsts)
 
 
 def _classes(root: Path) -> Iterator[Path]:
-    splits = (find_split(root, split) for split in known_splits())
-    return (folder / name for folder in splits if folder is not None for name in class_folders(folder))
+    found = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
+    return (folder / name for folder in found or [root] for name in class_folders(folder))
 
 
 def _first_clip(folder: Path) -> Path | None:
@@ -73,8 +81,8 @@ def _surely_clip(path: Path) -> bool:
 
 def has_clip_lists(root: Path) -> bool:
     """Whether list files name clips."""
-    for split in known_splits():
-        path = find_list(root, split)
+    for split in (*known_splits(), WHOLE):
+        path = find_list(root, split, kind=CLIPS)
         if path is None:
             continue
         try:

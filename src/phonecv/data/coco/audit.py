@@ -14,9 +14,9 @@ from phonecv.data.coco.paths import (
     annotation_file,
     find_coco,
     foreign_splits,
-    hold_out_hint,
     locate_coco,
     starts_like_coco,
+    undivided_hint,
     unsplit_files,
 )
 from phonecv.data.coco.reader import near_classes, read_tables, split_of
@@ -46,7 +46,6 @@ COCO_FIXES = FIXES | {
     "picture-name": "nothing, if it is meant; else write the names of the files",
     "placeholder": "nothing, if it is no class; else annotate some of it",
     "orientation": f"nothing, if boxes were drawn on the pictures as shown; else {setting('stored')}",
-    "unsplit": "hold some of it out for validation, or make two files",
     "fitted": "nothing, if that is meant",
     "orphan": "list its picture, or remove the annotation; it is left out",
     "category": "list its category, or remove the annotation; it is left out",
@@ -132,7 +131,7 @@ def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) 
         if split is not None:
             splits[name] = split
     if not splits and not notes.findings and (files := unsplit_files(root)):
-        notes.add("unsplit", "warning", files[0], hold_out_hint(files[0]))
+        notes.add("unsplit", "note", files[0], undivided_hint(files[0]))
         return audit_coco_file(notes, files[0], look)
     if not splits and not notes.findings:
         splits = _other_splits(notes, root)
@@ -152,7 +151,7 @@ def _other_splits(notes: Notes, root: Path) -> dict[str, CocoSplit]:
         return {}
     splits = {name: split for name, paths in others.items() if (split := _read(notes, paths)) is not None}
     if WHOLE in others:
-        notes.add("unsplit", "warning", others[WHOLE].annotations, hold_out_hint(root, others[WHOLE].layout))
+        notes.add("unsplit", "note", others[WHOLE].annotations, undivided_hint(root, others[WHOLE].layout))
     if not others and has_foreign(root):
         notes.add("structure", "error", root, f"{what_is_there(root)}, but none of its files can be used")
     return splits

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from phonecv.data.coco.conventions import GROUP, setting
+from phonecv.data.coco.conventions import GROUP
 from phonecv.data.coco.picture_names import called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign.layouts import Document, foreign_layout, refuse_foreign
 from phonecv.data.pictures.opening import printable
@@ -189,31 +189,28 @@ def unsplit_files(root: Path) -> list[Path]:
     return [path for path in found if path.is_file() and starts_like_coco(path)]
 
 
-def hold_out_hint(file: Path, layout: str = "") -> str:
-    """What to do with a file, or a folder of another layout, that holds all pictures."""
+def undivided_hint(file: Path, layout: str = "") -> str:
+    """What becomes of a file, or a folder of another layout, that holds all pictures."""
     return (
-        f"{layout or printable(file.name)} holds all pictures without a split: {setting('hold_out', '0.2')} trains on"
-        f" it and holds a fifth out for validation; `phonecv eval MODEL --data {printable(file)}` takes all of them"
+        f"{layout or printable(file.name)} holds all pictures without a split: a training holds a fifth of them out for"
+        f" validation (data.val=0.2); `phonecv eval MODEL --data {printable(file)}` takes all of them"
     )
 
 
 def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> UserError:
     """The error for a data set that lacks the annotations of a split, by what it has instead."""
     if WHOLE in others:
-        return UserError(f"{printable(root)}: no split {split!r} here; {hold_out_hint(root, others[WHOLE].layout)}")
+        return UserError(f"{printable(root)}: no split {split!r} here; {undivided_hint(root, others[WHOLE].layout)}")
     if others:
         first = next(iter(others.values()))
-        return UserError(
-            f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)}"
-            + (f"; {setting('hold_out', '0.2')} holds a fifth of train out for validation" if split == "val" else "")
-        )
+        return UserError(f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)}")
     files = unsplit_files(root)
     expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
     if not files:
         refuse_foreign(root)
         return UserError(f"{printable(root)}: no annotations of {split!r} here; {expected}, or name the file")
     if len(files) == 1:
-        return UserError(f"{printable(root)}: no annotations of {split!r} here; {hold_out_hint(files[0])}")
+        return UserError(f"{printable(root)}: no annotations of {split!r} here; {undivided_hint(files[0])}")
     listed = ", ".join(printable(file.relative_to(root)) for file in files[:6]) + (", ..." if len(files) > 6 else "")
     return UserError(
         f"{printable(root)}: no annotations of {split!r} here, but {listed}; name the files of the splits by"

@@ -146,6 +146,13 @@ class CocoSplit:
         """Annotations that stand for a crowd."""
         return int(self._tables.crowd[self._rows()].sum())
 
+    @property
+    def class_sets(self) -> Sequence[frozenset[int]]:
+        """The classes of the objects on every picture, crowds left out."""
+        plain = ~self._tables.crowd
+        spans = [self._span(index) for index in range(len(self))]
+        return [frozenset(self._labels[span][plain[span]].tolist()) for span in spans]
+
     def path(self, index: int) -> Path:
         """The picture's file."""
         return self.images[index].path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,16 @@ from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
 from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.list_file import read_list
-from phonecv.data.folders.listing import PICTURES, SPLITS, Kind, Listing, class_folders, find_list, read_split
+from phonecv.data.folders.listing import (
+    PICTURES,
+    SPLITS,
+    Kind,
+    Listing,
+    class_folders,
+    find_list,
+    has_split,
+    read_split,
+)
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.audit import (
     check_header,
@@ -33,7 +42,9 @@ from phonecv.data.pictures.opening import (
     is_image_name,
     suffix_of,
 )
-from phonecv.data.split_names import known_splits, split_of
+from phonecv.data.shards.samples import has_shards
+from phonecv.data.split_names import WHOLE, known_splits, split_of
+from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
 from phonecv.text import printable, printable_name, some_names
 
@@ -43,11 +54,11 @@ IMBALANCE = 10
 
 def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at a data set of class folders or lists."""
-    splits = [split for split in known_splits() if find_split(root, split) or find_list(root, split)]
-    flat = not splits
+    splits = [split for split in known_splits() if has_split(root, split)]
+    whole = WHOLE if split_of(root.name) is None else "val"
     listings: dict[str, Listing] = {}
     labels: Labels = "auto"
-    for split in splits or ["val"]:
+    for split in splits or [whole]:
         if not check_list(notes, root, split, look.quick, labels=labels):
             continue
         listing = _read(notes, root, split, labels)
@@ -55,8 +66,8 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
             listings[split] = listing
             labels = "one" if listing.sets is None else "many"  # the others as the first
             _check_counts(notes, listing)
-    _check_depth(notes, root, listings.get("train"))
-    _check_splits(notes, root, splits, flat=flat and bool(listings))
+    _check_depth(notes, root, listings.get("train") or listings.get(WHOLE))
+    report_undivided(notes, root, listings)
     _check_classes(notes, root, listings)
 
     checked = 0
@@ -126,22 +137,20 @@ def _begins(text: str, path: Path | None) -> bool:
     return path is not None and text.startswith(f"{printable(path)}: ")
 
 
-def _check_splits(notes: Notes, root: Path, splits: Sequence[str], *, flat: bool) -> None:
-    """What a training would miss. A validation split alone, and a folder that is one, are there to evaluate on."""
-    if flat and not split_of(root.name):
+def report_undivided(notes: Notes, root: Path, listings: Mapping[str, Listing], noun: str = "pictures") -> None:
+    """What a training validates on where there is no validation split."""
+    train = listings.get("train") or listings.get(WHOLE)
+    if train is None or "val" in listings:
+        return
+    if "test" in listings:
         text = (
-            "class folders without train/ and val/: `phonecv eval` takes them as they are, `phonecv train` needs both"
+            f"no val/: a training takes test/ for it; {noun} that choose the best epoch don't say how good it is."
+            " data.val=0.2 holds some of train/ out instead"
         )
         notes.add("structure", "warning", root, text)
-    if "train" in splits and "val" not in splits:
-        if "test" in splits:
-            text = (
-                "no val/: a training takes test/ for it; pictures that choose the best epoch don't say how good it is"
-            )
-            notes.add("structure", "warning", root, text)
-        else:
-            text = "no val/ and no val.txt: `phonecv train` needs pictures to validate on; move some of each class"
-            notes.add("structure", "error", root, text)
+    else:
+        severity, text = undivided_told(train.class_sets, train.classes, noun)
+        notes.add("unsplit", severity, root, text)
 
 
 def _numbers(listing: Listing) -> dict[str, int]:
@@ -212,6 +221,8 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
 def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
     """Links that point nowhere, and files that the scan passes over."""
     folder = find_split(root, split) or root
+    if has_shards(root):
+        return
     ignored: Counter[str] = Counter()
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_helper_folder(name)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from phonecv.data.clips.streams import VIDEO_SUFFIXES, is_video
 from phonecv.data.pictures.opening import IMAGE_SUFFIXES, is_image_name
+from phonecv.data.split_names import split_of
 from phonecv.text import printable_name, some_names
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -31,6 +32,7 @@ _LABEL_WORDS = frozenset(
      "categoryid", "categoryname", "target", "y", "species", "breed", "diagnosis", "tag", "tags", "choice",
      "choices", "findinglabels", "attributes")
 )  # fmt: skip
+_SPLIT_WORDS = frozenset(("split", "set", "subset", "partition", "fold", "usage", "phase"))
 _FRAME_WORDS = frozenset(("frames", "numframes", "nframes", "totalframes", "framecount", "nbframes", "length"))
 #: What stands in a column of a class, where each class has its own: the last two are what a reader left open.
 _YES, _NO, _OPEN = frozenset(("1", "1.0", "true")), frozenset(("0", "0.0", "false", "")), frozenset(("-1", "-1.0"))
@@ -41,8 +43,8 @@ _KINETICS = ("youtubeid", "timestart", "timeend")
 class Row(NamedTuple):
     """A line: its number, path and label as they are written; `column` if a header says that the path is one.
 
-    `frames` is how many frames the clip has by the list, if it says so; `names` are the columns that hold 1, where each
-    class has a column, or what else the line names where several labels may stand.
+    `frames` is how many frames the clip has by the list, `split` to which split it belongs, if it says so; `names` are
+    the columns that hold 1, where each class has a column, or what else the line names where several labels may stand.
     """
 
     line: int
@@ -51,6 +53,7 @@ class Row(NamedTuple):
     column: bool = False
     frames: int | None = None
     names: tuple[str, ...] | None = None
+    split: str | None = None
 
     def with_frames(self) -> list[Row]:
         """What the line says if it is ``folder frames label``: each way to read it, the last being the likeliest."""
@@ -81,6 +84,7 @@ class _Columns(NamedTuple):
     made: tuple[int, ...] = ()
     header: bool = False
     classes: tuple[tuple[int, str], ...] = ()
+    split: int | None = None
 
     def row(self, line: int, cells: Sequence[str]) -> Row:
         """A line as a row."""
@@ -94,7 +98,8 @@ class _Columns(NamedTuple):
             path = "_".join([video, *(time.partition(".")[0].zfill(6) for time in times)]) + ".mp4"
         count = int(frames) if frames.isdecimal() else None
         names = tuple(name for place, name in self.classes if (cell(place) or "").casefold() in _YES)
-        return Row(line, path, cell(self.label), self.header, count, names if self.classes else None)
+        named = names if self.classes else None
+        return Row(line, path, cell(self.label), self.header, count, named, cell(self.split))
 
 
 class Rows(NamedTuple):
@@ -156,11 +161,14 @@ def _csv_columns(lines: Sequence[str], delimiter: str) -> _Columns | None:
         path = max(paths, key=lambda place: sum(_is_named(row[place]) for row in rows[1:] if place < len(row)))
         labels = [place for place, word in enumerate(words) if word in _LABEL_WORDS and place != path]
         frames = next((place for place, word in enumerate(words) if word in _FRAME_WORDS), None)
-        others = [place for place in range(len(words)) if place not in (path, frames)]
+        splits = [place for place, word in enumerate(words) if word in _SPLIT_WORDS and place != path]
+        # Of whatever else is called so the values are no splits.
+        split = next((one for one in splits if any(split_of(row[one]) for row in rows[1:] if one < len(row))), None)
+        others = [place for place in range(len(words)) if place not in (path, frames, split)]
         label = labels[0] if labels else others[0] if len(others) == 1 else None
         classes = [] if label is not None else [place for place in others if _is_class([*_column(rows[1:], place)])]
         named = tuple((place, rows[0][place]) for place in classes) if len(classes) > 1 else ()
-        return _Columns(path, label, frames, made=made, header=True, classes=named)
+        return _Columns(path, label, frames, made=made, header=True, classes=named, split=split)
     # Path and label are parted line by line, whatever stands in the label.
     if delimiter == "\t" or ("\t" in lines[0] and _is_named(lines[0].partition("\t")[0])):
         return None
@@ -211,7 +219,8 @@ def _csv_rows(lines: Sequence[tuple[int, str]], delimiter: str, columns: _Column
             shown += f", {printable_name(cells[columns.label])!r} the label"
         elif not columns.classes:
             shown += ", none is the label"
-        used = {columns.path, columns.label, columns.frames, *columns.made, *(place for place, _ in columns.classes)}
+        used = {columns.path, columns.label, columns.frames, columns.split, *columns.made}
+        used |= {place for place, _ in columns.classes}
         left = [cell for place, cell in enumerate(cells) if place not in used]
         notes = [f"{shown}; left out: {some_names(left)}"] if left else []
         lines = lines[1:]

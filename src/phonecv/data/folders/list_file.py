@@ -14,7 +14,7 @@ from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
 from phonecv.data.folders.list_columns import Row, is_header, read_rows
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
-from phonecv.data.split_names import split_names
+from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import printable, printable_name, quoted, some_names
 
@@ -109,7 +109,7 @@ def read_list(
     Args:
         path: the list file.
         root: the data folder; paths in the list are relative to it, or to its sub-folder `split`.
-        split: "train" or "val".
+        split: "train", "val" or "test", whose rows alone are read of a list with a column of splits; "all" reads each.
         classes: number of classes, to check the labels; None if the list itself defines them.
         labels: how many a picture has, see `phonecv.data.folders.label_sets`.
         names: of the classes, where they are known.
@@ -128,6 +128,8 @@ def read_list(
         else:
             lines.append((number, line))
     rows, notes, columns = read_rows(lines)
+    if split != WHOLE and any(row.split for row in rows):
+        rows = [row for row in rows if not row.split or split_of(row.split) == split]
     present = Present(Path(root))
     seen = ""
     if sets := find_sets(rows, columns, labels, names):
@@ -294,6 +296,32 @@ def lists_pictures(path: Path) -> bool:
             return is_header(os.fsdecode(file.readline(_BEGINNING).removeprefix(b"\xef\xbb\xbf")).strip().split(","))
     except OSError:
         return False
+
+
+def list_splits(path: Path) -> list[str]:
+    """The splits that a column of a list names; none where it has no such column."""
+    try:
+        rows = read_rows(_lines(path)).rows
+    except UserError:  # whoever reads the list tells
+        return []
+    found = dict.fromkeys(split_of(row.split) for row in rows if row.split)
+    return [split for split in known_splits() if split in found]
+
+
+def lists_files(path: Path, root: Path) -> bool:
+    """Whether the first rows of a text lead to pictures or clips below `root`, with their classes."""
+    try:
+        lines = _lines(path)[:_LOOKED_AT]
+    except UserError:
+        return False
+    present = Present(root)
+    rows = _without_frames(read_rows(lines).rows, present, WHOLE)
+    there = [
+        row
+        for row in rows
+        if (row.label or row.names is not None) and not _leaves(row.path) and _is_there(present, row.path)
+    ]
+    return len(there) > 1 and 2 * len(there) >= len(rows)
 
 
 def names_classes(path: Path) -> bool:

@@ -1,8 +1,9 @@
 """What is in a data set: its classes, and the pictures of a split with their labels.
 
 Layouts: class folders (``train/<class>/*``, ``val/<class>/*``), list files (``train.txt``, ``val.txt``, or PaddleViT's
-``train_list.txt``, ``val_list.txt``), and a folder that is itself a split. A list file wins over the folders' order.
-``classes.txt`` names the classes and fixes their order.
+``train_list.txt``, ``val_list.txt``), one list with a column of splits, shards (``train-0000.tar``), and a folder that
+is itself a split. A list file wins over the folders' order. ``classes.txt`` names the classes and fixes their order.
+Undivided data, class folders, one list or shards of no split, is the split "all".
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -21,16 +22,28 @@ import numpy as np
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
 from phonecv.data.folders.label_sets import Labels
-from phonecv.data.folders.list_file import ListFile, lists_pictures, names_classes, read_list
+from phonecv.data.folders.list_file import (
+    ListFile,
+    list_splits,
+    lists_files,
+    lists_pictures,
+    names_classes,
+    read_list,
+)
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
 from phonecv.data.folders.suspicions import heic_problems, list_suspicions, set_suspicions, tree_suspicions
-from phonecv.data.foreign.layouts import refuse_foreign
+from phonecv.data.foreign.layouts import foreign_layout, refuse_foreign
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
-from phonecv.data.split_names import SPLITS, known_splits, split_names, split_of
+from phonecv.data.shards.samples import find_shards, read_shards
+from phonecv.data.split_names import SPLITS, WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
 from phonecv.text import printable, printable_name, quoted, some_names
 
 __all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_list", "known_classes", "read_split"]
+
+
+#: Texts of a folder that are looked into for the one list of all samples.
+_LISTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Listing:
 
     Attributes:
         root: the data folder.
-        split: "train" or "val".
+        split: "train", "val", "test" or "all".
         classes: names for people, in label order.
         samples: in a fixed order: that of the list file, or classes and then file names.
         problems: what a person should know (an empty class, files that were left out, repeats); a training refuses
@@ -134,6 +147,43 @@ class Listing:
         """What a picture is: the number of its class, or for every class 1 or 0."""
         return self.samples[index].label if self.sets is None else self.sets[index].astype(int).tolist()
 
+    @property
+    def class_sets(self) -> Sequence[Collection[int]]:
+        """The classes of every sample."""
+        if self.sets is not None:
+            return [np.flatnonzero(row).tolist() for row in self.sets]
+        return [(label,) for label in self.labels.tolist()]
+
+    @property
+    def names(self) -> list[str]:
+        """Paths relative to the data folder, with "/"."""
+        if isinstance(self.samples, SampleTable):
+            return [self.samples.name(index) for index in range(len(self))]
+        return [sample.path.relative_to(self.root).as_posix() for sample in self.samples]
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What a list calls the class of each sample, by the sample's name: its number where names could mislead.
+
+        Several are parted by "|"; where there is none, nothing stands.
+        """
+        ids = self.class_ids or self.classes
+        plain = len(set(ids)) == len(ids) and all(one == one.strip() and not one.isdecimal() for one in ids)
+        plain = plain and (self.sets is None or not any(mark in one for one in ids for mark in "|;,\"'"))
+        own = ids if plain else [str(label) for label in range(len(ids))]
+        return {
+            name: "|".join(own[label] for label in labels)
+            for name, labels in zip(self.names, self.class_sets, strict=True)
+        }
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Listing:
+        """These samples alone."""
+        places = np.asarray(rows, dtype=np.int64).tolist()
+        names, labels = self.names, self.labels
+        table = SampleTable(self.root, [names[place] for place in places], [int(labels[place]) for place in places])
+        frames = None if self.frames is None else [self.frames[place] for place in places]
+        return replace(self, samples=table, frames=frames, sets=None if self.sets is None else self.sets[places])
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -168,7 +218,7 @@ def read_split(
 
     Args:
         root: data folder with ``train`` and ``val``, or (for "val") a folder that holds class folders directly.
-        split: "train", "val" or "test".
+        split: "train", "val", "test", or "all": what is not divided.
         list_file: use this list; a relative path is looked for below `root` first.
         classes: the classes that labels refer to, for instance those of a trained model, or just how many there are.
             Without it they come from ``classes.txt``, else from the training folder, else from the list itself.
@@ -182,15 +232,17 @@ def read_split(
     if not root.is_dir():
         what = "not a folder" if root.exists() else "no such folder"
         raise UserError(f"{printable(root)}: {what}; a data set is a folder with train/<class>/* and val/<class>/*")
-    if split not in known_splits():
-        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())})")
+    if split not in (*known_splits(), WHOLE):
+        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())}, and {WHOLE})")
     if isinstance(classes, int):
         given, count = None, classes
     else:
         given = ClassList.plain(classes) if classes is not None else None
         count = len(given) if given else None
 
-    chosen = find_list(root, split, list_file)
+    if shards := find_shards(root, split, list_file):
+        return _from_shards(root, split, shards, given, count)
+    chosen = find_list(root, split, list_file, kind)
     # Lists of paths alone are YOLO's as well.
     if not _has_classes(root, split, kind) and list_file is None and (chosen is None or not names_classes(chosen)):
         refuse_foreign(root)
@@ -204,11 +256,12 @@ def read_split(
     return _from_folders(root, split, given, count, kind)
 
 
-def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Path | None:
+def find_list(root: Path, split: str, list_file: Path | str | None = None, kind: Kind = PICTURES) -> Path | None:
     """The list that describes `split`, if any.
 
     The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``,
-    or ``_classes.csv`` within the split's folder.
+    ``_classes.csv`` within the split's folder, or the only list there is, if it has a column with this split (for
+    "all": if it has none).
     """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
@@ -222,7 +275,28 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None) -> Pa
     candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
     if folder is not None and ".csv" in ends and lists_pictures(folder / CLASS_CSV):  # label maps have one, too
         candidates.append(folder / CLASS_CSV)
-    return next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None and folder is None and (only := only_list(root, kind)) is not None:
+        splits = list_splits(only)
+        found = only if (split in splits if splits else split == WHOLE) else None
+    return found
+
+
+def has_split(root: Path, split: str, kind: Kind = PICTURES) -> bool:
+    """Whether there are a folder, a list or shards of a split."""
+    lists = find_split(root, split) is not None or find_list(root, split, kind=kind) is not None
+    return lists or bool(find_shards(root, split))
+
+
+def only_list(root: Path, kind: Kind = PICTURES) -> Path | None:
+    """The one list of samples and their classes in a folder without lists or folders of splits, whatever its name."""
+    if _has_classes(root, WHOLE, kind):
+        return None
+    names = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (".csv", ".txt") and path.is_file()]
+    others = [path for path in names[:_LISTS] if path.name != CLASS_FILE and not path.name.startswith(".")]
+    whole = [path for path in others if split_of(path.stem.removesuffix("_list")) is None]
+    found = [path for path in whole if lists_files(path, root) and foreign_layout(path) is None]
+    return found[0] if len(found) == 1 else None
 
 
 def _has_classes(root: Path, split: str, kind: Kind) -> bool:
@@ -353,12 +427,31 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
 def _from_list(
     root: Path, split: str, path: Path, given: ClassList | None, count: int | None, kind: Kind, wanted: Labels
 ) -> Listing:
-    known = known_classes(root)
-    file_names = read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
-    if count is None and file_names:
-        count = len(file_names)
+    named = _merge(given, _class_file(root))
+    names = named.names if named else None
+    entries = read_list(path, root, split, classes=_count(root, count), labels=wanted, names=names)
+    return _from_entries(root, split, entries, given, count, kind)
+
+
+def _from_shards(root: Path, split: str, shards: Sequence[Path], given: ClassList | None, count: int | None) -> Listing:
+    entries = read_shards(shards, root, classes=_count(root, count))
+    return _from_entries(root, split, entries, given, count, PICTURES)
+
+
+def _class_file(root: Path) -> ClassList | None:
+    return read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
+
+
+def _count(root: Path, count: int | None) -> int | None:
+    names = _class_file(root)
+    return len(names) if count is None and names else count
+
+
+def _from_entries(
+    root: Path, split: str, entries: ListFile, given: ClassList | None, count: int | None, kind: Kind
+) -> Listing:
+    path, known, file_names, count = entries.path, known_classes(root), _class_file(root), _count(root, count)
     named = _merge(given, file_names)
-    entries = read_list(path, root, split, classes=count, labels=wanted, names=named.names if named else None)
     if entries.errors:
         raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
     if not entries.paths:

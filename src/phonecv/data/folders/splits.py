@@ -9,7 +9,7 @@ from typing import NamedTuple
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.opening import is_helper_folder, is_image_name
-from phonecv.data.split_names import known_splits, split_names, split_of
+from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import printable, quoted, some_names
 
@@ -48,26 +48,26 @@ def split_folder(root: Path, split: str) -> tuple[Path, tuple[Problem, ...]]:
         )
         return instead, (Problem(text, "spelling"),)
     splits = [name for name in known_splits() if find_split(root, name)]
+    if split == WHOLE and splits:
+        raise UserError(f"{printable(root)}: is divided into {' and '.join(splits)}; name one of them as the split")
     inner = [name for name in class_folders(root)[:_LOOKED_INTO] if _holds_splits(root / name)]
-    if split != "train" and not splits and not inner and class_folders(root):
+    whole = split != WHOLE or not (split_of(root.name) and _holds_splits(root.parent))
+    if split != "train" and whole and not splits and not inner and class_folders(root):
         return root, ()
     raise UserError(_missing(root, split, inner))
 
 
 def _missing(root: Path, split: str, inner: list[str]) -> str:
     there = class_folders(root)
+    wanted = "train" if split == WHOLE else split
     text = (
-        f"{printable(root)}: no folder {split}/ and no list {split}.txt or {split}_list.txt here"
-        f" (folders here: {some_names(there, 8) or 'none'}); expected {split}/<class>/<picture>"
+        f"{printable(root)}: no folder {wanted}/ and no list {wanted}.txt or {wanted}_list.txt here"
+        f" (folders here: {some_names(there, 8) or 'none'}); expected {wanted}/<class>/<picture>, or <class>/<picture>"
     )
     if inner:
         return f"{text}; {printable(root / inner[0])} holds splits: name that folder"
     if _holds_splits(root.parent) and split_of(root.name):
         return f"{text}; this is one split: name the folder above it, {printable(root.parent)}"
-    if not any(find_split(root, name) for name in known_splits()) and any(
-        _kinds(root / name).pictures for name in there[:_LOOKED_INTO]
-    ):
-        return f"{text}; these folders look like classes: put some of each one's pictures into train/ and val/"
     return text
 
 

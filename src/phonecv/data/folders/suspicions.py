@@ -11,8 +11,11 @@ import numpy as np
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import ClassList
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
-from phonecv.data.split_names import split_of
+from phonecv.data.split_names import WHOLE, split_of
 from phonecv.text import printable, quoted, some_names
+
+#: Splits that trainings learn from; others may lack classes.
+LEARNT = ("train", WHOLE)
 
 
 def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem]:
@@ -50,7 +53,7 @@ def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]
                 f" {some_names(sorted(below))}; if these are the classes, move them up to {folder.name}/<class>"
             )
         # Validation may lack classes.
-        return [Problem(text, "structure", "error")] if split == "train" else []
+        return [Problem(text, "structure", "error")] if split in LEARNT else []
     if nested and max(map(len, inner.values())) > 1 and max(below.values()) == 1:
         text = (
             f"{printable(folder)}: all pictures lie in {len(below)} folders within the {len(inner)} class folders"
@@ -65,7 +68,7 @@ def list_suspicions(
 ) -> list[Problem]:
     """A single class, classes without a picture, and labels counted from 1 (where they alone count the classes)."""
     there = set(labels)
-    if split == "train" and len(there) == 1:
+    if split in LEARNT and len(there) == 1:
         (label,) = there
         text = f"only one class, {quoted(order.names[label])}; there is nothing to tell it from"
         return [Problem(f"{printable(path)}: {text}", "structure", "error")]
@@ -76,7 +79,7 @@ def list_suspicions(
             " from 0; as it is, the network gets a class without pictures"
         )
         return [Problem(f"{printable(path)}: {text}", "one-based")]
-    if absent and split == "train":
+    if absent and split in LEARNT:
         names = some_names([order.names[label] for label in absent])
         text = f"{len(absent)} of {len(order)} classes have no picture in this list: {names}"
         return [Problem(f"{printable(path)}: {text}", "empty-class")]

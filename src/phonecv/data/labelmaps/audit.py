@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,8 @@ from phonecv.data.labelmaps.suspicions import smoothed, suspicions
 from phonecv.data.pictures.audit import check_suffix, digest_of, report_equal, report_lookalikes
 from phonecv.data.pictures.lookalikes import Lookalikes, reduced
 from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_of
-from phonecv.data.split_names import split_of
+from phonecv.data.split_names import WHOLE, split_of
+from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
 from phonecv.text import first_names
 
@@ -143,7 +144,7 @@ def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
                 notes.add("anti-aliased", "error", label_path, pair.smooth)
             else:
                 splits[name].take(label_path, pair)
-    _report_splits(notes, root, names)
+    _report_splits(notes, root, {name: split.images for name, split in splits.items()})
     report_equal(notes, digests.values())
     report_lookalikes(notes, lookalikes)
     _report_sizes(notes, root, [pair for _, pair in looked if pair.sizes])
@@ -174,16 +175,12 @@ def _class_file(notes: Notes, root: Path, *, alone: bool) -> LabelClasses | None
         return None
 
 
-def _report_splits(notes: Notes, root: Path, names: Sequence[str]) -> None:
+def _report_splits(notes: Notes, root: Path, counts: Mapping[str, int]) -> None:
     """What a training would miss. A validation split alone is there to evaluate on."""
-    if "train" in names and "val" not in names:
-        text = "no label maps of a split val: `phonecv train` needs pictures to validate on; move some there"
-        notes.add("structure", "error", root, text)
-    elif names == ["val"] and find_labels(root, "val").images.parent == root and split_of(root.name) is None:
-        text = (
-            "one folder of pictures and one of label maps: `phonecv eval` takes them as they are, `phonecv train` needs"
-        )
-        notes.add("structure", "warning", root, f"{text} them for train and val, such as images/train and masks/train")
+    train = counts.get("train") or (counts.get(WHOLE) if split_of(root.name) is None else None)
+    if train and "val" not in counts:
+        severity, text = undivided_told([()] * train, (), "pictures")
+        notes.add("unsplit", severity, root, text)
 
 
 def _report_left_out(notes: Notes, folders: LabelFolders, left_out: Iterable[tuple[Path, str]], *, pairs: int) -> None:
@@ -367,8 +364,10 @@ def _report_nothing(notes: Notes, root: Path, classes: LabelClasses | None, spli
         there = [value for value in np.flatnonzero(split.files).tolist() if value not in ignored]
         if len(there) < 2:
             what = "no pixel belongs to a class" if not there else f"every labelled pixel has the value {there[0]}"
-            severity = "error" if name == "train" else "warning"
-            notes.add("nothing", severity, find_labels(root, name).labels, f"{what}: {EFFECTS[name == 'train']}")
+            severity = "error" if name in ("train", WHOLE) else "warning"
+            notes.add(
+                "nothing", severity, find_labels(root, name).labels, f"{what}: {EFFECTS[name in ('train', WHOLE)]}"
+            )
 
 
 def _numbers(split: _Split, classes: LabelClasses | None) -> dict[str, int]:

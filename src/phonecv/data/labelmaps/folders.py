@@ -13,7 +13,7 @@ from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign.layouts import refuse_foreign
 from phonecv.data.labelmaps.pixels import read_pixels
 from phonecv.data.pictures.opening import ImageError, is_image_name, scan_images
-from phonecv.data.split_names import known_splits, split_names
+from phonecv.data.split_names import WHOLE, known_splits, split_names
 from phonecv.errors import UserError
 from phonecv.text import printable
 
@@ -60,14 +60,14 @@ def find_labels(
     """The folders of a split.
 
     Looked for are ``images/<split>`` with ``annotations/<split>``, ``labels/<split>``, ``masks/<split>`` and so on
-    (`LABEL_FOLDERS`), ``<split>/images`` with ``<split>/masks`` and so on, and for "val" ``images`` with ``masks`` and
-    so on if there are no folders of splits. ADE20K's ``training`` and ``validation`` are splits, too. Pascal VOC's
-    ``JPEGImages`` with ``SegmentationClass`` is split by the lists in ``ImageSets/Segmentation``, and in Roboflow's
-    folders of splits ``NAME_mask.png`` lies beside the picture.
+    (`LABEL_FOLDERS`), ``<split>/images`` with ``<split>/masks`` and so on, and for "val" and "all" ``images`` with
+    ``masks`` and so on if there are no folders of splits. ADE20K's ``training`` and ``validation`` are splits, too.
+    Pascal VOC's ``JPEGImages`` with ``SegmentationClass`` is split by the lists in ``ImageSets/Segmentation``, and in
+    Roboflow's folders of splits ``NAME_mask.png`` lies beside the picture.
 
     Args:
         root: the data folder.
-        split: "train", "val" or "test".
+        split: "train", "val", "test", or "all": what is not divided.
         images: the folder of the pictures instead, relative to `root`.
         labels: the folder of the label maps instead, relative to `root`.
 
@@ -77,8 +77,8 @@ def find_labels(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{printable(root)}: {'not a folder' if root.exists() else 'no such folder'}")
-    if split not in known_splits():
-        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())})")
+    if split not in (*known_splits(), WHOLE):
+        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())}, and {WHOLE})")
     for given in (images, labels):
         if given is not None and not (root / given).is_dir():
             raise UserError(f"{printable(root / given)}: no such folder")
@@ -90,28 +90,33 @@ def find_labels(
         )
         if found.images.is_dir() and found.labels.is_dir() and _holds_pictures(found.labels):
             return found
-    for name in split_names(split) if images is None and labels is None else ():
-        if _beside_each_other(root / name):
-            return LabelFolders(root / name, root / name)
+    beside = [root / name for name in split_names(split)] + [root] * (split == WHOLE)
+    for folder in beside if images is None and labels is None else ():
+        if _beside_each_other(folder):
+            return LabelFolders(folder, folder)
     if images is not None and labels is not None:
         raise UserError(f"{printable(root / labels)}: no label maps in this folder")
     refuse_foreign(root)
+    split = "train" if split == WHOLE else split
     there = sorted(printable(entry.name) for entry in root.iterdir() if entry.is_dir())
     raise UserError(
-        f"{printable(root)}: no label maps of split {split!r}; expected images/{split_names(split)[-1]} and"
-        f" annotations/{split_names(split)[-1]} as in ADE20K, images/{split} and masks/{split}, or {split}/images and"
+        f"{printable(root)}: no label maps of split {split!r}; expected images/ and masks/,"
+        f" images/{split_names(split)[-1]} and annotations/{split_names(split)[-1]} as in ADE20K,"
+        f" images/{split} and masks/{split}, or {split}/images and"
         f" {split}/masks (also called {', '.join(LABEL_FOLDERS)}); folders here: {', '.join(there[:8]) or 'none'}"
     )
 
 
 def has_label_maps(root: Path | str) -> bool:
     """Whether `root` is laid out as pictures with label maps."""
-    return any(_has_split(Path(root), split) for split in known_splits())
+    return bool(label_splits(root))
 
 
 def label_splits(root: Path | str) -> list[str]:
-    """The splits that have label maps."""
-    return [split for split in known_splits() if _has_split(Path(root), split)]
+    """The splits that have label maps; of what is not divided "all" alone."""
+    found = [split for split in known_splits() if _has_split(Path(root), split)]
+    undivided = found in ([], ["val"]) and _has_split(Path(root), WHOLE)
+    return [WHOLE] if undivided else found
 
 
 def _has_split(root: Path, split: str) -> bool:
@@ -158,10 +163,13 @@ def _candidates(root: Path, split: str) -> list[LabelFolders]:
     every = [name for other in known_splits() for name in split_names(other)]
     voc = [LabelFolders(root / _VOC_IMAGES, root / labels) for labels in _VOC_LABELS]
     lists = {name: root / _VOC_LISTS / f"{name}.txt" for name in every}
-    found += [replace(place, listed=lists[name]) for name in names if lists[name].is_file() for place in voc]
-    if split == "val" and not any((root / image / name).is_dir() for image in IMAGE_FOLDERS for name in every):
+    found += [
+        replace(place, listed=lists[name]) for name in names if name in lists and lists[name].is_file() for place in voc
+    ]
+    undivided = split in ("val", WHOLE)
+    if undivided and not any((root / image / name).is_dir() for image in IMAGE_FOLDERS for name in every):
         found += [LabelFolders(root / image, root / label) for image, label in pairs]
-    if split == "val" and not any(path.is_file() for path in lists.values()):
+    if undivided and not any(path.is_file() for path in lists.values()):
         found += voc
     return found
 

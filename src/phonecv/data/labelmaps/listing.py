@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from phonecv.data.labelmaps.folders import LabelFolders, find_labels, has_label_
 from phonecv.data.labelmaps.pixels import read_pixels
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.pictures.opening import ImageError, printable
+from phonecv.devices import usable_cores
 from phonecv.errors import UserError
 
 __all__ = [
@@ -80,9 +82,26 @@ class LabelSplit:
             texts.append(f"{len(paths)} x {reason}, left out: {some}{', ...' if len(paths) > 3 else ''}")
         return tuple(texts)
 
+    @property
+    def class_sets(self) -> Sequence[Collection[int]]:
+        """The classes on every picture; none where a label map can't be read. Decodes all label maps."""
+        with ThreadPoolExecutor(usable_cores(), thread_name_prefix="labels") as pool:
+            return list(pool.map(self._classes_on, range(len(self))))
+
+    def _classes_on(self, index: int) -> Collection[int]:
+        try:
+            return {int(label) for label in np.unique(self.read_label(index)) if label < len(self.classes)}
+        except ImageError:  # whoever trains on it tells
+            return ()
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> LabelSplit:
+        """These pictures alone."""
+        images, labels = ([paths[row] for row in rows] for paths in (self.images, self.labels))
+        return replace(self, images=tuple(images), labels=tuple(labels))
+
     def first(self, count: int) -> LabelSplit:
         """Its first `count` pictures alone."""
-        return replace(self, images=self.images[:count], labels=self.labels[:count])
+        return self.select(range(min(count, len(self))))
 
     def read_label(self, index: int) -> np.ndarray:
         """``H W`` uint8, classes and `IGNORE`, as the file holds it (`read` turns it like its picture)."""

@@ -23,6 +23,18 @@ class ByteTable:
         self._content = np.frombuffer(content, dtype=np.uint8)
         self._ends = np.frombuffer(ends, dtype=np.int64)
 
+    @classmethod
+    def of(cls, content: np.ndarray, ends: np.ndarray) -> ByteTable:
+        """A table from its `arrays`."""
+        table = cls(())
+        table._content, table._ends = content, ends
+        return table
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its content, uint8, and where each row ends, int64."""
+        return self._content, self._ends
+
     def __len__(self) -> int:
         return len(self._ends)
 

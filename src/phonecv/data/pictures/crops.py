@@ -25,6 +25,7 @@ from PIL import Image, ImageFile
 
 from phonecv.data.pictures import turbojpeg as turbo
 from phonecv.data.pictures.opening import MAX_PIXELS, decoded, fits_jpeg, opened, to_rgb, turn_of
+from phonecv.data.shards.index import read_source, size_of
 
 #: A picture is decoded at a fraction of its size only if the crop keeps this many times the pixels it is resized to,
 #: along both sides.
@@ -123,8 +124,7 @@ def _cut(box: Box, size: Size, side: int | None) -> _Cut:
 def _plain_jpeg(path: Path) -> turbo.Header | None:
     """The header of a whole JPEG file that stands upright, of colours and size that are read here; None otherwise."""
     try:
-        with path.open("rb") as file:
-            data = file.read() if os.fstat(file.fileno()).st_size <= _MOST_BYTES else b""
+        data = read_source(path) if size_of(path) <= _MOST_BYTES else b""
     except OSError:  # Pillow's attempt will be reported
         return None
     if not data.startswith(_START_OF_IMAGE) or data.find(_END_OF_IMAGE, -_TAIL) < 0:

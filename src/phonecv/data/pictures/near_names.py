@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phonecv.data.folders.class_names import name_key
 from phonecv.data.pictures.opening import is_image_name
+from phonecv.data.shards.index import is_there
 from phonecv.text import printable_name
 
 _BACKSLASHES = "with backslashes between folders"
@@ -28,7 +29,7 @@ class Present:
         folder, _, leaf = name.rpartition("/")
         # The second question is for file systems that do not tell upper from lower case, and for "a//b.jpg".
         path = os.path.join(self._root, name)  # noqa: PTH118
-        return leaf in self._listed(folder) or os.path.isfile(path)  # noqa: PTH113
+        return leaf in self._listed(folder) or is_there(Path(path))
 
     def find(self, name: str) -> tuple[str | None, str]:
         """The file that `name` means, and how `name` is written otherwise; None if there is none or several.

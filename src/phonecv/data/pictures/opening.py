@@ -20,6 +20,7 @@ import fnmatch
 import glob
 import importlib
 import importlib.util
+import io
 import os
 import threading
 import warnings
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile
 
+from phonecv.data.shards.index import read_source, size_of, source_of
 from phonecv.errors import UserError
 from phonecv.text import printable, unique_names
 
@@ -206,7 +208,8 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.Image
     """The file opened and its header checked; everything that goes wrong inside becomes an `ImageError`."""
     with _WARNINGS.off():
         try:
-            with Image.open(path, formats=_formats_for(path)) as image:
+            source = source_of(path)
+            with Image.open(source, formats=_formats_for(path, source)) as image:
                 if image.width * image.height > max_pixels:
                     raise ImageError(path, _too_large(f"{image.width} x {image.height} pixels", max_pixels))
                 if image.format in ("JPEG", "MPO"):
@@ -235,21 +238,24 @@ def fits_jpeg(width: int, height: int, size: int) -> bool:
 
 
 def _check_jpeg(image: ImageFile.ImageFile, path: Path) -> None:
-    size = path.stat().st_size
+    size = size_of(path)
     pixels = image.width * image.height
     if not fits_jpeg(image.width, image.height, size):
         raise ImageError(
             path, f"damaged picture (its header announces {image.width} x {image.height} pixels in {size:,} bytes)"
         )
     # Every pass over the picture takes as long as decoding it once; common files have ten.
-    if image.info.get("progressive") and pixels * (scans := path.read_bytes().count(b"\xff\xda")) > _SCANNED_PIXELS:
+    if image.info.get("progressive") and pixels * (scans := read_source(path).count(b"\xff\xda")) > _SCANNED_PIXELS:
         raise ImageError(path, f"{scans} passes over {pixels:,} pixels would take too long; save the picture anew")
 
 
-def _formats_for(path: Path) -> tuple[str, ...]:
+def _formats_for(path: Path, source: Path | io.BytesIO) -> tuple[str, ...]:
     """The decoders that may run: `FORMATS`, and for a file that is HEIC by its content that of an optional package."""
-    with path.open("rb") as file:
-        start = file.read(64)
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(64)
+    else:
+        start = source.getvalue()[:64]
     if not is_heif(start):
         return FORMATS
     if not can_read_heif():
@@ -371,8 +377,7 @@ def _system_reason(path: Path, error: OSError) -> str:
 
 
 def _unidentified_reason(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
+    start = read_source(path, 64)
     if not start:
         return "empty file"
     lowered = start.lstrip().lower()
