@@ -49,6 +49,9 @@ Count = Annotated[int, Range(low=1)]
 Workers = Annotated[int, Range(low=0)]
 Share = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(above=0)]
+#: Side of tiles in pixels, 0 for none; and what they share, where with more their number would grow without end.
+Tile = Annotated[int, Range(low=0)]
+Overlap = Annotated[float, Range(0, 0.9)]
 #: Side of a square in pixels, or height and width.
 Size = Count | tuple[Count, Count]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.dense.windows import Windows
+from phonecv.dense.windows import Windows, tile_windows
 from phonecv.errors import UserError
 from phonecv.segment import inference
-from phonecv.segment.inference import largest, predict_labels, slide, whole
+from phonecv.segment.inference import label_tiles, largest, predict_labels, slide, whole
 from segment.tiny import SMALL, tiny
 
 
@@ -151,3 +151,38 @@ def test_padding_of_the_preprocessing_is_cut_off() -> None:
 
 def mean_of(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values)[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "overlap"), [((100, 130), 40, 0.25), ((100, 30), 40, 0.0), ((35, 20), 40, 0.5)]
+)
+def test_tiles_give_each_pixel_the_nearest_middle(size: tuple[int, int], side: int, overlap: float) -> None:
+    windows, shown = tile_windows(side, overlap), []
+    height, width = size
+    picture = torch.arange(height * width).reshape(1, *size).expand(3, -1, -1)
+
+    def label(pictures: Sequence[Tensor]) -> list[Tensor]:
+        """The pixel's own number, and in the thousands above which tile said so."""
+        assert len(pictures) <= 8
+        said = []
+        for one in pictures:
+            assert max(one.shape[1:]) <= side
+            shown.append(one)
+            said.append(one[0] + 1_000_000 * (len(shown) - 1))
+        return said
+
+    (found,) = label_tiles(label, windows, [picture])
+    assert torch.equal(found % 1_000_000, picture[0])
+    views = windows.views(height, width)
+    assert len(shown) == len(views)
+    middle = torch.tensor([[(y1 + y2) / 2, (x1 + x2) / 2] for x1, y1, x2, y2 in views])
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)) + 0.5
+    inside = torch.tensor(views)[:, [1, 0, 3, 2]]
+    there = (places[:, None] > inside[:, :2]).all(2) & (places[:, None] < inside[:, 2:]).all(2)
+    apart = (places[:, None] - middle).abs().amax(2).masked_fill(~there, torch.inf)
+    own = (found.flatten() // 1_000_000).long()
+    assert (apart.gather(1, own[:, None])[:, 0] < torch.inf).all()
+    # On each axis by itself nothing is nearer, but for the pixel at the middle between two.
+    for axis in (0, 1):
+        near = (places[:, None, axis] - middle[:, axis]).abs().masked_fill(~there, torch.inf)
+        assert (near.gather(1, own[:, None])[:, 0] <= near.amin(1) + 1).all()

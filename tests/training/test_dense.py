@@ -25,7 +25,9 @@ from phonecv import (
     read_checkpoint,
     save_checkpoint,
 )
+from phonecv.api import evaluate
 from phonecv.detect.config import DetectConfig
+from phonecv.detect.tiling import Tiles
 from phonecv.detect.training import DetectObjective, DetectSetup, train_transform
 from phonecv.errors import UserError
 from phonecv.inspection import info
@@ -353,6 +355,28 @@ def test_what_cannot_start_says_why(
     with pytest.raises(UserError) as caught:
         train(configure_dense(architecture, *overrides))
     assert message in str(caught.value)
+
+
+def test_a_detector_trained_in_tiles(configure_dense: Configure, scenes: Path) -> None:
+    """Training sees tiles, validation whole pictures in tiles; the checkpoint, and whoever runs it, keep to them."""
+    config = configure_dense("ssdlite320", "detect.tile=40", "detect.tile_overlap=0.3", "schedule.epochs=1")
+    data = DetectSetup(config).data(DetectSetup(config).network(), World(), 0)
+    assert data.train_size > 8  # pictures of 80 x 60 pixels
+    assert f"8 training pictures are looked at in {data.train_size} tiles of 40 pixels" in data.note
+    assert data.train_set.tiles is not None
+    sides = data.train_set.tiles.views[:, 2:] - data.train_set.tiles.views[:, :2]
+    assert {tuple(side) for side in sides.tolist()} == {(40, 40), (80, 60)}
+    batch = next(iter(data.train_loader(0, 0)))
+    assert all("ignored" in target for target in batch.targets)
+    result = train(config)
+    assert result.best is not None
+    net: Any = load_checkpoint(None, result.best)
+    assert net.tiles == Tiles(40, 0.3)
+    found, plain = evaluate(result.best, scenes), evaluate(result.best, scenes, tile=0)
+    assert found.details["tiles"] == {"side": 40, "overlap": 0.3, "whole": True}
+    assert "tiles" not in plain.details
+    assert len(found.found) != len(plain.found)
+    assert json.loads((Path(config.run.out) / "summary.json").read_text())
 
 
 def test_ssd_transform_wants_a_square(configure_dense: Configure) -> None:

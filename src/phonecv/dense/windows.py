@@ -33,3 +33,16 @@ class Windows:
         """First pixels of the windows along an axis."""
         count = math.ceil(max(length - self.crop, 0) / self.stride) + 1
         return [max(min(i * self.stride, length - self.crop), 0) for i in range(count)]
+
+    def views(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """All windows of a picture: left, top, right, bottom."""
+        return [
+            (left, top, min(left + self.crop, width), min(top + self.crop, height))
+            for top in self.starts(height)
+            for left in self.starts(width)
+        ]
+
+
+def tile_windows(side: int, overlap: float) -> Windows:
+    """Tiles of a side, each of which shows a share of that of the next one, too."""
+    return Windows(side, max(1, round(side * (1 - overlap))))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from phonecv.data.coco.conventions import BoxLayout, Sizes
 from phonecv.dense.config import DenseConfig, check_rising
-from phonecv.detect.verbs import Overlap as TileOverlap
+from phonecv.options import Overlap
 from phonecv.training.groups import Natural, NotNegative, Positive, Share
 
 
@@ -61,7 +61,7 @@ class DetectorConfig:
     vflip: Share = 0.0
     color: NotNegative = 0.2
     tile: Natural = 0
-    tile_overlap: TileOverlap = 0.2
+    tile_overlap: Overlap = 0.2
     min_size: Natural = 0
     filter_empty: bool = False
     group_orientation: bool = False

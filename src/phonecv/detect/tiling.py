@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phonecv.dense.windows import Windows
+from phonecv.dense.windows import tile_windows
 from phonecv.detect.masks import RunMasks, placed_masks
 from phonecv.detect.postprocess import Found, class_nms
 from phonecv.errors import UserError
@@ -59,12 +59,7 @@ class Tiles:
 
     def views(self, height: int, width: int) -> Tensor:
         """What is looked at of a picture: ``V 4`` (x1 y1 x2 y2, int64), the whole picture last; one view if it fits."""
-        windows = Windows(self.side, max(1, round(self.side * (1 - self.overlap))))
-        views = [
-            (left, top, min(left + self.side, width), min(top + self.side, height))
-            for top in windows.starts(height)
-            for left in windows.starts(width)
-        ]
+        views = tile_windows(self.side, self.overlap).views(height, width)
         if self.whole and len(views) > 1:
             views.append((0, 0, width, height))
         return torch.tensor(views)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
 
 from phonecv import options
 from phonecv.data.coco.conventions import BoxLayout, Sizes
-from phonecv.options import Count, Share
-from phonecv.settings import Range
+from phonecv.options import Count, Overlap, Share, Tile
 
 #: Least score of what is shown and counted where the data gives no better one.
 THRESHOLD = 0.3
-
-#: Side of tiles, pixels; 0 for none.
-Tile = Annotated[int, Range(low=0)]
-#: Share of a tile's side; with more the number of tiles grows without end.
-Overlap = Annotated[float, Range(0, 0.9)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

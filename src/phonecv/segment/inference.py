@@ -22,6 +22,13 @@ CPU_LOGITS, ACCELERATOR_LOGITS = 2**26, 2**29
 PIECE = 2**26
 
 
+#: Tiles of a picture that are labelled together.
+_TILES = 8
+
+#: Pictures ``3 H W`` of any sizes -> a label map of each.
+Label = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
 class Labelling(Protocol):
     """What inference needs of a network; `phonecv.segment.base.Segmenter` says what it means."""
 
@@ -165,6 +172,38 @@ def predict_in_parts(
         part.append(picture)
         numbers += own
     return found + (predict_labels(model, part, scales=scales, flip=flip) if part else [])
+
+
+def label_tiles(label: Label, windows: Windows, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Label maps of pictures in windows; where these overlap, each has what is nearer to its middle.
+
+    Args:
+        label: of pictures as they are.
+        windows: over each picture.
+        pictures: ``3 H W``, of any sizes.
+    """
+    found = []
+    for picture in pictures:
+        height, width = int(picture.shape[1]), int(picture.shape[2])
+        views, whole = windows.views(height, width), torch.zeros(0)
+        for first in range(0, len(views), _TILES):
+            some = views[first : first + _TILES]
+            maps = label([picture[:, top:bottom, left:right] for left, top, right, bottom in some])
+            if not first:
+                whole = maps[0].new_zeros(height, width)
+            for (left, top, right, bottom), one in zip(some, maps, strict=True):
+                x, y = _own(left, right, windows.starts(width)), _own(top, bottom, windows.starts(height))
+                whole[y, x] = one[y.start - top : y.stop - top, x.start - left : x.stop - left]
+        found.append(whole)
+    return found
+
+
+def _own(start: int, stop: int, starts: Sequence[int]) -> slice:
+    """What is a window's own along an axis: up to the middle of what it shares with its neighbours."""
+    place, length = list(starts).index(start), stop - start
+    first = (starts[place - 1] + length + start) // 2 if place else start
+    last = (starts[place + 1] + stop) // 2 if place + 1 < len(starts) else stop
+    return slice(first, last)
 
 
 def sum_of_views(model: Labelling, batch: Tensor, views: Sequence[tuple[float, bool]]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor
 
 from phonecv.dense.exported import DenseFile, names_of, numbered
-from phonecv.dense.windows import Windows
+from phonecv.dense.windows import Windows, tile_windows
 from phonecv.errors import UserError
 from phonecv.exporting.opening import OpenedFile
 from phonecv.opening import Placed, Runner, open_runner
 from phonecv.segment.base import Segmenter
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.exported import OUTPUTS, labeller
-from phonecv.segment.inference import predict_in_parts
+from phonecv.segment.inference import Label, label_tiles, predict_in_parts
 from phonecv.segment.verbs import OpeningOptions
 from phonecv.verbs import Opening
 from phonecv.weights import Loading
@@ -69,7 +70,12 @@ def open_segmenter(
 def _details(chosen: OpeningOptions, windows: Windows | None) -> dict[str, Any]:
     """For reports."""
     shown = None if windows is None else [windows.crop, windows.stride]
-    return {"windows": shown, "scales": list(chosen.scales), "flip": chosen.flip}
+    tiles = {"tile": chosen.tile, "overlap": chosen.overlap} if chosen.tile else {}
+    return {"windows": shown, "scales": list(chosen.scales), "flip": chosen.flip} | tiles
+
+
+def _tiled(run: Label, chosen: OpeningOptions) -> Label:
+    return partial(label_tiles, run, tile_windows(chosen.tile, chosen.overlap)) if chosen.tile else run
 
 
 def network_runner(placed: Placed, options: OpeningOptions | None) -> SegmentRunner:
@@ -87,7 +93,7 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> SegmentRun
             return predict_in_parts(network, pictures, scales=chosen.scales, flip=chosen.flip)
 
     details = placed.details | _details(chosen, network.windows)
-    return SegmentRunner.of_network(placed, run, numbered, details=details)
+    return SegmentRunner.of_network(placed, _tiled(run, chosen), numbered, details=details)
 
 
 def file_runner(file: OpenedFile, options: OpeningOptions | None) -> SegmentRunner:
@@ -95,4 +101,5 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> SegmentRunn
     dense, chosen = DenseFile.of(file, OUTPUTS), options or OpeningOptions()
     run, windows = labeller(dense, slide=chosen.slide, scales=chosen.scales, flip=chosen.flip)
     details = dense.details | _details(chosen, windows)
-    return SegmentRunner.of_file(file, run, len(dense.classes), numbered, preprocessing=dense.spec, details=details)
+    count, run = len(dense.classes), _tiled(run, chosen)
+    return SegmentRunner.of_file(file, run, count, numbered, preprocessing=dense.spec, details=details)

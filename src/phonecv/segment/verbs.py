@@ -7,7 +7,7 @@ from typing import Annotated
 
 from phonecv import options
 from phonecv.errors import UserError
-from phonecv.options import Count, Positive
+from phonecv.options import Count, Overlap, Positive, Tile
 from phonecv.settings import Range
 
 #: A value of a label map.
@@ -22,6 +22,10 @@ class OpeningOptions(options.OpeningOptions):
         slide: Side and stride of sliding windows, such as `--slide 512 341`; by default the model's own.
         scales: Average over the input scaled by these factors, such as `--scales 0.75 --scales 1`.
         flip: Average over mirrored pictures too.
+        tile: Label large pictures in tiles of this side, in their own pixels, each brought to the segmenter's size by
+            itself; a pixel gets what the tile says whose middle is nearest. As large as the training pictures suits
+            most.
+        overlap: Share of a tile's side that the next tile shows too, 0.2 by default.
 
     Raises:
         UserError: no scale, or one that is not positive.
@@ -30,6 +34,8 @@ class OpeningOptions(options.OpeningOptions):
     slide: tuple[Count, Count] | None = None
     scales: tuple[Positive, ...] = (1.0,)
     flip: bool = False
+    tile: Tile = 0
+    overlap: Overlap = 0.2
 
     def __post_init__(self) -> None:
         options.OpeningOptions.__post_init__(self)
@@ -49,7 +55,7 @@ class PredictOptions(OpeningOptions, options.PredictOptions):
     @property
     def opening(self) -> OpeningOptions:
         """See `VerbOptions`."""
-        return OpeningOptions(self.slide, self.scales, self.flip)
+        return OpeningOptions(self.slide, self.scales, self.flip, self.tile, self.overlap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -15,7 +16,16 @@ import pytest
 from PIL import Image
 
 from data.picture_files import noise
-from phonecv.data.pictures.opening import MAX_PIXELS, ImageError, find_images, open_image, printable, probe_image
+from phonecv.data.pictures.opening import (
+    MAX_PIXELS,
+    VARIABLE,
+    ImageError,
+    find_images,
+    most_pixels,
+    open_image,
+    printable,
+    probe_image,
+)
 from phonecv.errors import UserError
 
 
@@ -255,3 +265,29 @@ def test_orientation_changes_no_reference_picture(shared_dir: Path) -> None:
     for path in paths:
         with Image.open(path) as image:
             assert image.getexif().get(0x0112, 1) in (0, 1)
+
+
+def test_the_limit_of_pixels_is_the_persons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    assert most_pixels() == 89_478_485
+    monkeypatch.setenv(VARIABLE, "200e6")
+    assert most_pixels() == 200_000_000
+    monkeypatch.setenv(VARIABLE, "many")
+    with pytest.raises(UserError, match="PHONECV_MAX_PIXELS='many' is not a number of pixels"):
+        most_pixels()
+
+
+@pytest.mark.long
+def test_a_picture_beyond_the_usual_limit(tmp_path: Path) -> None:
+    """In a process of its own, since the limit is settled when the package is imported."""
+    Image.new("L", (14000, 13500)).save(tmp_path / "a.png")  # twice Pillow's own limit, and more
+    script = "import sys; from phonecv.data.pictures.opening import open_image; print(open_image(sys.argv[1]).size)"
+    for limit, said in (("", "too large"), ("190e6", "(14000, 13500)")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "a.png")],
+            env=os.environ | {VARIABLE: limit},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said in done.stdout + done.stderr
