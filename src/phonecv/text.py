@@ -16,20 +16,30 @@ LONGEST_NAME = 80
 
 
 #: Plural of a verb -> its singular.
-_VERBS = {"are": "is", "were": "was", "have": "has", "do": "does"}
+_VERBS = {
+    "are": "is",
+    "were": "was",
+    "have": "has",
+    "do": "does",
+    "lie": "lies",
+    "occur": "occurs",
+    "repeat": "repeats",
+}
 
 
-def counted(number: int, nouns: str) -> str:
+def counted(number: int, nouns: str, *, of: int | None = None) -> str:
     """How many there are, by the plural: ``counted(1, "loader workers")`` is "1 loader worker".
 
-    The last word bends; a verb behind it too: ``counted(1, "classes are")`` is "1 class is".
+    The last word bends; a verb behind it too: ``counted(1, "classes are")`` is "1 class is", and with ``of=3`` it is
+    "1 of 3 classes is".
     """
     words = nouns.split(" ")
-    if number == 1:
-        last = len(words) - 1 - (words[-1] in _VERBS)
-        words[-1] = _VERBS.get(words[-1], words[-1])
+    last = len(words) - 1 - (words[-1] in _VERBS)
+    if (number if of is None else of) == 1:
         words[last] = _singular(words[last])
-    return f"{number:,} {' '.join(words)}"
+    if number == 1:
+        words[-1] = _VERBS.get(words[-1], words[-1])
+    return f"{number:,} {f'of {of:,} ' if of is not None else ''}{' '.join(words)}"
 
 
 def _singular(noun: str) -> str:

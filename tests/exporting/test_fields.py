@@ -89,7 +89,7 @@ def test_every_damage_of_a_detectors_record_is_told_or_harmless(folder: Path) ->
     ("field", "value", "message"),
     [
         ("classes", [1, 2, 3], "'classes' is a list of 3, not a list of texts"),
-        ("classes", ["a"], "names 1 classes for 3 outputs"),
+        ("classes", ["a"], "names 1 class for 3 outputs"),
         ("num_classes", "3", "'num_classes' is the text '3', not a whole number"),
         ("task", ["detect"], "'task' is a list of 1, not one of classify, detect"),
         ("input_size", [32], "'input_size' is a list of 1, not height and width"),

@@ -59,7 +59,7 @@ def test_calibration_pictures_are_preprocessed_and_evenly_picked(network: Vision
 def test_bad_pictures_are_named(network: VisionModel, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too few to calibrate on; take at least 8"):
         calibration(folder, network, 2)
-    with pytest.raises(UserError, match="has 1 pictures to calibrate on"):
+    with pytest.raises(UserError, match="has 1 picture to calibrate on"):
         calibration(next(folder.rglob("*.png")), network)
     with pytest.raises(UserError, match="no such file or folder"):
         calibration(tmp_path / "nowhere", network)

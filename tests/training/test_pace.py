@@ -52,6 +52,12 @@ def test_one_is_singular(number: int, nouns: str, text: str) -> None:
     assert counted(number, nouns) == text
 
 
+def test_of_several_the_verb_bends() -> None:
+    assert counted(1, "classes are", of=3) == "1 of 3 classes is"
+    assert counted(2, "classes have", of=3) == "2 of 3 classes have"
+    assert counted(1, "pictures", of=1) == "1 of 1 picture"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "0 s"), (45, "45 s"), (600, "10 min"), (12000, "3 h 20 min"), (200_000, "2 d 7 h"), (7199, "2 h 0 min")],

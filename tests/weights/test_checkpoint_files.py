@@ -366,7 +366,7 @@ def altered(path: Path, **changes: Any) -> Path:
         ({"model": "emo_9m"}, "emo_9m"),
         ({"model": 3}, "its record: 'model' is 3"),
         ({"form": "half"}, "'training' or 'deploy'"),
-        ({"classes": ["a"]}, "1 classes for 5"),
+        ({"classes": ["a"]}, "1 class for 5"),
         ({"preprocessing": {"size": -1}}, "-1"),
         ({"preprocessing": {"mean": 3}}, "preprocessing in its record is damaged"),
         ({"overrides": {"weights": "official"}}, "overrides 'weights'"),

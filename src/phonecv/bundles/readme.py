@@ -12,7 +12,7 @@ from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS
-from phonecv.text import printable
+from phonecv.text import counted, printable
 
 
 def bundle_readme(contents: Contents) -> str:
@@ -20,7 +20,7 @@ def bundle_readme(contents: Contents) -> str:
     first = contents.records[0]
     parts = [
         f"# {_line(contents.name)}",
-        f"{_line(first['model'])}: {task_of(first).noun} of {first['num_classes']} classes in files"
+        f"{_line(first['model'])}: {task_of(first).noun} of {counted(first['num_classes'], 'classes')} in files"
         f" for phones, made and checked by phonecv {__version__}.",
         "## Files",
         _table(("file", "what it is"), [(f"`{name}`", what) for name, what in contents.files()]),

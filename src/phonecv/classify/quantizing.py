@@ -20,6 +20,7 @@ from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import Measure, Score, ratio
 from phonecv.quantization.sensitivity import signal_to_noise
 from phonecv.quantization.workshop import Workshop
+from phonecv.text import counted
 from phonecv.whole.metrics import label_rank
 
 #: An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones right.
@@ -134,8 +135,8 @@ class ClassifyWorkshop(Workshop[Pictures]):
         if len(self.choosing) < 300:
             one = 100 / len(self.choosing)
             notes.append(
-                f"{len(self.choosing)} pictures choose the method, and one of them is {one:.1f} points: give more if"
-                " you can"
+                f"{counted(len(self.choosing), 'pictures')} chose the method, and one of them is {one:.1f} points: give"
+                " more if you can"
             )
         return tuple(notes)
 

@@ -29,6 +29,7 @@ from phonecv.detect.verbs import EvaluateOptions, OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.files import relative_name
+from phonecv.text import counted
 from phonecv.training.dividing import listed_rows
 from phonecv.verbs import Steps, Together
 
@@ -81,7 +82,8 @@ class DetectorEvaluation:
         """Figures of what was found."""
         notes = []
         if self.resized:
-            notes.append(f"{self.resized} images have another size than the annotations say; their boxes may not fit")
+            sized = f"{counted(self.resized, 'images have')} another size than the annotations say"
+            notes.append(f"{sized}; their boxes may not fit")
         if self.meter.broken:
             broken = f"{self.meter.broken} detections were not numbers and were left out"
             notes.append(f"{broken}; the weights may be broken")
@@ -154,7 +156,9 @@ def match_outputs(runner: DetectRunner, split: CocoSplit, notes: list[str]) -> n
             outputs[output] = label if outputs[output] < 0 else outputs[output]
     if (outputs < 0).any():
         count = np.count_nonzero(outputs < 0)
-        notes.append(f"{count} of the model's {size} classes are not in the data; what it finds of them is left out")
+        notes.append(
+            f"{count} of the model's {counted(size, 'classes')} not in the data; what it finds of them is left out"
+        )
     return outputs
 
 

@@ -30,7 +30,7 @@ from phonecv.rules import (
     whole,
 )  # fmt: skip
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.text import printable
+from phonecv.text import counted, printable
 
 #: Largest side of an input, in pixels, and most classes.
 _LARGEST, _MOST_CLASSES = 8192, 1_000_000
@@ -192,7 +192,7 @@ def checked_fields(values: object, place: str) -> FileRecord:
         check_table(record["checked"], {}, source, required=("by", "difference"), prefix="checked.")
     classes, count = record.get("classes"), record.get("num_classes")
     if classes and count is not None and len(classes) != count:
-        raise UserError(f"{source} names {len(classes)} classes for {count} outputs; export it again")
+        raise UserError(f"{source} names {counted(len(classes), 'classes')} for {count} outputs; export it again")
     if "preprocessing" in record:
         kind = TASKS[record.get("task", DEFAULT_TASK)].preprocessing
         record["preprocessing"] = _preprocessing(record["preprocessing"], kind, source)

@@ -84,7 +84,7 @@ def evenly(items: Sequence[T], most: int) -> list[T]:
 
 def picked_text(count: int, of: int, name: str) -> str:
     """What to call pictures that were picked from many."""
-    return f"{count} of {of} pictures of {name}" if count < of else name
+    return f"{counted(count, 'pictures', of=of)} of {name}" if count < of else name
 
 
 def check_counts(*counts: int, purpose: str = "") -> None:
@@ -99,7 +99,7 @@ def check_enough(count: int, source: str, purpose: str) -> None:
     """Check that pictures are enough for something."""
     if count < LEAST:
         raise UserError(
-            f"{source} has {count} pictures to {purpose}; at least {LEAST} are needed, and 100 to 300 "
+            f"{source} has {counted(count, 'pictures')} to {purpose}; at least {LEAST} are needed, and 100 to 300 "
             "like those the app will see are better"
         )
 

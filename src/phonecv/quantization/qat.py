@@ -26,7 +26,7 @@ from phonecv.models.quantized import give_biases, mark, state_of
 from phonecv.quantization.layers import chosen_layers
 from phonecv.quantization.simulation import USUAL
 from phonecv.quantization.student import Student, outputs_of
-from phonecv.text import counted
+from phonecv.text import counted, lasting
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -170,9 +170,9 @@ def _forecast(student: Student, teacher: nn.Module, source: _Source, settling: f
         move.grad = None
     # Ranges are found anew after every pass through the pictures; of a loader nobody knows how long that is.
     passes = math.ceil(source.tuning.steps / source.steps) if source.steps else 1
-    minutes = (source.tuning.steps * step + (passes + 1) * settling) / 60
-    about = f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
-    return f"fine-tuning: {counted(source.tuning.steps, 'steps')} of {len(images)} pictures will take about {about}"
+    about = lasting(source.tuning.steps * step + (passes + 1) * settling)
+    steps = f"{counted(source.tuning.steps, 'steps')} of {counted(len(images), 'pictures')}"
+    return f"fine-tuning: {steps} will take about {about}"
 
 
 class _Source:

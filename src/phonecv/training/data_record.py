@@ -13,7 +13,7 @@ from phonecv.data.pictures.bit_depth import settle_depth
 from phonecv.data.shards.index import size_of
 from phonecv.errors import UserError
 from phonecv.models.headed import Network
-from phonecv.text import some_names
+from phonecv.text import counted, some_names
 from phonecv.weights.record import header_record
 
 #: Files of a split whose size is looked at, evenly picked: asking for each takes minutes on a network disk.
@@ -98,7 +98,7 @@ def changed_pictures(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -
         if not then or then == split:
             continue
         if then["pictures"] != split["pictures"]:
-            texts.append(f"{then['pictures']:,} {name} pictures then, {split['pictures']:,} now")
+            texts.append(f"{counted(then['pictures'], f'{name} pictures')} then, {split['pictures']:,} now")
         elif then["names"] != split["names"]:
             texts.append(f"other {name} pictures than then, {split['pictures']:,} again")
         else:

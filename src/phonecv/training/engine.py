@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from phonecv.models.headed import Network
 from phonecv.settings import to_plain
-from phonecv.text import lasting
+from phonecv.text import counted, lasting
 from phonecv.training.config import LATER, TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
@@ -358,7 +358,7 @@ def restore(run: Run, state: Mapping[str, Any], at: Progress) -> None:
     ranks, world = state["ranks"], run.world
     if len(ranks) != world.size:
         run.log.say(
-            f"note: this run had {len(ranks)} processes and goes on with {world.size}; "
+            f"note: this run had {counted(len(ranks), 'processes')} and goes on with {world.size}; "
             "its numbers will be close to, not equal to, those of an unbroken run"
         )
         return

@@ -16,6 +16,7 @@ from phonecv.errors import UserError
 from phonecv.models.headed import Network
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import TASKS
+from phonecv.text import counted
 from phonecv.training.balance import pick_rates
 from phonecv.training.config import TrainConfig
 from phonecv.training.dividing import Divided
@@ -165,6 +166,6 @@ def class_count(config: TrainConfig, there: int) -> int:
     wanted = config.model.num_classes
     if wanted is not None and wanted < there:
         raise UserError(
-            f"model.num_classes={wanted}, but the data has {there} classes; leave it out to follow the data"
+            f"model.num_classes={wanted}, but the data has {counted(there, 'classes')}; leave it out to follow the data"
         )
     return wanted or there

@@ -159,7 +159,7 @@ def _compile(device: torch.device, steps: int, sizes: set[int | None]) -> tuple[
     each = steps // len(sizes)
     if each < COMPILE_AFTER:
         return False, f"{counted(steps, 'steps are')} too few to earn it back"
-    return True, f"{steps} steps earn it back"
+    return True, f"{counted(steps, 'steps')} earn it back"
 
 
 def compiler_problem(device: torch.device) -> str | None:

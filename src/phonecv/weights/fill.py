@@ -19,7 +19,7 @@ from phonecv.models.catalog import get_record
 from phonecv.models.fusing import fuse
 from phonecv.models.quantized import restore
 from phonecv.preprocessing import RGB, Preprocessing
-from phonecv.text import printable_name, some_names
+from phonecv.text import counted, printable_name, some_names
 from phonecv.weights.compare import compare, describe, not_finite
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, as_mapping, read_file
@@ -248,7 +248,11 @@ def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loa
     differs = count is not None and count != model.num_classes
     if head == "drop" or (head == "auto" and (differs or count is None)):
         if head == "auto":
-            has = f"has {count} classes, the network {model.num_classes}" if differs else "has no such classifier"
+            has = (
+                f"has {counted(count, 'classes')}, the network {model.num_classes}"
+                if differs
+                else "has no such classifier"
+            )
             _log.warning("%s %s: its classifier stays fresh", loaded.source, has)
         for name in in_file:
             del state[name]
@@ -256,8 +260,8 @@ def _settle_classifier(model: VisionModel, state: dict[str, Tensor], loaded: Loa
         return classifier | (norms if norms.isdisjoint(state) else set())
     if differs:
         raise UserError(
-            f"{loaded.source} has {count} classes, the network {model.num_classes}; pass num_classes={count} to use "
-            "its classifier, or head='drop' to start with a fresh one (fine-tuning)"
+            f"{loaded.source} has {counted(count, 'classes')}, the network {model.num_classes}; pass"
+            f" num_classes={count} to use its classifier, or head='drop' to start with a fresh one (fine-tuning)"
         )
     return set()
 

@@ -18,7 +18,7 @@ from phonecv.models.headed import Network
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.rules import TABLE, TEXT, TEXTS, Rule, check_table, kind, list_of, number, optional, whole
 from phonecv.task import DEFAULT_TASK, TASKS
-from phonecv.text import brief
+from phonecv.text import brief, counted
 
 #: Key of the record in a safetensors header.
 KEY = "phonecv"
@@ -191,7 +191,7 @@ class Record:
         check_table(values, _FIELDS, place, required=_FIELDS)
         classes, form, thresholds = values["classes"], values["form"], values["thresholds"]
         if classes is not None and len(classes) != values["num_classes"]:
-            raise UserError(f"{place} names {len(classes)} classes for {values['num_classes']} outputs")
+            raise UserError(f"{place} names {counted(len(classes), 'classes')} for {values['num_classes']} outputs")
         if thresholds is not None and len(thresholds) != values["num_classes"]:
             raise UserError(f"{place} has {len(thresholds)} thresholds for {values['num_classes']} outputs")
         backbone_form = values.get("backbone_form", form)

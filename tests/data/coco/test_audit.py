@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str, str, str, bool]] = {
              "images/train/a.png", "images/val/a.png", False),
     "duplicate": (lambda r: shutil.copy(r / "images/train/c.png", r / "images/train/a.png"), "duplicate", "warning",
                   "images/train/c.png", "images/train/a.png", False),
-    "unlisted": (lambda r: noise().save(r / "images/train/z.png"), "unlisted", "note", "images/train", "1 pictures",
+    "unlisted": (lambda r: noise().save(r / "images/train/z.png"), "unlisted", "note", "images/train", "1 picture ",
                  False),
     "extension": (lambda r: Image.open(r / "images/train/a.png").save(r / "images/train/a.png", "BMP"), "extension",
                   "warning", "images/train/a.png", "BMP", True),

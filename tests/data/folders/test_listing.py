@@ -271,7 +271,7 @@ def test_odd_names_loops_and_empty_classes(tmp_path: Path) -> None:
     found = {sample.path.relative_to(tmp_path / "val").as_posix() for sample in listing.samples}
     assert found == {*good, os.fsdecode(b"b/caf\xe9_\xff.jpg")}
     assert listing.classes == ("b", "class a", "empty")
-    assert [word in " ".join(listing.problems) for word in ("1 of 3 classes are empty", "1 pictures lie outside")] == [
+    assert [word in " ".join(listing.problems) for word in ("1 of 3 classes is empty", "1 picture lies outside")] == [
         True,
         True,
     ]

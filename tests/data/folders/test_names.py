@@ -147,7 +147,7 @@ def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
     for name in ("train/a/1.jxl", "train/a/2.JXL", "train/b/1.dng", "train/b/notes.txt", "train/b/._x.jxl"):
         (tmp_path / name).write_bytes(b"x")
     assert (
-        "3 pictures of a kind that is not read are left out: 2 x .jxl, 1 x .dng"
+        "3 pictures of a kind that is not read left out: 2 x .jxl, 1 x .dng"
         in problems(read_split(tmp_path, "train"), "left-out")[0]
     )
     assert found(tmp_path) == {("left-out", "warning")}

@@ -16,7 +16,7 @@ from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.opening import ImageError
 from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import counted, printable
 
 #: Frames that a clip is read with: as published.
 FRAMES = 4
@@ -68,9 +68,9 @@ def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
 def _judge(notes: Notes, path: Path, count: int, listed: int | None) -> None:
     """Whether a clip that can be read has the frames that it should have."""
     if count < FRAMES:
-        notes.add("short", "note", path, f"{count} frames; networks take {FRAMES} or more")
-    if listed not in (None, count):
-        notes.add("frames", "warning", path, f"the list says {listed} frames, there are {count}")
+        notes.add("short", "note", path, f"{counted(count, 'frames')}; networks take {FRAMES} or more")
+    if listed is not None and listed != count:
+        notes.add("frames", "warning", path, f"the list says {counted(listed, 'frames')}, there are {count}")
     if path.is_dir() and (gap := find_gap(frame_files(path))):
         notes.add("gap", "warning", path, gap)
 

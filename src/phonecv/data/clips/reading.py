@@ -19,7 +19,7 @@ from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.opening import ImageError, is_helper_folder, is_image_name, open_image
 from phonecv.data.pictures.opening import Passed as Passed
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import counted, printable
 
 #: Frames that a video may have; longer ones are to be cut.
 MOST_FRAMES = 1_000_000
@@ -54,7 +54,7 @@ def find_gap(files: Sequence[Path]) -> str:
         return ""
     missing = sum(steps[place] // usual - 1 for place in wide)
     first, after = (files[wide[0] + more].name for more in (0, 1))
-    what = "1 frame is" if missing == 1 else f"{missing} frames are"
+    what = counted(missing, "frames are")
     return f"{what} missing, the first after {printable(first)}, where {printable(after)} follows"
 
 

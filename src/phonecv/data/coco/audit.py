@@ -31,7 +31,7 @@ from phonecv.data.pictures.lookalikes import Lookalikes
 from phonecv.data.pictures.opening import ImageError, printable, probe_image, scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
-from phonecv.text import first_names
+from phonecv.text import counted, first_names
 
 #: Kind of finding -> what to do about it.
 COCO_FIXES = FIXES | {
@@ -243,7 +243,10 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
     if len(empty) and counts.any():
         shown = first_names([split.classes[label] for label in empty])
         notes.add(
-            "empty-class", "note", split.source, f"{len(empty)} of {len(counts)} classes have no objects: {shown}"
+            "empty-class",
+            "note",
+            split.source,
+            f"{counted(len(empty), 'classes have', of=len(counts))} no objects: {shown}",
         )
     there = np.flatnonzero(counts)
     if len(there) and counts.max() >= IMBALANCE * counts[there].min():
@@ -252,7 +255,7 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
             "imbalance",
             "note",  # usual in detection, where one picture holds many objects
             split.source,
-            f"class {printable(split.classes[least])} has {counts[least]} objects,"
+            f"class {printable(split.classes[least])} has {counted(counts[least], 'objects')},"
             f" {printable(split.classes[most])} has {counts[most]}",
         )
     if not split.learnable:
@@ -260,7 +263,7 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
         notes.add("nothing", "error", split.source, f"{what}: nothing can be learnt from it, and nothing judged by it")
     bare = int((split.object_counts == 0).sum())
     if bare:
-        notes.add("background", "note", split.source, f"{bare} of {len(split)} pictures have no objects")
+        notes.add("background", "note", split.source, f"{counted(bare, 'pictures have', of=len(split))} no objects")
 
 
 def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
@@ -281,17 +284,18 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
         tested = [classes[label] for label in np.flatnonzero(split.class_counts)]
         unlisted = [one for one in tested if one not in known]
         if unlisted:
-            message = f"{len(unlisted)} classes are in {name} but not in train: {first_names(unlisted)}"
+            message = f"{counted(len(unlisted), 'classes are')} in {name} but not in train: {first_names(unlisted)}"
             notes.add("class-drift", "error", split.source, message)
         untrained = [one for one in tested if one in known and one not in trained]
         if untrained:
-            message = f"{len(untrained)} classes have objects in {name} but none in train: {first_names(untrained)}"
+            message = f"{counted(len(untrained), 'classes have')} objects in {name} but none in train"
+            message += f": {first_names(untrained)}"
             notes.add("class-drift", "error", split.source, message)
         ids = dict(zip(classes, split.category_ids, strict=True))
         moved = [one for one, key in ids.items() if known.get(one, key) != key]
         if moved and not split.layout:  # other tools number their classes in each split anew
             first = f"{printable(moved[0])} is {known[moved[0]]} in train and {ids[moved[0]]} in {name}"
-            message = f"{len(moved)} classes have another category id than in train ({first}); names decide"
+            message = f"{counted(len(moved), 'classes have')} another category id than in train ({first}); names decide"
             notes.add("class-drift", "warning", split.source, message)
 
 
@@ -302,7 +306,9 @@ def _check_unlisted(notes: Notes, root: Path, splits: Mapping[str, CocoSplit]) -
         if folder != root and folder.parts:
             unlisted = sum(folder / name not in listed for name in scan_images(folder))
             if unlisted:
-                notes.add("unlisted", "note", folder, f"{unlisted} pictures here are in none of the annotations")
+                notes.add(
+                    "unlisted", "note", folder, f"{counted(unlisted, 'pictures')} here in none of the annotations"
+                )
 
 
 def _check_headers(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> int:

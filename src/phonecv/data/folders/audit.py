@@ -46,7 +46,7 @@ from phonecv.data.shards.samples import has_shards
 from phonecv.data.split_names import WHOLE, known_splits, split_of
 from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
-from phonecv.text import printable, printable_name, some_names
+from phonecv.text import counted, printable, printable_name, some_names
 
 #: Largest class over smallest from which on the classes count as imbalanced.
 IMBALANCE = 10
@@ -177,7 +177,7 @@ def _check_counts(notes: Notes, listing: Listing) -> None:
     (most, largest), (least, smallest) = counts[0], counts[-1]
     if largest >= IMBALANCE * smallest:
         rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
-        text = f"class {rare} has {smallest} pictures, {frequent} has {largest}"
+        text = f"class {rare} has {counted(smallest, 'pictures')}, {frequent} has {largest}"
         notes.add("imbalance", "warning", listing.root / listing.split, text)
 
 
@@ -202,7 +202,7 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
                 "class-drift",
                 "error",
                 root / "val",
-                f"{len(unknown)} classes have no training pictures, first: {shown}",
+                f"{counted(len(unknown), 'classes have')} no training pictures, first: {shown}",
             )
         return
     ours, theirs = (set(listings[split].class_ids) for split in SPLITS)
@@ -214,7 +214,10 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
         if names and not (split == "val" and drifted):
             shown = some_names(sorted(names))
             notes.add(
-                "class-drift", severity, root / split, f"{len(names)} classes are in {split} only, first: {shown}"
+                "class-drift",
+                severity,
+                root / split,
+                f"{counted(len(names), 'classes are')} in {split} only, first: {shown}",
             )
 
 
@@ -234,7 +237,9 @@ def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
                 ignored["hidden" if name.startswith(".") else path.suffix or "no extension"] += 1
     if ignored:
         shown = ", ".join(f"{count} x {printable(what)}" for what, count in ignored.most_common(6))
-        notes.add("ignored", "note", folder, f"{sum(ignored.values())} files are not taken for pictures: {shown}")
+        notes.add(
+            "ignored", "note", folder, f"{counted(sum(ignored.values()), 'files are')} not taken for pictures: {shown}"
+        )
 
 
 def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> int:

@@ -16,7 +16,7 @@ from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError
-from phonecv.text import printable, printable_name, quoted, some_names
+from phonecv.text import counted, printable, printable_name, quoted, some_names
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -84,7 +84,7 @@ class ListFile:
         """``file:line: message`` for the first of `problems`, and how many there are beyond."""
         shown = [f"{printable(self.path)}:{problem.line}: {problem.message}" for problem in problems[:most]]
         if len(problems) > most:
-            shown.append(f"... and {len(problems) - most} more lines like these")
+            shown.append(f"... and {counted(len(problems) - most, 'more lines')} like these")
         return "\n".join(shown)
 
 

@@ -37,7 +37,7 @@ from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_nam
 from phonecv.data.shards.samples import find_shards, read_shards
 from phonecv.data.split_names import SPLITS, WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
-from phonecv.text import printable, printable_name, quoted, some_names
+from phonecv.text import counted, printable, printable_name, quoted, some_names
 
 __all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_list", "known_classes", "read_split"]
 
@@ -359,7 +359,7 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
         labels += [label] * len(found)
     empty = [name for name, found in trees.items() if not found]
     if empty:
-        text = f"{len(empty)} of {len(order)} classes are empty, no {kind.noun} in them: {some_names(empty)}"
+        text = f"{counted(len(empty), 'classes are', of=len(order))} empty, no {kind.noun} in them: {some_names(empty)}"
         problems.append(Problem(f"{printable(folder)}: {text}", "empty-class"))
     absent = sorted(set(range(len(order))) - set(owners))
     if absent:
@@ -408,7 +408,7 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
             if is_helper_folder(entry.name) and entry.is_dir():
                 passed.helpers[entry.name] += 1
     if loose:
-        text = f"{printable(folder)}: {loose} pictures lie outside the class folders and are left out"
+        text = f"{printable(folder)}: {counted(loose, 'pictures lie')} outside the class folders and are left out"
         problems.append(Problem(text))
     if passed.helpers:
         names = some_names([f"{printable_name(name)} ({count})" for name, count in passed.helpers.most_common()])
@@ -417,8 +417,8 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
     if passed.unread:
         names = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
         text = (
-            f"{printable(folder)}: {passed.unread.total()} pictures of a kind that is not read are left out: {names};"
-            " save them as JPEG or PNG"
+            f"{printable(folder)}: {counted(passed.unread.total(), 'pictures')} of a kind that is not read left out:"
+            f" {names}; save them as JPEG or PNG"
         )
         problems.append(Problem(text))
     return problems
@@ -459,7 +459,7 @@ def _from_entries(
     problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
     repeats = entries.problems
     if repeats:
-        text = f"{len(repeats)} lines repeat earlier ones and count again: {entries.describe(repeats, 1)}"
+        text = f"{counted(len(repeats), 'lines repeat')} earlier ones: {entries.describe(repeats, 1)}"
         problems.append(Problem(text, "repeated-line"))
 
     if entries.seen:
@@ -530,7 +530,7 @@ def _contradiction(entries: ListFile, labels: Sequence[int], order: ClassList) -
     row = wrong[0]
     return (
         f"{printable(entries.path)}:{entries.lines[row]}: label {labels[row]}, but folder"
-        f" {quoted(_class_folder(entries, row))} is class {expected[row]} ({len(wrong)} lines like this)"
+        f" {quoted(_class_folder(entries, row))} is class {expected[row]} ({counted(len(wrong), 'lines')} like this)"
     )
 
 

@@ -12,7 +12,7 @@ from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import ClassList
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
 from phonecv.data.split_names import WHOLE, split_of
-from phonecv.text import printable, quoted, some_names
+from phonecv.text import counted, printable, quoted, some_names
 
 #: Splits that trainings learn from; others may lack classes.
 LEARNT = ("train", WHOLE)
@@ -29,7 +29,7 @@ def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem
                 return []
     except OSError:  # reported when its turn comes
         return []
-    text = f"{len(named)} of {len(paths)} pictures are HEIC, which needs one more package: {HEIC_INSTALL}"
+    text = f"{counted(len(named), 'pictures are', of=len(paths))} HEIC, which needs one more package: {HEIC_INSTALL}"
     return [Problem(f"{printable(place)}: {text}", "unreadable", "error")]
 
 
@@ -81,7 +81,7 @@ def list_suspicions(
         return [Problem(f"{printable(path)}: {text}", "one-based")]
     if absent and split in LEARNT:
         names = some_names([order.names[label] for label in absent])
-        text = f"{len(absent)} of {len(order)} classes have no picture in this list: {names}"
+        text = f"{counted(len(absent), 'classes have', of=len(order))} no picture in this list: {names}"
         return [Problem(f"{printable(path)}: {text}", "empty-class")]
     return []
 

@@ -25,7 +25,7 @@ from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_
 from phonecv.data.split_names import WHOLE, split_of
 from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
-from phonecv.text import first_names
+from phonecv.text import counted, first_names
 
 #: The setting by which label maps of turned pictures lie as stored, as a recipe has it.
 STORED = "segment.stored=true"
@@ -340,7 +340,7 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
             "unseen-class",
             "warning",
             classes.path,
-            f"{len(nowhere)} of {len(names)} classes never occur: {first_names(nowhere)}",
+            f"{counted(len(nowhere), 'classes', of=len(names))} without a pixel: {first_names(nowhere)}",
         )
     if "train" not in seen:
         return
@@ -351,7 +351,7 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
                 "unseen-class",
                 "warning",
                 classes.path,
-                f"{len(unlearnt)} classes occur in {name} but never in train: {first_names(unlearnt)}",
+                f"{counted(len(unlearnt), 'classes occur')} in {name} but never in train: {first_names(unlearnt)}",
             )
 
 
