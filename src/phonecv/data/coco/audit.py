@@ -188,6 +188,8 @@ def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> N
 def _report(notes: Notes, problems: Iterable[CocoProblem], source: Path, layout: str = "") -> None:
     for problem in problems:
         severity = "note" if problem.kind == READING else "warning" if problem.kind in _WARNINGS else "error"
+        if layout and problem.kind == "picture-name":  # they are of an upload as a rule
+            severity = "note"
         # Places in the files of other tools are files themselves.
         own = bool(layout) and not problem.place.startswith('"')
         bare = own or problem.kind == READING

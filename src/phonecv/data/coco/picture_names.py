@@ -85,7 +85,7 @@ def near_names(folder: Path, wanted: Mapping[int, Any], taken: Collection[str]) 
         for name in files:
             index[loosen(name.rpartition("/")[2])].append(name)
         for row, name in wanted.items():
-            if row not in found and isinstance(name, str) and (file := _nearest(_path_of(name), index, loosen)):
+            if row not in found and isinstance(name, str) and (file := _nearest(path_of(name), index, loosen)):
                 found[row] = file
     rows: dict[str, list[int]] = defaultdict(list)
     for row, name in found.items():
@@ -93,7 +93,7 @@ def near_names(folder: Path, wanted: Mapping[int, Any], taken: Collection[str]) 
     return {those[0]: name for name, those in rows.items() if len(those) == 1}
 
 
-def _path_of(name: str) -> list[str]:
+def path_of(name: str) -> list[str]:
     """The parts of a path in a name of any kind."""
     if _ADDRESS.match(name) or "?" in name:
         try:

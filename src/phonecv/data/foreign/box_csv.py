@@ -17,11 +17,15 @@ from phonecv.data.foreign.tree import Source, Tree, beginning, split_in
 from phonecv.data.json_file import whole
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import WHOLE, split_of
+from phonecv.errors import UserError
+from phonecv.text import printable
 
 _HEADER = re.compile(
     rb"\A(?=[^\n]*(?:file|image|img|path|picture))(?=[^\n]*\b(?:xmin|x_min|x1|bbox|bbox_x|left)\b)", re.I
 )
 _BARE = re.compile(rb"\A[^\n,;\t]+\.\w{3,4}[,;\t](?:\s*-?\d+(?:\.\d+)?\s*[,;\t]){4}[^\n,;\t]+\r?\n", re.I)
+#: Make Sense without a header: class, left, top, width, height, picture and its sides.
+_MAKE_SENSE = re.compile(rb"\A[^\n,]+,(?:\s*\d+(?:\.\d+)?,){4}[^\n,]+\.\w{3,4},\d+,\d+\s*(?:\n|\Z)", re.I)
 _NAMES = ("_annotations.csv", "annotations.csv")
 #: Words of a header, without blanks, "_" and letter case.
 _PICTURE = (
@@ -81,13 +85,13 @@ class _Columns:
 def find(tree: Tree) -> Path | None:
     """The file that tells the layout."""
     paths = [*tree.named(*_NAMES), *tree.ending(".csv")]
-    return tree.starts(paths, _HEADER) or tree.starts(paths, _BARE)
+    return next((found for kind in (_HEADER, _BARE, _MAKE_SENSE) if (found := tree.starts(paths, kind))), None)
 
 
 def lists_boxes(path: Path) -> bool:
     """Whether a CSV file begins as a list of boxes."""
     start = beginning(path)
-    return bool(_HEADER.search(start) or _BARE.search(start))
+    return any(kind.search(start) for kind in (_HEADER, _BARE, _MAKE_SENSE))
 
 
 def splits(source: Source) -> Reads:
@@ -118,6 +122,8 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
         return next((words.index(name) for name in names if name in words), None)
 
     picture = of(*_PICTURE)
+    if picture is None and len(header) == 8 and is_image_name(header[5]):
+        return _Columns(5, 0, (1, 2, 3, 4), "xywh", (6, 7), header=False)
     if picture is None:
         if not is_image_name(header[0].replace("\\", "/").rpartition("/")[2]) or len(header) < 6:
             raise FileError(path, "no column of the first line names the pictures (filename, path, image and so on)")
@@ -139,19 +145,23 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
 
 def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], _Columns]]) -> Document:
     columns = rows[0][3]
+    if other := next((row for row in rows if row[3].layout != columns.layout), None):
+        both = f"{rows[0][0]} as {columns.layout}, {other[0]} as {other[3].layout}"
+        raise UserError(f"{printable(source.root)}: lists of boxes that are written in two ways: {printable(both)}")
     document = Document(source.root, _layout(rows), sized=columns.sides is not None)
     document.classes = _classes(source)
     names = {str(key): name for key, name in document.classes.items()}
-    images: dict[str, int] = {}
+    images: dict[tuple[str, str], int] = {}
     for file, line, cells, columns in rows:
         place = f"{file}:{line}"
         name = cells[columns.picture] if columns.picture < len(cells) else ""
         if not name:
             document.tell("label-file", place, "names no picture; it is left out")
             continue
-        if name not in images:
+        key = file.rpartition("/")[0], name
+        if key not in images:
             sides = [number(cells[side]) for side in columns.sides or () if side < len(cells)]
-            images[name] = document.picture(name, *sides)
+            images[key] = document.picture(name, *sides, file=file)
         given = [cells[at] if at < len(cells) else "" for at in columns.boxes]
         if not any(given):
             continue  # a picture without objects
@@ -161,12 +171,11 @@ def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], 
             document.tell("category", place, "has no class; it is left out", dropped=True)
             continue
         document.add(
-            images[name], names.get(label, label) or NAMELESS, place, box=box if isinstance(box, list) else [given]
+            images[key], names.get(label, label) or NAMELESS, place, box=box if isinstance(box, list) else [given]
         )
     if columns.label is None:
         document.tell("reading", '"categories"', f"no column names a class; all objects are called {NAMELESS!r}")
-    files = dict.fromkeys(row[0] for row in rows)
-    document.settle(split, *((source.root / file).parent for file in files))
+    document.settle(split)
     document.tell("reading", '"annotations"', f"a CSV list of boxes: {_WORDS[document.boxes]}")
     return document
 

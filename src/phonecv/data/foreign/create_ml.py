@@ -37,7 +37,7 @@ def _read(source: Source, split: str, files: Sequence[str]) -> Document:
             if not isinstance(name, str):
                 document.tell("label-file", f"{file}[{place}]", "names no picture; it is left out")
                 continue
-            image = document.picture(name)
+            image = document.picture(name, file=file)
             objects = entry.get("annotations", entry.get("annotation"))
             for number, one in enumerate(objects if isinstance(objects, list) else [], 1):
                 given = one if isinstance(one, Mapping) else {}
@@ -52,6 +52,6 @@ def _read(source: Source, split: str, files: Sequence[str]) -> Document:
                     document.tell("bad-box", f"{file} {name} {number}", what, dropped=True)
                 else:
                     document.add(image, label.strip(), f"{file} {name} {number}", box=box)
-    document.settle(split, *((source.root / file).parent for file in files))
+    document.settle(split)
     document.tell("reading", '"annotations"', "CreateML's JSON: centre and size in pixels")
     return document

@@ -79,12 +79,12 @@ def _read(source: Source, split: str, pictures: Sequence[tuple[str, _Picture]], 
     document = Document(source.root, "xyxy")
     document.classes = dict(enumerate(classes))
     for file, picture in pictures:
-        image = document.picture(picture.name, picture.width, picture.height)
+        image = document.picture(picture.name, picture.width, picture.height, file=file)
         # What lies on top comes last.
         shapes = sorted(enumerate(picture.shapes, 1), key=lambda one: whole(one[1][1].get("z_order")) or 0)
         for place, (label, shape) in shapes:
             _take(document, image, label.strip(), shape, picture, f"{file} {picture.name} {shape.tag} {place}")
-    document.settle(split, *dict.fromkeys((source.root / file).parent for file, _ in pictures))
+    document.settle(split)
     document.tell("reading", '"annotations"', "CVAT's XML: edges in pixels, counted from 0")
     return document
 

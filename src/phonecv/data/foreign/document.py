@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 
 from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.masks import runs_of
-from phonecv.data.coco.picture_names import clean_name, exists, unsafe_name
+from phonecv.data.coco.picture_names import clean_name, exists, path_of, unsafe_name
 from phonecv.data.coco.tables import CocoProblem
 from phonecv.data.folders.class_names import look_alikes, natural_key
+from phonecv.data.foreign.tree import relative, split_in
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.text import printable, quoted
 
@@ -53,6 +54,7 @@ class Document:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     _told: dict[str, CocoProblem] = field(default_factory=dict)
+    _beside: list[str] = field(default_factory=list)  # the folder of the file that names each picture
 
     @property
     def told(self) -> list[CocoProblem]:
@@ -66,9 +68,10 @@ class Document:
             replace(first, count=first.count + 1) if first else CocoProblem(kind, printable(place), message, dropped)
         )
 
-    def picture(self, name: str, width: Any = None, height: Any = None) -> int:
-        """A picture, and its id."""
+    def picture(self, name: str, width: Any = None, height: Any = None, *, file: str = "") -> int:
+        """A picture that a file names, and its id."""
         number = len(self.images) + 1
+        self._beside.append(file.rpartition("/")[0])
         self.images.append({"id": number, "file_name": name, "width": width, "height": height})
         return number
 
@@ -136,23 +139,34 @@ class Document:
             for key, name in (self.classes | {first + p: n for p, n in enumerate(new)}).items()
         ]
 
-    def settle(self, split: str, *bases: Path) -> None:
-        """Make names of pictures relative to `root` that are relative to one of `bases` or to the split's folder in it.
+    def settle(self, split: str) -> None:
+        """Make names of pictures relative to `root` that are relative to the folder of their file, or to one in it.
 
-        The folder that holds most of the first of them counts; endings may be missing.
+        The folder that holds most of the first names of a file counts, and with it that of the split; endings may be
+        missing. Where none holds any, names are put into the folder of the file or the split, for names that are nearly
+        those of files are looked for in these alone.
         """
-        names = [str(record["file_name"]) for record in self.images]
-        first = [clean_name(name) for name in names[:_SAMPLES] if not unsafe_name(name)]
-        every = [self.root, *bases, *(base / folder for base in bases for folder in _PICTURES)]
-        words = [form for word in ALIASES.get(split, ()) for form in (word, word.capitalize(), word.upper())]
-        every += [base / word for base in every for word in words]
-        folders = [base for base in dict.fromkeys(every) if base.is_relative_to(self.root) and base.is_dir()]
-        held = [sum(_is_there(base / name) for name in first) for base in folders]
-        base = folders[held.index(max(held))].relative_to(self.root).as_posix() if held else "."
-        if base != ".":
-            for record, name in zip(self.images, names, strict=True):
-                if not unsafe_name(name):
+        for here in dict.fromkeys(self._beside):
+            records = [record for record, one in zip(self.images, self._beside, strict=True) if one == here]
+            names = [str(record["file_name"]) for record in records]
+            first = [clean_name(name) for name in names[:_SAMPLES] if not unsafe_name(name)]
+            folders = [folder for folder in self._folders(self.root / here, split) if folder.is_dir()]
+            held = [sum(_is_there(folder / name) for name in first) for folder in folders]
+            if any(held):
+                base = relative(folders[held.index(max(held))], self.root)
+            else:
+                base = here if split_in(f"{here}/") or split == WHOLE else f"{here}/{split}".lstrip("/")
+            for record, name in zip(records, names, strict=True) if base not in ("", ".") else ():
+                if any(held) and not unsafe_name(name):
                     record["file_name"] = f"{base}/{clean_name(name)}"
+                elif not any(held) and split_in(f"{base}/"):
+                    record["file_name"] = "/".join((base, *path_of(name)))
+
+    def _folders(self, here: Path, split: str) -> Iterable[Path]:
+        """Where the pictures of a file in a folder may lie."""
+        bases = dict.fromkeys((here, *(here / name for name in _PICTURES), self.root))
+        words = [form for word in ALIASES.get(split, ()) for form in (word, word.capitalize(), word.upper())]
+        return dict.fromkeys([*bases, *(base / word for base in bases for word in words)])
 
 
 #: Split ("train", "val", "test", or `phonecv.data.split_names.WHOLE` alone where data are not split) -> reads it.
@@ -167,7 +181,7 @@ def reads_of(found: Mapping[str, Sequence[Any]], read: Callable[[str, Any], Docu
     def run(name: str) -> Document:
         document = read(name, found[name])
         if rest and name == split[0]:
-            document.tell("label-file", '"splits"', f"{rest} more are in no folder of a split and are left out")
+            document.tell("label-file", '"splits"', f"{rest} more are of no split and are left out")
         return document
 
     return {name: partial(run, name) for name in split}

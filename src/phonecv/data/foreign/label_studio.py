@@ -60,7 +60,7 @@ def splits(source: Source) -> Reads:
 
 def _read(source: Source, split: str, files: Sequence[str]) -> Document:
     document = Document(source.root, "xywh_shares", sized=False)
-    newest: dict[str, tuple[str, str, list[Any]]] = {}
+    newest: dict[tuple[str, str], tuple[str, str, list[Any]]] = {}
     for file in files:
         content = read_json_file(source.root / file)
         if not isinstance(content, list):
@@ -68,7 +68,8 @@ def _read(source: Source, split: str, files: Sequence[str]) -> Document:
             continue
         for place, task in enumerate(content):
             for picture, changed, results in _annotated(document, task, f"{file} task {_name(task, place)}"):
-                earlier = newest.get(picture)
+                key = file.rpartition("/")[0], picture
+                earlier = newest.get(key)
                 if earlier is not None:
                     document.tell(
                         "reading",
@@ -76,12 +77,12 @@ def _read(source: Source, split: str, files: Sequence[str]) -> Document:
                         "is annotated several times; what was changed last counts",
                     )
                 if earlier is None or changed >= earlier[0]:
-                    newest[picture] = changed, f"{file} task {_name(task, place)}", results
-    for picture, (_, place, results) in newest.items():
-        image = document.picture(picture)
+                    newest[key] = changed, f"{file} task {_name(task, place)}", results
+    for (folder, picture), (_, place, results) in newest.items():
+        image = document.picture(picture, file=f"{folder}/")
         for result in _regions(results):
             _take(document, image, result, place)
-    document.settle(split, *((source.root / file).parent for file in files))
+    document.settle(split)
     document.tell("reading", '"annotations"', "Label Studio's JSON: percent of the picture as shown")
     return document
 

@@ -17,7 +17,7 @@ from phonecv.data.split_names import ALIASES, WHOLE
 #: Folders looked into, nearest first, how deep, and entries of each.
 _FOLDERS, _DEPTH, _ENTRIES = 60, 4, 400
 #: Files of one ending whose beginning is read in a folder, and how much of it.
-_FILES, _BYTES = 3, 1 << 16
+_FILES, _BYTES = 8, 1 << 16
 
 #: What the folder of a split is called: also ``train2017``, and ``obj_train_data`` as CVAT writes it.
 _SPLIT = {

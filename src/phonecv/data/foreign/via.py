@@ -44,17 +44,17 @@ def splits(source: Source) -> Reads:
 
 def _read(source: Source, split: str, files: Sequence[str]) -> Document:
     document = Document(source.root, sized=False)
-    pictures: dict[str, dict[int, tuple[str, Any]]] = {}
+    pictures: dict[tuple[str, str], list[tuple[str, Any]]] = {}
     for file in files:
         entries = _of_csv(source.root / file) if file.lower().endswith(".csv") else _of_json(source.root / file)
         for picture, regions in entries:
-            known = pictures.setdefault(picture, {})
-            known |= {len(known) + place: (file, region) for place, region in enumerate(regions)}
-    for picture, regions in pictures.items():
-        image = document.picture(picture)
-        for place, (file, region) in enumerate(regions.values(), 1):
+            known = pictures.setdefault((file.rpartition("/")[0], picture), [])
+            known += [(file, region) for region in regions]
+    for (folder, picture), regions in pictures.items():
+        image = document.picture(picture, file=f"{folder}/")
+        for place, (file, region) in enumerate(regions, 1):
             _take(document, image, region, f"{file} {picture} region {place}")
-    document.settle(split, *((source.root / file).parent for file in files))
+    document.settle(split)
     document.tell("reading", '"annotations"', "VIA: edges in pixels, counted from 0")
     return document
 

@@ -17,7 +17,7 @@ from phonecv.data.foreign.document import Document, Reads, number, numbers, read
 from phonecv.data.foreign.pairing import Partners
 from phonecv.data.foreign.reading import FileError, read_text, read_xml
 from phonecv.data.foreign.tree import Source, Tree, by_split
-from phonecv.data.labelmaps.classes import find_class_file, read_label_classes
+from phonecv.data.labelmaps.classes import BACKGROUND, find_class_file, read_label_classes
 from phonecv.data.pictures.opening import scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
@@ -67,8 +67,10 @@ def _listed(source: Source, files: Sequence[str]) -> dict[str, list[str]]:
             path = next((path for path in lists if path.is_file()), None)
             ids = [line.split()[0] for line in read_text(path).splitlines() if line.strip()] if path else []
             names = (f"{base}Annotations/{one.removesuffix('.xml')}.xml" for one in ids)
-            found.setdefault(split, {}).update(dict.fromkeys(name for name in names if name in there))
-    return {split: list(names) for split, names in found.items() if names}
+            found.setdefault(split, {}).update(dict.fromkeys(names))
+    listed = {split: list(names) for split, names in found.items() if not there.isdisjoint(names)}
+    rest = [name for name in files if not any(name in found[split] for split in listed)]
+    return listed | ({WHOLE: rest} if listed and rest else {})
 
 
 def _first_pixel(source: Source, names: Sequence[str]) -> int:
@@ -87,9 +89,6 @@ def _first_pixel(source: Source, names: Sequence[str]) -> int:
 
 def _read(source: Source, names: Sequence[str], partners: Partners, first: int, bare: Sequence[str]) -> Document:
     document = Document(source.root, "xyxy")
-    class_file = find_class_file(source.root)
-    if class_file is not None:
-        document.classes = _named(class_file)
     for name in names:
         try:
             root = read_xml(source.root / name)
@@ -106,6 +105,7 @@ def _read(source: Source, names: Sequence[str], partners: Partners, first: int, 
         image = document.picture(own[0] if own else filename or name, number(width), number(height))
         for place, entry in enumerate(root.findall("object"), 1):
             _take(document, image, entry, f"{name} object {place}", first)
+    document.classes = _classes(source.root, {str(record["category_id"]) for record in document.annotations})
     how = (
         "pixels counted from 1, the last taken in, as VOC does: 1 is taken from xmin and ymin"
         if first
@@ -117,10 +117,14 @@ def _read(source: Source, names: Sequence[str], partners: Partners, first: int, 
     return document
 
 
-def _named(class_file: Path) -> dict[int, str]:
-    listed = read_label_classes(class_file)
-    names = [name for name in listed.names if name != "background"]
-    return dict(enumerate(names))
+def _classes(root: Path, used: set[str]) -> dict[int, str]:
+    """The classes of a class file, CVAT's ``labelmap.txt`` for instance, if it knows all that are used."""
+    path = find_class_file(root)
+    try:
+        names = () if path is None else read_label_classes(path).names
+    except UserError:  # a list of something else
+        return {}
+    return dict(enumerate(name for name in names if name != BACKGROUND)) if used <= set(names) else {}
 
 
 def _take(document: Document, image: int, entry: Element, place: str, first: int) -> None:
