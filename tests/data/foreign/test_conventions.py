@@ -340,3 +340,56 @@ def test_classes_that_look_alike_are_told(tmp_path: Path) -> None:
     found, told = voc(tmp_path, scene.voc(("Cat", scene.VOC_CAT), ("cat ", scene.VOC_DOG)))
     assert [name for name, _ in found] == ["Cat", "cat"]
     assert "look like one" in told
+
+
+# --------------------------------------------------------------------------------------------- where the pictures lie
+
+
+def test_each_file_has_its_own_folder(tmp_path: Path) -> None:
+    """Two exports whose pictures have the same names: none gets the boxes of the other."""
+    files = {
+        "one/annotations.xml": scene.cvat(scene.cvat_picture("a.png", scene.CVAT_CAT)), "one/images/a.png": "",
+        "two/annotations.xml": scene.cvat(scene.cvat_picture("a.png", scene.CVAT_DOG)), "two/images/a.png": "",
+    }  # fmt: skip
+    split = scene.read(scene.write(tmp_path, files))
+    found = [(split.images.name(place), split.targets(place, masks=False)["boxes"].tolist()) for place in range(2)]
+    assert found == [("one/images/a.png", [CAT[1]]), ("two/images/a.png", [DOG[1]])]
+    assert "picture" not in scene.told(split)
+
+
+def test_uploads_in_folders_of_splits(tmp_path: Path) -> None:
+    """Splits number their pictures alike, so a name without folders means those of its own file."""
+    files: dict[str, str | bytes] = {
+        "val/p.json": json.dumps([scene.task("/data/upload/1/89efcdab-a.png", scene.STUDIO_DOG)])
+    }
+    files |= {
+        "train/p.json": scene.STUDIO,
+        **{f"{split}/images/{name}.png": "" for split in ("train", "val") for name in "ab"},
+    }
+    scene.write(tmp_path, files)
+    train, val = scene.read(tmp_path), scene.read(tmp_path, "val")
+    assert sorted(train.images.name(place) for place in range(2)) == ["train/images/a.png", "train/images/b.png"]
+    assert [val.images.name(place) for place in range(len(val))] == ["val/images/a.png"]
+    assert scene.objects(val)["a.png"] == [DOG]
+
+
+def test_voc_lists(tmp_path: Path) -> None:
+    """What is listed and not there, and what is in no list, is told."""
+    lists = {"ImageSets/Main/train.txt": "a\ngone\n", "ImageSets/Main/test.txt": "b"}
+    files = {f"{folder}/{name}.{end}": text for name in "abc" for folder, end, text in (
+        ("Annotations", "xml", scene.VOC), ("JPEGImages", "png", ""))}  # fmt: skip
+    split = scene.read(scene.write(tmp_path, lists | files))
+    assert scene.objects(split) == {"a.png": [CAT, DOG]}
+    assert "gone.xml: can't be read" in scene.told(split)
+    assert "1 more are of no split" in scene.told(split)
+
+
+def test_lists_of_make_sense(tmp_path: Path) -> None:
+    text = "cat,8,12,16,24,a.png,64,48\ndog,32,6,32,24,a.png,64,48\n"
+    assert boxes_of(tmp_path, {"labels_pets.csv": text})[0] == [CAT, DOG]
+
+
+def test_a_list_of_something_else_names_no_classes(tmp_path: Path) -> None:
+    found, _ = boxes_of(tmp_path, {"Annotations/a.xml": scene.VOC, "labels.txt": "other\nthings\n"})
+    assert found == [CAT, DOG]
+    assert scene.read(tmp_path).classes == ("cat", "dog")

@@ -152,8 +152,12 @@ def _other_splits(notes: Notes, root: Path) -> dict[str, CocoSplit]:
     splits = {name: split for name, paths in others.items() if (split := _read(notes, paths)) is not None}
     if WHOLE in others:
         notes.add("unsplit", "note", others[WHOLE].annotations, undivided_hint(root, others[WHOLE].layout))
-    if not others and has_foreign(root):
-        notes.add("structure", "error", root, f"{what_is_there(root)}, but none of its files can be used")
+    found = foreign_layout(root)
+    if found is not None:
+        for name in found.beside():
+            notes.add(READING, "note", root, f"there is also {name}; {found.name} is what is read")
+    if found is not None and not others:
+        notes.add("structure", "error", root, f"{found.name}, but none of its files can be used")
     return splits
 
 
@@ -179,7 +183,8 @@ def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
 
 def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
     """Look at splits that were read already, in the way that they were read."""
-    for split in splits.values():
+    # Parts of undivided data share what is told of the whole.
+    for split in {id(split.problems): split for split in splits.values()}.values():
         _report(notes, split.problems, split.source, split.layout)
     _check_classes(notes, splits)
     return _finish(notes, splits, look)

@@ -80,6 +80,11 @@ class ForeignLayout:
         """What reads each split of it."""
         return self.row.splits(self.source) if self.row.splits is not None else {}
 
+    def beside(self) -> list[str]:
+        """Names of other layouts that are read and are in the same place, but not taken."""
+        others = (row for row in LAYOUTS if row is not self.row and row.splits is not None)
+        return [] if self.source.alone else [row.name for row in others if row.find(self.source.tree) is not None]
+
     def message(self, root: Path) -> str:
         """One line of what was found and what to do."""
         place = self.evidence.relative_to(root) if self.evidence.is_relative_to(root) else self.evidence
