@@ -25,7 +25,7 @@ def commands(pages: Sequence[Path] = PAGES) -> list[list[str]]:
     """The words of every `phonecv` command in the shell blocks of the pages, without "phonecv"."""
     found = []
     for page in pages:
-        for line in "".join(blocks(page, "sh")).splitlines():
+        for line in "".join(blocks(page, "sh")).replace("\\\n", "").splitlines():
             words = shlex.split(line, comments=True)
             if "phonecv" in words:
                 found.append(words[words.index("phonecv") + 1 :])
