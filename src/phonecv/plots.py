@@ -176,9 +176,14 @@ def _mark_best(axes: Axes, curves: Sequence[_Curve]) -> None:
 
 
 def _run_series(csv_path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """What a run's table has, with the columns of steps.csv beside it in the place of its own."""
-    series, steps = read_series(csv_path), csv_path.with_name("steps.csv")
-    return series | (read_series(steps) if steps.is_file() and _x_name(steps) == _x_name(csv_path) else {})
+    """What a run's table has of its epochs; of training what steps.csv beside it has, where that is more."""
+    series = {name.removeprefix("train_"): values for name, values in read_series(csv_path).items()}
+    steps = csv_path.with_name("steps.csv")
+    try:
+        finer = read_series(steps) if steps.is_file() and _x_name(steps) == _x_name(csv_path) else {}
+    except UserError:  # no step was written yet
+        finer = {}
+    return series | {name: values for name, values in finer.items() if len(values[0]) > len(series.get(name, ((),))[0])}
 
 
 def read_series(csv_path: Path | str) -> dict[str, tuple[list[float], list[float]]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phonecv import plots
 from phonecv.errors import UserError
 from phonecv.plots import legible, read_series, save_bars, save_confusion, save_curves, save_image_grid
 
@@ -22,6 +23,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
     names = list(dict.fromkeys(name for row in rows for name in row))
+    path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -63,6 +65,32 @@ def test_curves_draw_whatever_losses_there_are(tmp_path: Path) -> None:
         save_curves(write_table(tmp_path / "c.csv", [{"epoch": 1, "speed": 3}]), tmp_path / "c.png")
     with pytest.raises(UserError, match="no metrics"):
         save_curves(tmp_path / "absent.csv", tmp_path / "d.png")
+
+
+def test_a_run_has_no_curve_twice(tmp_path: Path) -> None:
+    """Losses of steps.csv take the place of those of the epochs, and a single part of the loss is the loss."""
+    epochs: list[dict[str, object]] = [
+        {
+            "epoch": e,
+            "train_loss": 3 / e,
+            "lr": 0.1,
+            "val_top1": 50 + e,
+            "val_loss": 2 / e,
+            "ema_top1": 40,
+            "ema_loss": 1,
+        }
+        for e in (1, 2)
+    ]
+    steps: list[dict[str, object]] = [{"step": s, "epoch": s / 4, "loss": 3 / s, "lr": 0.1 / s} for s in range(1, 9)]
+    table = write_table(tmp_path / "metrics.csv", epochs)
+    write_table(tmp_path / "steps.csv", steps)
+    series = plots._run_series(table)
+    found = {curve.label: len(curve.x) for curve in plots._losses(series)}
+    assert found == {"training": 8, "validation": 2, "validation, averaged weights": 2}
+    assert [curve.label for curve in plots._scores(series, "top1")] == ["trained weights", "averaged weights"]
+    alone = write_table(tmp_path / "alone" / "metrics.csv", [{"epoch": 1, "loss": 2.0, "ce": 2.0}])
+    assert [curve.label for curve in plots._losses(plots._run_series(alone))] == ["training"]
+    assert size_of(save_curves(table, tmp_path / "c.png", score="top1"))[0] > 1000
 
 
 @pytest.mark.parametrize("classes", [1, 8, 50, 300])
