@@ -13,9 +13,12 @@ import torch.nn.functional as F
 
 import phonecv
 from classify.many import LABELS, write_bands
+from conftest import TINY
 from phonecv.classify.config import LossConfig
 from phonecv.classify.many_objective import ManyObjective, labelwise_loss
 from phonecv.classify.many_result import LabelsResult
+from phonecv.classify.quantizing import score_labels
+from phonecv.classify.ranking import average_precision
 from phonecv.data.loading.loader import Batch
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
@@ -170,3 +173,38 @@ def test_what_does_not_go_together_is_refused(run: Path, bands: Path, tmp_path: 
     config = load_config("from_scratch_small", [*SMALL, f"data.path={bands}", "run.out=x", "model.num_classes=5"])
     with pytest.raises(UserError, match=r"model.num_classes=5, but the data has 3 labels"):
         train(config)
+
+
+def test_what_8_bits_cost_is_told_in_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.randn(60, 3, generator=generator)
+    labels = (reference + torch.randn(60, 3, generator=generator) > 0).long()
+    logits = reference + 0.3 * torch.randn(60, 3, generator=generator)
+    thresholds = (0.4, 0.5, 0.6)
+    found = score_labels(reference, logits, labels, thresholds)
+    wanted, got = (100 * float(average_precision(one, labels).mean()) for one in (reference, logits))
+    assert (found.float_map, found.map, found.drop) == pytest.approx((wanted, got, wanted - got))
+    assert 0 < found.standard_error < 10
+    told = [one.sigmoid() >= torch.tensor(thresholds) for one in (reference, logits)]
+    assert (found.told, found.same) == (int((told[0] | told[1]).sum()), int((told[0] & told[1]).sum()))
+    unknown = score_labels(reference, logits, None, thresholds)
+    assert unknown.map is None
+    assert unknown.drop == pytest.approx(100 * (1 - found.same / found.told))
+    assert score_labels(reference, reference, labels, thresholds).drop == 0.0
+
+
+@pytest.mark.long
+def test_quantizing_a_network_of_labels(run: Path, bands: Path, tmp_path: Path) -> None:
+    done = phonecv.quantize(run / "best.safetensors", tmp_path, data=bands, formats=["onnx"], choose=16, calibrate=16)
+    assert "mAP" in str(done)
+
+
+def test_a_teacher_of_the_same_labels(run: Path, bands: Path, tmp_path: Path) -> None:
+    teacher = f"distill.teacher={run / 'best.safetensors'}"
+    more = (f"data.path={bands}", f"run.out={tmp_path}", "data.size=24", "schedule.epochs=1", teacher)
+    result = train(load_config("from_scratch_small", [*SMALL, *more]))
+    assert {"bce", "kd"} <= set(result.steps[0])
+    one = phonecv.create_model("mobileone_s0", num_classes=3, **TINY["mobileone_s0"])
+    file = phonecv.save_checkpoint(one, tmp_path / "one.safetensors")
+    with pytest.raises(UserError, match="gives a picture one class, this data any number of labels"):
+        train(load_config("from_scratch_small", [*SMALL, *more[:1], "run.out=x", f"distill.teacher={file}"]))
