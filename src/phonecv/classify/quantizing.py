@@ -133,11 +133,9 @@ class ClassifyWorkshop(Workshop[Pictures]):
             if pictures is not None and pictures.labels is None
         ]
         if len(self.choosing) < 300:
-            one = 100 / len(self.choosing)
-            notes.append(
-                f"{counted(len(self.choosing), 'pictures')} chose the method, and one of them is {one:.1f} points: give"
-                " more if you can"
-            )
+            one = f", and one of them is {100 / len(self.choosing):.1f} points"
+            one = one if self.network.thresholds is None else ""  # of mAP nobody knows
+            notes.append(f"{counted(len(self.choosing), 'pictures')} chose the method{one}: give more if you can")
         return tuple(notes)
 
 

@@ -28,7 +28,7 @@ from phonecv.text import some_names
 from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
-from phonecv.training.setup import ListedSetup, class_count, with_settings
+from phonecv.training.setup import ListedSetup, class_count, quick_findings, with_settings
 from phonecv.training.start import starting_form
 from phonecv.training.world import World
 from phonecv.weights import load_public_or_file
@@ -44,6 +44,10 @@ class ClassifySetup(ListedSetup):
 
     def __init__(self, config: ClassifyConfig) -> None:
         super().__init__(config, read_splits(config))
+
+    def findings(self) -> list[str]:
+        """What the quick audit finds, pictures having as many labels as the training reads."""
+        return quick_findings(self.root, self.audited, labels=self.config.data.labels)
 
     @property
     def many(self) -> bool:

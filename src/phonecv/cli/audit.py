@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from phonecv.cli.output import progress, say, say_json
 
@@ -13,6 +14,7 @@ def audit(
     *,
     task: str | None = None,
     quick: bool = False,
+    labels: Literal["auto", "one", "many"] = "auto",
     json: bool = False,
 ) -> int:
     """Look a data set over before training on it.
@@ -34,11 +36,12 @@ def audit(
             annotation file.
         task: Of a folder that holds data of several tasks only what this one is trained on, as `segment`.
         quick: Only what training checks before it starts: lists, folders and annotations, not every picture.
+        labels: How many a picture of a list has, as `data.labels` of a training; auto goes by the list.
         json: Print JSON.
     """
     from phonecv.data.audit import audit as run
 
-    report = run(data, task=task, quick=quick, progress=progress("checked"))
+    report = run(data, task=task, quick=quick, labels=labels, progress=progress("checked"))
     if json:
         say_json(report.to_json())
     else:

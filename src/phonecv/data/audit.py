@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file, has_foreign
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
@@ -33,6 +34,7 @@ def audit(
     quick: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    labels: Literal["auto", "one", "many"] = "auto",
 ) -> AuditReport:
     """Look for whatever is wrong with the data set at `root`.
 
@@ -42,6 +44,7 @@ def audit(
         quick: do not decode all pictures and do not look for duplicates.
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
+        labels: how many a picture of a list has; "auto" goes by the list.
 
     Raises:
         UserError: there is no data set at `root`, or no task of this name.
@@ -49,7 +52,7 @@ def audit(
     if task is not None:
         find_task(task)
     started = time.perf_counter()
-    root, look = Path(root), Look(quick, workers, progress)
+    root, look = Path(root), Look(quick, workers, progress, labels=labels)
     if root.is_file() and root.suffix.lower() != ".json" and not has_foreign(root):
         raise UserError(f"{printable(root)}: not a folder, nor a file of annotations that is read")
     if not root.exists():

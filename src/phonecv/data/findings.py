@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from phonecv.data.pictures.opening import printable
 from phonecv.text import counted
@@ -231,12 +231,14 @@ class Look:
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
         alone: whether the data set has one layout only; what another layout lacks is no fault.
+        labels: how many a picture of a list has, see `phonecv.data.folders.label_sets`.
     """
 
     quick: bool = False
     workers: int = 0
     progress: Callable[[int, int], None] | None = None
     alone: bool = True
+    labels: Literal["one", "many", "auto"] = "auto"
 
 
 #: What an audit of one kind of data gives: the numbers of `AuditReport.splits`, and how many files it opened.

@@ -139,14 +139,14 @@ def open_setup(config: TrainConfig) -> Setup:
     return cast(TrainingRoom, TASKS[config.task].room("training")).open_setup(config)
 
 
-def quick_findings(root: Path, task: str) -> list[str]:
+def quick_findings(root: Path, task: str, **how: Any) -> list[str]:
     """What the quick audit of the data of a task finds, equal findings in one line.
 
-    Of its notes those that say what was read otherwise, or not; they come last.
+    Of its notes those that say what was read otherwise, or not; they come last. `how` goes to the audit.
     """
     from phonecv.data.audit import audit
 
-    return finding_lines(audit(root, task=cast(Any, task), quick=True).findings)
+    return finding_lines(audit(root, task=cast(Any, task), quick=True, **how).findings)
 
 
 def finding_lines(findings: Sequence[Finding]) -> list[str]:

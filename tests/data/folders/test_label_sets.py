@@ -161,3 +161,10 @@ def test_the_audit_counts_labels_and_finds_one_picture_labelled_twice(folder: Pa
         "1.0 labels a picture, 1 pictures without" in finding.message for finding in report.findings
     )
     assert "the same picture has several classes (cat, cat, dog)" in said["label-conflict", "error"]
+
+
+def test_the_audit_reads_as_it_is_told(folder: Path) -> None:
+    (folder / "train.csv").write_text("image,label\na.png,x\na.png,y\nb.png,x\n")
+    (folder / "val.csv").write_text("image,label\ntrain/c.png,y\n")
+    assert any("data.labels=many" in finding.message for finding in audit(folder, quick=True).errors)
+    assert not audit(folder, quick=True, labels="many").errors

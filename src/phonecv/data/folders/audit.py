@@ -57,7 +57,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     splits = [split for split in known_splits() if has_split(root, split)]
     whole = WHOLE if split_of(root.name) is None else "val"
     listings: dict[str, Listing] = {}
-    labels: Labels = "auto"
+    labels: Labels = look.labels
     for split in splits or [whole]:
         if not check_list(notes, root, split, look.quick, labels=labels):
             continue
