@@ -8,11 +8,13 @@ import torch
 
 import phonecv
 from conftest import TINY
+from kept import kept
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
 
 
+@kept
 def tiny(name: str, **overrides: Any) -> VisionModel:
     torch.manual_seed(0)
     arguments: dict[str, Any] = {"num_classes": 7} | TINY[name] | overrides

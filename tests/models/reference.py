@@ -15,6 +15,7 @@ import torch
 
 import phonecv
 from golden_rules import load_rule
+from kept import kept
 from phonecv.models import VisionModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -78,6 +79,7 @@ def load_golden(file: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return meta, arrays
 
 
+@kept
 def golden_model(file: str, **more: Any) -> VisionModel:
     """The network of a golden file, its tensors filled by the rule, in evaluation mode."""
     name, overrides = FILES[file]

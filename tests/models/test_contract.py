@@ -275,7 +275,8 @@ def test_overrides_rebuild_the_network() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: phonecv.create_model("emo2_1m"), "did you mean 'emo"),
+        (lambda: phonecv.create_model("emo2_1m"), "here it is `emov2_1m`"),
+        (lambda: phonecv.create_model("emo_1n"), "did you mean 'emo"),
         (lambda: phonecv.create_model("emo_1m", windows=8), "did you mean 'window'"),
         (lambda: phonecv.create_model("emo_1m", num_classes=-1), "num_classes -1"),
         (lambda: phonecv.create_model("emo_1m", form=cast(Any, "fused")), "training, deploy"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import phonecv
 from conftest import TINY
+from kept import kept
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from settle import settle
@@ -20,6 +21,7 @@ SIZE = 32
 CLASSES = ("red", "green", "blue")
 
 
+@kept
 def small(name: str = "mobileone_s0", **overrides: Any) -> VisionModel:
     """A settled network in deploy form."""
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import phonecv
 from conftest import mostly_long
+from kept import kept
 from models.reference import load_golden, rule
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
@@ -23,6 +24,7 @@ from phonecv.weights import from_phonecv, load_public_or_file
 from weights.helpers import TINY, picture, relative, same, settled
 
 
+@kept
 def tiny(name: str, num_classes: int = 5, seed: int = 0, **overrides: Any) -> VisionModel:
     return settled(phonecv.create_model(name, num_classes=num_classes, **(TINY[name] | overrides)), seed)
 

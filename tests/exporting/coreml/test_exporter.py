@@ -14,6 +14,7 @@ from torch import nn
 
 import phonecv
 from conftest import TINY, mostly_long
+from kept import kept
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.comparing import same_winner
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.skipif(bool(EXPORTERS["coreml"].missing()), reason="cor
 FP16 = 0.15
 
 
+@kept
 def tiny(name: str, **overrides: Any) -> Any:
     torch.manual_seed(0)
     return settle(phonecv.create_model(name, num_classes=7, **(TINY[name] | overrides)), size=64)

@@ -14,6 +14,7 @@ import torch
 
 import phonecv
 from conftest import TINY, mostly_long
+from kept import kept
 from phonecv.benchmarking.page_models import open_models
 from phonecv.classify.opening import open_classifier
 from phonecv.cli import main
@@ -35,6 +36,7 @@ schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 flatbuffer_utils = pytest.importorskip("ai_edge_litert.tools.flatbuffer_utils")
 
 
+@kept
 def tiny(name: str, **overrides: Any) -> VisionModel:
     torch.manual_seed(0)
     options: dict[str, Any] = {"num_classes": 7, **TINY[name], **overrides}

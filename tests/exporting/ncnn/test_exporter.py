@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 import phonecv
 from conftest import TINY, mostly_long
+from kept import kept
 from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
@@ -36,6 +37,7 @@ from settle import settle
 pytest.importorskip("ncnn")
 
 
+@kept
 def tiny(name: str, **overrides: Any) -> VisionModel:
     torch.manual_seed(0)
     options: dict[str, Any] = {"num_classes": 7, **TINY[name], **overrides}
