@@ -196,7 +196,12 @@ BROKEN: dict[str, tuple[Callable[[], Any], bytes, str]] = {
     "unknown operator": (lambda: op("lstm"), b"", r"no rule for lstm \(logits\)"),
     "unknown name": (lambda: op(x="nowhere"), b"", "reads 'nowhere', which nothing gives"),
     "no output": (lambda: small(outputs=["elsewhere"]), CONTENT, "nothing gives its output 'elsewhere'"),
-    "grey": (lambda: small(picture="GRAYSCALE"), CONTENT, "takes pictures in GRAYSCALE"),
+    "grey": (
+        lambda: small(picture="GRAYSCALE"),
+        CONTENT,
+        r"GRAYSCALE, but its program \[1, 3, 8, 8\]",
+    ),
+    "alpha": (lambda: small(picture="INVALID_COLOR_SPACE"), CONTENT, "takes pictures in INVALID_COLOR_SPACE"),
     "four channels": (lambda: small(inputs={"x": ("fp32", (1, 4, 8, 8))}), CONTENT, r"takes x \[1, 4, 8, 8\]"),
     "record": (lambda: small(record="[1"), CONTENT, "the record in .* is not JSON"),
     "record of a list": (lambda: small(record="[1]"), CONTENT, "the record in .* is a list of 1, not a table"),

@@ -211,7 +211,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     """A package in the interpreter, where PyTorch computes; `precision` is no choice here: the program says it."""
     package = open_package(path)
     program = read_program(package)
-    picture = _picture(package)
+    picture = _picture(package, [type_.shape for type_ in program.inputs.values()])
     record = _record(package) or read_record(path)
     batch, size = check_taken(path, {name: type_.shape for name, type_ in program.inputs.items()}, record)
     interpreter = Interpreter(program, str(path))
@@ -246,7 +246,7 @@ def _check_shape(path: Path, images: np.ndarray, wanted: tuple[int | None, ...])
         raise UserError(f"{path} takes pictures of {list(wanted)}, not of {list(images.shape)}")
 
 
-def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
+def _picture(package: Package, shapes: Sequence[Sequence[int | None]]) -> Callable[[torch.Tensor], torch.Tensor]:
     """From numbers to what an app can give: a picture has whole values 0..255, and may be stored blue first."""
     kinds = [item.type for item in package.model.description.input]
     if len(kinds) != 1 or kinds[0].WhichOneof("Type") != "imageType":
@@ -255,6 +255,9 @@ def _picture(package: Package) -> Callable[[torch.Tensor], torch.Tensor]:
     space = image.ColorSpace.Name(image.colorSpace)
     if space not in ("RGB", "BGR", "GRAYSCALE"):
         raise UserError(f"{package.path} takes pictures in {space}; phonecv gives RGB, BGR or GRAYSCALE")
+    channels = 1 if space == "GRAYSCALE" else 3
+    if len(shapes[0]) == 4 and shapes[0][1] not in (None, channels):
+        raise UserError(f"{package.path} takes pictures in {space}, but its program {list(shapes[0])}")
     bgr = space == "BGR"
     return lambda images: (images.flip(1) if bgr else images).round().clamp(0, 255)
 
