@@ -102,6 +102,11 @@ def check_folder(config: TrainConfig) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     check_writable(folder / "state.pt")
     same_run(config, folder)
+    data = config.data.path
+    if data and (folder / "state.pt").is_file() and not Path(data).exists():
+        raise UserError(
+            f"data.path={data!r}: no such folder; the run in {folder} goes on where its pictures are now: --data FOLDER"
+        )
 
 
 def check_network(config: TrainConfig) -> None:

@@ -256,7 +256,8 @@ def over(config: TrainConfig, at: Progress) -> str:
     if at.epoch >= config.schedule.epochs:
         return f"{at.epoch} of {config.schedule.epochs} epochs are done"
     patience = config.schedule.patience
-    if patience is not None and at.best is not None and at.evaluated - at.best_epoch >= patience:
+    since = max(at.best_epoch, at.patient_from)
+    if patience is not None and at.best is not None and at.evaluated - since >= patience:
         return (
             f"stopped early after epoch {at.epoch} of {config.schedule.epochs}: none since epoch {at.best_epoch} was"
             f" better (schedule.patience={patience})"

@@ -40,6 +40,7 @@ FLAGS: Mapping[str, Flag] = {
         "model.weights", str, "To start from: `official`, another tag of the catalog, a checkpoint file, or `none`."
     ),
     "epochs": Flag("schedule.epochs", int, "Times that the training pictures are gone through."),
+    "patience": Flag("schedule.patience", int, "Stop where so many epochs in a row have brought no better score."),
     "batch_size": Flag("data.batch_size", int, "Pictures per step, over all devices."),
     "lr": Flag(
         "optimizer.lr",

@@ -170,7 +170,8 @@ class ScheduleConfig:
         epochs: `data.passes` over the training split each, or `epoch_steps` steps. A run, finished or not, goes on with
             more: from there on each step has the rate that it has in a run of that length.
         patience: stop where so many epochs in a row have brought no better score, live or averaged; null for never.
-            Counted at evaluations. The best network is kept either way.
+            Counted at evaluations, and anew where a run goes on with more epochs or another patience. The best network
+            is kept either way.
         epoch_steps: optimizer steps that make an epoch, however long the split is, for trainings counted in steps:
             epochs=10 and epoch_steps=8000 make 80,000 steps with an evaluation after every 8000. null: whole passes.
         warmup_epochs: linear rise at the start; may be a fraction.

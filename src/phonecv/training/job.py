@@ -20,6 +20,7 @@ from phonecv.models import VisionModel
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
 from phonecv.report import write_report
+from phonecv.settings import written
 from phonecv.task import TASKS
 from phonecv.text import counted, lasting
 from phonecv.training.checks import part_size
@@ -71,9 +72,9 @@ def work(config: TrainConfig, world: World) -> None:
     with torch_settings(threads, config), claimed(folder, config, world), Interrupts() as interrupts:
         run = prepare(config, world, threads, interrupts)
         if reason := over(config, run.at):
-            more = "schedule.patience=null" if run.at.epoch < config.schedule.epochs else "more schedule.epochs"
             run.log.say(
-                f"{folder} is finished already: {reason}. It goes on with {more}; choose another --out to train again"
+                f"{folder} is finished already: {reason}. It goes on with more schedule.epochs"
+                f"{' or another schedule.patience' * ended_early(run)}; choose another --out to train again"
             )
             run.log.close(finished=True)
             return
@@ -183,8 +184,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     if found:
         log.say(f"going on from {folder / FILE}")
         restore(run, *found)
-        if world.first:
-            go_on(run, found[0])
+        go_on(run, found[0])
         # With fewer pictures an epoch may be over sooner than the run had got.
         run.at.batch = min(run.at.batch, data.steps_per_epoch)
     rows, seconds = (found[0]["rows"], found[0]["seconds"]) if found else ((0, 0), 0.0)
@@ -205,6 +205,10 @@ def go_on(run: Run, state: Mapping[str, Any]) -> None:
     """Say, and remember, with what a run goes on that it did not have before."""
     at, then, now = run.at, state.get("settings", {}), later_settings(run.config)
     changed_settings = [name for name in now if name in then and then[name] != now[name]]
+    if {"schedule.epochs", "schedule.patience"} & set(changed_settings):
+        at.patient_from = at.epoch
+    if not run.world.first:
+        return
     before, record = state.get("data"), run.data_record
     if before and before["root"] == record["root"]:
         changed_settings = [name for name in changed_settings if name != "data.path"]  # the same folder, respelt
@@ -213,7 +217,8 @@ def go_on(run: Run, state: Mapping[str, Any]) -> None:
                 f"note: the pictures have changed since this run began: {changes}. It goes on with those there are"
             )
     for name in changed_settings:
-        line = f"{name}={now[name]} from step {at.step + 1} on, {then[name]} before"
+        value, old = (one if isinstance(one, str) else written(one) for one in (now[name], then[name]))
+        line = f"{name}={value} from step {at.step + 1} on, {old} before"
         at.changes.append(line)
         run.log.say(f"note: {line}")
     if "schedule.epochs" in changed_settings and not over(run.config, at):

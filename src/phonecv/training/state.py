@@ -34,6 +34,7 @@ class Progress:
         best_epoch: the epoch (from 1) it was reached in.
         best_net: whose it is, "net" or "ema".
         evaluated: the last epoch (from 1) that was evaluated.
+        patient_from: epochs that were done when more of them, or another patience, were asked for.
         bad: unreadable files met so far, with the reason.
         changes: of settings on the way, each a line for people.
     """
@@ -45,6 +46,7 @@ class Progress:
     best_epoch: int = 0
     best_net: str = ""
     evaluated: int = 0
+    patient_from: int = 0
     bad: dict[str, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
 
