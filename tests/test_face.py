@@ -12,7 +12,7 @@ import phonecv
 from phonecv.cli.app import VERBS
 
 #: Verb of the command line -> function, where the name is Python's own or a folder's.
-OTHERWISE = {"eval": "evaluate", "models": "list_models"}
+OTHERWISE = {"eval": "evaluate", "models": "list_models", "convert-data": "convert_data"}
 
 #: What has no verb: parts that a script puts together.
 PARTS = {

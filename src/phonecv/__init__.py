@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from phonecv.converting import convert as convert
     from phonecv.create import create_model as create_model
     from phonecv.data.audit import audit as audit
+    from phonecv.data.rewriting import convert_data as convert_data
     from phonecv.data.samples import samples as samples
     from phonecv.demonstration import demo as demo
     from phonecv.detect.architectures import list_detectors as list_detectors

@@ -55,15 +55,15 @@ def test_class_folders(flat: Path, configure: Configure, tmp_path: Path, capsys:
     assert Counter(name.split("/")[0] for name in val_names) == {"cat": 2, "dog": 2, "lynx": 1}
     for name in ("cat", "dog"):
         assert len({f"{name}/0.png", f"{name}/2.jpg"} & val_names) in (0, 2), "a picture on both sides"
-    assert "5 of 22 pictures of" in said
-    assert "data.val=SHARE chooses" in said
+    assert "held out for validation are 5 of 22 pictures of" in said
+    assert "--val SHARE" in said
     assert "no validation split" not in said
 
     # A run that goes on keeps to its lists; what came since is trained on.
     noise(seed=999).save(flat / "cat" / "new.png")
     setup: Any = open_setup(config)
     assert sides(setup) == (train_names | {"cat/new.png"}, val_names)
-    assert setup.divided.told(result.run_dir)[0].startswith("held out are those in")
+    assert setup.divided.told(result.run_dir)[0].startswith("held out for validation are those in")
 
     best = result.run_dir / "best.safetensors"
     report = phonecv.evaluate(best, flat)
@@ -128,7 +128,7 @@ def test_the_audit_says_the_same(flat: Path) -> None:
     assert report.splits == {"all": {"images": 22, "classes": 3, "smallest": 2, "largest": 12}}
     told = [finding for finding in report.findings if finding.kind == "unsplit"]
     assert [finding.severity for finding in told] == ["note"]
-    assert "holds 4 of the 22 pictures out" in told[0].message
+    assert "holds 5 of the 22 pictures out" in told[0].message
     (flat / "lynx/0.png").unlink()
     assert [finding.severity for finding in audit(flat).findings if finding.kind == "unsplit"] == ["error"]
 

@@ -30,7 +30,7 @@ from phonecv.training.threads import wait_quietly
 #: What people do -> the verbs for it, in the order of the help page.
 GROUPS = {
     "First steps": ("demo", "models", "info", "doctor"),
-    "Data": ("samples", "audit"),
+    "Data": ("samples", "audit", "convert-data"),
     "Train": ("train", "distill", "compare"),
     "Try and measure": ("eval", "predict", "generate", "bench"),
     "Ship": ("fuse", "quantize", "export", "bundle", "verify", "convert"),
@@ -39,7 +39,7 @@ GROUPS = {
 
 #: Verb -> its function, imported when it is used.
 VERBS = {
-    verb: "phonecv.cli.{0}:{0}".format("evaluate" if verb == "eval" else verb)
+    verb: "phonecv.cli.{0}:{0}".format("evaluate" if verb == "eval" else verb.replace("-", "_"))
     for verbs in GROUPS.values()
     for verb in verbs
 }

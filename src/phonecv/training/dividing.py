@@ -63,9 +63,9 @@ class Divided(Generic[W]):
             return []
         lists = list_of(folder, "val")
         if not self.division.note:
-            return [f"held out are those in {lists}, as this run began"]
+            return [f"held out for validation are those in {lists}, as this run began"]
         first, *others = self.division.note.splitlines()
-        return [f"{first}; {lists} names them. data.val=SHARE chooses, or a folder or list of your own (val/)", *others]
+        return [f"{first}. They are listed in {lists}; --val SHARE holds out another share, val/ your own", *others]
 
     def write(self, folder: Path) -> None:
         """Write the lists into the run folder, where they are not there already."""
@@ -216,11 +216,9 @@ def _note(
     noun: str,
 ) -> str:
     """How the samples were divided, for people and for the head of the lists."""
-    chosen = "" if config.data.val is not None else " by default"
     lines = [
-        f"{held.sum():,} of {len(held):,} {noun} of {printable(config.data.path)} are held out{chosen}"
-        f" (data.val={share_of(config):g} run.seed={config.run.seed}), of every class its share, look-alikes on one"
-        " side"
+        f"held out for validation are {held.sum():,} of {len(held):,} {noun} of {printable(config.data.path)}, of every"
+        f" class its share, look-alikes on one side (data.val={share_of(config):g} run.seed={config.run.seed})"
     ]
     there = [set().union(*(classes[place] for place in np.flatnonzero(part))) for part in (held, ~held)]
     for lacking, what in ((there[1] - there[0], "held out"), (there[0] - there[1], "trained on")):

@@ -194,7 +194,7 @@ def test_flat_folders_and_missing_splits_are_named_by_the_audit(tmp_path: Path) 
         make(tmp_path / folder, *names, count=3)
         (finding,) = audit(tmp_path / folder, quick=True).findings
         assert (finding.kind, finding.severity) == ("unsplit", "note")
-        assert "a training holds 1 of the 6 pictures out" in finding.message
+        assert "a training holds 2 of the 6 pictures out" in finding.message
         (tmp_path / folder / names[0] / "1.png").unlink()
         (tmp_path / folder / names[0] / "2.png").unlink()
         (finding,) = audit(tmp_path / folder, quick=True).findings

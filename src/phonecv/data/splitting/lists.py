@@ -89,7 +89,11 @@ def own_list(model: object, data: object, split: str) -> Path | None:
     root = Path(data) if Path(data).is_dir() else Path(data).parent
     if not Path(model).exists() or not root.is_dir() or find_split(root, split) is not None:
         return None
-    for folder in Path(model).absolute().parents[:_ABOVE]:
+    near = Path(model).absolute().parents[:_ABOVE]
+    # As the person wrote it where that leads there.
+    for folder in (*Path(model).parents, *near):
+        if folder.absolute() not in near:
+            continue
         path = list_of(folder, split)
         if path.is_file() and any(
             is_there(root / name) or (root / name).is_dir() for name in read_names(path)[:_LOOKED_UP]

@@ -57,11 +57,13 @@ def undivided_told(classes: Sequence[Collection[int]], names: Sequence[str], nou
         check_share(classes, names, SHARE, noun)
     except UserError as error:
         return "error", f"no validation split, and too little to hold one out: {error}"
-    held = round(SHARE * len(classes))
+    counts = Counter(label for one in classes for label in one)
+    single = all(len(one) == 1 for one in classes)
+    held = sum(wanted_of(count, SHARE) for count in counts.values()) if single else round(SHARE * len(classes))
     return (
         "note",
         f"no validation split: a training holds {held:,} of the {len(classes):,} {noun} out, of every class its share,"
-        f" look-alikes on one side (data.val={SHARE:g})",
+        f" look-alikes on one side (--val {SHARE:g})",
     )
 
 
