@@ -20,7 +20,6 @@ from phonecv.tables import write_csv
 from phonecv.task import TASKS
 from phonecv.text import printable
 from phonecv.verbs import Steps, Together
-from phonecv.weights.record import header_record
 
 #: Skipped pictures that a result names.
 NAMED = 20
@@ -168,6 +167,8 @@ def unlisted(model: Any, data: Any, own: EvaluateOptions) -> list[str]:
     file = isinstance(model, Path | str) and Path(model).suffix == ".safetensors" and Path(model).is_file()
     if not file or own.list_file is not None or not isinstance(data, Path | str) or not Path(data).is_dir():
         return []
+    from phonecv.weights.record import header_record  # with torch, which exported files do without
+
     training = header_record(Path(model)).get("training") or {}
     if not isinstance(training, dict) or not training.get("held_out") or find_split(Path(data), own.split) is not None:
         return []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from phonecv.errors import UserError, did_you_mean
 from phonecv.text import some_names
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Factors on the loss, by class: in inverse proportion to the pictures of each, or as given.
 ClassWeights = Literal["balanced"] | dict[str, float]
@@ -30,6 +31,8 @@ def pick_rates(pictures: np.ndarray, classes: np.ndarray, total: int, power: flo
     """
     if not power or not len(pictures):
         return None
+    import numpy as np  # settings are read without it
+
     width = int(classes.max()) + 1
     pairs = np.unique(pictures.astype(np.int64) * width + classes)
     holders, held = pairs // width, pairs % width
