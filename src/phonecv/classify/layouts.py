@@ -10,7 +10,8 @@ from phonecv.data.folders.audit import audit_folders
 from phonecv.data.folders.list_file import names_classes
 from phonecv.data.folders.listing import find_list
 from phonecv.data.folders.splits import class_folders, find_split
-from phonecv.data.foreign import box_csv
+from phonecv.data.foreign import box_csv, yolo
+from phonecv.data.foreign.tree import Tree
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.layouts import Layout
 from phonecv.data.pictures.opening import scan_images
@@ -22,7 +23,14 @@ def has_lists(root: Path) -> bool:
     """Whether list files give pictures and their classes; those of paths alone (YOLO), of boxes or of clips are other
     layouts."""
     lists = [path for split in (*known_splits(), WHOLE) if (path := find_list(root, split)) is not None]
-    return any(names_classes(path) and not box_csv.lists_boxes(path) for path in lists) and not has_clip_lists(root)
+    return any(_labels(root, path) for path in lists) and not has_clip_lists(root)
+
+
+def _labels(root: Path, path: Path) -> bool:
+    """Whether a list gives pictures and classes: neither boxes nor, as YOLO does, pictures whose names hold blanks."""
+    if not names_classes(path) or box_csv.lists_boxes(path):
+        return False
+    return not yolo.lists_pictures(path) or yolo.find(Tree(root)) is None
 
 
 def has_class_folders(root: Path) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 from data.foreign import scene
 from data.foreign.scene import CAT, DOG
 from data.picture_files import noise
+from phonecv.data.audit import audit
 from phonecv.data.coco.reader import CocoReading
 from phonecv.data.foreign.label_studio import brush
 from phonecv.errors import UserError
@@ -393,3 +394,17 @@ def test_a_list_of_something_else_names_no_classes(tmp_path: Path) -> None:
     found, _ = boxes_of(tmp_path, {"Annotations/a.xml": scene.VOC, "labels.txt": "other\nthings\n"})
     assert found == [CAT, DOG]
     assert scene.read(tmp_path).classes == ("cat", "dog")
+
+
+def test_yolo_splits_that_are_elsewhere(tmp_path: Path) -> None:
+    """A split that the settings name in another place is the folder called so; lists may name pictures with blanks."""
+    scene.write(tmp_path, {
+        "data.yaml": "path: D:\\pets\ntrain: D:\\pets\\train.txt\nval: gone/val\nnames: [cat, dog]\n",
+        "train.txt": "D:\\pets\\images\\a b.png\r\n", "images/a b.png": "", "labels/a b.txt": scene.YOLO,
+        "valid/images/c.png": "", "valid/labels/c.txt": scene.YOLO,
+    })  # fmt: skip
+    assert scene.objects(scene.read(tmp_path)) == {"a b.png": [CAT, DOG]}
+    val = scene.read(tmp_path, "val")
+    assert scene.objects(val) == {"c.png": [CAT, DOG]}
+    assert "val: gone/val is not here" in scene.told(val)
+    assert audit(tmp_path).layouts == ("YOLO's label files (detect)",)

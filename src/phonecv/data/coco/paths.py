@@ -128,7 +128,7 @@ def has_split(root: Path | str, split: str) -> bool:
     root = Path(root)
     if annotation_file(root, split) is not None:
         return True
-    return not unsplit_files(root) and split in foreign_splits(root)
+    return not _unsplit(root) and split in foreign_splits(root)
 
 
 def undivided(root: Path | str) -> CocoPaths | None:
@@ -142,8 +142,14 @@ def undivided(root: Path | str) -> CocoPaths | None:
     return others.get(WHOLE) if len(others) == 1 else None
 
 
+def _unsplit(root: Path) -> list[Path]:
+    """COCO files that are of no split; a folder may also have those of one split, and the others in another layout."""
+    known = [annotation_file(root, split) for split in ALIASES]
+    return [file for file in unsplit_files(root) if file not in known]
+
+
 def _foreign_split(root: Path, split: str, images: Path | None) -> CocoPaths:
-    others = {} if unsplit_files(root) else foreign_splits(root)
+    others = {} if _unsplit(root) else foreign_splits(root)
     if split not in others:
         raise _no_annotations(root, split, others)
     return _one_of(others, split, images)
@@ -204,7 +210,7 @@ def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> Use
     if others:
         first = next(iter(others.values()))
         return UserError(f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)}")
-    files = unsplit_files(root)
+    files = _unsplit(root)
     expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
     if not files:
         refuse_foreign(root)

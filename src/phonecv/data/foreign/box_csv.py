@@ -21,7 +21,8 @@ from phonecv.errors import UserError
 from phonecv.text import printable
 
 _HEADER = re.compile(
-    rb"\A(?=[^\n]*(?:file|image|img|path|picture))(?=[^\n]*\b(?:xmin|x_min|x1|bbox|bbox_x|left)\b)", re.I
+    rb"\A(?=[^\n]*(?:file|image|img|path|picture))(?=[^\n]*\b(?:xmin|x_min|x1|bbox|bbox_x|left|x\W+y\W+w|x\W+y\W+width)\b)",
+    re.I,
 )
 _BARE = re.compile(rb"\A[^\n,;\t]+\.\w{3,4}[,;\t](?:\s*-?\d+(?:\.\d+)?\s*[,;\t]){4}[^\n,;\t]+\r?\n", re.I)
 #: Make Sense without a header: class, left, top, width, height, picture and its sides.

@@ -153,6 +153,9 @@ def _take(document: Document, image: int, region: Mapping[str, Any], place: str)
     place = f"{place} region {printable(str(region.get('id', '')))[:20]}".removesuffix(" region ")
     labels = region["labels"] if isinstance(region["labels"], list) else [region["labels"]]
     label = labels[0].strip() if labels and isinstance(labels[0], str) else ""
+    if not label and "keypointlabels" in region:
+        document.tell("unread", place, "is a key point; it is no object with an inside and is left out", dropped=True)
+        return
     if not label:
         document.tell("category", place, "has no label; it is left out", dropped=True)
         return

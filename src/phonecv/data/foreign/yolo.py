@@ -49,7 +49,9 @@ def splits(source: Source) -> Reads:
     settings = _Settings.of(source)
     pictures = list(scan_images(source.root))
     labels = files_ending(source.root, ".txt")
-    found = settings.pictures or by_split(pictures)
+    # Where a split is named but is not where the settings say, the folder of its name is meant.
+    folders = by_split(pictures)
+    found = settings.pictures | {name: folders[name] for name in settings.missing if name in folders} or folders
     partners = Partners(labels, pictures)
     orphans = _orphans(source, labels, pictures)
     return reads_of(
@@ -70,6 +72,7 @@ class _Settings:
     where: str
     points: bool = False
     problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, source: Source) -> _Settings:
@@ -86,7 +89,7 @@ class _Settings:
             for split, words in ALIASES.items()
             for word in words
             for folder in (source.root, evidence.parent)
-            if (path := folder / f"{word}.txt").is_file() and _lists_pictures(path)
+            if (path := folder / f"{word}.txt").is_file() and lists_pictures(path)
         }
         return cls._of_content(source, evidence, lists)
 
@@ -104,7 +107,8 @@ class _Settings:
         if isinstance(path, str) and (base := inside(path, *bases)) is not None and base.is_dir():
             bases.insert(0, base)
         pictures: dict[str, list[str]] = {}
-        problems = []
+        problems: list[str] = []
+        absent: list[str] = []
         for split, words in ALIASES.items():
             given = next((content[word] for word in words if content.get(word)), None)
             if given is None or (isinstance(given, str) and not given.strip()):
@@ -112,15 +116,17 @@ class _Settings:
             found, missing = _pictures(source.root, bases, [given] if isinstance(given, str) else given)
             if found:
                 pictures[split] = found
-            elif missing:
-                problems.append(f"{split}: {printable(missing[0])} is not here, so there is no split {split!r}")
+            else:
+                absent.append(split)
+                what = f"{printable(missing[0])} is not here" if missing else "no pictures are where it points"
+                problems.append(f"{split}: {what}; a folder called so is taken, if there is one")
         classes, where = _classes(content.get("names"), bases), relative(file, source.root)
         if not classes:
             classes, where = _class_file(source, None)
         counted = whole(content.get("nc"))
         if counted is not None and classes and counted != len(classes):
             problems.append(f"nc is {counted}, but there are {len(classes)} names; the names count")
-        return cls(pictures, classes, where, "kpt_shape" in content, tuple(problems))
+        return cls(pictures, classes, where, "kpt_shape" in content, tuple(problems), tuple(absent))
 
 
 def _pictures(root: Path, bases: Sequence[Path], given: Iterable[Any]) -> tuple[list[str], list[str]]:
@@ -143,7 +149,8 @@ def _pictures(root: Path, bases: Sequence[Path], given: Iterable[Any]) -> tuple[
     return list(found), missing
 
 
-def _lists_pictures(path: Path) -> bool:
+def lists_pictures(path: Path) -> bool:
+    """Whether a file begins with the path of a picture, alone on its line."""
     first = next(filter(None, map(str.strip, read_text(path).splitlines())), "")
     return is_image_name(first.replace("\\", "/").rpartition("/")[2])
 
