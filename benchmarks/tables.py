@@ -416,6 +416,27 @@ def quantization_signs() -> str:
     return markdown_table(header, rows, right=(3, 5))
 
 
+def int8_layers() -> str:
+    """Where the time of EMO's and EMOv2's int8 files goes, as shares of float32's time, by runtime."""
+    rows = []
+    for kind, part in results("int8_layers")["kinds"].items():
+        for network, runtimes in part["networks"].items():
+            for runtime, found in runtimes.items():
+                plain, eight = found["layers"]["float32"], found["layers"]["int8"]
+                groups = [
+                    one for one in dict.fromkeys([*plain, *eight]) if plain.get(one, 0) + eight.get(one, 0) > 0.02
+                ]
+                where = "; ".join(f"{group} {plain.get(group, 0):.2f} to {eight.get(group, 0):.2f}" for group in groups)
+                tried = "; ".join(
+                    f"{title.removeprefix('int8, ')} {share:.2f}"
+                    for title, share in found["of_float32"].items()
+                    if title not in ("float32", "int8")
+                )
+                rows.append((kind, network, runtime, f"**{found['of_float32']['int8']:.2f}**", where, tried))
+    header = ("processor", "network", "runtime", "int8 of float32's time", "by layer, float32 to int8", "tried instead")
+    return markdown_table(header, rows, right=(3,))
+
+
 def startup() -> str:
     """Processor seconds of whole commands, a column for each kind of processor."""
     found = results("startup")
@@ -520,6 +541,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization-final": quantization_final,
     "quantization-machine": lambda: machine("quantization"),
     "quantization-signs": quantization_signs,
+    "int8-layers": int8_layers,
     "dense-detect": lambda: dense("ssdlite", "retinanet"),
     "dense-segment": lambda: dense("segmentation"),
     "dense-machine": lambda: machine("dense"),

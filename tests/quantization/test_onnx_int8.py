@@ -14,7 +14,7 @@ from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.job import Job
 from phonecv.exporting.onnx.exporter import write_graph
-from phonecv.exporting.onnx.int8 import fold_first, measure_ranges, nodes_of, quantize_file
+from phonecv.exporting.onnx.int8 import fold_first, measure_ranges, nodes_of, quantize_file, silus
 from phonecv.models import VisionModel
 from quantization.networks import images, small
 
@@ -159,3 +159,37 @@ def test_a_percentile_makes_ranges_smaller(mobileone: VisionModel, tmp_path: Pat
         first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
         scales.append(float(values[first.input[1]]))
     assert scales[1] < 0.9 * scales[0]
+
+
+def test_silu_is_computed_in_eight_bits(tmp_path: Path) -> None:
+    """By ONNX Runtime's own kernels; gates of other values, and what is behind layers left float, stay float."""
+    import onnxruntime
+
+    class Gated(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Conv2d(8, 8, 3)
+
+        def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor]:
+            features = torch.nn.functional.silu(self.first(pictures))
+            features = features * features.mean((2, 3), keepdim=True).sigmoid()
+            return (torch.nn.functional.silu(self.second(features)).mean((2, 3)),)
+
+    torch.manual_seed(0)
+    network = Gated().eval()
+    source, path, pictures = tmp_path / "x.onnx", tmp_path / "q.onnx", images().numpy()
+    write_graph(Job(network, (images()[:2],), ("logits",), "m"), source)
+    graph = onnx.load(source)
+    assert len(silus(graph)) == 4
+    (behind,) = nodes_of(source, ["second"])
+    assert len(silus(graph, [behind])) == 2
+    quantize_file(source, pictures, path)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    assert kinds.count("QLinearSigmoid") == kinds.count("QLinearMul") == 2
+    (got,) = session.run(None, {session.get_inputs()[0].name: pictures})
+    with torch.no_grad():
+        want = network(images())[0].numpy()
+    assert 10 * np.log10(want.var() / np.square(got - want).mean()) > 15

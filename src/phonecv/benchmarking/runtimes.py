@@ -67,7 +67,7 @@ RUNTIMES: dict[str, Runtime] = {
         "litert", "LiteRT", ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "litert", ("litert",),
         ("float32", "int8"), by_default=False,
     ),
-    "ncnn": Runtime("ncnn", "ncnn", ("ncnn", "pnnx"), "ncnn", ("ncnn",), ("float32",), by_default=False),
+    "ncnn": Runtime("ncnn", "ncnn", ("ncnn", "pnnx"), "ncnn", ("ncnn",), ("float32", "int8"), by_default=False),
     "mnn": Runtime("mnn", "MNN", ("MNN", "onnx", "onnxscript"), "mnn", ("mnn",), ("float32",), by_default=False),
 }  # fmt: skip
 

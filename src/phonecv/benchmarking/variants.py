@@ -225,7 +225,8 @@ def variants_with(model: Any, options: VariantsOptions) -> VariantsResult:
         UserError: an unknown format or precision, no pictures, or nothing could be made.
     """
     start = time.perf_counter()
-    exporters = [get_exporter(name) for name in dict.fromkeys(options.formats or EXPORTERS)]
+    usual = [name for name, one in EXPORTERS.items() if not one.repeats]
+    exporters = [get_exporter(name) for name in dict.fromkeys(options.formats or usual)]
     unknown = [name for name in options.precisions if name not in PRECISIONS]
     if unknown:
         raise UserError(f"precision {unknown[0]!r} is not one of {', '.join(PRECISIONS)}")

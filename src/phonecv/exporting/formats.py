@@ -47,6 +47,7 @@ class Exporter:
             pictures) -> why it cannot be written.
         isolated: written and run in a process of its own, because the toolkit is noisy or can crash.
         checked_by: what runs the file here, for people.
+        repeats: another format that it is made from and run like; comparisons of formats leave it out.
     """
 
     format: str
@@ -67,6 +68,7 @@ class Exporter:
     refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     isolated: bool = True
     checked_by: str = ""
+    repeats: str = ""
 
     def missing(self) -> list[str]:
         """Packages of the extra that are not installed."""
@@ -141,6 +143,7 @@ _ALL = (
         dynamic_size=True,
         precisions=("float32", "fp16", "int8", "int8-weights"),
         checked_by="ONNX Runtime",
+        repeats="onnx",
     ),
     Exporter(
         format="openvino",
@@ -239,11 +242,9 @@ _ALL = (
         precisions=("float32", "fp16", "int8-weights"),
         refused=MappingProxyType(
             {
-                **_no_mask_rcnn("RoIAlign was never tried in MNN"),
+                **_no_mask_rcnn("MNN runs it, but finds other objects than PyTorch"),
                 "other inputs": "files for MNN take one batch of pictures, this network takes something else; write"
                 " another format, such as ONNX or LiteRT",
-                "suppression": "suppression was never tried there; decode 'boxes' (--decode boxes) and suppress in the"
-                " app, or write another format",
             }
         ),
         checked_by="MNN",
