@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from conftest import mostly_long
 from detect.detectors import pictures, small
 from detect.scenes import CLASSES
 from exporting.dense_files import busy, busy_masks, pretend
+from phonecv.accelerating.network import accelerate
 from phonecv.api import evaluate, predict
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.opening import DetectRunner, open_detector
@@ -23,6 +25,8 @@ from phonecv.detect.postprocess import Found
 from phonecv.detect.tiling import Tiles, find_in_tiles
 from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
+from phonecv.exporting import export
+from phonecv.exporting.formats import EXPORTERS
 
 SIDE = 100
 
@@ -253,3 +257,28 @@ def test_what_cannot_be() -> None:
         predict(runner, "a.png", overlap=0.95)
     with pytest.raises(UserError, match="threshold"):
         evaluate(runner, "data", tile=640)
+
+
+@pytest.mark.parametrize("runtime", mostly_long(["onnxruntime", "openvino"], "onnxruntime"))
+def test_faster_runtimes_look_alike(runtime: str) -> None:
+    images, options = pictures((150, 190), (90, 80)), OpeningOptions(tile=96, overlap=0.25, max_objects=25)
+    network = busy("ssdlite320")
+    wanted = open_detector(network, options=options)(images)
+    fast = accelerate(network, runtime=runtime)
+    found = open_detector(fast, options=options)(images)
+    assert same(found, wanted) == sum(len(one["labels"]) for one in wanted) > 25
+    assert max(len(one["labels"]) for one in found) == 25
+    assert fast.tiles is None  # the runner's own copy was asked
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("format", "decode"), [("onnx", "final"), ("openvino", "raw"), ("litert", "raw"), ("executorch", "raw")]
+)
+def test_files_of_every_runtime_look_alike(format: str, decode: str, tmp_path: Path) -> None:
+    images = pictures((150, 190))
+    network = busy("ssdlite320", tiles={"side": 96, "overlap": 0.25})
+    wanted = open_detector(network)(images)
+    path = tmp_path / f"a{EXPORTERS[format].suffix}"
+    export(network, path, decode=decode, size=(96, 96), verify=False)
+    assert same(open_detector(path)(images), wanted) > 20

@@ -68,7 +68,8 @@ def _save_looked(result: ClassificationResult, png_path: Path) -> None:
     save_image_grid(
         [None if one is None else heated(*one) for one in seen],
         [
-            f"{image.path.name}\n→ {printable_name(result.classes[image.predicted])} {image.probability:.1%}"
+            f"{image.path.name}\nis {printable_name(result.classes[image.label])}\n"
+            f"→ {printable_name(result.classes[image.predicted])} {image.probability:.1%}"
             for image in worst
         ],
         png_path,

@@ -26,8 +26,7 @@ Find = Callable[[Sequence[Tensor]], Sequence[Mapping[str, Any]]]
 #: are some pixels wrong.
 _BORDER = 1 / 64
 
-#: Share of a piece within an object that makes it part of that, and overlap, where two tiles both look, that makes two
-#: pieces one object.
+#: Overlap, where two views both look, that makes what they show one object; and share of a piece within a surer object.
 _SAME = 0.5
 
 #: Most that neighbouring tiles may share; beyond it the number of tiles grows without end.
@@ -184,9 +183,12 @@ def _owners(
         near = whole[_touching(boxes[whole], views[number])]
         if not len(near):
             continue
-        share = _shared(boxes[pieces, None], boxes[near]) / _area(boxes[pieces])[:, None].clamp(min=1e-6)
-        share = share.masked_fill(kinds[pieces, None] != kinds[near], 0.0)
-        most, which = share.max(1)
+        own, seen = boxes[pieces, None], _within(boxes[near], views[number])
+        agreed = _agreement(own, seen)
+        # A weak box that covers more than a sure piece is another object, and mostly none.
+        inside = _shared(own, boxes[near]) / _area(own).clamp(min=1e-6)
+        agreed = torch.where(scores[near] >= scores[pieces, None], torch.maximum(agreed, inside), agreed)
+        most, which = agreed.masked_fill(kinds[pieces, None] != kinds[near], 0.0).max(1)
         owner[pieces] = torch.where(most >= _SAME, near[which], -1)
     rest = (cut & (owner < 0)).nonzero()[:, 0]
     owner[rest] = rest
@@ -214,10 +216,15 @@ def _continued(boxes: Tensor, kinds: Tensor, view: Tensor, views: Tensor, rest: 
         1,
     )
     first, second = _within(boxes[own, None], common), _within(boxes[later], common)  # O L 4, L 4
-    agreed = _shared(first, second) / (_area(first) + _area(second) - _shared(first, second)).clamp(min=1e-6)
-    same = (agreed >= _SAME) & (kinds[own, None] == kinds[later])
+    same = (_agreement(first, second) >= _SAME) & (kinds[own, None] == kinds[later])
     one, other = same.nonzero(as_tuple=True)
     return torch.stack([own[one], later[other]], 1)
+
+
+def _agreement(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union, ``... 4`` each, by broadcasting."""
+    shared = _shared(boxes, others)
+    return shared / (_area(boxes) + _area(others) - shared).clamp(min=1e-6)
 
 
 def _touching(boxes: Tensor, view: Tensor) -> Tensor:
