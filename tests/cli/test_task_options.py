@@ -62,7 +62,7 @@ def helps(verb: str) -> dict[str, str]:
 
 def test_the_options_of_all_tasks_are_one_commands(fourth: None) -> None:
     names = list(inspect.signature(command("predict")).parameters)
-    assert names[:8] == ["first", "out", "batch_size", "device", "amp", "workers", "runtime", "topk"]
+    assert names[:9] == ["first", "out", "batch_size", "device", "amp", "workers", "devices", "runtime", "topk"]
     assert names[-1] == "rulers"
     assert names.count("threshold") == 1
     app = App(result_action="return_value")
@@ -75,7 +75,8 @@ def test_help_says_whose_an_option_is(fourth: None) -> None:
     shown = helps("predict")
     assert shown["rulers"] == "Files with known lengths (measurers)."
     assert shown["flip"] == "Average over mirrored pictures too (segmenters)."
-    assert shown["threshold"] == "Detectors: least score of an object, 0.3 by default. Measurers: least depth."
+    assert shown["threshold"].endswith("Detectors: least score of an object, 0.3 by default. Measurers: least depth.")
+    assert shown["threshold"].startswith("Classifiers: probability from which on labels are told")
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
