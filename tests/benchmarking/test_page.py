@@ -19,7 +19,7 @@ import phonecv
 from benchmarking.devtools import Browser, find_browser
 from conftest import TINY, mostly_long
 from exporting.dense_files import busy
-from phonecv.benchmarking import tls
+from phonecv.benchmarking import fresh, tls
 from phonecv.benchmarking.page_models import PageModel, open_models
 from phonecv.benchmarking.serve import PageServer
 from phonecv.browser import fetch
@@ -300,3 +300,35 @@ def test_objects_and_classes_of_pixels_are_drawn(photo: Path, tmp_path: Path) ->
     boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in found[0]]
     np.testing.assert_allclose(boxes, wanted.boxes, atol=0.05)
     assert abs(sum(one["share"] for one in found[1]) - 1) < 1e-6
+
+
+@pytest.mark.long
+def test_labels_of_gray_pictures(photo: Path, tmp_path: Path) -> None:
+    """What a network of one channel tells of labels that do not exclude each other, in both runtimes."""
+    network = phonecv.create_model("mobileone_s0", num_classes=3, in_chans=1, **TINY["mobileone_s0"])
+    fresh.settle(network, size=SIZE)
+    network.preprocessing = replace(network.preprocessing, size=SIZE)
+    network.class_names = ("cat", "dog", "hen")
+    network.thresholds = (0.5, 0.5, 0.5)
+    (said,) = phonecv.predict(network.eval(), photo, topk=3)
+    shares = dict(zip(said.labels, said.probabilities, strict=True))
+    network.thresholds = tuple(
+        shares[name] + (0.01 if name == said.labels[1] else -0.01) for name in network.class_names
+    )
+    files = [tmp_path / "gray.onnx", tmp_path / "gray.tflite"]
+    for file in files:
+        phonecv.export(network, file, verify=False)
+    with served(open_models(files), tmp_path) as server, Browser() as browser:
+        ready(browser, server.address())
+        for number in range(2):
+            browser.run(f"document.querySelector('#network').value = {number}; window.lastLook = null")
+            browser.run("document.querySelector('#network').dispatchEvent(new Event('change'))")
+            browser.pick("#photo", photo)
+            found = browser.wait("document.querySelector('#hint').textContent || window.lastLook?.found")
+            assert [one["name"] for one in found] == list(said.labels)
+            np.testing.assert_allclose([one["probability"] for one in found], said.probabilities, atol=1e-4)
+            shown = browser.run("Array.from(document.querySelectorAll('#answer li'), (line) => line.textContent)")
+            assert [line.split()[0][:3] for line in shown] == [said.labels[0], said.labels[2]]
+        report = time_all(browser, tmp_path)
+    assert report["failed"] == []
+    assert {row["runtime"] for row in report["rows"]} == {"onnxruntime-web", "litert"}
