@@ -42,7 +42,8 @@ def test_balanced_weights_and_those_by_name() -> None:
     # scikit-learn's compute_class_weight("balanced"): n / (k count).
     assert class_weights("balanced", "abc", [8, 4, 2], 4) == pytest.approx([14 / 24, 14 / 12, 14 / 6, 1])
     assert class_weights("balanced", "abc", [8, 0, 8], 3) == pytest.approx([1, 8, 1])
-    assert class_weights({"b": 3}, "abc", [8, 4, 2], 3) == [1, 3, 1]
+    assert class_weights({"b": 3, "c": 0}, "abc", [8, 4, 2], 3) == [1, 3, 0]
+    assert class_weights("balanced", "ab", [25, 100], 2, total=100) == [3, 0.01]  # of labels that may be there together
     assert class_weights(None, "abc", [8, 4, 2], 3) is None
     with pytest.raises(UserError, match=r"'be' is no class of the data.*classes: a, b, c"):
         class_weights({"be": 3}, "abc", [8, 4, 2], 3)
