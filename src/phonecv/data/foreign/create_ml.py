@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phonecv.data.foreign.document import Document, Reads, numbers, reads_of
-from phonecv.data.foreign.tree import Source, Tree, split_in
+from phonecv.data.foreign.tree import Source, Tree, by_split
 from phonecv.data.json_file import read_json_file
-from phonecv.data.split_names import WHOLE
 
 _START = re.compile(rb'\A\s*\[\s*\{.*"coordinates"\s*:\s*\{', re.S)
 
@@ -22,9 +20,7 @@ def find(tree: Tree) -> Path | None:
 
 def splits(source: Source) -> Reads:
     """See `phonecv.data.foreign.layouts`."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in source.files(".json", like=_START):
-        found[split_in(name) or WHOLE].append(name)
+    found = by_split(source.files(".json", like=_START))
     return reads_of(found, lambda split, names: _read(source, split, names))
 
 

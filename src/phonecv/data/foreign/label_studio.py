@@ -6,7 +6,6 @@ Of several annotations of a picture the one changed last counts; cancelled ones 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from phonecv.data.foreign.document import Document, Reads, ellipse, number, numbers, reads_of, rotated
-from phonecv.data.foreign.tree import Source, Tree, split_in
+from phonecv.data.foreign.tree import Source, Tree, by_split
 from phonecv.data.json_file import read_json_file, whole
 from phonecv.data.pictures.opening import MAX_PIXELS, is_image_name
-from phonecv.data.split_names import WHOLE
 from phonecv.text import printable
 
 _START = re.compile(
@@ -52,9 +50,7 @@ def _only_choices(start: bytes) -> bool:
 
 def splits(source: Source) -> Reads:
     """See `phonecv.data.foreign.layouts`."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in source.files(".json", like=_START):
-        found[split_in(name) or WHOLE].append(name)
+    found = by_split(source.files(".json", like=_START))
     return reads_of(found, lambda split, names: _read(source, split, names))
 
 

@@ -6,16 +6,14 @@ The class is the attribute of the region that is called so, or the only one.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from phonecv.data.foreign.document import NAMELESS, Document, Reads, ellipse, number, numbers, reads_of
 from phonecv.data.foreign.reading import read_table
-from phonecv.data.foreign.tree import Source, Tree, split_in
+from phonecv.data.foreign.tree import Source, Tree, by_split
 from phonecv.data.json_file import parse_json, read_json_file
-from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 
 _START = re.compile(
@@ -32,9 +30,7 @@ def find(tree: Tree) -> Path | None:
 
 def splits(source: Source) -> Reads:
     """See `phonecv.data.foreign.layouts`."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in source.files(".json", ".csv", like=_START):
-        found[split_in(name) or WHOLE].append(name)
+    found = by_split(source.files(".json", ".csv", like=_START))
     # A project says what its exports say.
     texts = {
         split: [name for name in names if name.lower().endswith(".json")] or names for split, names in found.items()
