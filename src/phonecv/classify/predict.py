@@ -51,6 +51,8 @@ def predictions(
     reader, file = eval_transform(runner.preprocessing), options.embeddings
     if file is None:
         return predict.predictions(runner, paths, steps, reader, say)
+    if steps.world.size > 1:
+        raise UserError(f"devices={steps.world.size}: embeddings are written by one process; leave devices out")
     rows: list[np.ndarray] = []
     if not names:
         say = partial(best_classes, names=names, topk=0)
