@@ -172,6 +172,8 @@ def unlisted(model: Any, data: Any, own: EvaluateOptions) -> list[str]:
     training = header_record(Path(model)).get("training") or {}
     if not isinstance(training, dict) or not training.get("held_out") or find_split(Path(data), own.split) is not None:
         return []
+    if own.split == WHOLE:
+        return ["those that the network was trained on are among these"]
     return [
         "this network's training held a share of its data out, and the lists of it (split/val.txt of the run folder)"
         " are not beside the model: if these are the same data, most were trained on; --list-file names the list"

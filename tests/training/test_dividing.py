@@ -69,7 +69,9 @@ def test_class_folders(flat: Path, configure: Configure, tmp_path: Path, capsys:
     report = phonecv.evaluate(best, flat)
     assert report.count == len(val_names)
     assert any("held out of its training" in note for note in report.notes)
-    assert phonecv.evaluate(best, flat, split="all").count == 23
+    everything = phonecv.evaluate(best, flat, split="all")
+    assert everything.count == 23
+    assert everything.notes == ("those that the network was trained on are among these",)
     assert phonecv.evaluate(best, flat, split="train").count == len(train_names)
     # Away from its lists nobody knows which were trained on, and that is said.
     shutil.copy(best, tmp_path / "away.safetensors")
@@ -179,6 +181,20 @@ def test_one_list(flat: Path, configure: Configure, tmp_path: Path) -> None:
     assert set(audit(root, quick=True).splits) == {"train", "val"}
     with pytest.raises(UserError, match="there is a validation split already"):
         open_setup(configure(f"data.path={root}", "data.val=0.2", out="both"))
+
+
+def test_the_lists_of_hugging_face(flat: Path, configure: Configure, tmp_path: Path) -> None:
+    """imagefolder: metadata.csv beside the pictures of each split."""
+    root = tmp_path / "hub"
+    for split, wanted in (("train", range(1, 12)), ("validation", (0,))):
+        (root / split).mkdir(parents=True)
+        rows = [path for path in sorted(flat.rglob("*.*")) if int(path.stem) in wanted]
+        for path in rows:
+            shutil.copy(path, root / split / f"{path.parent.name}{path.name}")
+        lines = [f"{path.parent.name}{path.name},{path.parent.name}" for path in rows]
+        written(root / split, ["file_name,label", *lines], "metadata.csv")
+    setup = open_setup(configure(f"data.path={root}"))
+    assert (setup.classes, *map(len, sides(setup))) == (tuple(COUNTS), 19, 3)
 
 
 def test_a_list_of_boxes_is_no_list_of_classes(flat: Path, configure: Configure, tmp_path: Path) -> None:

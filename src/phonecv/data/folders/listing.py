@@ -202,6 +202,8 @@ PICTURES = Kind(scan_images, "pictures")
 
 #: The list that Roboflow puts into the folder of each split.
 CLASS_CSV = "_classes.csv"
+#: The one of Hugging Face's folders of pictures.
+METADATA = "metadata.csv"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -260,8 +262,8 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None, kind:
     """The list that describes `split`, if any.
 
     The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``,
-    ``_classes.csv`` within the split's folder, or the only list there is, if it has a column with this split (for
-    "all": if it has none).
+    ``_classes.csv`` or ``metadata.csv`` within the split's folder, or the only list there is, if it has a column with
+    this split (for "all": if it has none).
     """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
@@ -273,8 +275,8 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None, kind:
     if folder is None or not class_folders(folder):
         ends.append(".csv")
     candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
-    if folder is not None and ".csv" in ends and lists_pictures(folder / CLASS_CSV):  # label maps have one, too
-        candidates.append(folder / CLASS_CSV)
+    if folder is not None and ".csv" in ends:  # label maps have such files, too
+        candidates += [folder / name for name in (CLASS_CSV, METADATA) if lists_pictures(folder / name)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None and folder is None and (only := only_list(root, kind)) is not None:
         splits = list_splits(only)
