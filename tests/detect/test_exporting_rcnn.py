@@ -253,7 +253,7 @@ def test_torch_export(detector: MaskRCNN, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", EXPORTERS)
 def test_what_is_refused(detector: MaskRCNN, tmp_path: Path, format: str) -> None:
-    able = format in ("onnx", "openvino", "pt2")
+    able = format in ("onnx", "ort", "openvino", "pt2")
     for decode in ("raw", "boxes") if able else ("final",):
         with pytest.raises(UserError, match="decode 'final'" if able else "RoIAlign.*write ONNX"):
             export(detector, tmp_path, format=format, decode=decode)

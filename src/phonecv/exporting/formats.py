@@ -242,7 +242,7 @@ _ALL = (
         precisions=("float32", "fp16", "int8-weights"),
         refused=MappingProxyType(
             {
-                **_no_mask_rcnn("MNN runs it, but finds other objects than PyTorch"),
+                **_no_mask_rcnn("MNN runs RoIAlign, but finds other objects than PyTorch"),
                 "other inputs": "files for MNN take one batch of pictures, this network takes something else; write"
                 " another format, such as ONNX or LiteRT",
             }
