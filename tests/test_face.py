@@ -12,7 +12,12 @@ import phonecv
 from phonecv.cli.app import VERBS
 
 #: Verb of the command line -> function, where the name is Python's own or a folder's.
-OTHERWISE = {"eval": "evaluate", "models": "list_models", "convert-data": "convert_data"}
+OTHERWISE = {
+    "eval": "evaluate",
+    "models": "list_models",
+    "convert-data": "convert_data",
+    "push": "push_to_hub",
+}
 
 #: What has no verb: parts that a script puts together.
 PARTS = {
@@ -24,6 +29,7 @@ PARTS = {
     "create_model",
     "create_segmenter",
     "create_video_classifier",
+    "from_pretrained",
     "list_detectors",
     "list_generators",
     "list_segmenters",

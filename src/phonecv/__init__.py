@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from phonecv.exporting import export as export
     from phonecv.generation.catalog import list_generators as list_generators
     from phonecv.generation.create import create_generator as create_generator
+    from phonecv.hub import from_pretrained as from_pretrained
+    from phonecv.hub import push_to_hub as push_to_hub
     from phonecv.inspection import info as info
     from phonecv.installation import doctor as doctor
     from phonecv.models.catalog import list_models as list_models

@@ -8,6 +8,7 @@ from typing import Any
 
 from phonecv.create import load_network
 from phonecv.weights import Loading, read_checkpoint, save_checkpoint
+from phonecv.weights.hub import local
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def convert(
 
 def origin(source: Path | str) -> dict[str, Any]:
     """Arguments for `save_checkpoint` that pass on how the source was trained and where it came from."""
+    source = local(source)
     if not Path(source).is_file():
         return {"source": str(source)}
     record = read_checkpoint(source).record or {}

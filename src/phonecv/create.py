@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.models.base import Form, check_form
-from phonecv.models.catalog import MODELS
+from phonecv.models.catalog import MODELS, get_record
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel, Network
 from phonecv.models.names import check_named
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.weights import Loading, load_checkpoint, load_public_or_file, read_checkpoint
 from phonecv.weights.fill import NO_WAY_BACK
+from phonecv.weights.hub import local
 
 H = TypeVar("H", bound=HeadedModel)
 
@@ -68,6 +69,10 @@ def create_model(
         UserError: unknown name, override or weights; a value out of range.
     """
     check_form(form)
+    if "pretrained" in overrides:
+        tags = [record.tag for record in get_record(name).weights]
+        public = f'weights="official" gives public ones (or {", ".join(tags)})' if tags else "public ones do not exist"
+        raise UserError(f"{name} takes weights, not pretrained: {public}, weights=PATH those of a checkpoint")
     model = build_model(name, num_classes=num_classes, **overrides)
     if weights is not None:
         model = load_public_or_file(model, weights, form=form)
@@ -134,6 +139,7 @@ def load_network(
 
 def _load_named(model: Path | str, loading: Loading) -> Network:
     check_named(model)
+    model = local(model)
     path = Path(model)
     if path.exists():
         return loading.read(path)

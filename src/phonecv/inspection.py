@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from phonecv.models import VisionModel
     from phonecv.models.base import Form
     from phonecv.weights import CheckpointInfo
-
+from phonecv.weights.hub import local
 
 #: Input side up to which counting a network runs it.
 _RUN_UP_TO = 512
@@ -145,7 +145,7 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
     """
     if text in MODELS:
         return Description(MODELS[text], None, describe_model(text, form=form or "training", size=size))
-    path = Path(text)
+    path = Path(local(text))
     from phonecv.exporting.formats import exporter_for
 
     exporter = exporter_for(path)

@@ -23,6 +23,7 @@ from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
 from phonecv.verbs import Opening
+from phonecv.weights.hub import local
 
 if TYPE_CHECKING:
     import torch
@@ -211,7 +212,7 @@ def record_of(path: Path | str) -> Mapping[str, Any]:
     Raises:
         UserError: the record of an exported file is damaged.
     """
-    path = Path(path)
+    path = Path(local(path))
     if not path.exists():
         return {}
     if path.suffix == ".safetensors":

@@ -43,12 +43,14 @@ class Task:
         noun: what a model of it is called, with its article.
         package: import path of its folder.
         preprocessing: how pictures are brought to its networks.
+        pipeline: what the Hugging Face hub calls it.
     """
 
     name: str
     noun: str
     package: str
     preprocessing: type[Preprocessing] | type[DensePreprocessing] = Preprocessing
+    pipeline: str = "other"
 
     @property
     def title(self) -> str:
@@ -77,11 +79,11 @@ DEFAULT_TASK = "classify"
 TASKS = {
     task.name: task
     for task in (
-        Task(DEFAULT_TASK, "a classifier", "phonecv.classify"),
-        Task("detect", "a detector", "phonecv.detect", DensePreprocessing),
-        Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing),
-        Task("generate", "a generator", "phonecv.generation"),
-        Task("video", "a video classifier", "phonecv.video"),
+        Task(DEFAULT_TASK, "a classifier", "phonecv.classify", pipeline="image-classification"),
+        Task("detect", "a detector", "phonecv.detect", DensePreprocessing, "object-detection"),
+        Task("segment", "a segmenter", "phonecv.segment", DensePreprocessing, "image-segmentation"),
+        Task("generate", "a generator", "phonecv.generation", pipeline="unconditional-image-generation"),
+        Task("video", "a video classifier", "phonecv.video", pipeline="video-classification"),
     )
 }
 

@@ -1,11 +1,12 @@
-"""EMO and EMOv2 as timm models.
+"""Our networks as timm models.
 
 After ``import phonecv``, ``timm.create_model("emov2_5m")`` and whatever builds on timm encoders (also
-``features_only=True``) work. MobileOne stays timm's own there. timm takes seconds to import, so the names
+``features_only=True``) work. Plain names of MobileOne stay timm's own there. timm takes seconds to import, so the names
 are registered when the person imports it, not before: `install` sees to that.
 
-Ours always have the names ``phonecv_emo_1m`` etc. as well. A timm that brings networks of its own under the plain names
-keeps them, so that nobody's code gets another network than it asks for; that is told once, with the names of ours.
+Ours always have the names ``phonecv_emo_1m``, ``phonecv_mobileone_s0`` etc. A timm that brings networks of its own
+under other plain names keeps them, so that nobody's code gets another network than it asks for; that is told once,
+with the names of ours.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ def install() -> None:
 
 
 def register() -> None:
-    """Register every EMO and EMOv2 name with timm, those apart that it has networks of its own for."""
+    """Register every name with timm, those apart that it has networks of its own for."""
     from phonecv.models.catalog import MODELS  # late: brings torch, which `import phonecv` leaves alone
 
     registry = importlib.import_module("timm.models")
     theirs = []
-    for name in (name for name, record in MODELS.items() if record.family != "mobileone"):
-        for alias in (name, f"{PREFIX}{name}"):
+    for name, record in MODELS.items():
+        for alias in (f"{PREFIX}{name}",) if record.family == "mobileone" else (name, f"{PREFIX}{name}"):
             if not registry.is_model(alias):
                 registry.register_model(_entrypoint(name, alias))
             elif registry.model_entrypoint(alias).__module__ != __name__:
@@ -78,7 +79,8 @@ def _entrypoint(name: str, alias: str) -> Callable[..., Any]:
             raise UserError(f"output_stride {output_stride} is not offered by {name}; it is always 32")
         if drop_path_rate is not None:
             overrides["drop_path"] = drop_path_rate
-        model = create_model(name, weights="official" if pretrained else None, **overrides)
+        file = (pretrained_cfg_overlay or {}).get("file")
+        model = create_model(name, weights=(file or "official") if pretrained else None, **overrides)
         if not features_only:
             return model
         features = importlib.import_module("timm.models._features")

@@ -122,3 +122,85 @@ def test_segmentation_models_take_our_encoders(decoder: str, encoder: str) -> No
     y = model(torch.randn(2, 3, 64, 96))
     assert y.shape == (2, 3, 64, 96)
     y.mean().backward()
+
+
+def test_timm_s_utilities_find_what_they_ask_for(tmp_path: Any) -> None:
+    timm = pytest.importorskip("timm")
+    from timm.data.config import resolve_model_data_config
+    from timm.models import group_parameters, load_checkpoint
+    from timm.optim import create_optimizer_v2, param_groups_layer_decay
+
+    for name, stem in (
+        ("phonecv_emo_1m", ("stage0.0.conv",)),
+        ("phonecv_emov2_1m", ("stage0.0.conv",)),
+        ("phonecv_mobileone_s1", ("stage0.rbr_conv.0.conv", "stage0.rbr_scale.conv")),
+    ):
+        model = timm.create_model(name, num_classes=5)
+        assert model.default_cfg == model.pretrained_cfg
+        own = model.preprocessing
+        assert resolve_model_data_config(model) == {
+            "input_size": (3, own.size, own.size), "interpolation": own.interpolation, "mean": own.mean,
+            "std": own.std, "crop_pct": own.crop, "crop_mode": "center",
+        }  # fmt: skip
+        first = model.pretrained_cfg["first_conv"]
+        assert set(first) == set(stem)
+        assert all(model.get_submodule(one).in_channels == 3 for one in first)
+        assert model.get_submodule(model.pretrained_cfg["classifier"]) is model.get_classifier()
+
+        # Layers: the stem, every block in order, the classifier with the last norm.
+        layers = group_parameters(model, model.group_matcher(), reverse=True)
+        assert set(layers) == {path for path, _ in model.named_parameters()}
+        blocks = [(stage, block) for stage in range(1, 5) for block in range(len(getattr(model, f"stage{stage}")))]
+        for path, layer in layers.items():
+            stage, _, rest = str(path).partition(".")
+            if stage == "stage0":
+                assert layer == 0
+            elif stage.startswith("stage"):
+                assert layer == 1 + blocks.index((int(stage[5:]), int(rest.split(".")[0])))
+            else:
+                assert layer == len(blocks) + 1
+        stages = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+        assert set(stages.values()) == set(range(6))
+
+        groups = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
+        scale = {id(one): group["lr_scale"] for group in groups for one in group["params"]}
+        decay = {id(one): group["weight_decay"] for group in groups for one in group["params"]}
+        parameters = dict(model.named_parameters())
+        assert scale[id(model.get_classifier().weight)] == 1
+        assert min(scale.values()) == pytest.approx(0.5 ** (len(blocks) + 1))
+        assert all(decay[id(parameters[path])] == 0 for path in model.no_weight_decay())
+        optimizer = create_optimizer_v2(model, "adamw", lr=1e-3, weight_decay=0.05, layer_decay=0.7)
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(parameters)
+
+    model = timm.create_model("phonecv_emov2_1m", num_classes=5).train()
+    # The layer scale has four axes and no decay all the same.
+    assert any(path.endswith("gamma") and parameters.ndim == 4 for path, parameters in model.named_parameters())
+    assert all(path in model.no_weight_decay() for path, _ in model.named_parameters() if path.endswith("gamma"))
+    x = torch.randn(2, 3, 64, 64)
+    model.eval()
+    plain = model(x)
+    model.set_grad_checkpointing()
+    assert model.checkpoint_activations
+    torch.testing.assert_close(model(x), plain)
+    model(x).sum().backward()
+    assert model.get_classifier().weight.grad is not None
+    assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
+    assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
+    model.reset_classifier(0)
+    assert model(x).shape == (2, model.num_features)
+
+    other = timm.create_model("phonecv_emov2_1m", num_classes=5).eval()
+    phonecv.save_checkpoint(other, tmp_path / "net.safetensors")
+    overlay = {"file": str(tmp_path / "net.safetensors")}
+    again = timm.create_model("phonecv_emov2_1m", num_classes=5, pretrained=True, pretrained_cfg_overlay=overlay).eval()
+    assert torch.equal(again(x), other(x))
+    fresh = timm.create_model("phonecv_emov2_1m", num_classes=5).eval()
+    load_checkpoint(fresh, str(tmp_path / "net.safetensors"))
+    assert torch.equal(fresh(x), other(x))
+
+
+def test_pretrained_says_what_to_write() -> None:
+    with pytest.raises(UserError, match='emo_1m takes weights, not pretrained: weights="official" gives public ones'):
+        phonecv.create_model("emo_1m", pretrained=True)
+    with pytest.raises(UserError, match='weights="official"'):
+        phonecv.create_detector("ssdlite320", "emo_1m", num_classes=2, pretrained=True)

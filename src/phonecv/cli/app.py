@@ -33,7 +33,7 @@ GROUPS = {
     "Data": ("samples", "audit", "convert-data"),
     "Train": ("train", "distill", "compare"),
     "Try and measure": ("eval", "predict", "generate", "bench"),
-    "Ship": ("fuse", "quantize", "export", "bundle", "verify", "convert"),
+    "Ship": ("fuse", "quantize", "export", "bundle", "verify", "convert", "push"),
     "Terminal": ("completion",),
 }
 

@@ -33,7 +33,7 @@ def info(
     - `phonecv info signs.tflite`
 
     Args:
-        name_or_file: A name that `phonecv models` lists, or the path of a checkpoint.
+        name_or_file: A name that `phonecv models` lists, the path of a checkpoint, or `hf://owner/name`.
         form: Count this form of the network; by default the file's, or the training form.
         size: Count at this input side in pixels; by default the network's own.
         json: Print JSON.

@@ -20,15 +20,17 @@ from phonecv.text import printable
 if TYPE_CHECKING:
     from phonecv.models.headed import Network
 
-_NAMES = "a name that `phonecv models` lists (NAME:TAG for other weights)."
-Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, or {_NAMES}", completer=models_like)]
+
+_NAMES = "`hf://owner/name` of the hub, or a name that `phonecv models` lists (NAME:TAG for other weights)."
+Source = Annotated[str, Parameter(help=f"A checkpoint of any supported layout, {_NAMES}", completer=models_like)]
 Runnable = Annotated[
-    str, Parameter(help=f"A checkpoint of any layout, an exported .onnx file, or {_NAMES}", completer=models_like)
+    str,
+    Parameter(help=f"A checkpoint of any layout, an exported .onnx file, {_NAMES}", completer=models_like),
 ]
 RunnableOrResults = Annotated[
     str,
     Parameter(
-        help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, or {_NAMES}",
+        help=f"A checkpoint of any layout, an exported .onnx file, a .json file of COCO results, {_NAMES}",
         completer=models_like,
     ),
 ]

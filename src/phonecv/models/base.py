@@ -199,6 +199,48 @@ class VisionModel(Freezable, Generic[Out]):
             nn.init.zeros_(head.bias)
             head.to(device=old.device, dtype=old.dtype)
 
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """What timm and its tools ask a network for, in timm's words: input, normalisation, names of its ends."""
+        spec = self.preprocessing
+        convolutions = {
+            f"stage0.{name}": part.in_channels
+            for name, part in self.stage0.named_modules()
+            if isinstance(part, nn.Conv2d)
+        }
+        channels = next(iter(convolutions.values()), 3)
+        return {
+            "architecture": self.name,
+            "num_classes": self.num_classes,
+            "input_size": (channels, spec.size, spec.size),
+            "pool_size": (-(-spec.size // 32),) * 2,
+            "crop_pct": spec.crop,
+            "crop_mode": "center",
+            "interpolation": spec.interpolation,
+            "mean": spec.mean,
+            "std": spec.std,
+            "first_conv": tuple(name for name, count in convolutions.items() if count == channels),
+            "classifier": self.classifier_name,
+        }
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """timm's older name of `pretrained_cfg`."""
+        return self.pretrained_cfg
+
+    @property
+    def head_hidden_size(self) -> int:
+        """timm's name for the width of what the classifier takes."""
+        return self.num_features
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """timm's switch for `checkpoint_activations`."""
+        self.checkpoint_activations = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that the published EMO and EMOv2 training leaves without weight decay."""
+        return {name for name, parameter in self.named_parameters() if no_weight_decay(name, parameter)}
+
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map after the final norm, ``B C H/32 W/32``."""
         for stage in self.stages():

@@ -10,6 +10,9 @@ from phonecv.models.catalog import MODELS
 from phonecv.tables import Table
 from phonecv.task import TASKS
 
+#: Before "owner/name", a repository of the Hugging Face hub that `phonecv.weights.hub` fetches.
+HUB = "hf://"
+
 
 class PublishedRoom(Protocol):
     """The room "published" of a task, if it has one: what its networks are called beside the catalog's names."""
@@ -34,14 +37,14 @@ def task_named(name: str) -> str | None:
 
 
 def check_named(model: Path | str) -> None:
-    """Refuse what is neither a file or folder nor a network, with or without a tag of its weights ("name:tag").
+    """Refuse what is neither a file or folder nor a network, with or without a tag ("name:tag"), nor on the hub.
 
     Raises:
         UserError: it is not, naming the nearest; a name that other tasks' networks have says how to get a file of one.
     """
     text, path = str(model), Path(model)
     name = text.partition(":")[0]
-    if name in MODELS or path.exists():
+    if name in MODELS or path.exists() or text.startswith(HUB):
         return
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"there is no file {text!r}{did_you_mean(text, ())}")
