@@ -15,7 +15,7 @@ def convert(
     target: Path,
     /,
     *,
-    to: Literal["phonecv", "emo", "emov2", "apple", "timm"] = "phonecv",
+    to: Literal["phonecv", "emo", "emov2", "apple", "timm", "mmpretrain", "paddlevit"] = "phonecv",
     model: Model = None,
     ema: Ema = None,
     force: Force = False,

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     )
     from phonecv.weights.download import fetch
     from phonecv.weights.loading import Loading
-    from phonecv.weights.translate import LAYOUTS, WRITABLE, from_phonecv, to_phonecv
+    from phonecv.weights.translate import LAYOUTS, from_phonecv, to_phonecv
 
 # Late, because options of verbs are looked at without torch.
 __all__ = [
     "LAYOUTS",
-    "WRITABLE",
     "CheckpointInfo",
     "Loading",
     "fetch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from phonecv.weights.unwrap import choose_weights
 H = TypeVar("H", bound=HeadedModel)
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
+#: Of layouts that are written otherwise.
+_SUFFIXES = {"phonecv": (".safetensors",), "paddlevit": (".pdparams",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,20 +345,21 @@ def save_checkpoint(
     """Write a network.
 
     Ours is a ``.safetensors`` file with a JSON record inside, and a readable copy of the record beside it. Another
-    layout holds tensors alone, bare, for the program it belongs to (``.pth`` or ``.safetensors``).
+    layout holds tensors alone, bare, for the program it belongs to (``.pth`` or ``.safetensors``; of PaddleViT NumPy
+    arrays, ``.pdparams``).
 
     Args:
         model: the network, with heads or without, in either form.
         path: where to; appears whole or not at all.
         training: how it was trained, JSON values, for the record.
-        layout: "phonecv", "emo", "emov2", "apple" or "timm"; a network with heads has "phonecv" alone.
+        layout: one of `phonecv.weights.LAYOUTS`; a network with heads has "phonecv" alone.
         source: where the weights came from, for the record.
 
     Raises:
         UserError: a suffix that does not go with the layout, or a layout that cannot hold the network.
     """
     path = Path(path)
-    suffixes = (".safetensors",) if layout == "phonecv" else (".safetensors", *_TORCH_SUFFIXES)
+    suffixes = _SUFFIXES.get(layout, (".safetensors", *_TORCH_SUFFIXES))
     if path.suffix not in suffixes:
         raise UserError(
             f"{path}: the suffix {path.suffix!r} is not one of {', '.join(suffixes)} for the layout {layout!r}"
@@ -379,6 +383,8 @@ def save_checkpoint(
     with atomic_path(path, needs=sum(value.nbytes for value in state.values())) as temporary:
         if path.suffix == ".safetensors":
             save_file(state, temporary, metadata)
+        elif path.suffix == ".pdparams":  # as paddle.save writes it
+            temporary.write_bytes(pickle.dumps({name: value.numpy() for name, value in state.items()}, protocol=4))
         else:
             torch.save(state, temporary)
     if record is not None:

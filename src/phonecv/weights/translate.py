@@ -18,9 +18,6 @@ from phonecv.errors import UserError, did_you_mean
 Layout = Literal["phonecv", "emo", "emov2", "apple", "timm", "mmpretrain", "paddlevit"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
-#: Layouts that `from_phonecv` offers.
-WRITABLE: tuple[str, ...] = ("phonecv", "emo", "emov2", "apple", "timm")
-
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
@@ -35,6 +32,11 @@ def _stage_down(match: re.Match[str]) -> str:
 def _paddle_block(match: re.Match[str]) -> str:
     # PaddleViT keeps a depthwise-pointwise pair in one block; here the two follow each other.
     return f"stage{match[1]}.{2 * int(match[2]) + (match[3] == 'pw')}.{match[3]}_"
+
+
+def _paddle_pair(match: re.Match[str]) -> str:
+    pair, place = divmod(int(match[2]), 2)
+    return f"stages.{match[1]}.{pair}.{('dw', 'pw')[place]}_"
 
 
 _EMO_TO: tuple[Rule, ...] = (
@@ -132,6 +134,32 @@ _PADDLEVIT_TO: tuple[Rule, ...] = (
     (r"\._variance$", ".running_var"),
     (r"^fc\.", "linear."),
 )
+_MMPRETRAIN_FROM: tuple[Rule, ...] = (
+    (r"^stage", "backbone.stage"),
+    (r"\.rbr_conv\.(\d+)\.bn\.", r".branch_conv_list.\1.norm."),
+    (r"\.rbr_conv\.", ".branch_conv_list."),
+    (r"\.rbr_scale\.bn\.", ".branch_scale.norm."),
+    (r"\.rbr_scale\.", ".branch_scale."),
+    (r"\.rbr_skip\.", ".branch_norm."),
+    (r"\.reparam_conv\.", ".branch_reparam."),
+    (r"\.se\.reduce\.", ".se.conv1.conv."),
+    (r"\.se\.expand\.", ".se.conv2.conv."),
+    (r"^linear\.", "head.fc."),
+)
+_PADDLEVIT_FROM: tuple[Rule, ...] = (
+    (r"^stage0\.", "stages.0.0.dw_"),
+    (r"^stage(\d+)\.(\d+)\.", _paddle_pair),
+    (r"\.bn\.", ".norm."),
+    (r"\.dw_rbr_conv\.", ".dw_3x3_blocks."),
+    (r"\.pw_rbr_conv\.", ".pw_1x1_blocks."),
+    (r"\.dw_rbr_scale\.", ".dw_1x1."),
+    (r"\.([dp]w)_rbr_skip\.", r".\1_skip."),
+    (r"\.dw_reparam_conv\.", ".dw_3x3.conv."),
+    (r"\.pw_reparam_conv\.", ".pw_1x1.conv."),
+    (r"\.running_mean$", "._mean"),
+    (r"\.running_var$", "._variance"),
+    (r"^linear\.", "fc."),
+)
 _TO: Mapping[str, tuple[Rule, ...]] = {
     "phonecv": (),
     "emo": _EMO_TO,
@@ -147,6 +175,8 @@ _FROM: Mapping[str, tuple[Rule, ...]] = {
     "emov2": (),
     "apple": (),
     "timm": _TIMM_FROM,
+    "mmpretrain": _MMPRETRAIN_FROM,
+    "paddlevit": _PADDLEVIT_FROM,
 }
 
 #: Family that each layout can spell; timm's EMO and EMOv2 are read only.
@@ -167,6 +197,11 @@ def rename(name: str, rules: tuple[Rule, ...]) -> str:
     return name
 
 
+def _check(layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (known: {', '.join(LAYOUTS)})")
+
+
 def to_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     """Tensors of a foreign layout under our names, as float32, with the counters that some layouts lack.
 
@@ -175,8 +210,7 @@ def to_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     Raises:
         UserError: an unknown layout, or two names that become one.
     """
-    if layout not in LAYOUTS:
-        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (known: {', '.join(LAYOUTS)})")
+    _check(layout)
     rules = _TO[layout]
     if layout == "timm" and "stages.0.downsample.conv_local.0.weight" in state:
         # Only EMO's stem has squeeze-excite.
@@ -202,24 +236,25 @@ def from_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     """Tensors under our names spelt in another layout: the inverse of `to_phonecv`.
 
     Raises:
-        UserError: a layout that is not offered, or one that cannot spell this family or form.
+        UserError: an unknown layout, or one that cannot spell this family or form.
     """
-    if layout not in WRITABLE:
-        offered = ", ".join(WRITABLE)
-        if layout in LAYOUTS:
-            raise UserError(f"writing the layout {layout!r} is not offered; choose from {offered}")
-        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, LAYOUTS)} (offered for writing: {offered})")
+    _check(layout)
     family = family_of_names(state)
     if layout != "phonecv":
         if FAMILY_OF[layout] != family:
-            fitting = ", ".join(name for name in WRITABLE if FAMILY_OF.get(name, family) == family)
+            fitting = ", ".join(name for name in LAYOUTS if FAMILY_OF.get(name, family) == family)
             raise UserError(f"the layout {layout!r} cannot hold {family or 'these'} weights; choose from {fitting}")
         if family in ("emo", "emov2") and not is_training_form(state):
             raise UserError(
                 f"the layout {layout!r} has no deploy form: only MobileOne's does. Convert the training form, "
                 "or keep phonecv's own layout"
             )
-    return {rename(name, _FROM[layout]): tensor for name, tensor in state.items()}
+    made = {rename(name, _FROM[layout]): tensor for name, tensor in state.items()}
+    if layout == "paddlevit":
+        made = {name: tensor for name, tensor in made.items() if not name.endswith("num_batches_tracked")}
+        if "fc.weight" in made:
+            made["fc.weight"] = made["fc.weight"].t().contiguous()
+    return made
 
 
 def family_of_names(names: Mapping[str, object]) -> str | None:
