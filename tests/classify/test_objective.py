@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from phonecv import create_model
-from phonecv.classify.config import DistillConfig, LossConfig
+from phonecv.classify.config import LossConfig
 from phonecv.classify.objective import ClassifyObjective, DistillObjective, distillation_loss
-from phonecv.classify.teacher import Teacher, load_teacher
+from phonecv.classify.teacher import load_teacher
 from phonecv.data.folders.listing import read_split
 from phonecv.data.folders.transforms import eval_transform
 from phonecv.data.loading.loader import Batch, ClassificationDataset, collate
 from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
+from phonecv.training.groups import DistillConfig
+from phonecv.training.teacher import Teacher
 from phonecv.training.world import World
 
 C = 5

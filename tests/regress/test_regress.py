@@ -164,7 +164,10 @@ def test_two_processes_know_the_row(main: Main, trained: Path, data: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["distill", "RECIPE", "--teacher", "timm:resnet18"], "distill.teacher is for classifiers, a regressor has no"),
+        (
+            ["distill", "RECIPE", "--teacher", "timm:resnet18"],
+            "distill.teacher is for classifiers and detectors and",
+        ),
         (["train", "RECIPE", "detect.architecture=ssdlite320"], "detect.architecture and regress.head are both set"),
         (["audit", "DATA", "--task", "regres"], "did you mean 'regress'"),
         (["convert", "BEST", "net.pth", "--to", "timm"], "a Regressor is written as 'phonecv'"),

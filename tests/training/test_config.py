@@ -158,7 +158,7 @@ def test_mistakes_are_explained(override: str, message: str) -> None:
         ("detect_small", "segment.architecture=segformer", "a training has one task"),
         ("detect_small", "augment.hflip=0", "augment.hflip is for classifiers"),
         ("detect_small", "loss.mixup=0.2", "loss.mixup is for classifiers"),
-        ("detect_small", "distill.teacher=x.safetensors", "distill.teacher is for classifiers"),
+        ("detect_small", "distill.kind=hard", "distill.kind is for classifiers, a detector has no use"),
         ("segment_small", "data.crop=0.9", "a segmenter has no use for it"),
         ("emov2_segformer", "segment.shear=10", "segment.shear is of segment.transform=light, not of published"),
         ("segment_small", "curriculum=[{}]", "curriculum is for classifiers"),
@@ -181,7 +181,7 @@ def test_the_task_follows_from_the_architecture() -> None:
     assert tasks["finetune"] == tasks["emov2_224"] == "classify"
     assert tasks["detect_small"] == tasks["emov2_mask_rcnn"] == "detect"
     assert tasks["segment_small"] == tasks["emov2_unet_hrf"] == "segment"
-    assert list(tasks.values()).count("classify") == 16
+    assert list(tasks.values()).count("classify") == 17
 
 
 def test_mistakes_in_python_are_found_as_well() -> None:
@@ -198,7 +198,7 @@ def test_a_configuration_has_the_groups_of_its_task_alone() -> None:
     config = load_config("detect_small")
     assert isinstance(config, DetectConfig)
     groups = {name.partition(".")[0] for name in flatten(config)}
-    assert groups == {"model", "data", "optimizer", "schedule", "ema", "run", "detect"}
+    assert groups == {"model", "data", "optimizer", "schedule", "ema", "run", "distill", "detect"}
     assert set(yaml.safe_load(config.to_yaml())) == groups
     assert isinstance(config.replaced("detect.architecture=null", "segment.architecture=segformer"), SegmentConfig)
     detector = DetectorConfig(architecture="ssdlite320")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from phonecv import settings
 from phonecv.data.folders.augment import AugmentConfig
 from phonecv.errors import UserError
 from phonecv.training.balance import ClassWeights, check_factors
 from phonecv.training.config import TrainConfig
-from phonecv.training.groups import BelowOne, Count, Interpolation, NotNegative, Positive, Share, Triple
+from phonecv.training.groups import BelowOne, Count, DistillConfig, NotNegative, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +35,6 @@ class LossConfig:
     mix_prob: Share = 1.0
     mix_switch: Share = 0.5
     mix_mode: Literal["batch", "pair", "elem"] = "batch"
-
-
-@dataclass(frozen=True, slots=True)
-class DistillConfig:
-    """A teacher whose opinion is a second loss.
-
-    Attributes:
-        teacher: null for none; "timm:NAME", a catalog name, or a checkpoint file.
-        weights: for a catalog name a tag such as "official"; for timm "pretrained" or a file of its weights.
-        kind: "soft": weight x KL(teacher || student), summed over classes, divided by the batch; "hard": cross entropy
-            against the teacher's first guess.
-        weight: factor of the distillation loss; the label loss keeps weight 1.
-        temperature: divides both logits; the soft loss is multiplied by its square.
-        size: teacher's input side; null takes the teacher's own.
-        mean: teacher's normalisation; null takes the teacher's own.
-        std: teacher's normalisation; null takes the teacher's own.
-        interpolation: resize from the student's input to the teacher's.
-        antialias: of that resize; the published EMOv2 runs had none.
-    """
-
-    teacher: str | None = None
-    weights: str | None = None
-    kind: Literal["soft", "hard"] = "soft"
-    weight: NotNegative = 5.0
-    temperature: Positive = 1.0
-    size: Count | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    interpolation: Interpolation = "bicubic"
-    antialias: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +70,16 @@ class ClassifyConfig(TrainConfig):
             raise UserError(f"curriculum stages start at epochs {starts}; they must rise and the first must be 1")
         if isinstance(self.loss.class_weights, dict):
             check_factors(self.loss.class_weights)
+        if self.distill.kind == "features":
+            labels = ("loss.", "model.num_classes", "data.train_list", "data.val_list", "distill.temperature")
+            if strange := [name for name in settings.changed(self) if name.startswith(labels)]:
+                raise UserError(
+                    f"{strange[0]} has no meaning with distill.kind=features, which reads no labels; leave it out"
+                )
+            if "all" in self.model.freeze or "backbone" in self.model.freeze:
+                raise UserError("model.freeze leaves nothing that could learn the teacher's features; shorten it")
+        elif self.distill.maps:
+            raise UserError("distill.maps is for distill.kind=features; logits have no maps")
         if self.data.longest is not None:
             raise UserError("data.longest belongs to detectors and segmenters; a classifier's pictures are cropped")
 

@@ -7,7 +7,7 @@ takes one of them for each picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +95,13 @@ class Pictures(NamedTuple):
 
 
 class FeatureData(SplitData):
-    """Loaders of kept features, some views of each training picture: batches whose `images` are ``B features``."""
+    """Loaders of kept features, some views of each training picture: batches whose `images` are ``B width``.
+
+    Args:
+        net: gives the features.
+        width: of them.
+        views: of each training picture.
+    """
 
     def __init__(
         self,
@@ -103,13 +109,15 @@ class FeatureData(SplitData):
         world: World,
         workers: int,
         pictures: Pictures,
-        net: VisionModel,
+        net: nn.Module,
+        *,
+        width: int,
         views: int,
         rates: np.ndarray | None,
     ) -> None:
         train, val = (_files(dataset) for dataset in (pictures.plain, pictures.val))
         super().__init__(config, world, workers, train=train, val=val, rates=rates)
-        self.pictures, self.net, self.views = pictures, net, views
+        self.pictures, self.net, self.width, self.views = pictures, net, width, views
         self.kept: dict[str, Kept] = {}
 
     def prepare(self, run: UnderWay) -> None:
@@ -129,7 +137,7 @@ class FeatureData(SplitData):
         own = list(eval_indices(self.val_size, world.rank, world.size))
         self.kept["val"] = self._through(run, pictures.val, own, 0, "val")
 
-    def train_loader(self, epoch: int, start: int) -> Iterator[Batch]:
+    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""
         kept = self.kept["train"]
         for keys in self.batches.epoch(epoch, start):
@@ -138,7 +146,7 @@ class FeatureData(SplitData):
             images, labels = kept.features[views, indices], kept.labels[views, indices]
             yield Batch(images, labels, indices, [""] * len(keys))
 
-    def eval_loader(self) -> Iterator[Batch]:
+    def eval_loader(self) -> Iterable[Batch]:
         """This process's share of the validation split."""
         kept = self.kept["val"]
         for keys in self.val_batches:
@@ -158,7 +166,7 @@ class FeatureData(SplitData):
         """Features of these pictures, in the places they have in the split; zeros elsewhere."""
         size, count = self.config.data.eval_batch_size, len(dataset)
         sets = dataset.listing.sets
-        features = torch.zeros(count, self.net.num_features)
+        features = torch.zeros(count, self.width)
         labels = torch.zeros(count if sets is None else sets.shape, dtype=torch.int64)
         errors: dict[int, str] = {}
         keys = [SampleKey(index, epoch=view) for index in indices]
@@ -183,6 +191,7 @@ class FeatureData(SplitData):
         return images.split(cpu_batch(*images.shape[-2:])) if images.device.type == "cpu" else (images,)
 
     def _features(self, images: Tensor) -> Tensor:
+        assert isinstance(self.net, VisionModel)
         return self.net.forward_head(self.net.forward_features(images), pre_logits=True)
 
 

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
-from phonecv.classify.config import DistillConfig, LossConfig
-from phonecv.classify.teacher import Teacher
+from phonecv.classify.config import LossConfig
 from phonecv.data.loading.loader import Batch
-from phonecv.errors import UserError
+from phonecv.training.groups import DistillConfig
+from phonecv.training.teacher import Teacher
 from phonecv.whole.objective import WholeObjective
 
 
@@ -64,11 +64,7 @@ class DistillObjective(ClassifyObjective):
         weights: Tensor | None = None,
     ) -> None:
         super().__init__(num_classes, loss, weights)
-        if teacher.num_classes != num_classes:
-            raise UserError(
-                f"the teacher {teacher.name} knows {teacher.num_classes} classes, the student {num_classes};"
-                " distillation needs the same classes, so train a teacher on this data first"
-            )
+        teacher.check_classes(num_classes)
         self.distill, self.teacher = distill, teacher
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

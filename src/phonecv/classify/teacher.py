@@ -1,69 +1,19 @@
-"""Teachers for distillation: any timm or phonecv network, seen through its own preprocessing."""
+"""Teachers of classifiers: any network of timm or ours, for its opinion or for its features."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phonecv.classify.config import DistillConfig
 from phonecv.errors import UserError, did_you_mean
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
-
-
-class Teacher(nn.Module):
-    """A frozen network behind an adapter from the student's normalised input to its own."""
-
-    mean: Tensor
-    std: Tensor
-    own_mean: Tensor
-    own_std: Tensor
-
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        name: str,
-        num_classes: int,
-        own: Preprocessing,
-        student: Preprocessing,
-        interpolation: str = "bicubic",
-        antialias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.net = net.eval().requires_grad_(False)
-        self.name, self.num_classes, self.size = name, num_classes, own.size
-        self.interpolation, self.antialias = interpolation, antialias
-        for key, values in (
-            ("mean", student.mean),
-            ("std", student.std),
-            ("own_mean", own.mean),
-            ("own_std", own.std),
-        ):
-            self.register_buffer(key, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
-
-    def train(self, mode: bool = True) -> Teacher:
-        """A teacher stays in evaluation mode."""
-        return super().train(False)
-
-    def adapt(self, images: Tensor) -> Tensor:
-        """The student's batch as the teacher wants it: normalisation undone, resized where sides differ, normalised."""
-        images = images.float() * self.std + self.mean
-        if images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(
-                images, (self.size, self.size), mode=self.interpolation, align_corners=False, antialias=self.antialias
-            )
-        return (images - self.own_mean) / self.own_std
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``B num_classes`` for the student's batch ``B 3 H W``."""
-        return self.net(self.adapt(images))
+from phonecv.training.groups import DistillConfig
+from phonecv.training.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +36,11 @@ def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = 
     """
     name = config.teacher or ""
     if name.startswith("timm:"):
-        source = _from_timm(name.removeprefix("timm:"), config.weights)
+        source = _from_timm(name.removeprefix("timm:"), config.weights, config.size)
     else:
         source = _from_phonecv(name, config.weights)
-    if isinstance(source.net, VisionModel) and (source.net.thresholds is not None) != many:
+    told = config.kind != "features"  # whose teacher is not asked for classes
+    if told and isinstance(source.net, VisionModel) and (source.net.thresholds is not None) != many:
         kinds = ("any number of labels", "one class") if many else ("one class", "any number of labels")
         raise UserError(
             f"distill.teacher={name!r} gives a picture {kinds[1]}, this data {kinds[0]}; train a teacher on it first"
@@ -135,7 +86,7 @@ def _from_phonecv(name: str, weights: str | None) -> _Source:
     return _Source(model, model.num_classes, model.preprocessing)
 
 
-def _from_timm(name: str, weights: str | None) -> _Source:
+def _from_timm(name: str, weights: str | None, size: int | None) -> _Source:
     import timm
     from timm.data.config import resolve_data_config
 
@@ -156,6 +107,8 @@ def _from_timm(name: str, weights: str | None) -> _Source:
             ) from error
     else:
         net = _load_file(name, Path(weights))
+    if size is not None and hasattr(net, "set_input_size"):  # transformers: their positions follow the side
+        cast(Any, net).set_input_size(img_size=size)
     data: dict[str, Any] = resolve_data_config(model=net)
     own = Preprocessing(
         size=int(data["input_size"][-1]), mean=tuple(data["mean"]), std=tuple(data["std"]), crop=float(data["crop_pct"])

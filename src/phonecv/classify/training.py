@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.distilling import FeatureObjective, FeatureTeacher, Projected, TaughtData, taught_views
 from phonecv.classify.features import FeatureData, ManyProbeObjective, Pictures, ProbeObjective, kept_views
 from phonecv.classify.many_objective import ManyDistillObjective, ManyObjective
 from phonecv.classify.objective import ClassifyObjective, DistillObjective
@@ -62,8 +63,9 @@ class ClassifySetup(ListedSetup):
         if wanted.weights is not None:
             form = starting_form(wanted.weights)
             net = load_public_or_file(net, wanted.weights, form=form, ema=wanted.ema_weights)
-            follow_classes(net, self.train)
-        net.class_names = tuple(self.train.classes) if len(self.train.classes) == classes else None
+            if classes:
+                follow_classes(net, self.train)
+        net.class_names = tuple(self.train.classes) if 0 < len(self.train.classes) == classes else None
         if self.many and net.class_names is None:
             raise UserError(
                 f"model.num_classes={classes}, but the data has {len(self.train.classes)} labels; where pictures have"
@@ -84,7 +86,8 @@ class ClassifySetup(ListedSetup):
         if not views:
             return data
         plain = ClassificationDataset(self.train, data.val_set.transforms, config.run.seed)
-        features = FeatureData(config, world, workers, Pictures(plain, data.train_set, data.val_set), net, views, rates)
+        pictures = Pictures(plain, data.train_set, data.val_set)
+        features = FeatureData(config, world, workers, pictures, net, width=net.num_features, views=views, rates=rates)
         features.note = data.note
         return features
 
@@ -108,8 +111,49 @@ class ClassifySetup(ListedSetup):
         return distilled(net.num_classes, config.loss, config.distill, teacher, weights)
 
 
-#: See `phonecv.training.setup.TrainingRoom`.
-open_setup = ClassifySetup
+class UnlabelledSetup(ClassifySetup):
+    """The same for pictures without labels, of which a teacher knows features."""
+
+    teacher: FeatureTeacher
+
+    def findings(self) -> list[str]:
+        """What was left out of the folder."""
+        return [f"{problem.severity}: {problem}" for problem in self.train.problems]
+
+    def network(self) -> VisionModel:
+        """The network, with a projection to the teacher's features in the place of the classifier."""
+        net, wanted = super().network(), self.config.distill
+        self.teacher = FeatureTeacher(load_teacher(wanted, net.preprocessing), maps=wanted.maps > 0)
+        net.reset_classifier(self.teacher.outputs)
+        return net
+
+    def data(self, net: VisionModel, world: World, workers: int) -> TaughtData:
+        """The loaders: of pictures, with features that are computed once."""
+        config, plain = (
+            self.config,
+            ClassifyData(self.config, self.train, self.val, net.preprocessing, world, workers, None),
+        )
+        width = self.teacher.width(net.preprocessing.size)
+        views, note = taught_views(config, len(self.train), len(self.val), width)
+        pictures = Pictures(plain.train_set, plain.train_set, plain.val_set)
+        data = TaughtData(
+            config, world, workers, pictures, self.teacher.to(world.device), width=width, views=views, rates=None
+        )
+        data.note = note
+        return data
+
+    def trained(self, net: VisionModel) -> nn.Module:
+        """The network, asked for what it makes of each place of its map."""
+        return Projected(net)
+
+    def objective(self, net: VisionModel, world: World) -> Objective:
+        """The distance from the teacher's features."""
+        return FeatureObjective(self.config.distill, self.teacher.to(world.device))
+
+
+def open_setup(config: ClassifyConfig) -> ClassifySetup:
+    """See `phonecv.training.setup.TrainingRoom`."""
+    return (ClassifySetup if config.distill.kind != "features" else UnlabelledSetup)(config)
 
 
 class ClassifyData(SplitData):

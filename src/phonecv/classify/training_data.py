@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phonecv.classify.config import ClassifyConfig
+from phonecv.classify.unlabelled import read_pictures
 from phonecv.data.folders.listing import PICTURES, Listing
 from phonecv.training.balance import class_weights
 from phonecv.training.checks import data_folder, read_listings
@@ -28,11 +29,13 @@ def loss_weights(config: ClassifyConfig, train: Listing, outputs: int) -> list[f
 
 
 def read_splits(config: ClassifyConfig) -> Divided[Listing]:
-    """Both splits of a classifier's data, with the same classes."""
+    """Both splits of a classifier's data, with the same classes; without any where a teacher's features are learned."""
     listed = next((listed for known, listed in _LISTED if known is config), None)
     _LISTED.clear()
     return divide_listing(config, *(listed or _list(config)))
 
 
 def _list(config: ClassifyConfig) -> tuple[Listing, Listing | None]:
+    if config.distill.kind == "features":
+        return read_pictures(config)
     return read_listings(config, data_folder(config, DATA), PICTURES, config.data.labels)

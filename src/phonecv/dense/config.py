@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from phonecv.errors import UserError
 from phonecv.task import TASKS
 from phonecv.training.config import TrainConfig
+from phonecv.training.groups import DistillConfig
+
+#: Settings of a teacher that have no meaning here: it is of the student's kind and takes its pictures as they come.
+_OF_CLASSIFIERS = ("weights", "kind", "maps", "size", "mean", "std", "interpolation", "antialias")
 
 
 @dataclass(frozen=True, slots=True)
 class DenseConfig(TrainConfig):
     """The training of heads on a backbone."""
+
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
     unread: ClassVar[tuple[str, ...]] = (
         "data.crop",
@@ -20,6 +27,7 @@ class DenseConfig(TrainConfig):
         "data.repeats",
         "data.labels",
         "model.in_chans",
+        *(f"distill.{name}" for name in _OF_CLASSIFIERS),
     )
     sizes_vary: ClassVar[bool] = True
 
@@ -34,6 +42,14 @@ class DenseConfig(TrainConfig):
     def in_catalog(self, name: str) -> bool:
         """All but timm's."""
         return not name.startswith("timm:")
+
+
+def check_teacher(config: DenseConfig) -> None:
+    """Refuse a teacher that is no file."""
+    teacher = config.distill.teacher
+    if teacher is not None and not Path(teacher).is_file():
+        noun = TASKS[config.task].noun
+        raise UserError(f"distill.teacher={teacher!r}: no such file; {noun} is taught by a checkpoint of one")
 
 
 def check_rising(name: str, bounds: tuple[float, float]) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
 from phonecv.models.headed import HeadedModel
 from phonecv.preprocessing import DensePreprocessing
+
+#: Further losses of a training, from the first of what `network` gave and what it was given (``B 3 H W``).
+Further = Callable[[Tensor | Sequence[Tensor], Tensor], dict[str, Tensor]]
 
 
 class DenseModel(HeadedModel[DensePreprocessing]):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.dense.inputs import Prepared, prepare
-from phonecv.dense.model import DenseModel
+from phonecv.dense.model import DenseModel, Further
 from phonecv.detect.assign import pad_targets
 from phonecv.detect.postprocess import Found
 from phonecv.detect.tiling import Tiles, find_in_tiles
@@ -107,11 +107,15 @@ class Detector(DenseModel):
         @overload
         def __call__(self, images: Sequence[Tensor] | Tensor) -> list[dict[str, Tensor]]: ...
         @overload
-        def __call__(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]: ...
-        def __call__(self, images: Any, targets: Any = None) -> Any:
+        def __call__(
+            self, images: Sequence[Tensor] | Tensor, targets: Targets, further: Further | None = ...
+        ) -> dict[str, Tensor]: ...
+        def __call__(self, images: Any, targets: Any = None, further: Any = None) -> Any:
             """As `forward`."""
 
-    def forward(self, images: Sequence[Tensor] | Tensor, targets: Targets | None = None) -> Any:
+    def forward(
+        self, images: Sequence[Tensor] | Tensor, targets: Targets | None = None, further: Further | None = None
+    ) -> Any:
         """Losses in train mode, predictions in evaluation mode.
 
         Args:
@@ -120,6 +124,7 @@ class Detector(DenseModel):
                 no number for the background, unlike in torchvision, where the first class is 1), "masks" (``N H W``)
                 where the detector has masks, and perhaps "crowd" and "ignored" (``N``, bool): neither is an object to
                 learn from, and an ignored one is no background either.
+            further: adds losses of its own, such as a teacher's.
 
         Returns:
             Train mode: a dict of named scalar losses. Evaluation mode: per picture a dict of "boxes", "scores",
@@ -131,7 +136,7 @@ class Detector(DenseModel):
         if self.training:
             if targets is None:
                 raise UserError("a detector in train mode needs targets; call .eval() first for predictions")
-            return self.losses(images, targets)
+            return self.losses(images, targets, further)
         with torch.no_grad():
             return self.find(images) if self.tiles is None else self.in_tiles(images, self.tiles)
 
@@ -183,8 +188,10 @@ class Detector(DenseModel):
         self.tiles = None if tiles is None else Tiles(**tiles)
 
     @abstractmethod
-    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Named scalar losses, in whatever mode the detector is."""
+    def losses(
+        self, images: Sequence[Tensor] | Tensor, targets: Targets, further: Further | None = None
+    ) -> dict[str, Tensor]:
+        """Named scalar losses, in whatever mode the detector is; `further` adds some."""
 
     @abstractmethod
     def network(self, batch: Tensor) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phonecv.data.coco.paths import find_coco, has_split, undivided
+from phonecv.dense.config import check_teacher
 from phonecv.detect.config import DetectConfig
 from phonecv.text import printable
 from phonecv.training.checks import data_folder
@@ -13,6 +14,7 @@ DATA = "a folder with COCO annotations and pictures"
 
 def check_training(config: DetectConfig, *, keep: bool) -> None:
     """Check that annotations and pictures are there; nothing is kept."""
+    check_teacher(config)
     root, wanted = data_folder(config, DATA), config.detect
     if wanted.val_annotations or wanted.val_images or has_split(root, "val"):
         refuse_share(config, f"{printable(root)}: val")

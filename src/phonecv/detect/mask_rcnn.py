@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
 from phonecv.dense.inputs import Prepared
+from phonecv.dense.model import Further
 from phonecv.detect.anchors import grid_anchors, usable_anchors
 from phonecv.detect.base import Detector, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS, decode
@@ -132,7 +133,9 @@ class MaskRCNN(Detector):
         scores, codes = self.rpn(levels)
         return levels[: len(_POOLED)], scores, codes
 
-    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor] | Tensor, targets: Targets, further: Further | None = None
+    ) -> dict[str, Tensor]:
         """ "rpn_cls" and "rpn_box" of the first stage, "cls", "box" and "mask" of the second."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
@@ -164,7 +167,7 @@ class MaskRCNN(Detector):
         boxes = rois[:, 1:] / prepared.scales.to(rois.dtype).repeat(1, 2)[picture]
         wanted = crop_masks(given, boxes, picture, number, MASK_SIDE)
         losses["mask"] = mask_loss(self.mask_head(pool(levels, rois, MASK_BINS, _POOLED)), labels, wanted)
-        return losses
+        return losses if further is None else losses | further(levels, prepared.batch)
 
     def in_tiles(self, images: Sequence[Tensor] | Tensor, tiles: Tiles) -> list[Found]:
         """As of every detector; with `paste`, pixels of masks are 0 and 1."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
+from phonecv.dense.model import Further
 from phonecv.detect.anchors import usable_anchors
 from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
@@ -106,7 +107,9 @@ class RetinaNet(OneStage):
         anchors = {"kind": "grid", "strides": _STRIDES, "scales": _SCALES, "ratios": _RATIOS}
         return BoxRule("sigmoid", UNIT_STDS, anchors)
 
-    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor] | Tensor, targets: Targets, further: Further | None = None
+    ) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
@@ -131,7 +134,8 @@ class RetinaNet(OneStage):
         where, wanted = box_targets(found, anchors, truth, UNIT_STDS)
         given = full_precision(torch.cat([flatten_level(x, 4) for x in codes], 1)[where])
         count = normaliser(found)
-        return {"cls": torch.stack(focal).sum() / count, "box": (given - wanted).abs().sum() / count}
+        named = {"cls": torch.stack(focal).sum() / count, "box": (given - wanted).abs().sum() / count}
+        return named if further is None else named | further(logits, prepared.batch)
 
 
 def _tower(channels: int) -> nn.Sequential:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
+from phonecv.dense.model import Further
 from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
@@ -105,7 +106,9 @@ class SSDLite(OneStage):
         }
         return BoxRule("softmax", SSD_STDS, anchors)
 
-    def losses(self, images: Sequence[Tensor] | Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor] | Tensor, targets: Targets, further: Further | None = None
+    ) -> dict[str, Tensor]:
         """ "cls" and "box", both per positive anchor."""
         prepared = self.prepare(images)
         truth = self.truth(targets, prepared)
@@ -126,10 +129,11 @@ class SSDLite(OneStage):
         where, wanted = box_targets(found, anchors, truth, SSD_STDS)
         given = full_precision(torch.cat([flatten_level(x, 4) for x in codes], 1)[where])
         count = normaliser(found)
-        return {
+        named = {
             "cls": mined_cross_entropy(scores, labels, self.num_classes, found.negative) / count,
             "box": F.smooth_l1_loss(given, wanted.to(given.dtype), reduction="sum") / count,
         }
+        return named if further is None else named | further(logits, prepared.batch)
 
 
 def _unit(in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> ConvNormAct:

@@ -17,6 +17,7 @@ from phonecv.data.coco.reader import CocoSplit
 from phonecv.data.coco.tiles import plan_tiles
 from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.findings import Look, Notes
+from phonecv.dense.distilling import Taught, make_taught
 from phonecv.dense.training import frozen_note, make_dense
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
@@ -83,8 +84,11 @@ class DetectSetup(SplitSetup):
         return DetectData(self.config, self.train, self.val, net, world, workers)
 
     def objective(self, net: Detector, world: World) -> DetectObjective:
-        """The detector's own losses, and AP."""
-        return DetectObjective(self.val, net.num_classes, masks=net.masks, score=self.config.detect.score)
+        """The detector's own losses, perhaps a teacher's, and AP."""
+        taught = make_taught(self.config.distill, net, world, same_heads=True)
+        return DetectObjective(
+            self.val, net.num_classes, masks=net.masks, score=self.config.detect.score, taught=taught
+        )
 
 
 #: See `phonecv.training.setup.TrainingRoom`.
@@ -151,17 +155,20 @@ class DetectObjective:
     Outputs beyond the data's classes are never right.
     """
 
-    def __init__(self, val: CocoSplit, num_classes: int, *, masks: bool, score: str) -> None:
-        self.val, self.masks, self.score = val, masks, score
+    def __init__(
+        self, val: CocoSplit, num_classes: int, *, masks: bool, score: str, taught: Taught | None = None
+    ) -> None:
+        self.val, self.masks, self.score, self.taught = val, masks, score, taught
         labels = np.arange(num_classes)
         self.outputs = np.where(labels < len(val.classes), labels, -1)
-        self.loss_names: tuple[str, ...] = ("rpn_cls", "rpn_box", "cls", "box", "mask") if masks else ("cls", "box")
+        names = ("rpn_cls", "rpn_box", "cls", "box", "mask") if masks else ("cls", "box")
+        self.loss_names: tuple[str, ...] = (*names, "kd") if taught else names
         figures = (*BOX_FIGURES, *(f"mask_{name}" for name in BOX_FIGURES)) if masks else BOX_FIGURES
         self.figures: tuple[str, ...] = (*figures, "images")
 
     def losses(self, model: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
-        """As the detector names them."""
-        return model(batch.images, batch.targets)
+        """As the detector names them, and "kd" where it is taught."""
+        return model(batch.images, batch.targets, self.taught and self.taught.losses)
 
     def predict(self, net: nn.Module, batch: DetectionBatch) -> list[dict[str, Any]]:
         """Boxes, scores, labels and perhaps masks of each picture."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.inputs import prepare
-from phonecv.dense.model import DenseModel
+from phonecv.dense.model import DenseModel, Further
 from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
@@ -88,12 +88,18 @@ class Segmenter(DenseModel):
         aux = self.aux_head(maps) if wanted and self.aux_head is not None else None
         return self.head(maps if self.neck is None else self.neck(maps)), aux
 
-    def losses(self, images: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
+    def losses(
+        self,
+        images: Tensor | Sequence[Tensor],
+        targets: Tensor | Sequence[Tensor],
+        further: Further | None = None,
+    ) -> dict[str, Tensor]:
         """{"ce": ..., "aux": ...}, weights included, in whatever mode the model is.
 
         Args:
             images: as for `forward`; pictures of different sizes are padded with the mean colour.
             targets: label maps of the pictures' sizes, ``B H W`` or ``H W`` each: 0..classes-1, 255 for ignored.
+            further: adds losses of its own, such as a teacher's.
 
         Raises:
             UserError: sizes or labels that do not fit, or a batch of one with a head that cannot learn from it.
@@ -104,7 +110,7 @@ class Segmenter(DenseModel):
         named = {"ce": pixel_cross_entropy(logits, labels, *weights)}
         if aux is not None:
             named["aux"] = self.aux_weight * pixel_cross_entropy(aux, labels, *weights)
-        return named
+        return named if further is None else named | further(logits, batch)
 
     if TYPE_CHECKING:
 
@@ -114,19 +120,26 @@ class Segmenter(DenseModel):
         def __call__(self, images: Sequence[Tensor]) -> list[Tensor]: ...
         @overload
         def __call__(
-            self, images: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor]
+            self,
+            images: Tensor | Sequence[Tensor],
+            targets: Tensor | Sequence[Tensor],
+            further: Further | None = ...,
         ) -> dict[str, Tensor]: ...
-        def __call__(self, images: Any, targets: Any = None) -> Any:
+        def __call__(self, images: Any, targets: Any = None, further: Any = None) -> Any:
             """As `forward`."""
 
     def forward(
-        self, images: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor] | None = None
+        self,
+        images: Tensor | Sequence[Tensor],
+        targets: Tensor | Sequence[Tensor] | None = None,
+        further: Further | None = None,
     ) -> dict[str, Tensor] | Tensor | list[Tensor]:
         """Losses in training mode, logits in evaluation mode.
 
         Args:
             images: RGB, ``B 3 H W``, or ``3 H W`` each and of any sizes; bytes, or floats in 0..1.
-            targets: see `losses`; ignored in evaluation mode.
+            targets: see `losses`, as for `further`; ignored in evaluation mode.
+            further: adds losses.
 
         Returns:
             In training mode `losses`. In evaluation mode logits at the pictures' sizes: ``B num_classes H W`` for a
@@ -135,7 +148,7 @@ class Segmenter(DenseModel):
         if self.training:
             if targets is None:
                 raise UserError("training mode needs label maps, model(images, labels); call .eval() for predictions")
-            return self.losses(images, targets)
+            return self.losses(images, targets, further)
         if isinstance(images, Tensor):
             return inference.logits(self, images)
         found: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phonecv.dense.config import check_teacher
 from phonecv.segment.config import SegmentConfig
 from phonecv.segment.training_data import check_data
 from phonecv.training.checks import data_folder
@@ -11,5 +12,6 @@ DATA = "a folder with pictures and label maps"
 
 def check_training(config: SegmentConfig, *, keep: bool) -> None:
     """Check that pictures and label maps are there and teach something; nothing is kept."""
+    check_teacher(config)
     data_folder(config, DATA)
     check_data(config)

@@ -16,6 +16,7 @@ from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationBatch, SegmentationDataset, make_segmentation_loader
 from phonecv.data.labelmaps.transforms import light_transform, train_transform
 from phonecv.data.pictures.opening import ImageError
+from phonecv.dense.distilling import Taught, make_taught
 from phonecv.dense.training import frozen_note, make_dense
 from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
@@ -86,8 +87,9 @@ class SegmentSetup(SplitSetup):
         return SegmentData(self.config, self.train, self.val, net, world, workers)
 
     def objective(self, net: Segmenter, world: World) -> SegmentObjective:
-        """Pixel cross entropy, and mIoU."""
-        return SegmentObjective(net.num_classes, auxiliary=net.aux_head is not None)
+        """Pixel cross entropy, perhaps a teacher's loss, and mIoU."""
+        taught = make_taught(self.config.distill, net, world, same_heads=False)
+        return SegmentObjective(net.num_classes, auxiliary=net.aux_head is not None, taught=taught)
 
 
 #: See `phonecv.training.setup.TrainingRoom`.
@@ -145,13 +147,14 @@ class SegmentObjective:
     score = "miou"
     figures: tuple[str, ...] = ("miou", "aacc", "macc")
 
-    def __init__(self, num_classes: int, *, auxiliary: bool) -> None:
-        self.num_classes = num_classes
-        self.loss_names: tuple[str, ...] = ("ce", "aux") if auxiliary else ("ce",)
+    def __init__(self, num_classes: int, *, auxiliary: bool, taught: Taught | None = None) -> None:
+        self.num_classes, self.taught = num_classes, taught
+        names = ("ce", "aux") if auxiliary else ("ce",)
+        self.loss_names: tuple[str, ...] = (*names, "kd") if taught else names
 
     def losses(self, model: nn.Module, batch: SegmentationBatch) -> dict[str, Tensor]:
-        """{"ce": ..., "aux": ...}, weights included."""
-        return model(batch.images, batch.labels)
+        """{"ce": ..., "aux": ..., "kd": ...}, weights included."""
+        return model(batch.images, batch.labels, self.taught and self.taught.losses)
 
     def predict(self, net: nn.Module, batch: SegmentationBatch) -> Tensor | list[Tensor]:
         """Logits at the label maps' sizes."""

@@ -95,7 +95,9 @@ class TrainConfig:
         if self.chosen_by and not settings.flatten(self)[self.chosen_by]:
             raise UserError(f"{self.chosen_by} is not set; it says which {TASKS[self.task].title} is trained")
         if strange := [name for name in settings.changed(self) if name.startswith(self.unread)]:
-            raise _no_use(strange[0], [kind for kind in _kinds() if not strange[0].startswith(kind.unread)], type(self))
+            group = strange[0].partition(".")[0]
+            readers = [kind for kind in _kinds() if group in _own(kind) and not strange[0].startswith(kind.unread)]
+            raise _no_use(strange[0], readers, type(self))
         schedule, data = self.schedule, self.data
         if schedule.warmup_steps is None and schedule.warmup_epochs >= schedule.epochs:
             raise UserError(

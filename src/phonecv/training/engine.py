@@ -30,7 +30,7 @@ from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import TaskBatch, TaskData
 from phonecv.training.log import LossMeter, RunLog
-from phonecv.training.objective import Illustrates, Objective, Settles
+from phonecv.training.objective import Illustrates, Keeps, Objective, Settles
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
@@ -382,7 +382,9 @@ def save_network(run: Run, which: str, name: str, scores: Mapping[str, Mapping[s
     training["config"] = to_plain(run.config)
     if held_out := run.data_record.get("held_out"):
         training["held_out"] = held_out
-    save_checkpoint(run.nets()[which], run.folder / f"{name}.safetensors", training=training)
+    net, objective = run.nets()[which], run.objective
+    kept = objective.kept(net) if isinstance(objective, Keeps) else net
+    save_checkpoint(kept, run.folder / f"{name}.safetensors", training=training)
 
 
 def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -61,8 +61,9 @@ TEACHER_FLAGS: Mapping[str, Flag] = {
     "teacher_weights": Flag("distill.weights", str, "A tag of the catalog; for timm `pretrained` or a file."),
     "kind": Flag(
         "distill.kind",
-        Literal["soft", "hard"],
-        "Soft matches the teacher's probabilities, hard its first guess.",
+        Literal["soft", "hard", "features"],
+        "Soft matches the teacher's probabilities, hard its first guess, features what it sees in pictures without"
+        " labels.",
     ),
     "weight": Flag("distill.weight", float, "Factor of the teacher's loss."),
     "temperature": Flag("distill.temperature", float, "Softens both opinions."),

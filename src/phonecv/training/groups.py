@@ -93,7 +93,8 @@ class DataConfig:
             to 1 (every class equally often; of detectors by the rarest class of a picture). 0.5 is the square root.
         views: with model.freeze=all of a classifier: of each training picture so many views pass through the network
             once, the first as in validation, the others augmented; an epoch takes one of them. 0 keeps no features:
-            every picture is augmented anew each time, and passes through the network each time.
+            every picture is augmented anew each time, and passes through the network each time. With
+            distill.kind=features likewise: of so many views, all augmented, the teacher's features are kept.
         workers: loader processes per training process; null chooses from the cores.
         max_bad: share of all images, both splits together, that may be unreadable before the run stops.
     """
@@ -288,3 +289,38 @@ class RunConfig:
     threads: Count | None = None
     audit: bool = True
     progress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """A teacher whose opinion is a second loss, or the only one.
+
+    Detectors and segmenters read `teacher`, `weight` and `temperature`: a checkpoint of their kind teaches them.
+
+    Attributes:
+        teacher: null for none; "timm:NAME", a catalog name, or a checkpoint file.
+        weights: for a catalog name a tag such as "official"; for timm "pretrained" or a file of its weights.
+        kind: "soft": weight x KL(teacher || student), summed over classes, divided by the batch; "hard": cross entropy
+            against the teacher's first guess; "features": no labels are read, the student learns the teacher's features
+            of any pictures.
+        weight: factor of the distillation loss; the label loss keeps weight 1.
+        temperature: divides both logits; the loss is multiplied by its square (not "hard", not "features").
+        maps: of "features": weight of the loss between maps, beside that of pooled features; 0 for none.
+        size: teacher's input side; null takes the teacher's own.
+        mean: teacher's normalisation; null takes the teacher's own.
+        std: teacher's normalisation; null takes the teacher's own.
+        interpolation: resize from the student's input to the teacher's.
+        antialias: of that resize; the published EMOv2 runs had none.
+    """
+
+    teacher: str | None = None
+    weights: str | None = None
+    kind: Literal["soft", "hard", "features"] = "soft"
+    weight: NotNegative = 5.0
+    temperature: Positive = 1.0
+    maps: NotNegative = 0.0
+    size: Count | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: Interpolation = "bicubic"
+    antialias: bool = True

@@ -23,7 +23,8 @@ def introduce(run: Run, lr: float, threads: Threads, setup: Setup) -> None:
     parameters = sum(parameter.numel() for parameter in run.net.parameters())
     trained = sum(parameter.numel() for parameter in run.net.parameters() if parameter.requires_grad)
     share = "all trained" if trained == parameters else f"{trained:,} trained"
-    say(f"{run.net.name}: {counted(parameters, 'parameters')}, {share}; {counted(run.net.num_classes, 'classes')}")
+    classes = f"; {counted(run.net.num_classes, 'classes')}" if run.data_record.get("classes") else ""
+    say(f"{run.net.name}: {counted(parameters, 'parameters')}, {share}{classes}")
     pictures = f"{counted(data.train_size, f'training {data.noun}')} and {data.val_size:,} for validation"
     say(f"{pictures}, from {config.data.path}, at {run.net.preprocessing.size} px")
     for line in setup.divided.told(run.folder):

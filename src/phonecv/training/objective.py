@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from phonecv.models.headed import Network
 from phonecv.training.world import World
 
 
@@ -75,4 +76,13 @@ class Illustrates(Protocol):
             folder: the run folder.
             epoch: counted from 1.
         """
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """An objective that trains more than its checkpoints hold."""
+
+    def kept(self, net: nn.Module) -> Network:
+        """What a checkpoint holds of a network; it stays as it is."""
         ...
