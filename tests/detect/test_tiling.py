@@ -241,6 +241,20 @@ def test_masks_of_a_network_in_tiles() -> None:
         assert torch.equal(pasted["masks"][row, 0].bool(), own[other])
 
 
+def test_a_threshold_is_for_what_is_joined() -> None:
+    """A piece makes its object sure enough, though the tile that shows it whole is not."""
+    images, network = pictures((150, 190)), busy("ssdlite320")
+    tile = {"tile": 96, "overlap": 0.25}
+    every, strong = (open_detector(network, options=OpeningOptions(threshold=least, **tile)) for least in (0.0, 0.55))
+    (wanted,), (found,) = every(images), strong(images)
+    rows = wanted["scores"] >= 0.55
+    assert 5 < rows.sum() < len(rows)
+    same(
+        [{name: column[found["scores"] >= 0.55] for name, column in found.items()}],
+        [{name: column[rows] for name, column in wanted.items()}],
+    )
+
+
 def test_what_cannot_be() -> None:
     with pytest.raises(UserError, match=r"tiles of 0 pixels"):
         Tiles(0)

@@ -161,7 +161,7 @@ def _given(outputs: Mapping[str, Tensor], prepared: Prepared, least: float) -> l
             result["masks"] = BoxMasks(outputs["masks"][place, :count][real].float(), shown, *original)
         places = outputs["scores"].shape[1]
         full = f"the file gives no more than {places}" if count == places else ""
-        results.append(Found(result, scores.new_zeros(0), full))
+        results.append(Found(result, scores.new_zeros(0), full, float(scores.min()) if full else 0.0))
     return results
 
 
@@ -174,4 +174,4 @@ def _limited(found: Found, overlap: float, most: int | None, *, agnostic: bool) 
     if len(kept) == len(found["scores"]):
         return found
     beyond = found["scores"][rows[len(kept) :]]
-    return Found({name: column[kept] for name, column in found.items()}, beyond, found.full)
+    return Found({name: column[kept] for name, column in found.items()}, beyond, found.full, found.surest)

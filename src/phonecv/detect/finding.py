@@ -37,12 +37,12 @@ def find_all(
 
 
 def _left_out(found: Mapping[str, Any], enough: torch.Tensor, threshold: float) -> str:
-    if not isinstance(found, Found) or not len(enough) or not enough.all():
+    if not isinstance(found, Found):
         return ""
-    more = int((found.beyond >= threshold).sum())
+    kept, more = int(enough.sum()), int((found.beyond >= threshold).sum())
     if more:
-        return f"{len(enough)} of at least {len(enough) + more} kept; --max-objects"
-    return found.full
+        return f"{kept} of at least {kept + more} kept; --max-objects"
+    return found.full if found.surest >= threshold else ""
 
 
 def plain_detections(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:

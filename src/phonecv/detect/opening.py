@@ -16,7 +16,7 @@ from phonecv.dense.model import DenseModel
 from phonecv.detect.base import Detector
 from phonecv.detect.create import create_detector
 from phonecv.detect.exported import OUTPUTS, finder
-from phonecv.detect.tiling import Find, Tiles, find_in_tiles
+from phonecv.detect.tiling import WEAKER, Find, Tiles, find_in_tiles
 from phonecv.detect.verbs import FindingOptions, OpeningOptions
 from phonecv.devices import cpu_batch
 from phonecv.errors import UserError
@@ -82,8 +82,6 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
     """
     network, place, chosen = placed.network, placed.device, options or OpeningOptions()
     masks = bool(getattr(network, "masks", False))
-    if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
-        network.score_threshold = max(network.score_threshold, chosen.threshold - 1e-6)
     if isinstance(network, Detector):
         network.tiles = tiles_of(chosen, network.tiles)
         network.class_agnostic = network.class_agnostic or chosen.class_agnostic
@@ -98,6 +96,8 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
             return network([picture.to(place) for picture in pictures])
 
     tiles = getattr(network, "tiles", None)
+    if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
+        network.score_threshold = max(network.score_threshold, _least(chosen, tiles) - 1e-6)
     details = placed.details | told(tiles, chosen)
     # One large picture at a time is enough in memory, and its tiles fill the batches.
     batch = network.batch_for(place) if tiles is None else 1
@@ -115,7 +115,7 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunne
     batch = cpu_batch(*(dense.size or (spec.size, spec.longest or spec.size)))
     own = dense.decoding.get("tiles") or {}
     tiles = tiles_of(chosen, Tiles(own["side"], own["overlap"], own["whole"]) if len(own) >= 3 else None)
-    find = finder(dense, chosen.threshold, most=chosen.max_objects, agnostic=agnostic)
+    find = finder(dense, _least(chosen, tiles), most=chosen.max_objects, agnostic=agnostic)
     run: Find = find
     if tiles is not None:
         run = partial(
@@ -138,6 +138,10 @@ def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunne
         batch=batch if tiles is None else 1,
         most=chosen.max_objects or (dense.decoding.get("max_detections") if tiles is None else None),
     )
+
+
+def _least(chosen: OpeningOptions, tiles: Tiles | None) -> float:
+    return chosen.threshold if tiles is None else WEAKER * chosen.threshold
 
 
 def tiles_of(chosen: FindingOptions, own: Tiles | None) -> Tiles | None:

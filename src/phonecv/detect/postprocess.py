@@ -19,11 +19,12 @@ class Found(dict[str, Any]):
     Attributes:
         beyond: scores of objects that are left out because a picture may not have more, ``X``.
         full: why there may be more that nobody knows of, for people; "" where there are none.
+        surest: score that these have at most.
     """
 
-    def __init__(self, columns: Mapping[str, Any], beyond: Tensor, full: str = "") -> None:
+    def __init__(self, columns: Mapping[str, Any], beyond: Tensor, full: str = "", surest: float = 0.0) -> None:
         super().__init__(columns)
-        self.beyond, self.full = beyond, full
+        self.beyond, self.full, self.surest = beyond, full, surest
 
 
 def dense_detections(

@@ -29,6 +29,10 @@ _BORDER = 1 / 64
 #: Overlap, where two views both look, that makes what they show one object; and share of a piece within a surer object.
 _SAME = 0.5
 
+#: Share of a threshold from which on boxes are looked at before they are joined: an object is as sure as its surest
+#: piece, and whole only where the weaker look at it is known, too.
+WEAKER = 0.5
+
 #: Most that neighbouring tiles may share; beyond it the number of tiles grows without end.
 MOST_OVERLAP = 0.9
 
@@ -150,9 +154,10 @@ def _joined(
             own = rows[chosen : chosen + 1] if whole[chosen] else members[number == chosen]
             codes.append([_placed(parts, views, size, int(view[row]), int(place[row])) for row in own])
         columns["masks"] = RunMasks.union(codes, *size)
-    full = any(len(part.beyond) or part.full for part in parts if isinstance(part, Found))
-    text = f"a view of it may show more than the {int(counts.max())} that are kept; --max-objects" if full else ""
-    return Found(columns, beyond, text)
+    known = [part for part in parts if isinstance(part, Found)]
+    surest = max((max([part.surest, *part.beyond.tolist()]) for part in known), default=0.0)
+    text = f"a view of it may show more than the {int(counts.max())} that are kept; --max-objects" if surest else ""
+    return Found(columns, beyond, text, surest)
 
 
 def _placed(parts: Sequence[Mapping[str, Any]], views: Tensor, size: tuple[int, int], view: int, place: int) -> Any:
