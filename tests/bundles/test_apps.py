@@ -255,6 +255,7 @@ def _quiet(*_: object) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # Mask R-CNN ran out of 300 s on a busy machine
 @pytest.mark.parametrize(
     "case", ["classifier", "gray labels", *SHOWN[:2], "Mask R-CNN", "classes", "logits of baked pixels"]
 )
