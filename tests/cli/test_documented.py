@@ -21,6 +21,7 @@ import phonecv
 from cli.conftest import CLASSES, Run
 from cli.test_docs import PAGES, commands
 from conftest import TINY
+from data.foreign.test_trained import yolo as write_yolo
 from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from detect.scenes import write_scenes
@@ -163,6 +164,8 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.chdir(tmp_path)
         for name in ("photos", "signs", "album"):
             shutil.copytree(pictures, name)
+        shutil.copytree(pictures / "train", "pets")  # not divided
+        write_yolo(Path("yolo-export"))
         for index, file in enumerate(sorted((pictures / "val").rglob("*.png"))):
             path = Path("signs-test", *file.parts[-3:])  # other pictures of the same classes
             path.parent.mkdir(parents=True, exist_ok=True)
