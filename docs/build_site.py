@@ -45,12 +45,20 @@ REFERENCE: Mapping[str, list[str]] = {
         "fuse",
         "accelerate",
     ],
-    "weights": ["load_checkpoint", "read_checkpoint", "save_checkpoint", "convert", "info"],
+    "weights": [
+        "load_checkpoint",
+        "read_checkpoint",
+        "save_checkpoint",
+        "convert",
+        "push_to_hub",
+        "from_pretrained",
+        "info",
+    ],
     "training": ["train", "distill", "phonecv.training.config", "phonecv.classify.config"],
     "predicting": ["predict", "evaluate", "generate", "phonecv.options", "phonecv.classify.verbs"],
     "dense": ["phonecv.detect.config", "phonecv.detect.verbs", "phonecv.segment.config", "phonecv.segment.verbs"],
     "shipping": ["export", "quantize", "bundle", "verify", "phonecv.exporting.options"],
-    "measuring": ["bench", "compare", "doctor", "audit", "samples", "demo"],
+    "measuring": ["bench", "compare", "doctor", "audit", "convert_data", "samples", "demo"],
     "errors": ["UserError"],
 }
 

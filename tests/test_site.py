@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 pytest.importorskip("nbformat", reason="the site's tools are not installed")
 
 import build_site  # noqa: E402
+from run_notebooks import NOTEBOOKS  # noqa: E402
 
 
 def write(site: Path, **pages: str) -> Path:
@@ -52,11 +54,17 @@ def test_links_of_a_page_lead_to_the_pages_of_the_site() -> None:
     assert text == f"[a](train.md) [b](changelog.md) [c]({build_site.REPOSITORY}/blob/main/benchmarks/kinds.py#x)"
 
 
-@pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_what_their_cells_gave(path: Path) -> None:
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run docs/run_notebooks.py"
     assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = re.findall(r'"([\w/-]+\.md)"', (DOCS / "zensical.toml").read_text())
+    pages = [*build_site.pages(), *(f"reference/{name}.md" for name in build_site.REFERENCE)]
+    assert sorted(listed) == sorted([*pages, *(f"notebooks/{path.stem}.md" for path in NOTEBOOKS)])
 
 
 def test_the_reference_names_everything_public() -> None:
