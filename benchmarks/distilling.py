@@ -32,7 +32,7 @@ from phonecv.files import write_json
 RESULTS = Path(__file__).parent / "results" / "distilling.json"
 
 #: Epochs of the labels and of the features, and steps of each.
-EPOCHS, TAUGHT_EPOCHS, STEPS = 10, 8, 48
+EPOCHS, TAUGHT_EPOCHS, STEPS = 18, 8, 48
 SHARE = 0.1
 
 STUDENT = (
