@@ -86,6 +86,7 @@ def pages() -> dict[str, Path]:
 def on_the_site(text: str, path: Path) -> str:
     """A page with its links as they are on the site."""
     names = {file.resolve(): name for name, file in pages().items()}
+    names |= {file: f"notebooks/{file.stem}.md" for file in notebooks.NOTEBOOKS}
 
     def follow(match: re.Match[str]) -> str:
         target = (path.parent / match["target"]).resolve()
