@@ -137,8 +137,12 @@ class Detector(DenseModel):
             if targets is None:
                 raise UserError("a detector in train mode needs targets; call .eval() first for predictions")
             return self.losses(images, targets, further)
-        with torch.no_grad():
-            return self.find(images) if self.tiles is None else self.in_tiles(images, self.tiles)
+        return [dict(found) for found in self.look(images)]  # plain ones, which tree_map and others see into
+
+    @torch.no_grad()
+    def look(self, images: Sequence[Tensor] | Tensor) -> list[Found]:
+        """Predictions, with what is known of objects that a picture may not have."""
+        return self.find(images) if self.tiles is None else self.in_tiles(images, self.tiles)
 
     def find(self, images: Sequence[Tensor] | Tensor) -> list[Found]:
         """Predictions for pictures as wholes."""

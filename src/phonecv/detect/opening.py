@@ -90,10 +90,12 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
     if masks:
         network.paste = False  # whole pictures of masks would fill the memory, and nobody asks for their pixels
 
+    look: Any = network.look if isinstance(network, Detector) else network
+
     @torch.inference_mode()
     def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
         with placed.computing():
-            return network([picture.to(place) for picture in pictures])
+            return look([picture.to(place) for picture in pictures])
 
     tiles = getattr(network, "tiles", None)
     if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
