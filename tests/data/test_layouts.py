@@ -104,7 +104,7 @@ def test_a_data_set_one_folder_deeper(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "masks", "ending"), [("PNGImages", "PedMasks", "_mask"), ("train", "train_masks", "")]
+    ("images", "masks", "ending"), [("PNGImages", "PedMasks", "_mask"), ("photos", "photo_masks", "")]
 )
 def test_pictures_and_masks_under_other_names_are_no_classes(
     tmp_path: Path, images: str, masks: str, ending: str

@@ -45,6 +45,12 @@ def test_yolo_lines(tmp_path: Path) -> None:
         assert f"labels/a.txt:{line}: " in told
 
 
+def test_yolo_names_of_uploads(tmp_path: Path) -> None:
+    """Label Studio exports labels without pictures, under the names that the uploads got."""
+    scene.write(tmp_path, {"images/a.png": "", "labels/0123abcd-a.txt": scene.YOLO, "classes.txt": "cat\ndog\n"})
+    assert scene.objects(scene.read(tmp_path)) == {"a.png": [CAT, DOG]}
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_yolo_encodings(tmp_path: Path, encoding: str) -> None:
     assert yolo(tmp_path, scene.YOLO.encode(encoding))[0] == [CAT, DOG]
@@ -140,6 +146,11 @@ def test_voc_counts_from_one_unless_it_can_not(tmp_path: Path) -> None:
     assert scene.objects(scene.read(tmp_path / "both"))["a.png"][0] == ("cat", [9.0, 13.0, 24.0, 36.0])
 
 
+def test_voc_as_cvat_writes_it(tmp_path: Path) -> None:
+    """A decimal point is none of VOC's own, also where nothing follows it."""
+    assert voc(tmp_path, scene.voc(("cat", ("8.0", "12.0", "24.0", "36.0"))))[0] == [CAT]
+
+
 def test_voc_objects(tmp_path: Path) -> None:
     """Difficult ones are crowds; parts are no objects; what has no box is told."""
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></part>"
@@ -223,6 +234,14 @@ def test_cvat_films(tmp_path: Path) -> None:
     text = f"<annotations><version>1.1</version>{meta}{track}</annotations>"
     scene.write(tmp_path, {"annotations.xml": text, "images/frame_000000.PNG": "", "images/frame_000001.PNG": ""})
     assert list(scene.objects(scene.read(tmp_path)).values()) == [[CAT]]
+
+
+def test_cvat_films_without_their_pictures(tmp_path: Path) -> None:
+    track = '<track label="cat"><box frame="0" outside="0" xtl="8" ytl="12" xbr="24" ybr="36"/></track>'
+    scene.write(tmp_path, {"annotations.xml": f"<annotations><version>1.1</version>{track}</annotations>", "x.png": ""})
+    with pytest.raises(UserError, match="ffmpeg -i FILM"):
+        scene.read(tmp_path)
+    assert "ffmpeg" in audit(tmp_path).errors[0].message
 
 
 # ----------------------------------------------------------------------------------------------------- Label Studio
@@ -316,6 +335,37 @@ def test_csv_ways(tmp_path: Path) -> None:
     found, told = boxes_of(tmp_path, {"boxes.csv": text})
     assert "boxes.csv:5: has no class" in told
     assert found[0][0] in ("cat", "dog")
+
+
+SHARES = '"[0.125, 0.25, 0.25, 0.5]"'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"image,bbox,label\na.png,{SHARES},cat\n", "cat"),
+        ("filename,x_center,y_center,width,height,class\na.png,.25,.5,.25,.5,cat\n", "cat"),
+        ("image,cx,cy,w,h,label\na.png,16,24,16,24,cat\n", "cat"),
+        ("a.png,8,12,24,36,cat,64,48\n", "cat"),
+        ("Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path\n64,48,8,12,24,36,20,x/a.png\n", "20"),
+        ("Filename;Annotation tag;Upper left corner X;Upper left corner Y;Lower right corner X;Lower right corner Y\n"
+         "a.png;cat;8;12;24;36\n", "cat"),
+    ],
+    ids=["shares in one cell", "centre", "centre in pixels", "sku-110k", "gtsrb", "lisa"],
+)  # fmt: skip
+def test_csv_columns(tmp_path: Path, text: str, expected: str) -> None:
+    assert boxes_of(tmp_path, {"boxes.csv": text})[0] == [(expected, CAT[1])]
+
+
+def test_csv_of_open_images(tmp_path: Path) -> None:
+    """Classes have names in a list of their own, and groups are crowds."""
+    text = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n"
+    text += "a,/m/01yrx,.125,.375,.25,.75,0\na,/m/0bt9lr,.5,1,.125,.625,1\n"
+    names = "LabelName,DisplayName\n/m/01yrx,cat\n/m/0bt9lr,dog\n"
+    found, told = boxes_of(tmp_path, {"train.csv": text, "class-descriptions-boxable.csv": names})
+    assert found == [CAT, DOG]
+    assert scene.read(tmp_path).targets(0)["crowd"].tolist() == [False, True]
+    assert "is a group" in told
 
 
 def test_csv_numbers_as_classes(tmp_path: Path) -> None:

@@ -120,6 +120,12 @@ def test_one_file(tmp_path: Path) -> None:
     assert set(audit(tmp_path / "yolo" / "data.yaml").splits) == {"train", "val"}
 
 
+def test_a_share_of_the_training_pictures_is_told(tmp_path: Path) -> None:
+    scene.write(tmp_path, {"data.yaml": "train: train/images\nnames: [cat, dog]\n", "train/images/a.png": "",
+                           "train/labels/a.txt": scene.YOLO})  # fmt: skip
+    assert [one.message for one in audit(tmp_path).findings if one.kind == "unsplit" and "of train out" in one.message]
+
+
 def test_no_such_split(tmp_path: Path) -> None:
     scene.write(tmp_path / "whole", CASES["via"][0])
     with pytest.raises(UserError, match=r"VIA.* holds all pictures without a split"):

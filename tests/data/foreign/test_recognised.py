@@ -52,6 +52,8 @@ CASES: dict[str, tuple[dict[str, str], str, str]] = {
     "supervisely": ({"ds/ann/a.png.json": json.dumps(SUPERVISELY), "ds/img/a.png": ""}, "Supervisely", "COCO"),
     "records": ({"train/x.tfrecord": "?", "train/a.png": ""}, "TensorFlow", "COCO"),
     "studio choices": ({"project-1.json": json.dumps(CHOICES), "images/a.png": ""}, "Label Studio", "folder for each"),
+    "studio table": ({"project-1.csv": 'annotation_id,image,label\n1,a.png,"[{""rectanglelabels"":[""dog""]}]"\n'},
+                     "Label Studio's CSV", "JSON"),
     "utf-16": ({"project.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", ""),
 }  # fmt: skip
 

@@ -23,6 +23,10 @@ LAYOUTS = {
     "semantic": ("images/{split}", "semantic/{split}", ("train", "val")),
     "split first": ("{split}/images", "{split}/labels", ("train", "valid")),
     "short": ("{split}/img", "{split}/mask", ("train", "val")),
+    "camvid": ("{split}", "{split}_labels", ("train", "val")),
+    "segnet": ("{split}", "{split}annot", ("train", "val")),
+    "joined": ("{split}_images", "{split}_masks", ("train", "val")),
+    "mmsegmentation": ("img_dir/{split}", "ann_dir/{split}", ("train", "val")),
 }
 
 
@@ -69,6 +73,42 @@ def test_pascal_voc(tmp_path: Path) -> None:
         "1 x listed, but there is no such picture, left out: JPEGImages/absent"
         in read_label_split(root, "val").problems
     )
+
+
+def test_pascal_voc_in_its_archive(tmp_path: Path) -> None:
+    write_voc(tmp_path / "VOCdevkit/VOC2012")
+    assert label_splits(tmp_path) == ["train", "val"]
+    assert len(read_label_split(tmp_path, "train", classes=3)) == 3
+
+
+def test_pascal_voc_as_cvat_writes_it_without_pictures(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, lists=("default",))
+    (root / "JPEGImages").rename(root / "images")
+    assert len(read_label_split(root, "all")) == 5
+
+
+@pytest.mark.parametrize(
+    ("picture", "label"),
+    [
+        ("train/1.png", "train_labels/1_L.png"),
+        ("train/1_sat.jpg", "train/1_mask.png"),
+        ("leftImg8bit/train/ulm/1_leftImg8bit.png", "gtFine/train/ulm/1_gtFine_labelIds.png"),
+        ("images/train/1.jpg", "annotations/train/trimaps/1.png"),
+    ],
+    ids=["camvid", "deepglobe", "cityscapes", "pets"],
+)
+def test_names_of_well_known_data_sets(tmp_path: Path, picture: str, label: str) -> None:
+    write_labels(tmp_path, images="x", labels="y", counts={"train": 2})
+    for path in (picture, label):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "x/1.jpg").rename(tmp_path / picture)
+    (tmp_path / "y/1.png").rename(tmp_path / label)
+    if "gtFine" in label:  # others of the same picture
+        (tmp_path / label.replace("labelIds", "color")).write_bytes((tmp_path / "y/0.png").read_bytes())
+    found = read_label_split(tmp_path, "train")
+    assert found.images == (tmp_path / picture,)
+    assert found.problems == ()
+    np.testing.assert_array_equal(found.read_label(0), squares(1))
 
 
 def test_pascal_voc_without_splits(tmp_path: Path) -> None:

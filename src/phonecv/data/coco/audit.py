@@ -163,6 +163,9 @@ def _other_splits(notes: Notes, root: Path) -> dict[str, CocoSplit]:
 
 def _looked_at(notes: Notes, root: Path, splits: dict[str, CocoSplit], look: Look) -> Numbers:
     _check_classes(notes, splits)
+    if "train" in splits and "val" not in splits:
+        text = "no validation split: a training holds a fifth of the pictures of train out (data.val=0.2)"
+        notes.add("unsplit", "note", root, text)
     if not look.quick:
         _check_unlisted(notes, root, splits)
     return _finish(notes, splits, look)

@@ -209,7 +209,9 @@ def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> Use
         return UserError(f"{printable(root)}: no split {split!r} here; {undivided_hint(root, others[WHOLE].layout)}")
     if others:
         first = next(iter(others.values()))
-        return UserError(f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)}")
+        return UserError(
+            f"{printable(root)}: no split {split!r} here; {first.layout} of {', '.join(others)} (eval: --split)"
+        )
     files = _unsplit(root)
     expected = f"expected annotations/instances_{split}.json, {split}.json or {split}/_annotations.coco.json"
     if not files:

@@ -20,7 +20,7 @@ from phonecv.text import printable_name
 REFUSED = ".refused"
 
 #: What Label Studio puts before the name of an uploaded file.
-_UPLOAD = re.compile(r"[0-9a-f]{8}-")
+_UPLOAD = re.compile(r"\A[0-9a-f]{8}-")
 #: A folder of one split, perhaps with a year.
 _SPLIT = re.compile(rf"({'|'.join(name for names in ALIASES.values() for name in names)})([-_]?\d+)?")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -137,8 +137,13 @@ def _alike(name: str) -> str:
     return f"{stem}{dot}{'jpg' if ending in ('jpeg', 'jpe') else ending}"
 
 
+def without_upload(name: str) -> str:
+    """A name without what Label Studio puts before it."""
+    return _UPLOAD.sub("", name)
+
+
 def _without_upload(name: str) -> str:
-    return _UPLOAD.sub("", _alike(name), count=1)
+    return without_upload(_alike(name))
 
 
 def _without_ending(name: str) -> str:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.shapes import box_of
@@ -21,14 +22,18 @@ from phonecv.errors import UserError
 from phonecv.text import printable
 
 _HEADER = re.compile(
-    rb"\A(?=[^\n]*(?:file|image|img|path|picture))(?=[^\n]*\b(?:xmin|x_min|x1|bbox|bbox_x|left|x\W+y\W+w|x\W+y\W+width)\b)",
+    rb"\A(?=[^\n]*(?:file|image|img|path|picture))(?=[^\n]*\b(?:xmin|x_min|x1|bbox|bbox_x|left|cx|x_?cent(?:er|re)"
+    rb"|x\W+y\W+w|x\W+y\W+width)\b)",
     re.I,
 )
-_BARE = re.compile(rb"\A[^\n,;\t]+\.\w{3,4}[,;\t](?:\s*-?\d+(?:\.\d+)?\s*[,;\t]){4}[^\n,;\t]+\r?\n", re.I)
+#: SKU-110K has the picture's sides behind the class.
+_BARE = re.compile(
+    rb"\A[^\n,;\t]+\.\w{3,4}[,;\t](?:\s*-?\d+(?:\.\d+)?\s*[,;\t]){4}[^\n,;\t]+(?:[,;\t]\d+[,;\t]\d+)?\r?\n", re.I
+)
 #: Make Sense without a header: class, left, top, width, height, picture and its sides.
 _MAKE_SENSE = re.compile(rb"\A[^\n,]+,(?:\s*\d+(?:\.\d+)?,){4}[^\n,]+\.\w{3,4},\d+,\d+\s*(?:\n|\Z)", re.I)
 _NAMES = ("_annotations.csv", "annotations.csv")
-#: Words of a header, without blanks, "_" and letter case.
+#: Words of a header, without blanks, "_", letter case and the "Roi." of GTSRB.
 _PICTURE = (
     "filename",
     "file",
@@ -53,14 +58,20 @@ _CLASS = (
     "classid",
     "categoryid",
     "target",
+    "annotationtag",
 )
 _WIDTH, _HEIGHT = ("imagewidth", "imgwidth", "width", "imgw"), ("imageheight", "imgheight", "height", "imgh")
-_SPLIT = ("split", "subset", "set")
+_SPLIT, _GROUP = ("split", "subset", "set"), ("isgroupof",)
 #: Four columns of a box, and how they are to be read; width and height of a box come before those of a picture.
 _BOXES: tuple[tuple[tuple[str, str, str, str], BoxLayout], ...] = (
     (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
     (("x1", "y1", "x2", "y2"), "xyxy"),
     (("left", "top", "right", "bottom"), "xyxy"),
+    (("upperleftcornerx", "upperleftcornery", "lowerrightcornerx", "lowerrightcornery"), "xyxy"),
+    (("xcenter", "ycenter", "width", "height"), "cxcywh"),
+    (("xcenter", "ycenter", "w", "h"), "cxcywh"),
+    (("cx", "cy", "width", "height"), "cxcywh"),
+    (("cx", "cy", "w", "h"), "cxcywh"),
     (("bboxx", "bboxy", "bboxwidth", "bboxheight"), "xywh"),
     (("bboxx", "bboxy", "bboxw", "bboxh"), "xywh"),
     (("left", "top", "width", "height"), "xywh"),
@@ -80,6 +91,7 @@ class _Columns:
     layout: BoxLayout
     sides: tuple[int, int] | None = None
     split: int | None = None
+    group: int | None = None
     header: bool = True
 
 
@@ -117,7 +129,7 @@ def _first(table: Sequence[Sequence[str]]) -> int:
 
 
 def _columns(path: Path, header: Sequence[str]) -> _Columns:
-    words = [re.sub(r"[\s_\-#]", "", cell).casefold() for cell in header]
+    words = [re.sub(r"[\s_\-#.]|^roi\.", "", cell.casefold()).replace("centre", "center") for cell in header]
 
     def of(*names: str) -> int | None:
         return next((words.index(name) for name in names if name in words), None)
@@ -128,14 +140,14 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
     if picture is None:
         if not is_image_name(header[0].replace("\\", "/").rpartition("/")[2]) or len(header) < 6:
             raise FileError(path, "no column of the first line names the pictures (filename, path, image and so on)")
-        return _Columns(0, 5, (1, 2, 3, 4), "xyxy", header=False)
+        return _Columns(0, 5, (1, 2, 3, 4), "xyxy", (6, 7) if len(header) == 8 else None, header=False)
     for names, layout in _BOXES:
         found = [words.index(name) for name in names if name in words]
         if len(found) == 4:
             left = [None if place in found else word for place, word in enumerate(words)]
             sides = [next((left.index(name) for name in side if name in left), None) for side in (_WIDTH, _HEIGHT)]
             both = (sides[0], sides[1]) if None not in sides else None
-            return _Columns(picture, of(*_CLASS), tuple(found), layout, both, of(*_SPLIT))  # pyrefly: ignore[bad-argument-type]
+            return _Columns(picture, of(*_CLASS), tuple(found), layout, both, of(*_SPLIT), of(*_GROUP))  # pyrefly: ignore[bad-argument-type]
     one = of("bbox", "box", "boundingbox")
     if one is None:
         raise FileError(path, "no columns of the first line hold boxes (xmin, ymin, xmax, ymax; x1, y1, x2, y2; bbox)")
@@ -151,7 +163,7 @@ def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], 
         raise UserError(f"{printable(source.root)}: lists of boxes that are written in two ways: {printable(both)}")
     document = Document(source.root, _layout(rows), sized=columns.sides is not None)
     document.classes = _classes(source)
-    names = {str(key): name for key, name in document.classes.items()}
+    names = {str(key): name for key, name in document.classes.items()} | _described(source)
     images: dict[tuple[str, str], int] = {}
     for file, line, cells, columns in rows:
         place = f"{file}:{line}"
@@ -166,13 +178,20 @@ def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], 
         given = [cells[at] if at < len(cells) else "" for at in columns.boxes]
         if not any(given):
             continue  # a picture without objects
-        box = box_of(given[0])[0] if len(given) == 1 else numbers(given)
+        box = _box(given)
         label = cells[columns.label] if columns.label is not None and columns.label < len(cells) else ""
         if columns.label is not None and not label:
             document.tell("category", place, "has no class; it is left out", dropped=True)
             continue
+        crowd = columns.group is not None and cells[columns.group : columns.group + 1] == ["1"]
+        if crowd:
+            document.tell("reading", place, "is a group (IsGroupOf): neither learnt nor counted")
         document.add(
-            images[key], names.get(label, label) or NAMELESS, place, box=box if isinstance(box, list) else [given]
+            images[key],
+            names.get(label, label) or NAMELESS,
+            place,
+            box=box if isinstance(box, list) else [given],
+            crowd=crowd,
         )
     if columns.label is None:
         document.tell("reading", '"categories"', f"no column names a class; all objects are called {NAMELESS!r}")
@@ -181,9 +200,12 @@ def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], 
     return document
 
 
+_SHARES: dict[BoxLayout, BoxLayout] = {"xyxy": "xyxy_shares", "xywh": "xywh_shares", "cxcywh": "cxcywh_shares"}
 _WORDS = {
     "xyxy": "two corners in pixels, edges counted from 0",
     "xyxy_shares": "two corners as shares of the sides, for none is above 1",
+    "cxcywh": "centre, width and height in pixels",
+    "cxcywh_shares": "centre, width and height as shares of the sides, for none is above 1",
     "xywh": "left, top, width and height in pixels",
     "xywh_shares": "left, top, width and height as shares of the sides, for none is above 1",
 }
@@ -194,12 +216,15 @@ def _layout(rows: Sequence[tuple[str, int, list[str], _Columns]]) -> BoxLayout:
     largest, fraction = 0.0, False
     layout = rows[0][3].layout
     for _, _, cells, columns in rows:
-        for at in columns.boxes if len(columns.boxes) == 4 else ():
-            value = number(cells[at]) if at < len(cells) else None
+        box = _box([cells[at] if at < len(cells) else "" for at in columns.boxes])
+        for value in map(number, box) if isinstance(box, list) else ():
             largest, fraction = max(largest, value or 0.0), fraction or (value is not None and value % 1 != 0)
-    if fraction and largest <= 1:
-        return "xyxy_shares" if layout == "xyxy" else "xywh_shares"
-    return layout
+    return _SHARES.get(layout, layout) if fraction and largest <= 1 else layout
+
+
+def _box(cells: Sequence[str]) -> Any:
+    """Four numbers in as many cells or in one; what is no box as it is."""
+    return box_of(cells[0])[0] if len(cells) == 1 else numbers(cells)
 
 
 def _classes(source: Source) -> dict[int, str]:
@@ -208,3 +233,9 @@ def _classes(source: Source) -> dict[int, str]:
     rows = [] if path is None else read_table(path)
     pairs = [(whole(cells[1]), cells[0]) for cells in rows if len(cells) == 2]
     return dict(sorted((key, name) for key, name in pairs if key is not None))
+
+
+def _described(source: Source) -> dict[str, str]:
+    """What Open Images calls its classes, such as ``/m/01yrx``."""
+    path = next(source.tree.named("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv"), None)
+    return {} if path is None else {cells[0]: cells[1] for cells in read_table(path) if len(cells) == 2}

@@ -15,12 +15,15 @@ from phonecv.data.foreign.document import Document, Reads, ellipse, numbers, rea
 from phonecv.data.foreign.reading import read_xml
 from phonecv.data.foreign.tree import Source, Tree, split_in
 from phonecv.data.json_file import whole
-from phonecv.data.pictures.opening import MAX_PIXELS
+from phonecv.data.pictures.opening import MAX_PIXELS, scan_images
 from phonecv.data.split_names import WHOLE, split_of
+from phonecv.errors import UserError
+from phonecv.text import printable
 
 _FIND = re.compile(rb"<annotations>.*(?:<image\s|<track\s|<version>)", re.S)
 #: What CVAT calls the pictures of a film.
 _FRAME = "frame_{:06d}.png"
+_FRAMES = re.compile(r"(?:.*/)?frame_\d+\.\w+", re.I)
 _SHAPES = ("box", "polygon", "mask", "ellipse")
 #: What has no inside, and labels of whole pictures.
 _UNREAD = ("polyline", "points", "skeleton", "cuboid", "tag")
@@ -55,6 +58,7 @@ class _Picture:
     height: int | None
     subset: str = ""
     shapes: list[tuple[str, Element]] = field(default_factory=list)
+    film: bool = False
 
 
 def _pictures(root: Element) -> Iterator[_Picture]:
@@ -70,7 +74,7 @@ def _pictures(root: Element) -> Iterator[_Picture]:
         for shape in track:
             number = whole(shape.get("frame"))
             if number is not None and shape.get("outside") != "1":
-                picture = frames.setdefault(number, _Picture(_FRAME.format(number), width, height))
+                picture = frames.setdefault(number, _Picture(_FRAME.format(number), width, height, film=True))
                 picture.shapes.append((str(track.get("label", "")), shape))
     yield from (frames[number] for number in sorted(frames))
 
@@ -78,6 +82,14 @@ def _pictures(root: Element) -> Iterator[_Picture]:
 def _read(source: Source, split: str, pictures: Sequence[tuple[str, _Picture]], classes: Sequence[str]) -> Document:
     document = Document(source.root, "xyxy")
     document.classes = dict(enumerate(classes))
+    if film := next((file for file, picture in pictures if picture.film), None):
+        if not any(map(_FRAMES.fullmatch, scan_images(source.root))):
+            raise UserError(
+                f"{printable(source.root / film)}: tracks of a film, whose frames are not here as pictures; write them"
+                " (`ffmpeg -i FILM -start_number 0 frame_%06d.png`), or export the task with its pictures as CVAT for"
+                " images 1.1"
+            )
+        document.tell("reading", film, "frames without a shape are not told in the XML of a film and are left out")
     for file, picture in pictures:
         image = document.picture(picture.name, picture.width, picture.height, file=file)
         # What lies on top comes last.

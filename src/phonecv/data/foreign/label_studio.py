@@ -105,7 +105,8 @@ def _annotated(document: Document, task: Any, place: str) -> Iterator[tuple[str,
     every = [one for one in given if isinstance(one, Mapping)] if isinstance(given, list) else []
     done = [one for one in every if not one.get("was_cancelled") and not one.get("skipped")]
     if not done:
-        why = "cancelled" if every else "not annotated"
+        waiting = "not annotated" + (", for predictions never count" if task.get("predictions") else "")
+        why = "cancelled" if every else waiting
         document.tell("reading", place, f"is {why}; its picture is left out")
     for one in done:
         results = one.get("result")

@@ -22,6 +22,7 @@ from phonecv.text import printable
 
 __all__ = ["LAYOUTS", "Document", "ForeignLayout", "foreign_layout", "refuse_foreign"]
 
+_STUDIO_TABLE = re.compile(rb'\A[^\n]*annotat[^\n]*\n.*"(?:rectangle|polygon|brush|ellipse)labels"', re.S)
 _SUPERVISELY = re.compile(rb'"classTitle"|"(?:projectType|classes)"\s*:.*"shape"', re.S)
 
 
@@ -45,6 +46,11 @@ LAYOUTS: tuple[_Row, ...] = (
         "classes of whole pictures in Label Studio's JSON",
         label_studio.find_choices,
         advice="move the pictures into a folder for each class, or write lists of pictures and classes",
+    ),
+    _Row(
+        "Label Studio's CSV",
+        lambda tree: tree.starts(tree.ending(".csv", ".tsv"), _STUDIO_TABLE),
+        advice='export the project once more as "JSON"',
     ),
     _Row("the VGG Image Annotator (VIA)", via.find, via.splits),
     _Row("labelme's JSON, one file a picture", labelme.find, labelme.splits),

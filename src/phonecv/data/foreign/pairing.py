@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from phonecv.data.coco.picture_names import without_upload
 from phonecv.data.foreign.tree import split_in
 
 #: Folders that tell of what kind the files in them are, not which.
@@ -25,7 +26,7 @@ def _key(name: str) -> Key:
 
 
 def _loose(name: str) -> str:
-    return unicodedata.normalize("NFC", _key(name)[1]).casefold().strip()
+    return without_upload(unicodedata.normalize("NFC", _key(name)[1]).casefold().strip())
 
 
 class Partners:
@@ -45,7 +46,7 @@ class Partners:
         """Those that belong to a file: several where they differ in their ending alone.
 
         Where none is in the counterpart of its folder, the one of that name anywhere that belongs to nobody else and is
-        of no other split; letter case does not count then.
+        of no other split; letter case does not count then, nor what Label Studio puts before an upload.
         """
         if found := self._by_key.get(_key(name)):
             return found

@@ -1,8 +1,8 @@
 """Pascal VOC's XML: a file for each picture, boxes as ``xmin ymin xmax ymax`` in pixels.
 
 VOC counts pixels from 1 and takes the last one in, so that a box over a whole picture is 1, 1, width, height; most
-programs since write edges counted from 0. Nothing in a file says which. Zeros and fractions, which VOC's way of
-counting does not have, decide for the second; where there are none, VOC's own holds.
+programs since write edges counted from 0. Nothing in a file says which. Zeros and fractions, also 8.0 (CVAT), which
+VOC's way of counting does not have, decide for the second; where there are none, VOC's own holds.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _first_pixel(source: Source, names: Sequence[str]) -> int:
         except UserError:  # told when it is read
             continue
         for box in root.iterfind("object/bndbox"):
-            values = numbers([box.findtext(corner, "1") for corner in _CORNERS]) or [1.0]
-            if min(values) < 1 or any(value != math.floor(value) for value in values):
+            texts = [box.findtext(corner, "1") for corner in _CORNERS]
+            if min(numbers(texts) or [1.0]) < 1 or any("." in text for text in texts):
                 return 0
     return 1
 
@@ -109,7 +109,7 @@ def _read(source: Source, names: Sequence[str], partners: Partners, first: int, 
     how = (
         "pixels counted from 1, the last taken in, as VOC does: 1 is taken from xmin and ymin"
         if first
-        else "boxes are edges counted from 0, for some are 0 or fractions"
+        else "boxes are edges counted from 0, for some are 0 or have a decimal point"
     )
     document.tell("reading", '"annotations"', f"Pascal VOC's XML: {how}")
     for name in bare:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -17,14 +18,20 @@ from phonecv.data.split_names import WHOLE, known_splits, split_names
 from phonecv.errors import UserError
 from phonecv.text import printable
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "leftImg8bit")
 LABEL_FOLDERS = (
     "annotations", "annotation", "labels", "label", "masks", "mask", "semantic", "segmentation", "label_maps",
+    "ann_dir", "gtFine",
 )  # fmt: skip
 
 #: Pascal VOC's folders, as CVAT and labelme write them, too; lists name the pictures of each split.
 _VOC_IMAGES, _VOC_LABELS = "JPEGImages", ("SegmentationClass", "SegmentationClassPNG")
 _VOC_LISTS = Path("ImageSets/Segmentation")
+
+#: ``train_labels`` beside ``train`` or ``train_images``, as CamVid and many others have them.
+_JOINED_IMAGES, _JOINED_LABELS = (
+    re.compile(rf"(?:[-_]?(?:{'|'.join(names)}))?", re.I) for names in (IMAGE_FOLDERS, (*LABEL_FOLDERS, "annot", "gt"))
+)
 
 #: What folders of label maps are called, too; folders looked into; and values that a map may hold where nothing else
 #: tells it from a photograph.
@@ -36,7 +43,14 @@ NO_LABEL, NO_PICTURE = "picture without a label map", "label map without a pictu
 NOT_THERE = "listed, but there is no such picture"
 
 #: What may follow a picture's name in the name of its label map.
-_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation")
+_ENDINGS = (
+    "", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_L", "_gt",
+    "_gtFine_labelTrainIds", "_gtFine_labelIds",
+)  # fmt: skip
+#: What may follow the name of both in that of the picture: Cityscapes, DeepGlobe.
+_PICTURE_ENDINGS = ("_leftImg8bit", "_sat")
+#: Maps of Cityscapes, of which a picture has several.
+_SEVERAL = re.compile(r"(.*)_gtFine_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,8 @@ def find_labels(
     (`LABEL_FOLDERS`), ``<split>/images`` with ``<split>/masks`` and so on, and for "val" and "all" ``images`` with
     ``masks`` and so on if there are no folders of splits. ADE20K's ``training`` and ``validation`` are splits, too.
     Pascal VOC's ``JPEGImages`` with ``SegmentationClass`` is split by the lists in ``ImageSets/Segmentation``, and in
-    Roboflow's folders of splits ``NAME_mask.png`` lies beside the picture.
+    Roboflow's folders of splits ``NAME_mask.png`` lies beside the picture. ``train`` or ``train_images`` beside
+    ``train_labels`` or ``train_masks`` and so on are folders of a split, too.
 
     Args:
         root: the data folder.
@@ -160,9 +175,12 @@ def _candidates(root: Path, split: str) -> list[LabelFolders]:
     names = split_names(split)
     found = [LabelFolders(root / image / name, root / label / name) for name in names for image, label in pairs]
     found += [LabelFolders(root / name / image, root / name / label) for name in names for image, label in pairs]
+    found += [pair for name in names for pair in _joined(root, name)]
     every = [name for other in known_splits() for name in split_names(other)]
-    voc = [LabelFolders(root / _VOC_IMAGES, root / labels) for labels in _VOC_LABELS]
-    lists = {name: root / _VOC_LISTS / f"{name}.txt" for name in every}
+    # Without its pictures CVAT's export has no JPEGImages.
+    base = _voc(root)
+    voc = [LabelFolders(base / image, base / label) for image in (_VOC_IMAGES, *IMAGE_FOLDERS) for label in _VOC_LABELS]
+    lists = {name: base / _VOC_LISTS / f"{name}.txt" for name in every}
     found += [
         replace(place, listed=lists[name]) for name in names if name in lists and lists[name].is_file() for place in voc
     ]
@@ -174,6 +192,23 @@ def _candidates(root: Path, split: str) -> list[LabelFolders]:
     return found
 
 
+def _voc(root: Path) -> Path:
+    """The folder of Pascal VOC's folders: `root`, or the one in it that VOC's own archive makes."""
+    inner = [*root.glob("VOC20??"), *root.glob("VOCdevkit/VOC20??")]
+    return inner[0] if len(inner) == 1 else root
+
+
+def _joined(root: Path, split: str) -> list[LabelFolders]:
+    """Folders whose names are that of a split and what is in them."""
+    there = [
+        (entry, entry.name[len(split) :])
+        for entry in sorted(root.iterdir())
+        if entry.name.casefold().startswith(split) and entry.is_dir()
+    ]
+    labels = [entry for entry, rest in there if rest and _JOINED_LABELS.fullmatch(rest)]
+    return [LabelFolders(image, label) for label in labels for image, rest in there if _JOINED_IMAGES.fullmatch(rest)]
+
+
 def _holds_pictures(folder: Path) -> bool:
     return next(scan_images(folder), None) is not None
 
@@ -183,7 +218,8 @@ def _beside_each_other(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     stems = {entry.stem for entry in folder.iterdir() if is_image_name(entry.name)}
-    return any(stem.removesuffix(ending) in stems for stem in stems for ending in _ENDINGS[1:] if stem.endswith(ending))
+    pictures = stems | {_bare(stem) for stem in stems}
+    return any(_unended(stem) in pictures for stem in stems)
 
 
 def pair_names(folders: LabelFolders) -> tuple[list[tuple[str, str]], tuple[tuple[Path, str], ...]]:
@@ -192,7 +228,7 @@ def pair_names(folders: LabelFolders) -> tuple[list[tuple[str, str]], tuple[tupl
     left_out: list[tuple[Path, str]] = []
     images, labels = list(scan_images(folders.images)), list(scan_images(folders.labels))
     if folders.images == folders.labels:
-        stems = {_stem(name) for name in images}
+        stems = {_stem(name) for name in images} | {_bare(_stem(name)) for name in images}
         labels = [name for name in images if _unended(_stem(name)) in stems]
         images = sorted({*images} - {*labels})
     if folders.listed is not None:
@@ -210,15 +246,38 @@ def pair_names(folders: LabelFolders) -> tuple[list[tuple[str, str]], tuple[tupl
         else:
             maps[stem] = name
     pairs, used = [], set()
+    if not any(_map_of(_stem(name), maps) for name in images):  # the folders within may have other names
+        leaves = {stem.rpartition("/")[2]: stem for stem in maps}
+        unlike = len({_stem(name).rpartition("/")[2] for name in images}) == len(images)
+        at = leaves if len(leaves) == len(maps) and unlike else {}
+    else:
+        at = {stem: stem for stem in maps}
     for name in images:
-        label = next((_stem(name) + ending for ending in _ENDINGS if _stem(name) + ending in maps), None)
+        stem = _stem(name)
+        label = at.get(_map_of(stem, at) or _map_of(stem.rpartition("/")[2], at) or "")
         if label is None:
             left_out.append((folders.images / name, NO_LABEL))
         else:
             used.add(label)
             pairs.append((name, maps[label]))
-    left_out += [(folders.labels / name, NO_PICTURE) for stem, name in maps.items() if stem not in used]
+    other = {match[1] for stem in used if (match := _SEVERAL.fullmatch(stem))}
+    left_out += [
+        (folders.labels / name, NO_PICTURE)
+        for stem, name in maps.items()
+        if stem not in used and not ((match := _SEVERAL.fullmatch(stem)) and match[1] in other)
+    ]
     return pairs, tuple(left_out)
+
+
+def _map_of(stem: str, maps: Collection[str]) -> str | None:
+    """The name of the label map of a picture among those that are there."""
+    names = (f"{base}{ending}" for base in dict.fromkeys((stem, _bare(stem))) for ending in _ENDINGS)
+    return next((name for name in names if name in maps), None)
+
+
+def _bare(stem: str) -> str:
+    """The name of a picture without what only pictures have."""
+    return next((stem.removesuffix(ending) for ending in _PICTURE_ENDINGS if stem.endswith(ending)), stem)
 
 
 def _stem(name: str) -> str:
