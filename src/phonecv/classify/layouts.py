@@ -41,11 +41,11 @@ def has_class_folders(root: Path) -> bool:
 
 
 def _classes(split: Path) -> list[str]:
-    """Folders of a split that may be classes: not ``train/images`` with ``train/labels``, nor those of COCO exports."""
+    """Folders of a split that may be classes: not ``train/images`` with ``train/labels``, nor those of COCO exports and
+    of KITTI."""
     names = class_folders(split)
-    other = {name.casefold() for name in names} <= {*IMAGE_FOLDERS, *LABEL_FOLDERS, "jpegimages"} or (
-        split / "_annotations.coco.json"
-    ).is_file()
+    known = {*IMAGE_FOLDERS, *LABEL_FOLDERS, "jpegimages", "image_2", "label_2", "calib", "velodyne"}
+    other = {name.casefold() for name in names} <= known or (split / "_annotations.coco.json").is_file()
     return [] if other else names
 
 

@@ -90,9 +90,9 @@ def _layouts(notes: Notes, root: Path, task: str | None) -> Sequence[Layout]:
     foreign = foreign_layout(root)
     if wanted:
         if foreign is not None:
-            told = foreign.is_read and any(layout.describe(root) == foreign.name for layout in wanted)
-            what = "which --task audits" if foreign.is_read else "which is not read"
-            if not told:
+            tasks = [layout.task for layout in found if layout.describe(root) == foreign.name]
+            what = f"which --task {tasks[0]} audits" if tasks else "which is not read beside it"
+            if not any(layout.describe(root) == foreign.name for layout in wanted):
                 notes.add("foreign", "note", foreign.evidence, f"there is also {foreign.name}, {what}")
         return wanted
     if foreign is not None:

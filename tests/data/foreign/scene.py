@@ -123,6 +123,9 @@ CREATE_ML = json.dumps([
     {"image": "b.png", "annotations": []},
 ])  # fmt: skip
 BOX_CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,64,48,cat,8,12,24,36\na.png,64,48,dog,32,6,64,30\n"
+_KITTI_REST = "0.00 0.00 0.00 0.00 0.00 0.00 0.00"
+KITTI = f"cat 0.00 0 0.00 8.00 12.00 24.00 36.00 {_KITTI_REST}\ndog 0 0 0 32 6 64 30 {_KITTI_REST}\n"
+KITTI += f"DontCare -1 -1 -10 1 2 3 4 {_KITTI_REST}\n"
 RETINANET = "a.png,8,12,24,36,cat\na.png,32,6,64,30,dog\nb.png,,,,,\n"
 OPEN_IMAGES = (
     "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\na,x,cat,1,.125,.375,.25,.75\na,x,dog,1,.5,1,.125,.625\n"

@@ -182,6 +182,15 @@ def test_voc_files(tmp_path: Path) -> None:
     assert "picture JPEGImages/d.png: has no XML" in scene.told(split)
 
 
+def test_labelmes_own_xml(tmp_path: Path) -> None:
+    points = "".join(f"<pt><x>{x}.00</x><y>{y}.00</y></pt>" for x, y in ((32, 6), (64, 6), (64, 30), (32, 30)))
+    text = "".join(
+        f"<object><name>dog</name><deleted>{deleted}</deleted><polygon>{points}</polygon></object>"
+        for deleted in (0, 1)
+    )
+    assert voc(tmp_path, f"<annotation><filename>a.png</filename>{text}</annotation>")[0] == [DOG]
+
+
 def test_voc_turned_boxes(tmp_path: Path) -> None:
     turned = "<robndbox><cx>32</cx><cy>24</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
     text = f"<annotation><filename>a.png</filename><object><name>cat</name>{turned}</object></annotation>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ CASES: dict[str, tuple[scene.Files, str, bool]] = {
     "retinanet": ({"annotations.csv": scene.RETINANET, "classes.csv": "cat,0\ndog,1\n", "a.png": "", "b.png": ""},
                    "CSV", True),
     "open images": ({"train.csv": scene.OPEN_IMAGES, "train/a.png": ""}, "CSV", False),
+    "kitti": ({"training/label_2/a.txt": scene.KITTI, "training/image_2/a.png": "", "training/label_2/b.txt": "",
+               "training/image_2/b.png": ""}, "KITTI", True),
+    "tao": ({"labels/a.txt": scene.KITTI, "images/a.png": "", "labels/b.txt": "", "images/b.png": ""}, "KITTI", True),
     "kaggle": ({"train.csv": scene.KAGGLE, "train/a.png": ""}, "CSV", False),
 }  # fmt: skip
 
@@ -118,6 +122,20 @@ def test_one_file(tmp_path: Path) -> None:
     assert not [one for one in report.errors if one.kind != "nothing"]  # the other splits are empty
     scene.write(tmp_path / "yolo", CASES["ultralytics"][0])
     assert set(audit(tmp_path / "yolo" / "data.yaml").splits) == {"train", "val"}
+
+
+def test_coco_beside_another_layout(tmp_path: Path) -> None:
+    """The COCO file counts, and is looked over; of the other one it is said that it is not read."""
+    sides = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    cat = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 12, 16, 24], "area": 384, "iscrowd": 0}
+    coco = {"images": [sides], "annotations": [cat], "categories": [{"id": 1, "name": "cat"}]}
+    scene.write(tmp_path, {"annotations/instances_default.json": json.dumps(coco), "images/a.png": "",
+                           "classes.txt": "cat\ndog\n", "labels/a.txt": scene.YOLO})  # fmt: skip
+    report = audit(tmp_path)
+    assert report.splits["instances_default"]["objects"] == 1
+    assert [one.message for one in report.findings if one.kind == "foreign"] == [
+        "there is also YOLO's label files, which is not read beside it"
+    ]
 
 
 def test_a_share_of_the_training_pictures_is_told(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ CASES: dict[str, tuple[dict[str, str], str, str]] = {
     "studio choices": ({"project-1.json": json.dumps(CHOICES), "images/a.png": ""}, "Label Studio", "folder for each"),
     "studio table": ({"project-1.csv": 'annotation_id,image,label\n1,a.png,"[{""rectanglelabels"":[""dog""]}]"\n'},
                      "Label Studio's CSV", "JSON"),
+    "datumaro": ({"annotations/default.json": '{"info": {}, "categories": {"label": {}}, "items": []}'}, "Datumaro",
+                 "COCO"),
+    "yolo keras": ({"train/_annotations.txt": "a.png 8,12,24,36,0 32,6,64,30,1\n", "train/a.png": ""}, "Keras", "COCO"),
     "utf-16": ({"project.json": json.dumps(STUDIO), "images/a.png": ""}, "Label Studio", ""),
 }  # fmt: skip
 

@@ -114,6 +114,7 @@ def has_coco_files(root: Path) -> bool:
 def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) -> Numbers:
     """Look at all splits of the data set at `root`; `outlines`: where objects have none, that is an error."""
     splits: dict[str, CocoSplit] = {}
+    told = len(notes.findings)
     for name in ALIASES:
         try:
             file = annotation_file(root, name)
@@ -130,10 +131,10 @@ def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) 
         split = _read(notes, paths)
         if split is not None:
             splits[name] = split
-    if not splits and not notes.findings and (files := unsplit_files(root)):
+    if not splits and len(notes.findings) == told and (files := unsplit_files(root)):
         notes.add("unsplit", "note", files[0], undivided_hint(files[0]))
         return audit_coco_file(notes, files[0], look)
-    if not splits and not notes.findings:
+    if not splits and len(notes.findings) == told:
         splits = _other_splits(notes, root)
     for split in splits.values() if outlines else ():
         if not split.masks:

@@ -45,6 +45,11 @@ _PICTURE = (
     "image",
     "img",
     "imageid",
+    "images",
+    "imgname",
+    "imgpath",
+    "imgid",
+    "fname",
     "picture",
 )
 _CLASS = (

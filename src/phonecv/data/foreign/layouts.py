@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from phonecv.data.foreign import box_csv, create_ml, cvat, label_studio, labelme, via, voc, yolo
+from phonecv.data.foreign import box_csv, create_ml, cvat, kitti, label_studio, labelme, via, voc, yolo
 from phonecv.data.foreign.document import Document, Reads
 from phonecv.data.foreign.tree import Source, Tree
 from phonecv.errors import UserError
@@ -23,6 +23,8 @@ from phonecv.text import printable
 __all__ = ["LAYOUTS", "Document", "ForeignLayout", "foreign_layout", "refuse_foreign"]
 
 _STUDIO_TABLE = re.compile(rb'\A[^\n]*annotat[^\n]*\n.*"(?:rectangle|polygon|brush|ellipse)labels"', re.S)
+_DATUMARO = re.compile(rb'\A\s*\{.*"categories"\s*:\s*\{.*"items"\s*:\s*\[', re.S)
+_LINES = re.compile(rb"\A[^\n]+\.\w{3,4}(?:[ \t]+\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){4})+[ \t]*\r?\n")
 _SUPERVISELY = re.compile(rb'"classTitle"|"(?:projectType|classes)"\s*:.*"shape"', re.S)
 
 
@@ -39,6 +41,7 @@ LAYOUTS: tuple[_Row, ...] = (
     _Row("a CSV list of boxes", box_csv.find, box_csv.splits),
     _Row("CreateML's JSON", create_ml.find, create_ml.splits),
     _Row("YOLO's label files", yolo.find, yolo.splits),
+    _Row("KITTI's label files", kitti.find, kitti.splits),
     _Row("Pascal VOC's XML", voc.find, voc.splits),
     _Row("CVAT's XML", cvat.find, cvat.splits),
     _Row("Label Studio's JSON", label_studio.find, label_studio.splits),
@@ -54,6 +57,16 @@ LAYOUTS: tuple[_Row, ...] = (
     ),
     _Row("the VGG Image Annotator (VIA)", via.find, via.splits),
     _Row("labelme's JSON, one file a picture", labelme.find, labelme.splits),
+    _Row(
+        "Datumaro's JSON",
+        lambda tree: tree.starts(tree.ending(".json"), _DATUMARO),
+        advice='export the project once more as "COCO"',
+    ),
+    _Row(
+        "boxes in lines behind names of pictures (YOLO for Keras)",
+        lambda tree: tree.starts(tree.ending(".txt"), _LINES),
+        advice='export the project once more as "COCO" from the labelling tool',
+    ),
     _Row(
         "a Supervisely project",
         lambda tree: tree.starts(tree.ending(".json"), _SUPERVISELY),

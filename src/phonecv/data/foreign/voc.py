@@ -133,6 +133,8 @@ def _take(document: Document, image: int, entry: Element, place: str, first: int
     if not name:
         document.tell("category", place, "has no name; it is left out", dropped=True)
         return
+    if (entry.findtext("deleted") or "").strip() == "1":  # LabelMe keeps them
+        return
     hard = (entry.findtext("difficult") or "").strip().lower() in ("1", "true")
     if hard:
         document.tell("reading", place, "is difficult: such objects are neither learnt nor counted, as VOC does")
@@ -158,9 +160,12 @@ def _take(document: Document, image: int, entry: Element, place: str, first: int
 
 
 def _polygon(entry: Element | None, first: int) -> list[float] | None:
-    """The outline x1, y1, x2, y2, ... that Roboflow writes beside a box."""
+    """The outline x1, y1, x2, y2, ... that Roboflow writes beside a box, or the points of LabelMe's own XML."""
     if entry is None:
         return None
+    if points := entry.findall("pt"):
+        found = numbers([point.findtext(axis, "") for point in points for axis in "xy"]) or []
+        return found if len(found) >= 6 else None
     found = []
     for corner in range(1, len(entry) // 2 + 1):
         pair = numbers([entry.findtext(f"{axis}{corner}", "") for axis in "xy"])
