@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from phonecv.migration import replacement
 
@@ -22,9 +22,10 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name[:200], list(options), n=1, cutoff=0.5)), "")
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
+def did_you_mean(name: str, options: Collection[str]) -> str:
     """The ending ``"; did you mean 'x'?"`` for the option nearest to `name`, or what replaces a name of elsewhere."""
-    if (instead := replacement(name)) is not None:
+    cut = any(option.startswith(name) for option in options)  # a name of ours without its end
+    if not cut and (instead := replacement(name)) is not None:
         return f"; {instead}"
     near = nearest(name, options)
     return f"; did you mean {near!r}?" if near else ""

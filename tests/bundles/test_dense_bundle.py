@@ -129,7 +129,8 @@ def test_shapes_in_the_words_are_those_of_the_file(tmp_path: Path) -> None:
 def test_words_for_other_layouts(report: dict[str, Any], shape: str, logits: str) -> None:
     record = {
         "task": "segment", "report": report, "input_size": [64, 96], "outputs": ["logits"], "num_classes": 5,
-        "decoding": {"kind": "raw"}, "test": {"outputs": {"logits": {"shape": [5, 16, 24]}}},
+        "preprocessing": {"mean": [0.5] * 3}, "decoding": {"kind": "raw"},
+        "test": {"outputs": {"logits": {"shape": [5, 16, 24]}}},
     }  # fmt: skip
     assert input_texts(record)[0].shape == shape
     (output,) = output_texts(record)

@@ -90,7 +90,7 @@ def test_torchrun_without_its_traceback(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(f"phonecv: error: {tmp_path / 'none'}: no such folder; ")
+    assert lines[0].startswith(f"phonecv: error: data.path='{tmp_path / 'none'}': no such folder; ")
 
 
 #: Writes half a file, gets a signal, and says whether the next one would end it at once again.

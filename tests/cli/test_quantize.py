@@ -23,7 +23,7 @@ def test_a_file_is_written_and_its_cost_is_told(run: Run, checkpoints: Path, pic
     assert "onnx: ranges: percentile: " in found.out
     assert f"wrote {path}" in found.out
     assert "signal-to-noise in dB" in found.out
-    assert "12 pictures choose the method, and one of them is 8.3 points" in found.out
+    assert "12 pictures chose the method, and one of them is 8.3 points" in found.out
     judged = run("eval", path, "--data", pictures, "--json")
     assert json.loads(judged.out)["count"] == 12
     again = run(*command)

@@ -53,7 +53,7 @@ def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> 
     assert deploy["layers"] < training["layers"]
     assert deploy["parameters"] <= training["parameters"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<img") == 4
+    assert page.count("<img") == 5
     assert json.loads((tmp_path / "run" / "export.json").read_text())["agreement"]["same"] == 40
 
 
