@@ -16,9 +16,10 @@ from phonecv.classify.opening import ClassifyRunner
 from phonecv.classify.predict import sigmoid
 from phonecv.classify.result import ClassificationResult
 from phonecv.classify.verbs import EvaluateOptions
-from phonecv.data.folders.listing import Listing, read_split
+from phonecv.data.folders.listing import Listing, has_split, read_split
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import EvalTransform, eval_transform
+from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
 from phonecv.evaluating import Evaluation, Skipped
 from phonecv.verbs import Steps, Together
@@ -31,6 +32,8 @@ def evaluation(
     """See `phonecv.evaluating.EvaluateRoom`."""
     many = runner.thresholds is not None
     labels: Literal["one", "many"] = "many" if many else "one"
+    if split == WHOLE and not isinstance(data, Listing) and not has_split(Path(data), "val"):
+        split = "train" if has_split(Path(data), "train") else split  # of which a share was held out
     listing = data if isinstance(data, Listing) else read_split(data, split, list_file=options.list_file, labels=labels)
     if (listing.sets is not None) != many:
         kinds = ("any number of labels", "one class")

@@ -18,6 +18,7 @@ from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.data.pictures.audit import sampled
 from phonecv.data.pictures.opening import printable
+from phonecv.data.split_names import WHOLE
 from phonecv.detect.average_precision import COUNTED, average_precision
 from phonecv.detect.detections import Detections, with_boxes
 from phonecv.detect.judging import judge, objects_of
@@ -185,7 +186,8 @@ def _read(
             notes += [told] if listed is None else []
         elif file is None:
             # A share may have been held out of the training split.
-            split = "train" if listed is not None and not has_split(data, split) else split
+            held = listed is not None and not has_split(data, split)
+            split = "train" if held or (split == WHOLE and not has_split(data, "val")) else split
             paths = find_coco(data, split, annotations=annotations, images=images)
         else:
             paths = locate_coco(file, images, split)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from phonecv.data.class_mapping import map_classes
-from phonecv.data.coco.paths import undivided
+from phonecv.data.coco.paths import has_split, undivided
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import find_class_file, palette_for, read_label_classes
 from phonecv.data.labelmaps.drawn import has_outlines, read_split
@@ -137,7 +137,9 @@ def evaluation(
                 notes.append(note)
             # Without a class file the model's classes are all there is to go by.
             classes = None if find_class_file(root) is not None else runner.classes
-        if options.list_file is not None:  # divides what is undivided, or the training split
+        val = has_split(root, "val") if has_outlines(root) else "val" in label_splits(root)
+        # A list divides what is undivided, or the training split.
+        if options.list_file is not None or (split == WHOLE and not val):
             split = WHOLE if whole else "train"
         data = read_split(
             root,

@@ -36,3 +36,18 @@ def test_trained_and_judged(tmp_path: Path, recipe: str, figure: str, capsys: py
     printed = capsys.readouterr().out
     assert figure in printed
     assert "1 image" in printed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["detect_scratch", "segment_scratch"])
+def test_a_training_split_alone(tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was held out of it is judged, and all of it by --split all, as the evaluation says."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    scene.write(data, {"data.yaml": "names: [cat, dog]\ntrain: ../train/images\nval: ../valid/images\n"})
+    scene.write(data, {f"train/labels/{seed}.txt": scene.YOLO_RINGS for seed in range(3)})
+    scene.write(data, {f"train/images/{seed}.png": "" for seed in range(3)})
+    assert main(["train", recipe, "--data", str(data), "--out", str(out), *TINY]) == 0
+    capsys.readouterr()
+    for more, count in (([], "1 image"), (["--split", "all"], "3 images")):
+        assert main(["eval", str(out / "best.safetensors"), "--data", str(data), *more]) == 0
+        assert count in capsys.readouterr().out

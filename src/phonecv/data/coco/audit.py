@@ -138,7 +138,7 @@ def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) 
         splits = _other_splits(notes, root)
     for split in splits.values() if outlines else ():
         if not split.masks:
-            text = "objects have boxes alone; label maps can be drawn from outlines only"
+            text = "not all objects have outlines, and label maps can be drawn from outlines only"
             notes.add("no-mask", "error", split.source, text)
     return _looked_at(notes, root, splits, look)
 

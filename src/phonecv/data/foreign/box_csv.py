@@ -64,6 +64,12 @@ _CLASS = (
     "categoryid",
     "target",
     "annotationtag",
+    "classlabel",
+    "labelid",
+    "objectclass",
+    "objectname",
+    "objecttype",
+    "tag",
 )
 _WIDTH, _HEIGHT = ("imagewidth", "imgwidth", "width", "imgw"), ("imageheight", "imgheight", "height", "imgh")
 _SPLIT, _GROUP = ("split", "subset", "set"), ("isgroupof",)
