@@ -266,6 +266,18 @@ def test_black_and_white_without_classes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label_split(root, classes=2).read(0)[1], squares(0, values=(0, 1)))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_black_and_white_in_jpeg_takes_a_threshold(tmp_path: Path, mode: str) -> None:
+    root = write_labels(tmp_path, values=(0, 255), classes=None)
+    for path in sorted(root.glob("annotations/*/*.png")):
+        Image.open(path).convert(mode).save(path.with_suffix(".jpg"), quality=75)
+        path.unlink()
+    read = read_label_split(root, threshold=128)
+    np.testing.assert_array_equal(read.read(0)[1], squares(0, values=(0, 1)))
+    with pytest.raises(ImageError, match=r"segment\.threshold=128"):
+        read_label_split(root, classes=2).read(0)
+
+
 def test_a_threshold_goes_before(tmp_path: Path) -> None:
     root = write_labels(tmp_path, values=(0, 100, 255), classes=None)
     read = read_label_split(root, threshold=200)

@@ -106,7 +106,8 @@ def read_map(path: Path, reading: MapReading | None = None) -> np.ndarray:
     Raises:
         ImageError: unreadable, or with colours that stand for nothing.
     """
-    return (reading or MapReading())(read_pixels(path), path)
+    reading = reading or MapReading()
+    return reading(read_pixels(path, lossy=reading.lossy), path)
 
 
 def read_pair(

@@ -168,6 +168,7 @@ def read_label_split(
     if reading is None:
         maps = label_paths if images is not None or labels is not None else _all_maps(root, split, label_paths)
         reading = choose_reading(maps, listed, count, stored=stored, reduce_zero_label=reduce_zero_label)
+    reading = replace(reading, lossy=threshold is not None)
     values = LabelValues(len(names), reduce_zero_label, threshold, ignore)
     return LabelSplit(
         root, split, names, palette_for(names, colours), image_paths, label_paths, values, reading, left_out, class_file

@@ -59,14 +59,15 @@ class MapPixels:
         return blue.astype(np.uint8) if bool(((red == green) & (green == blue)).all()) else None
 
 
-def read_pixels(path: Path) -> MapPixels:
-    """What is in a label map: gray of 1 to 32 bits, whole floating point numbers, a palette's indices, or colours."""
+def read_pixels(path: Path, *, lossy: bool = False) -> MapPixels:
+    """What is in a label map: gray of 1 to 32 bits, whole floating point numbers, a palette's indices, or colours;
+    `lossy`: also of a JPEG, whose numbers are only near those that were saved."""
     with opened(path) as image:
-        lossy = image.format in _LOSSY
+        refused = image.format in _LOSSY and not lossy
         arguments = image.tile[0][3] if image.tile else None
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
         image.load()
-        if lossy:
+        if refused:
             raise LabelFormatError(path, _lossy(image))
         turn = turn_of(image)
         whole = image if turn is None else image.transpose(turn)
@@ -126,5 +127,5 @@ def _lossy(image: Image.Image) -> str:
     what = "values" if gray else "colours"
     return (
         f"label map saved as {image.format}, which changes the numbers of its classes (it holds {count} different"
-        f" {what}); save it as PNG"
+        f" {what}); save it as PNG, or, if it is black and white, set segment.threshold=128 (eval: --threshold)"
     )

@@ -33,6 +33,7 @@ class MapReading:
         white: of black and white masks, the value that is class 1.
         stored: label maps are drawn on the pictures as they are stored, before they are turned by their EXIF note.
         note: what a person should know about it, or "".
+        lossy: JPEG files are read, as a threshold makes two classes of what is near black and near white.
     """
 
     key: ColourKey | None = None
@@ -41,6 +42,7 @@ class MapReading:
     white: int | None = None
     stored: bool = False
     note: str = ""
+    lossy: bool = False
 
     def __call__(self, pixels: MapPixels, path: Path) -> np.ndarray:
         """Numbers, ``H W``, uint8 or uint16."""
