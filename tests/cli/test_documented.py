@@ -47,8 +47,6 @@ LEFT_OUT = {
     "predict /shared": "likewise",
     "train runs/photos schedule.epochs=40": "tests/training/test_going_on.py goes on with a run",
     "train runs/photos --data /mnt/photos": "likewise, with data that were moved",
-    "train finetune --data photos --out runs/photos-10 --val 0.1": "wants undivided data; tests/cli/test_first_path.py",
-    "eval runs/photos/best.safetensors --data photos --split all": "likewise; tests/training/test_dividing.py does it",
     "convert-data": "tests/data/shards/test_rewriting.py writes each kind",
     "distill emov2_224_kd": "timm fetches the teacher",
     "distill detect_small": "wants a teacher with the same anchors; tests/training/test_distill_dense.py has one",
