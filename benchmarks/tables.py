@@ -437,6 +437,22 @@ def int8_layers() -> str:
     return markdown_table(header, rows, right=(3,))
 
 
+def distilling() -> str:
+    """Few labels, with and without a teacher's features first: percent right of held-out pictures, by seed."""
+    found = results("distilling")
+    names = {
+        "labels": "labels alone",
+        "labels, longer": "labels alone, as many steps more as the features take",
+        "features, labels": "features first, then labels",
+    }
+    seeds = [f"seed {run['seed']}" for run in found["runs"]]
+    rows = [
+        [names[name], *(f"{score:.2f}" for score in scores), f"{sum(scores) / len(scores):.2f}"]
+        for name, scores in found["top1_percent"].items()
+    ]
+    return markdown_table(["trained on", *seeds, "mean"], rows, right=range(1, 2 + len(seeds)))
+
+
 def startup() -> str:
     """Processor seconds of whole commands, a column for each kind of processor."""
     found = results("startup")
@@ -535,6 +551,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "startup-machines": lambda: kinds_machines("startup"),
     "paper-speed": paper_speed,
     "paper-speed-machines": lambda: kinds_machines("paper_speed"),
+    "distilling": distilling,
+    "distilling-machine": lambda: machine("distilling"),
     "runtimes": runtimes,
     "runtimes-machine": lambda: machine("runtimes"),
     "quantization": quantization,
