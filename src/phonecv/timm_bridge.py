@@ -93,6 +93,33 @@ def _entrypoint(name: str, alias: str) -> Callable[..., Any]:
     return build
 
 
+def defer(package: str) -> None:
+    """Let an installed package be imported when something of it is asked for, whoever says ``import`` before."""
+    if package not in sys.modules and (spec := importlib.util.find_spec(package)) is not None:
+        sys.modules[package] = module = importlib.util.module_from_spec(spec)
+        vars(module).pop("__path__", None)  # asked for by the import of a part, which needs the whole
+        module.__class__ = _Deferred
+
+
+class _Deferred(ModuleType):
+    """A module that is executed at the first look at what it lacks. `importlib.util.LazyLoader` does not do: it takes
+    the look at ``__file__`` that `inspect` takes at every module, as PyTorch has it do."""
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        assert spec is not None
+        assert spec.loader is not None
+        self.__class__ = ModuleType  # pyrefly: ignore
+        if spec.submodule_search_locations is not None:
+            self.__path__ = spec.submodule_search_locations
+        try:
+            spec.loader.exec_module(self)
+        except BaseException:
+            del sys.modules[self.__name__]
+            raise
+        return getattr(self, name)
+
+
 class _AfterTimm(MetaPathFinder):
     """Lets the import of timm go its way, and registers our names at its end."""
 
@@ -123,6 +150,7 @@ class _RegisteringLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        defer("wandb")  # timm imports it where it is installed, for a log of its own script: longer than the rest of it
         self.loader.exec_module(module)
         register()
 
