@@ -150,7 +150,8 @@ class _RegisteringLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        defer("wandb")  # timm imports it where it is installed, for a log of its own script: longer than the rest of it
+        if "phonecv.cli" in sys.modules:  # in a person's own program it is imported as they have it
+            defer("wandb")  # timm imports it for a log of its own script, and it takes longer than the rest of timm
         self.loader.exec_module(module)
         register()
 
