@@ -107,7 +107,10 @@ def _coerce_optional(value: Any, hint: Any, where: str) -> Any:
             errors.append(error)
     # Of one number or several: a list is measured as a list.
     alike = [i for i, choice in enumerate(choices) if (get_origin(choice) is tuple) == isinstance(value, (list, tuple))]
-    raise errors[alike[0] if alike else 0]
+    error = errors[alike[0] if alike else 0]
+    if any(get_origin(choice) is dict for choice in choices) and not isinstance(value, Mapping):
+        raise UserError(f"{error}, nor a table such as {{name: 2}}")
+    raise error
 
 
 def _coerce_group(value: Any, hint: Any, where: str) -> Any:

@@ -52,6 +52,8 @@ def test_an_option_and_a_setting_may_not_contradict_each_other(capsys: pytest.Ca
     ("given", "expected"),
     [
         (("--epocs", "3"), "unknown option '--epocs'; did you mean '--epochs'?"),
+        (("--epochs", "1.5"), "invalid value for --epochs: '1.5' is not a whole number"),
+        (("loss.class_weights=inverse",), "is not one of balanced, nor a table such as {name: 2}"),
         (("--weigths=a.pth",), "unknown option '--weigths'; did you mean '--weights'?"),
         (("--warmup-epochs", "3"), "settings are written without dashes: schedule.warmup_epochs=3"),
         (("--weight-decay=0.1",), "settings are written without dashes: optimizer.weight_decay=0.1"),

@@ -38,7 +38,7 @@ class RegressSetup:
         return self.train.paths
 
     def findings(self) -> list[str]:
-        return quick_findings(self.root, "regress")
+        return quick_findings(self.config, self.root, "regress")
 
     def network(self) -> Regressor:
         model = self.config.model

@@ -12,6 +12,7 @@ import torch
 
 from phonecv.classify.ranking import Counts, average_precision, counted, mean_defined
 from phonecv.evaluating import EvaluationResult
+from phonecv.text import counted as said
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +132,5 @@ class LabelsResult(EvaluationResult):
         return [
             f"{self.model} on {self.data}: mAP {self.map_percent:.2f} % of {there} labels in {self.count} pictures,"
             f" F1 {self.f1_percent:.2f} % at their thresholds ({self.f1_all_percent:.2f} % of all labels together),"
-            f" {self.exact} pictures with every label right"
+            f" {said(self.exact, 'pictures')} with every label right"
         ]

@@ -15,7 +15,7 @@ from phonecv.classify.verbs import PredictOptions
 from phonecv.data.pictures.opening import find_images, reopen
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
-from phonecv.files import atomic_path
+from phonecv.files import atomic_path, check_writable
 from phonecv.predicting import pictures_only
 from phonecv.text import printable
 from phonecv.verbs import Steps
@@ -98,6 +98,7 @@ def embedding(runner: ClassifyRunner, rows: list[np.ndarray], file: Path) -> Cla
         raise UserError(
             f"{runner.description} gives logits alone; give the checkpoint or name of a network for embeddings"
         )
+    check_writable(file)
     network = runner.placed.network
 
     def through(images: Tensor) -> Tensor:

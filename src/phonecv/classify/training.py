@@ -48,7 +48,7 @@ class ClassifySetup(ListedSetup):
 
     def findings(self) -> list[str]:
         """What the quick audit finds, pictures having as many labels as the training reads."""
-        return quick_findings(self.root, self.audited, labels=self.config.data.labels)
+        return quick_findings(self.config, self.root, self.audited, labels=self.config.data.labels)
 
     @property
     def many(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from phonecv.cli.completing import formats_like, models_like, teachers_like, weights_like
 from phonecv.cli.options import listed, numbers, pixels
@@ -72,9 +72,20 @@ def with_flags(flags: Mapping[str, Flag]) -> Callable[[F], F]:
     return decorate
 
 
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    """A whole number; cyclopts would round any other."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is not a whole number") from None
+
+
 def _flag_parameter(name: str, flag: Flag) -> inspect.Parameter:
     said = Parameter(
-        help=f"{flag.help} (`{flag.setting}`)", completer=_COMPLETERS.get(flag.setting), show_default=False
+        help=f"{flag.help} (`{flag.setting}`)",
+        completer=_COMPLETERS.get(flag.setting),
+        show_default=False,
+        converter=_whole if flag.kind is int else None,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[flag.kind | None, said]

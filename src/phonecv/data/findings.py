@@ -16,6 +16,7 @@ SEVERITIES = ("error", "warning", "note")
 
 #: Kind of finding -> what to do about it, of the kinds that several layouts have.
 FIXES = {
+    "test-for-val": "hold some of train/ out instead, with data.val=0.2 (--val 0.2)",
     "structure": "mend what is named; `phonecv audit --help` shows the layouts that are read",
     "list": "mend or remove the line",
     "repeated-line": "remove the line, unless the picture shall count twice",
@@ -28,6 +29,7 @@ FIXES = {
     "extension": "rename the file; it is read by its content here, but other programs may go by the name",
     "duplicate": "keep one of them",
     "labels": "nothing, if that is meant; data.labels=one or many says otherwise",
+    "label-names": "write the names alike in all lists, if they mean one class",
     "label-conflict": "keep the picture under the right class only",
     "near-duplicate": "look at both; if they are one picture, remove it from one of the splits",
     "split-leak": "remove it from one of the splits; as it is, the validation score is too high",
@@ -198,7 +200,9 @@ class AuditReport:
             samples = "clips" if "clips" in numbers else "pictures"
             line = f"  {split}: {counted(numbers['clips' if samples == 'clips' else 'images'], samples)}"
             if "classes" in numbers:
-                each = f"({numbers['smallest']} to {numbers['largest']} {'objects' if objects else samples} per class)"
+                fewest, most = numbers["smallest"], numbers["largest"]
+                what = counted(most, "objects" if objects else samples)
+                each = f"({what if fewest == most else f'{fewest} to {what}'} per class)"
                 line += f", {objects}{counted(numbers['classes'], 'classes')} {each}"
             lines.append(line)
         if not self.findings:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 #: The splits that a training reads.
 SPLITS = ("train", "val")
 #: The one of data that have no splits: all pictures.
@@ -14,6 +17,9 @@ ALIASES = {
     "test": ("test", "testing"),
 }
 
+#: What stands beside such a word in the names of folders of pictures.
+_ADDED = frozenset(("images", "image", "imgs", "img", "pictures", "photos", "data", "set", "jpg", "jpeg", "png"))
+
 
 def split_names(split: str) -> tuple[str, ...]:
     """What the folder of a split may be called; for any other word the word itself."""
@@ -23,6 +29,17 @@ def split_names(split: str) -> tuple[str, ...]:
 def split_of(folder: str) -> str | None:
     """The split that a folder of this name is; None if it is none."""
     return next((split for split, names in ALIASES.items() if folder.casefold() in names), None)
+
+
+def name_words(folder: str) -> list[str]:
+    """The words of a folder's name, without letter case."""
+    return re.split(r"[ _.-]+", folder.casefold())
+
+
+def are_splits(folders: Sequence[str]) -> bool:
+    """Whether several folders are all called like splits with something added, such as ``train_images``."""
+    splits = [[word for word in name_words(folder) if word not in _ADDED] for folder in folders]
+    return len(folders) > 1 and all(len(found) == 1 and split_of(found[0]) for found in splits)
 
 
 def known_splits() -> tuple[str, ...]:

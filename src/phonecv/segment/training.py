@@ -62,7 +62,9 @@ class SegmentSetup(SplitSetup):
         if wanted.train_images or wanted.train_labels or wanted.val_images or wanted.val_labels:
             problems = [problem for split in (self.train, self.val) for problem in split.problems]
             return notes + [f"note: {problem}" for problem in dict.fromkeys(problems)]
-        return notes + [line for line in quick_findings(self.root, "segment") if EFFECTS[False] not in line]
+        return notes + [
+            line for line in quick_findings(self.config, self.root, "segment") if EFFECTS[False] not in line
+        ]
 
     def network(self) -> Segmenter:
         """The segmenter with its starting weights, class names and preprocessing; frozen parts marked."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from phonecv.data.folders.label_sets import Labels
-from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split
+from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split, shared_names
 from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
 from phonecv.task import TASKS
-from phonecv.text import counted, printable
+from phonecv.text import counted, printable, some_names
 from phonecv.training.config import TrainConfig
 from phonecv.training.dividing import check_division, refuse_share
 from phonecv.training.folder import same_run, usable
@@ -157,7 +157,14 @@ def read_listings(
         check_division(config, train, kind.noun)
         return train, None
     labels = "one" if train.sets is None else "many"
-    return train, read_split(root, "val", list_file=wanted.val_list, classes=train.classes, kind=kind, labels=labels)
+    tested = read_split(root, "val", list_file=wanted.val_list, classes=train.classes, kind=kind, labels=labels)
+    if shared := shared_names(train, tested):
+        raise UserError(
+            f"{counted(len(shared), f'{kind.noun} are')} both trained on and validated on, by"
+            f" {printable(train.list_file or root)} and {printable(tested.list_file or root)}: {some_names(shared)};"
+            " take them out of one of the two"
+        )
+    return train, tested
 
 
 def data_folder(config: TrainConfig, what: str) -> Path:

@@ -196,7 +196,7 @@ def listed_rows(names: Sequence[str], file: Path | str, root: Path) -> np.ndarra
         raise UserError(f"{printable(file)}: no such list file, neither below {printable(root)} nor here")
     entries = read_list(path, root, WHOLE)
     if entries.errors:
-        raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
+        raise entries.refusal()
     wanted = set(entries.paths)
     if strange := sorted(wanted - set(names)):
         raise UserError(f"{printable(path)}: {len(strange)} files have no annotations: {some_names(strange)}")

@@ -131,7 +131,7 @@ class ListedSetup(SplitSetup):
 
     def findings(self) -> list[str]:
         """What the quick audit finds, notes left out."""
-        return quick_findings(self.root, self.audited)
+        return quick_findings(self.config, self.root, self.audited)
 
 
 def open_setup(config: TrainConfig) -> Setup:
@@ -139,14 +139,15 @@ def open_setup(config: TrainConfig) -> Setup:
     return cast(TrainingRoom, TASKS[config.task].room("training")).open_setup(config)
 
 
-def quick_findings(root: Path, task: str, **how: Any) -> list[str]:
+def quick_findings(config: TrainConfig, root: Path, task: str, **how: Any) -> list[str]:
     """What the quick audit of the data of a task finds, equal findings in one line.
 
     Of its notes those that say what was read otherwise, or not; they come last. `how` goes to the audit.
     """
     from phonecv.data.audit import audit
 
-    return finding_lines(audit(root, task=cast(Any, task), quick=True, **how).findings)
+    found = audit(root, task=cast(Any, task), quick=True, **how).findings
+    return finding_lines([one for one in found if one.kind != "test-for-val" or config.data.val is None])
 
 
 def finding_lines(findings: Sequence[Finding]) -> list[str]:

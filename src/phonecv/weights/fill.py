@@ -214,6 +214,8 @@ def _settle_stem(model: VisionModel, state: dict[str, Tensor], loaded: Loaded) -
         mine = own[name].shape if name.startswith("stage0.") and name in own else ()
         if len(mine) == tensor.ndim == CONVOLUTION and (mine[1], tensor.shape[1]) == (1, RGB):
             state[name], summed = tensor.sum(1, keepdim=True), True
+        elif len(mine) == tensor.ndim == CONVOLUTION and (mine[1], tensor.shape[1]) == (RGB, 1):
+            raise UserError(f"{loaded.source} is of gray pictures, the network of RGB ones; set in_chans=1")
     if summed:
         _log.info("%s is of RGB pictures: the stem's weights are summed over the colours, for gray ones", loaded.source)
 

@@ -168,3 +168,21 @@ def test_the_audit_reads_as_it_is_told(folder: Path) -> None:
     (folder / "val.csv").write_text("image,label\ntrain/c.png,y\n")
     assert any("data.labels=many" in finding.message for finding in audit(folder, quick=True).errors)
     assert not audit(folder, quick=True, labels="many").errors
+
+
+def test_columns_in_another_order_are_the_same_classes(folder: Path) -> None:
+    (folder / "train.csv").write_text("file,cat,dog\n" + "".join(f"{name}.png,1,{name < 'c':d}\n" for name in "abcd"))
+    (folder / "val.csv").write_text(
+        "file,dog,cat\n" + "".join(f"train/{name}.png,{name < 'g':d},1\n" for name in "efgh")
+    )
+    assert not {finding.kind for finding in audit(folder, quick=True).findings if finding.severity == "error"}
+    listing = read_split(folder, "val", classes=("cat", "dog"), labels="many")
+    assert sets(listing) == {"e": {"cat", "dog"}, "f": {"cat", "dog"}, "g": {"cat"}, "h": {"cat"}}
+
+
+def test_a_column_of_a_class_may_have_slips(folder: Path) -> None:
+    """Left out, it would be a class that nothing is told of."""
+    rows = "".join(f"{name}.png,{'nan' if name == 'a' else 'no'},yes\n" for name in "abcdefghij")
+    assert read(folder, "file,cat,dog\n" + rows).classes == ("cat", "dog")
+    with pytest.raises(UserError, match=r"train\.csv:12: 3 in column 'cat', which holds 0 and 1"):
+        read(folder, f"file,cat,dog\n{rows}k.png,3,1\n")

@@ -13,6 +13,8 @@ from phonecv.data.audit import audit
 from phonecv.data.folders.class_names import name_key, natural_key
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.errors import UserError
+from phonecv.training.checks import read_listings
+from phonecv.training.recipe import load_config
 
 
 def make(root: Path, *folders: str, count: int = 1) -> Path:
@@ -110,7 +112,7 @@ def test_other_names_of_the_validation_split(tmp_path: Path, name: str) -> None:
 def test_test_pictures_validate_where_nothing_else_does(tmp_path: Path) -> None:
     make(tmp_path, "train/a", "train/b", "test/a", "test/b")
     assert "'test' is taken for it" in read_split(tmp_path, "val").problems[0]
-    assert ("structure", "warning") in found(tmp_path)
+    assert ("test-for-val", "warning") in found(tmp_path)
     make(tmp_path, "valid/a", "valid/b")
     assert read_split(tmp_path, "val").samples[0].path.parent.parent.name == "valid"
     assert read_split(tmp_path, "test").samples[0].path.parent.parent.name == "test"
@@ -330,3 +332,71 @@ def test_a_csv_is_found_where_no_folder_has_classes(listed: Path) -> None:
     assert (listing.classes, listing.labels.tolist()) == (("a", "b"), [1, 0])
     (listed / "val.csv").write_text("id,breed\n9,9\n")
     assert read_split(listed, "val").list_file is None
+
+
+LABELS = "".join(f"{number},{'ab'[number % 2]}\n" for number in range(4))
+
+
+def test_lists_beside_their_pictures(tmp_path: Path) -> None:
+    """As competitions have them: names without endings, pictures in a folder, a test set without classes."""
+    for layout, pictures, name in (("1", "train", "labels.csv"), ("2", "jpg", "train.csv"), ("3", "jpg", "any.tsv")):
+        root = make(tmp_path / layout, pictures, *(["test"] if layout == "1" else []), count=4)
+        text = f"id,breed\n{LABELS}"
+        (root / name).write_text(text.replace(",", "\t") if name.endswith("tsv") else text)
+        listing = read_split(root, "all" if layout == "3" else "train")
+        assert listing.names == [f"{pictures}/{number}.png" for number in range(4)]
+        assert listing.classes == ("a", "b")
+        assert not {kind for kind, severity in found(root) if severity == "error"}, layout
+    assert ("left-out", "note") in found(tmp_path / "1")
+
+
+def test_folders_called_like_splits_are_no_classes(tmp_path: Path) -> None:
+    make(tmp_path, "train_images", "test-images", count=4)
+    assert ("structure", "error") in found(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"id,breed\n{LABELS}")
+    assert read_split(tmp_path, "all").names[0] == "train_images/0.png"
+    make(tmp_path / "other", "train_station", "test_tube")
+    assert read_split(tmp_path / "other", "all").classes == ("test_tube", "train_station")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    {
+        "of the folder above": ("set/0.png a", r"relative to the data folder, so write 0\.png"),
+        "another kind": ("0.jpg a", r"0\.png is there"),
+        "columns the other way": ("a 0.png", "columns in another order have a header, such as label,file"),
+        "an unknown header": ("bild,klasse\n" + "0.png,a\n" * 9, "call its columns file and label"),
+        "no label at all": (
+            "file,a,b\n0.png,0.3,0.7\n1.png,0.5,0.5",
+            "none is the label; left out: a, b; call one label",
+        ),
+        "no label": ("file,label\n0.png,a\n1.png,", "data.labels=many takes such pictures for ones without"),
+        "no bit": ("file,a,b\n0.png,1,0\n1.png,0,1\n2.png,0,2\n3.png,1,1\n4.png,1,1", "2 in column 'b', which holds 0"),
+    }.values(),
+)
+def test_what_to_do_about_a_line(tmp_path: Path, text: str, words: str) -> None:
+    root = make(tmp_path, ".", count=5)
+    (root / "train.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_split(root, "train", labels="auto")
+
+
+def test_what_lists_say_otherwise(tmp_path: Path) -> None:
+    root = make(tmp_path, ".", count=4)
+    lines = [f"{root}/0.png,cat,train", f"{root}/1.png,Cat,train", "2.png,dog,dev", "3.png,dog,train"]
+    (root / "all.csv").write_text("\n".join(["file,label,split", *lines]))
+    listing = read_split(root, "train")
+    assert listing.names == ["0.png", "1.png", "3.png"], "paths may begin with the data folder"
+    told = " ".join(listing.problems)
+    assert "1 line of split 'dev' left out" in told
+    assert "'Cat' and 'cat' are read as two classes (letter case)" in told.replace("'cat' and 'Cat'", "'Cat' and 'cat'")
+
+
+def test_a_picture_in_two_lists(tmp_path: Path) -> None:
+    root = make(tmp_path, ".", count=4)
+    (root / "train.txt").write_text("0.png a\n1.png b\n2.png a")
+    (root / "val.txt").write_text("2.png a\n3.png b")
+    assert ("split-leak", "error") in found(root)
+    config = load_config("finetune", [f"data.path={root}"])
+    with pytest.raises(UserError, match=r"1 picture is both trained on and validated on.*2\.png; take"):
+        read_listings(config, root)

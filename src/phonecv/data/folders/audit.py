@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from phonecv.data.folders.listing import (
     find_list,
     has_split,
     read_split,
+    shared_names,
 )
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.audit import (
@@ -66,8 +68,14 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
             listings[split] = listing
             labels = "one" if listing.sets is None else "many"  # the others as the first
             _check_counts(notes, listing)
+    if (test := find_split(root, "test")) is not None and "test" not in splits:
+        notes.add("left-out", "note", test, "pictures without classes; they are neither trained nor evaluated on")
     _check_depth(notes, root, listings.get("train") or listings.get(WHOLE))
     report_undivided(notes, root, listings)
+    for one, other in combinations(listings.values(), 2):
+        for name in shared_names(one, other):
+            text = f"the picture is in the list of {one.split} and in that of {other.split}"
+            notes.add("split-leak", "error", root / name, text)
     _check_classes(notes, root, listings)
 
     checked = 0
@@ -78,7 +86,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
                 check_header(notes, listing.samples[index].path)
     else:
         for split in listings:
-            _check_leftovers(notes, root, split)
+            _check_leftovers(notes, root, split, {root / CLASS_FILE, *(one.list_file for one in listings.values())})
         checked = _check_pictures(notes, listings, look)
     return {split: _numbers(listing) for split, listing in listings.items()}, checked
 
@@ -143,11 +151,8 @@ def report_undivided(notes: Notes, root: Path, listings: Mapping[str, Listing], 
     if train is None or "val" in listings:
         return
     if "test" in listings:
-        text = (
-            f"no val/: a training takes test/ for it; {noun} that choose the best epoch don't say how good it is."
-            " data.val=0.2 holds some of train/ out instead"
-        )
-        notes.add("structure", "warning", root, text)
+        text = f"no val/: a training takes test/ for it; {noun} that choose the best epoch don't say how good it is"
+        notes.add("test-for-val", "warning", root, text)
     else:
         severity, text = undivided_told(train.class_sets, train.classes, noun)
         notes.add("unsplit", severity, root, text)
@@ -207,7 +212,7 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
         return
     ours, theirs = (set(listings[split].class_ids) for split in SPLITS)
     drifted = any(finding.kind == "class-drift" and finding.severity == "error" for finding in notes.findings)
-    if ours == theirs and not drifted:
+    if ours == theirs and not drifted and not _read_by_name(root, listings["train"], listings["val"]):
         notes.add("class-drift", "error", root / "val", "train and val order the same classes differently")
     for split, severity, names in (("train", "warning", ours - theirs), ("val", "error", theirs - ours)):
         # Folders of val that training lacks were reported when val was listed.
@@ -221,8 +226,18 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
             )
 
 
-def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
-    """Links that point nowhere, and files that the scan passes over."""
+def _read_by_name(root: Path, train: Listing, val: Listing) -> bool:
+    """Whether the order of the classes means nothing: read with those of `train`, `val` says the same."""
+    try:
+        again = read_split(root, "val", classes=train.classes, labels="one" if train.sets is None else "many")
+    except UserError:
+        return False
+    said = ([{one.classes[label] for label in labels} for labels in one.class_sets] for one in (again, val))
+    return next(said) == next(said)
+
+
+def _check_leftovers(notes: Notes, root: Path, split: str, read: Container[Path | None]) -> None:
+    """Links that point nowhere, and files that the scan passes over; those of `read` were read otherwise."""
     folder = find_split(root, split) or root
     if has_shards(root):
         return
@@ -233,7 +248,7 @@ def _check_leftovers(notes: Notes, root: Path, split: str) -> None:
             path = Path(base) / name
             if path.is_symlink() and not path.exists():
                 notes.add("link", "warning", path, "the link points nowhere")
-            elif not is_image_name(name) and suffix_of(name) not in UNREAD_SUFFIXES:
+            elif not is_image_name(name) and suffix_of(name) not in UNREAD_SUFFIXES and path not in read:
                 ignored["hidden" if name.startswith(".") else path.suffix or "no extension"] += 1
     if ignored:
         shown = ", ".join(f"{count} x {printable(what)}" for what, count in ignored.most_common(6))

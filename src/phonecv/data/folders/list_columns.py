@@ -35,16 +35,22 @@ _LABEL_WORDS = frozenset(
 _SPLIT_WORDS = frozenset(("split", "set", "subset", "partition", "fold", "usage", "phase"))
 _FRAME_WORDS = frozenset(("frames", "numframes", "nframes", "totalframes", "framecount", "nbframes", "length"))
 #: What stands in a column of a class, where each class has its own: the last two are what a reader left open.
-_YES, _NO, _OPEN = frozenset(("1", "1.0", "true")), frozenset(("0", "0.0", "false", "")), frozenset(("-1", "-1.0"))
+_YES, _NO = frozenset(("1", "1.0", "true", "yes")), frozenset(("0", "0.0", "false", "no", "", "nan"))
+_OPEN = frozenset(("-1", "-1.0"))
 #: Kinetics' own lists, of which a clip's file is called after video, start and end.
 _KINETICS = ("youtubeid", "timestart", "timeend")
+
+
+#: Said of a list without labels.
+UNLABELLED = "none is the label"
 
 
 class Row(NamedTuple):
     """A line: its number, path and label as they are written; `column` if a header says that the path is one.
 
     `frames` is how many frames the clip has by the list, `split` to which split it belongs, if it says so; `names` are
-    the columns that hold 1, where each class has a column, or what else the line names where several labels may stand.
+    the columns that hold 1, where each class has a column, or what else the line names where several labels may stand;
+    `wrong` says what stands in such a column that is neither.
     """
 
     line: int
@@ -54,6 +60,7 @@ class Row(NamedTuple):
     frames: int | None = None
     names: tuple[str, ...] | None = None
     split: str | None = None
+    wrong: str = ""
 
     def with_frames(self) -> list[Row]:
         """What the line says if it is ``folder frames label``: each way to read it, the last being the likeliest."""
@@ -99,7 +106,9 @@ class _Columns(NamedTuple):
         count = int(frames) if frames.isdecimal() else None
         names = tuple(name for place, name in self.classes if (cell(place) or "").casefold() in _YES)
         named = names if self.classes else None
-        return Row(line, path, cell(self.label), self.header, count, named, cell(self.split))
+        odd = [(cell(place) or "", name) for place, name in self.classes if not _is_bit(cell(place) or "")]
+        wrong = f"{printable_name(odd[0][0])} in column {odd[0][1]!r}, which holds 0 and 1" if odd else ""
+        return Row(line, path, cell(self.label), self.header, count, named, cell(self.split), wrong)
 
 
 class Rows(NamedTuple):
@@ -188,8 +197,12 @@ def _column(rows: Sequence[Sequence[str]], place: int) -> Iterator[str]:
 
 
 def _is_class(cells: Sequence[str]) -> bool:
-    """Whether a column holds 0 and 1, as one does that stands for a class."""
-    return {*cells} <= _YES | _NO | _OPEN and any(cells)
+    """Whether a column holds 0 and 1, slips apart, as one does that stands for a class."""
+    return any(cells) and sum(map(_is_bit, cells)) >= _AGREE * len(cells)
+
+
+def _is_bit(cell: str) -> bool:
+    return cell.casefold() in _YES | _NO | _OPEN
 
 
 def _is_plain(line: str) -> bool:
@@ -218,10 +231,10 @@ def _csv_rows(lines: Sequence[tuple[int, str]], delimiter: str, columns: _Column
         if columns.label is not None:
             shown += f", {printable_name(cells[columns.label])!r} the label"
         elif not columns.classes:
-            shown += ", none is the label"
+            shown += f", {UNLABELLED}"
         used = {columns.path, columns.label, columns.frames, columns.split, *columns.made}
         used |= {place for place, _ in columns.classes}
-        left = [cell for place, cell in enumerate(cells) if place not in used]
+        left = [cell for place, cell in enumerate(cells) if cell and place not in used]
         notes = [f"{shown}; left out: {some_names(left)}"] if left else []
         lines = lines[1:]
     rows = [columns.row(number, _cells(line, delimiter)) for number, line in lines]

@@ -14,7 +14,7 @@ from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
 from phonecv.data.folders.list_columns import Row, is_header, read_rows
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
-from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
+from phonecv.data.split_names import WHOLE, known_splits, name_words, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import counted, printable, printable_name, quoted, some_names
 
@@ -80,6 +80,11 @@ class ListFile:
         """The problems that make the list unusable."""
         return tuple(problem for problem in self.problems if problem.kind != "repeat")
 
+    def refusal(self) -> UserError:
+        """What to raise where there are errors."""
+        what = counted(len(self.errors), "unusable lines")
+        return UserError(f"{what} in a list file:\n{self.describe(self.errors)}\nmend or remove what is named")
+
     def describe(self, problems: Sequence[ListProblem], most: int = 8) -> str:
         """``file:line: message`` for the first of `problems`, and how many there are beyond."""
         shown = [f"{printable(self.path)}:{problem.line}: {problem.message}" for problem in problems[:most]]
@@ -129,7 +134,11 @@ def read_list(
             lines.append((number, line))
     rows, notes, columns = read_rows(lines)
     if split != WHOLE and any(row.split for row in rows):
+        strange = Counter(row.split for row in rows if row.split and split_of(row.split) is None)
+        notes += [f"{counted(n, 'lines')} of split {quoted(name)} left out" for name, n in strange.items()]
         rows = [row for row in rows if not row.split or split_of(row.split) == split]
+    problems += [ListProblem(row.line, "label", row.wrong) for row in rows if row.wrong]
+    rows = [row for row in rows if not row.wrong]
     present = Present(Path(root))
     seen = ""
     if sets := find_sets(rows, columns, labels, names):
@@ -143,6 +152,7 @@ def read_list(
     # Names only if no line has a number: else a word among numbers is a slip.
     named = labelled and all(row.label is None or not _WHOLE_NUMBER.fullmatch(row.label) for row in rows)
     from_one = classes is not None and _counted_from_one(rows, classes)
+    tops = [f"{top.as_posix()}/" for top in (Path(root).absolute(), Path(root).resolve())]
     good: list[Row] = []
     for row in rows:
         alone = row.label is None and not labelled and (row.column or is_image_name(row.path.rsplit("/", 1)[-1]))
@@ -150,9 +160,11 @@ def read_list(
         problem = None if fine else _label_problem(row, classes)
         if problem:
             hint = "; the labels seem to be counted from 1, they count from 0" if from_one else ""
+            if labels == "auto" and not row.label and row.column:
+                hint = "; data.labels=many takes such pictures for ones without labels"
             problems.append(ListProblem(row.line, "label", problem + hint))
             continue
-        good.append(row._replace(path=row.path.removeprefix("./").removeprefix(".\\")))
+        good.append(row._replace(path=_below(row.path, tops)))
 
     inside = []
     for row in good:
@@ -167,7 +179,8 @@ def read_list(
     for row in inside:
         full, how = present.find(prefix + row.path)
         if full is None:
-            problems.append(ListProblem(row.line, "missing", f"no such file: {_short(prefix + row.path)}{how}"))
+            text = f"no such file: {_short(prefix + row.path)}{how or _meant(row, prefix + row.path, present)}"
+            problems.append(ListProblem(row.line, "missing", text))
             continue
         repaired[how] += 1
         earlier = first.setdefault(full, row)
@@ -227,15 +240,38 @@ def _leaves(name: str) -> bool:
     return name.startswith(("/", "\\")) or bool(_DRIVE.match(name)) or ".." in re.split(r"[/\\]", name)
 
 
+def _below(name: str, tops: Sequence[str]) -> str:
+    """A path relative to the data folder, which may be written out before it."""
+    top = next((top for top in tops if name.startswith(top)), "")
+    return name.removeprefix(top).removeprefix("./").removeprefix(".\\")
+
+
 def _outside(name: str, present: Present) -> str:
     """Says that a path leaves the data folder, and which file inside may be meant."""
-    text = f"{_short(name)} leaves the data folder"
+    tail = _tail(name, present)
+    return f"{_short(name)} leaves the data folder" + (f"; paths are relative to it, so write {tail}" if tail else "")
+
+
+def _tail(name: str, present: Present) -> str:
+    """The file that the last parts of a path name, for people; empty where there is none."""
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
     for start in range(1, len(parts)):
         tail = "/".join(parts[start:])
         if ".." not in parts[start:] and tail in present:
-            return f"{text}; paths are relative to it, so write {_short(tail)}"
-    return text
+            return _short(tail)
+    return ""
+
+
+def _meant(row: Row, name: str, present: Present) -> str:
+    """What may be wrong with a line whose file is not there."""
+    if tail := _tail(row.path, present):
+        return f"; paths are relative to the data folder, so write {tail}"
+    if row.label is None and not row.column and is_image_name(row.path) and re.search(r"[,;\t ]", row.path):
+        return "; a line is `path label`, columns in another order have a header, such as label,file"
+    if row.line == 1 and not row.column and not is_image_name(row.path):
+        return "; if this is a header, call its columns file and label"
+    other = present.other_kind(name)
+    return f"; {_short(other)} is there" if other else ""
 
 
 def _counted_from_one(rows: Sequence[Row], classes: int) -> bool:
@@ -276,9 +312,19 @@ def _short(text: str | None) -> str:
 
 
 def _choose_prefix(names: Sequence[str], present: Present, split: str) -> str:
-    """Whether paths start at the data folder or inside its split folder: wherever more of the first ones are found."""
+    """Where paths start: at the data folder or inside its split folder, wherever more of the first ones are found.
+
+    Where neither has any, in the one folder that does, or the one of several that is called after the split.
+    """
     folders = present.like(split_names(split))
-    return max(("", *(f"{folder}/" for folder in folders)), key=lambda prefix: _hits(names, present, prefix))
+    prefix = max(("", *(f"{folder}/" for folder in folders)), key=lambda prefix: _hits(names, present, prefix))
+    if prefix or _hits(names, present, ""):
+        return prefix
+    others = [folder for folder in present.folders() if _hits(names, present, f"{folder}/")]
+    if len(others) > 1:
+        wanted = {*split_names("train" if split == WHOLE else split)}
+        others = [folder for folder in others if wanted & {*name_words(folder)}]
+    return f"{others[0]}/" if len(others) == 1 else ""
 
 
 def _is_there(present: Present, name: str) -> bool:
@@ -293,7 +339,8 @@ def lists_pictures(path: Path) -> bool:
     """Whether a CSV file is there whose header says that it names pictures."""
     try:
         with path.open("rb") as file:
-            return is_header(os.fsdecode(file.readline(_BEGINNING).removeprefix(b"\xef\xbb\xbf")).strip().split(","))
+            first = os.fsdecode(file.readline(_BEGINNING).removeprefix(b"\xef\xbb\xbf")).strip()
+        return any(is_header([cell.strip('"') for cell in first.split(mark)]) for mark in ",;\t")
     except OSError:
         return False
 
@@ -316,10 +363,11 @@ def lists_files(path: Path, root: Path) -> bool:
         return False
     present = Present(root)
     rows = _without_frames(read_rows(lines).rows, present, WHOLE)
+    prefix = _choose_prefix([row.path for row in rows if not _leaves(row.path)], present, WHOLE)
     there = [
         row
         for row in rows
-        if (row.label or row.names is not None) and not _leaves(row.path) and _is_there(present, row.path)
+        if (row.label or row.names is not None) and not _leaves(row.path) and _is_there(present, prefix + row.path)
     ]
     return len(there) > 1 and 2 * len(there) >= len(rows)
 

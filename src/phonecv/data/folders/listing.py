@@ -22,6 +22,7 @@ import numpy as np
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
 from phonecv.data.folders.label_sets import Labels
+from phonecv.data.folders.list_columns import UNLABELLED
 from phonecv.data.folders.list_file import (
     ListFile,
     list_splits,
@@ -31,11 +32,11 @@ from phonecv.data.folders.list_file import (
     read_list,
 )
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
-from phonecv.data.folders.suspicions import heic_problems, list_suspicions, set_suspicions, tree_suspicions
+from phonecv.data.folders.suspicions import alike_names, heic_problems, list_suspicions, set_suspicions, tree_suspicions
 from phonecv.data.foreign.layouts import foreign_layout, refuse_foreign
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.shards.samples import find_shards, read_shards
-from phonecv.data.split_names import SPLITS, WHOLE, known_splits, split_names, split_of
+from phonecv.data.split_names import SPLITS, WHOLE, are_splits, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
 from phonecv.text import counted, printable, printable_name, quoted, some_names
 
@@ -44,6 +45,7 @@ __all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_
 
 #: Texts of a folder that are looked into for the one list of all samples.
 _LISTS = 20
+_LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +260,17 @@ def read_split(
     return _from_folders(root, split, given, count, kind)
 
 
+def shared_names(one: Listing, other: Listing) -> list[str]:
+    """Samples that two splits have both, which lists alone can give them."""
+    return sorted(set(one.names) & set(other.names)) if one.list_file or other.list_file else []
+
+
 def find_list(root: Path, split: str, list_file: Path | str | None = None, kind: Kind = PICTURES) -> Path | None:
     """The list that describes `split`, if any.
 
     The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``,
     ``_classes.csv`` or ``metadata.csv`` within the split's folder, or the only list there is, if it has a column with
-    this split (for "all": if it has none).
+    this split (for "all": if it has none; for "train", too, where the files lie in its folder).
     """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
@@ -273,31 +280,37 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None, kind:
     ends = [".txt", "_list.txt"]
     folder = find_split(root, split)
     if folder is None or not class_folders(folder):
-        ends.append(".csv")
+        ends += [".csv", ".tsv"]
     candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
     if folder is not None and ".csv" in ends:  # label maps have such files, too
         candidates += [folder / name for name in (CLASS_CSV, METADATA) if lists_pictures(folder / name)]
     found = next((path for path in candidates if path.is_file()), None)
-    if found is None and folder is None and (only := only_list(root, kind)) is not None:
-        splits = list_splits(only)
-        found = only if (split in splits if splits else split == WHOLE) else None
+    if found is None and (folder is None or (split == "train" and not class_folders(folder))):
+        only = only_list(root, kind, folder or root)
+        splits = list_splits(only) if only else []
+        found = only if (split in splits if splits else split == ("train" if folder else WHOLE)) else None
     return found
 
 
 def has_split(root: Path, split: str, kind: Kind = PICTURES) -> bool:
     """Whether there are a folder, a list or shards of a split."""
-    lists = find_split(root, split) is not None or find_list(root, split, kind=kind) is not None
-    return lists or bool(find_shards(root, split))
+    folder = find_split(root, split)
+    # Pictures to be tested on come without classes, too.
+    there = folder is not None and (split != "test" or bool(class_folders(folder)))
+    return there or find_list(root, split, kind=kind) is not None or bool(find_shards(root, split))
 
 
-def only_list(root: Path, kind: Kind = PICTURES) -> Path | None:
-    """The one list of samples and their classes in a folder without lists or folders of splits, whatever its name."""
+def only_list(root: Path, kind: Kind = PICTURES, start: Path | None = None) -> Path | None:
+    """The one list of samples and their classes in a folder without lists or folders of splits, whatever its name.
+
+    Its paths lead to files below `start`, by default the folder itself.
+    """
     if _has_classes(root, WHOLE, kind):
         return None
-    names = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (".csv", ".txt") and path.is_file()]
+    names = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _LIST_SUFFIXES and path.is_file()]
     others = [path for path in names[:_LISTS] if path.name != CLASS_FILE and not path.name.startswith(".")]
     whole = [path for path in others if split_of(path.stem.removesuffix("_list")) is None]
-    found = [path for path in whole if lists_files(path, root) and foreign_layout(path) is None]
+    found = [path for path in whole if lists_files(path, start or root) and foreign_layout(path) is None]
     return found[0] if len(found) == 1 else None
 
 
@@ -307,8 +320,9 @@ def _has_classes(root: Path, split: str, kind: Kind) -> bool:
         folder, _ = split_folder(root, split)
     except UserError:  # whoever reads it says so
         return False
-    found = (name for name in class_folders(folder) if any(kind.scan(folder / name, Passed())))
-    return len(list(islice(found, 2))) == 2
+    names = class_folders(folder)
+    found = (name for name in names if any(kind.scan(folder / name, Passed())))
+    return not are_splits(names) and len(list(islice(found, 2))) == 2
 
 
 def known_classes(root: Path) -> ClassList | None:
@@ -455,7 +469,7 @@ def _from_entries(
     path, known, file_names, count = entries.path, known_classes(root), _class_file(root), _count(root, count)
     named = _merge(given, file_names)
     if entries.errors:
-        raise UserError(f"{len(entries.errors)} unusable lines in a list file:\n{entries.describe(entries.errors)}")
+        raise entries.refusal()
     if not entries.paths:
         raise UserError(f"{printable(path)}: no {kind.noun} in this list")
     problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
@@ -469,6 +483,7 @@ def _from_entries(
     problems += heic_problems(root, path, entries.paths)
     if entries.sets is not None:
         order = named or _classes_of_sets(entries, count)
+        problems += alike_names(path, order.names)
         sets = _matrix(entries, order)
         problems += set_suspicions(path, split, order, sets)
         table = SampleTable(root, entries.paths, [0] * len(entries.paths))
@@ -477,6 +492,7 @@ def _from_entries(
         words = entries.class_names or [_class_folder(entries, row) for row in range(len(entries.paths))]
         found = entries.columns or sorted({word for word in words if word}, key=natural_key)
         order = _merge(given, known) or ClassList.plain(found)
+        problems += alike_names(path, found)
         labels = _labels_from_words(entries, words, order)
     else:
         labels = entries.labels
@@ -545,6 +561,8 @@ def _labels_from_words(entries: ListFile, words: Sequence[str], order: ClassList
             kind = "class" if entries.class_names else "folder"
             what = f"{kind} {quoted(word)} is not one of the {len(order)} classes" if word else "no class folder"
             hint = did_you_mean(word, order.ids) if word else "; write `path label`"
+            if not word and (columns := [note for note in entries.notes if UNLABELLED in note]):
+                hint = f": {columns[0]}; call one label, or give each class a column of 0 and 1"
             raise UserError(f"{printable(entries.path)}:{line}: {what}{hint}")
         labels.append(label)
     return labels

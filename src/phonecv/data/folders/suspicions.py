@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.findings import Problem
-from phonecv.data.folders.class_names import ClassList
+from phonecv.data.folders.class_names import ClassList, how_unlike, look_alikes
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
-from phonecv.data.split_names import WHOLE, split_of
+from phonecv.data.split_names import WHOLE, are_splits, split_of
 from phonecv.text import counted, printable, quoted, some_names
 
 #: Splits that trainings learn from; others may lack classes.
@@ -44,6 +44,12 @@ def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]
         deeper = folder / next(iter(inner))
         text = f"its folders {some_names([*inner])} are splits themselves; name {printable(folder)} as the data folder"
         return [Problem(f"{printable(folder)}: {text}, or {printable(deeper)} as a split", "structure", "error")]
+    if are_splits([*filled]):
+        text = (
+            f"{printable(folder)}: the folders {some_names([*filled])} are called like splits, not like classes; call"
+            " them train/ and val/, with a folder for each class or a list of the pictures' classes (train.csv)"
+        )
+        return [Problem(text, "structure", "error")]
     if len(filled) == 1:
         (name,) = filled
         text = f"{printable(folder)}: only one class, {quoted(name)}; there is nothing to tell it from"
@@ -61,6 +67,18 @@ def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]
         )
         return [Problem(text, "structure")]
     return []
+
+
+def alike_names(path: Path, names: Sequence[str]) -> list[Problem]:
+    """Names of classes in a list that people take for the same one."""
+    return [
+        Problem(
+            f"{printable(path)}: {quoted(one)} and {quoted(other)} are read as two classes ({how_unlike(one, other)});"
+            " write them alike if they are one",
+            "label-names",
+        )
+        for one, other in look_alikes(names)
+    ]
 
 
 def list_suspicions(

@@ -27,6 +27,7 @@ from phonecv.data.pictures.normalising import Erasure, Normalise
 from phonecv.data.pictures.opening import ImageError, open_image
 from phonecv.data.pictures.reading import Pixels, Reader, Transform
 from phonecv.errors import UserError
+from phonecv.text import counted
 
 Sample = TypeVar("Sample")
 
@@ -391,7 +392,7 @@ class TrainBatches:
         if n < 1 or (drop_last and n < batch_size * world):
             raise UserError(
                 f"{n} training pictures do not fill one batch of {batch_size * world}"
-                f" ({batch_size} in each of {world} processes); use a batch size of at most {n // world}"
+                f" ({batch_size} in each of {counted(world, 'processes')}); use a batch size of at most {n // world}"
             )
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.rank, self.world, self.repeats, self.drop_last = rank, world, repeats, drop_last

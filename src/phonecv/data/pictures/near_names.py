@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phonecv.data.folders.class_names import name_key
-from phonecv.data.pictures.opening import is_image_name
+from phonecv.data.pictures.opening import is_helper_folder, is_image_name
 from phonecv.data.shards.index import is_there
 from phonecv.text import printable_name
 
 _BACKSLASHES = "with backslashes between folders"
 _ALIKE = "in another letter case, or with other accents or blanks"
 _BARE = "without an extension"
+#: Folders of the top folder that are looked into for the files of a list.
+_LOOKED_INTO = 50
 
 
 class Present:
@@ -50,6 +52,20 @@ class Present:
             return found[0], _BARE if bare else _BACKSLASHES if plain != name else _ALIKE
         several = " or ".join(printable_name(one) for one in found[:2])
         return None, f"; {several} may be meant" if found else ""
+
+    def other_kind(self, name: str) -> str:
+        """The picture that is called so but for its ending; empty where there is none."""
+        folder, slash, leaf = name.rpartition("/")
+        if not is_image_name(leaf):
+            return ""
+        self._near(folder, leaf, last=True)
+        found = self._stems[folder].get(leaf.rpartition(".")[0], [])
+        return f"{folder}{slash}{found[0]}" if found else ""
+
+    def folders(self) -> list[str]:
+        """The first folders of the top folder."""
+        names = sorted(name for name in self._listed("") if not is_helper_folder(name))
+        return [name for name in names if Path(self._root, name).is_dir()][:_LOOKED_INTO]
 
     def like(self, names: Sequence[str]) -> list[str]:
         """Entries of the top folder that are called so, letter case apart."""
