@@ -176,7 +176,8 @@ def unlisted(model: Any, data: Any, own: EvaluateOptions) -> list[str]:
         return ["those that the network was trained on are among these"]
     return [
         "this network's training held a share of its data out, and the lists of it (split/val.txt of the run folder)"
-        " are not beside the model: if these are the same data, most were trained on; --list-file names the list"
+        " are not beside the model, or of another folder: if these are the same data, most were trained on; --list-file"
+        " names the list"
     ]
 
 

@@ -38,6 +38,14 @@ def test_a_model_finds_the_lists_of_its_run(tmp_path: Path) -> None:
     assert own_list(model, tmp_path / "data", "val") is None, "other pictures"
     (tmp_path / "data" / "a" / "2.png").touch()
     assert own_list(model, tmp_path / "data", "val") == list_of(tmp_path / "run", "val").absolute()
+    settings = tmp_path / "run" / "config.yaml"
+    settings.write_text(f"data:\n  path: {tmp_path / 'moved'}\n")
+    assert own_list(model, tmp_path / "data", "val") is not None
+    (tmp_path / "moved").mkdir()
+    assert own_list(model, tmp_path / "data", "val") is None, "other data, with samples of the same names"
+    settings.write_text(f"data:\n  path: {tmp_path / 'data' / 'a' / '..' / 'boxes.json'}\n")
+    (tmp_path / "data" / "boxes.json").touch()
+    assert own_list(model, tmp_path / "data", "val") is not None
     assert own_list(model, tmp_path / "data", "test") is None
     assert own_list("mobileone_s0", tmp_path / "data", "val") is None
     (tmp_path / "data" / "val" / "a").mkdir(parents=True)

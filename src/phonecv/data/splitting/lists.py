@@ -13,6 +13,7 @@ from phonecv.data.shards.index import is_there
 from phonecv.data.split_names import SPLITS
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
+from phonecv.plain_yaml import read_yaml_file
 from phonecv.text import printable
 
 #: Folder of the lists within a run folder.
@@ -95,8 +96,19 @@ def own_list(model: object, data: object, split: str) -> Path | None:
         if folder.absolute() not in near:
             continue
         path = list_of(folder, split)
-        if path.is_file() and any(
-            is_there(root / name) or (root / name).is_dir() for name in read_names(path)[:_LOOKED_UP]
-        ):
+        names = read_names(path)[:_LOOKED_UP] if path.is_file() else []
+        there = any(is_there(root / name) or (root / name).is_dir() for name in names)
+        if there and not _learnt_elsewhere(folder, root):
             return path
     return None
+
+
+def _learnt_elsewhere(run: Path, root: Path) -> bool:
+    """Whether a run's settings name other data, which are still there: those may have samples of the same names."""
+    settings = run / "config.yaml"
+    content = read_yaml_file(settings, printable(settings)) if settings.is_file() else None
+    group = content.get("data") if isinstance(content, Mapping) else None
+    given = group.get("path") if isinstance(group, Mapping) else None
+    if not isinstance(given, str) or not Path(given).exists():
+        return False  # data that were moved
+    return not root.samefile(given if Path(given).is_dir() else Path(given).parent)
