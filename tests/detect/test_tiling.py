@@ -256,10 +256,10 @@ def test_a_threshold_is_for_what_is_joined() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(UserError, match=r"tiles of 0 pixels"):
-        Tiles(0)
+    with pytest.raises(UserError, match=r"tiles of 10 pixels: a whole number >= 32"):
+        Tiles(10)
     with pytest.raises(UserError, match=r"overlap by 1"):
-        Tiles(10, 1.0)
+        Tiles(40, 1.0)
     with pytest.raises(UserError, match="did you mean 'side'"):
         small("ssdlite320", options={"tiles": {"sid": 3}})
     with pytest.raises(UserError, match="give the side of the tiles"):

@@ -33,6 +33,9 @@ _SAME = 0.5
 #: piece, and whole only where the weaker look at it is known, too.
 WEAKER = 0.5
 
+#: Least side: below it a photograph has thousands of tiles, which whoever means a number of tiles would wait for.
+LEAST_SIDE = 32
+
 #: Most that neighbouring tiles may share; beyond it the number of tiles grows without end.
 MOST_OVERLAP = 0.9
 
@@ -55,8 +58,8 @@ class Tiles:
     whole: bool = True
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.side, int) and self.side >= 1):
-            raise UserError(f"tiles of {self.side!r} pixels: a whole number >= 1 is expected, such as 640")
+        if not (isinstance(self.side, int) and self.side >= LEAST_SIDE):
+            raise UserError(f"tiles of {self.side!r} pixels: a whole number >= {LEAST_SIDE} is expected, such as 640")
         if not 0 <= self.overlap <= MOST_OVERLAP:
             raise UserError(f"tiles that overlap by {self.overlap!r} of their side: 0 .. {MOST_OVERLAP} is expected")
 
