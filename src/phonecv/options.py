@@ -35,6 +35,7 @@ from typing import (
 from phonecv.errors import UserError, did_you_mean
 from phonecv.settings import Range, coerce
 from phonecv.task import TASKS
+from phonecv.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -243,11 +244,18 @@ def by_keywords(function: Callable[..., Any], kind: Any, /) -> Callable[..., Any
         kind: their frozen dataclass, a `Checked`, whose docstring tells what they are.
 
     Returns:
-        The function, which raises a UserError that names the nearest option for one that does not exist.
+        The function, which raises a UserError that names the nearest option for one that does not exist, and what goes
+        before the options where more or less was given.
     """
 
     def verb(*arguments: Any, **options: Any) -> Any:
         check_names(options, inspect.signature(kind).parameters)
+        if len(arguments) != len(first):
+            names = ", ".join(one.name for one in first)
+            raise UserError(
+                f"{verb.__name__}() was given {counted(len(arguments), 'values')} without a name; call"
+                f" {verb.__name__}({names}), with options by name behind them"
+            )
         return function(*arguments, kind(**options))
 
     own = inspect.signature(function)

@@ -218,6 +218,8 @@ def test_what_a_signature_says_is_what_arrives() -> None:
     assert verb("x", **options) == ("x", 3, (1.0, 2.5), [1])
     with pytest.raises(UserError, match=r"no option 'cont'; did you mean 'count'\? \(options: count, shares, names\)"):
         verb("x", cont=2)  # type: ignore[call-arg]
+    with pytest.raises(UserError, match=r"verb\(\) was given 2 values without a name; call verb\(path\), with options"):
+        verb("x", 2)  # type: ignore[call-arg]
     assert verb.__name__ == "verb"
     assert list(inspect.signature(verb).parameters) == ["path", "count", "shares", "names"]
     assert "count: How many." in str(verb.__doc__)
