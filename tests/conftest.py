@@ -8,6 +8,7 @@ import os
 import signal
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from phonecv import plots
+from phonecv.exporting.formats import EXPORTERS
 
 # One thread per test process: spinning threads cost far more than they give on a busy machine.
 torch.set_num_threads(1)
@@ -125,6 +127,18 @@ def one_table_of_operators() -> Iterator[None]:
             return export(*given, **named)
 
         patch.setattr(torch.onnx, "export", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toolkits_in_this_process() -> Iterator[None]:
+    """Formats are written where the tests run: a process for each file imports torch anew, most of a tiny one's time.
+
+    tests/exporting/test_flow.py holds what such a process does, and the tests of ONNX Runtime's own format use it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, format in EXPORTERS.items():
+            patch.setitem(EXPORTERS, name, replace(format, isolated=False))
         yield
 
 

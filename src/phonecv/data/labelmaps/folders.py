@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -97,7 +97,7 @@ def find_labels(
     for given in (images, labels):
         if given is not None and not (root / given).is_dir():
             raise UserError(f"{printable(root / given)}: no such folder")
-    for place in _candidates(root, split):
+    for place in _candidates(root, split, images, labels):
         found = replace(
             place,
             images=root / images if images is not None else place.images,
@@ -170,11 +170,18 @@ def _is_map(path: Path) -> bool:
         return False
 
 
-def _candidates(root: Path, split: str) -> list[LabelFolders]:
-    pairs = list(product(IMAGE_FOLDERS, LABEL_FOLDERS))
+def _candidates(root: Path, split: str, images: Path | str | None, labels: Path | str | None) -> list[LabelFolders]:
+    def there(base: Path, kinds: Iterable[str], within: str = "") -> list[Path]:
+        return [path for name in kinds if (path := base / name / within).is_dir()]
+
+    def pairs(base: Path, within: str = "") -> list[LabelFolders]:
+        pictures = there(base, IMAGE_FOLDERS, within) if images is None else [root / images]
+        maps = there(base, LABEL_FOLDERS, within) if labels is None else [root / labels]
+        return [LabelFolders(image, label) for image, label in product(pictures, maps)]
+
     names = split_names(split)
-    found = [LabelFolders(root / image / name, root / label / name) for name in names for image, label in pairs]
-    found += [LabelFolders(root / name / image, root / name / label) for name in names for image, label in pairs]
+    found = [pair for name in names for pair in pairs(root, name)]
+    found += [pair for name in names for pair in pairs(root / name)]
     found += [pair for name in names for pair in _joined(root, name)]
     every = [name for other in known_splits() for name in split_names(other)]
     # Without its pictures CVAT's export has no JPEGImages.
@@ -185,8 +192,8 @@ def _candidates(root: Path, split: str) -> list[LabelFolders]:
         replace(place, listed=lists[name]) for name in names if name in lists and lists[name].is_file() for place in voc
     ]
     undivided = split in ("val", WHOLE)
-    if undivided and not any((root / image / name).is_dir() for image in IMAGE_FOLDERS for name in every):
-        found += [LabelFolders(root / image, root / label) for image, label in pairs]
+    if undivided and not any((folder / name).is_dir() for folder in there(root, IMAGE_FOLDERS) for name in every):
+        found += pairs(root)
     if undivided and not any(path.is_file() for path in lists.values()):
         found += voc
     return found
