@@ -18,9 +18,13 @@ from PIL import Image
 
 from phonecv import plots
 from phonecv.exporting.formats import EXPORTERS
+from phonecv.timm_bridge import defer
 
 # One thread per test process: spinning threads cost far more than they give on a busy machine.
 torch.set_num_threads(1)
+
+# As in the command line: timm imports it for a log of its own script, and it takes longer than the rest of timm.
+defer("wandb")
 
 # Nothing is measured: tests go the same ways on every machine, and golden numbers hold all of them.
 os.environ.setdefault("PHONECV_KERNELS", "ours")
@@ -115,18 +119,21 @@ def curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_table_of_operators() -> Iterator[None]:
-    """PyTorch's ONNX exporter reads its table of operators anew for every file, a third of the time of a tiny one."""
-    export = torch.onnx.export
+    """PyTorch's exporters make their tables of operators anew for every file, a third of the time of a tiny one."""
+    export = torch.export.export
     with pytest.MonkeyPatch.context() as patch:
 
         def once(*given: Any, **named: Any) -> Any:
-            from torch.onnx._internal.exporter._registration import ONNXRegistry  # imports much; most tests need none
+            # These import much; most tests need none.
+            from torch._export import utils
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-            patch.setattr(torch.onnx, "export", export)
+            patch.setattr(torch.export, "export", export)
             patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+            patch.setattr(utils, "_materialize_cpp_cia_ops", functools.cache(utils._materialize_cpp_cia_ops))
             return export(*given, **named)
 
-        patch.setattr(torch.onnx, "export", once)
+        patch.setattr(torch.export, "export", once)
         yield
 
 
@@ -134,10 +141,13 @@ def one_table_of_operators() -> Iterator[None]:
 def toolkits_in_this_process() -> Iterator[None]:
     """Formats are written where the tests run: a process for each file imports torch anew, most of a tiny one's time.
 
-    tests/exporting/test_flow.py holds what such a process does, and the tests of ONNX Runtime's own format use it.
+    tests/exporting/test_flow.py holds what such a process does, and two formats keep theirs: ExecuTorch, whose threads
+    belong to the process, and ONNX Runtime's own.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, format in EXPORTERS.items():
+            if name in ("executorch", "ort"):
+                continue
             patch.setitem(EXPORTERS, name, replace(format, isolated=False))
         yield
 

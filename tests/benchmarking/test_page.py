@@ -25,7 +25,6 @@ from phonecv.benchmarking.serve import PageServer
 from phonecv.browser import fetch
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
-from phonecv.exporting.formats import EXPORTERS
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from segment.tiny import tiny
@@ -59,11 +58,9 @@ def models(networks: dict[str, VisionModel], tmp_path_factory: pytest.TempPathFa
     pytest.importorskip("onnx")
     pytest.importorskip("litert_torch")
     folder = tmp_path_factory.mktemp("exported")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXPORTERS, "litert", replace(EXPORTERS["litert"], isolated=False))
-        for name, network in networks.items():
-            for suffix in (".onnx", ".tflite"):
-                phonecv.export(network, folder / f"{name}{suffix}", verify=False)
+    for name, network in networks.items():
+        for suffix in (".onnx", ".tflite"):
+            phonecv.export(network, folder / f"{name}{suffix}", verify=False)
     return open_models(sorted([*folder.glob("*.onnx"), *folder.glob("*.tflite")]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from segment.tiny import tiny
 LONG = pytest.mark.long
 
 
-def here(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a format write in this process, where importing its toolkit may have been paid for already."""
-    if EXPORTERS[format].missing():
-        pytest.skip(f"{format} is not installed")
-    if format != "executorch":  # its threads belong to the process
-        monkeypatch.setitem(EXPORTERS, format, replace(EXPORTERS[format], isolated=False))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "architecture"),
@@ -42,10 +33,9 @@ def here(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("coreml", "retinanet_fpn", marks=LONG),
     ],
 )
-def test_suppression_in_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, architecture: str
-) -> None:
-    here(format, monkeypatch)
+def test_suppression_in_the_file(tmp_path: Path, format: str, architecture: str) -> None:
+    if EXPORTERS[format].missing():
+        pytest.skip(f"{format} is not installed")
     detector = busy(architecture, candidates=200, score_threshold=0.6)
     size = (64, 96) if architecture == "retinanet_fpn" else None
     result = export(detector, tmp_path / f"a{EXPORTERS[format].suffix}", decode="final", size=size)
@@ -84,10 +74,9 @@ def test_ncnn_refuses_before_any_work(tmp_path: Path) -> None:
         pytest.param("coreml", "segformer", "final", marks=LONG),
     ],
 )
-def test_half_precision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, architecture: str, decode: str
-) -> None:
-    here(format, monkeypatch)
+def test_half_precision(tmp_path: Path, format: str, architecture: str, decode: str) -> None:
+    if EXPORTERS[format].missing():
+        pytest.skip(f"{format} is not installed")
     segmenter = architecture == "segformer"
     network = tiny(architecture, "mobileone_s0") if segmenter else busy(architecture, candidates=100)
     size = None if architecture == "ssdlite320" else (64, 96)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +238,6 @@ def test_openvino(
 ) -> None:
     """Converted from the ONNX graph that is there already: tracing takes most of the time."""
     pytest.importorskip("openvino")
-    here = replace(EXPORTERS["openvino"], isolated=False)
-    monkeypatch.setitem(EXPORTERS, "openvino", here)
     monkeypatch.setattr(exporter, "write_graph", lambda _, path: shutil.copyfile(onnx_file, path))
     assert same_objects(written(detector, tmp_path / "a.xml", data), detector) > 10
 

@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 
 from phonecv.errors import UserError
+from phonecv.timm_bridge import defer
 from phonecv.training.config import TrainConfig
 from phonecv.training.world import Agreement, World
+
+defer("wandb")  # as in the command line, see conftest
 
 
 def compare(config: TrainConfig, world: World) -> None:

@@ -354,7 +354,7 @@ def write_test(
     """
     if pictures is not None and [one.kind for one in job.taken] == ["pictures"]:
         given = {"picture": f"{path.name}.png"}
-        pictures.images[example.number].save(path.with_name(given["picture"]))
+        pictures.images[example.number].save(path.with_name(given["picture"]), compress_level=1)  # six times as fast
     else:
         given = {"inputs": f"{path.name}.safetensors"}
         row = {one.name: array[example.number][None] for one, array in zip(job.taken, rows, strict=True)}
