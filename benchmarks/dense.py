@@ -1,13 +1,14 @@
 """Detectors and segmenters against torchvision's: inference and training step, in runs where the candidates take turns.
 
-    python benchmarks/dense.py                     all of it, about ten minutes; writes results/dense.json
-    python benchmarks/dense.py --only detect       one task, renewed in the file
-    python benchmarks/dense.py --dry               writes nothing
+    python benchmarks/dense.py                         all, about ten minutes
+    python benchmarks/dense.py --only "ssdlite 320"    one of GROUPS, renewed in the file
+    python benchmarks/dense.py --dry                   writes nothing
 
 Everything is built by name with random weights, classes as on COCO (detection) and ADE20K (segmentation), and gets the
 same random pictures and objects; ours run in deploy form for inference. The class layer of every detector is widened
 until it finds boxes as on a busy photograph: a fresh one finds nothing, and nothing is quickly sorted. Parameters stand
-beside the times, because torchvision's networks are of other sizes. Run it with nothing else on the machine.
+beside the times, because torchvision's networks are of other sizes. Run it with nothing else on the machine; it writes
+this kind of processor's part of results/dense.json after every table.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +28,19 @@ import torchvision
 from torch import Tensor, nn
 
 import phonecv
+from kinds import kind_here, kinds_of, write_kind
 from phonecv.benchmarking.count import count_parameters
 from phonecv.benchmarking.fresh import settle
-from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.machine import disturbances
 from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.dense.model import DenseModel
-from phonecv.files import write_json
 from phonecv.models.headed import RawOutputs
 
 RESULTS = Path(__file__).parent / "results" / "dense.json"
+METHOD = (
+    "candidates of a table take turns in one process, bound to one core where it has one thread; medians;"
+    " ratio = time of torchvision's (the first) / time of the candidate, median of the rounds' own"
+)
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,9 @@ def rows(calls: dict[str, Callable[[], object]], facts: dict[str, dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every group in a process of its own, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("detect", "segment"))
+    parser.add_argument(
+        "--only", choices=GROUPS, help="one table of inference for each number of threads, one of training"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--dry", action="store_true", help="write no results")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
@@ -246,22 +252,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure = {"inference": inference, "training": training}[what]
         print(json.dumps(measure(GROUPS[group], int(threads))))
         return
-    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"tables": {}}
-    results |= {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "disturbances": disturbances(),
-        "method": "candidates of a table take turns in one process, bound to one core where it has one thread; medians;"
-        " ratio = time of torchvision's (the first) / time of the candidate, median of the rounds' own",
-    }
-    for name, group in GROUPS.items():
-        if chosen.only not in (None, group.task):
-            continue
+    tables: dict[str, Any] = {} if chosen.dry else kinds_of(RESULTS).get(kind_here(), {}).get("tables", {})
+    part = {"disturbances": disturbances(), "tables": tables}
+    for name in [chosen.only] if chosen.only else GROUPS:
         for what, threads in [("inference", count) for count in chosen.threads] + [("training", max(chosen.threads))]:
             command = [sys.executable, __file__, "--child", name, what, str(threads)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found = json.loads(done.stdout.splitlines()[-1])
-            results["tables"][f"{name}, {what}, {threads} thread{'s' * (threads > 1)}"] = found
+            tables[f"{name}, {what}, {threads} thread{'s' * (threads > 1)}"] = found
             print(f"{name}, {what}, {threads} threads")
             for candidate, row in found.items():
                 print(
@@ -270,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     flush=True,
                 )
             if not chosen.dry:
-                write_json(RESULTS, results)
+                write_kind(RESULTS, {"method": METHOD}, part)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ process and its workers together, per picture, because wall time depends on what
 It runs as a script that sets nothing ("plain"); with one torch thread in the main process, which is kinder to timm: no
 OpenMP threads then spin while they wait ("quiet"); and so without TurboJPEG, which the extra "jpeg" brings.
 
-Writes benchmarks/results/input_pipeline.json. Takes about six minutes on two cores.
+Writes this kind of processor's part of benchmarks/results/input_pipeline.json after every setting. Takes about six
+minutes on two cores; `--only SETTING` renews one.
 """
 
 from __future__ import annotations
@@ -54,44 +55,46 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of both loaders (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each candidate (default 3)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result file")
+    parser.add_argument("--only", choices=SETTINGS, help="one setting, renewed in the file")
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.setting:
         print(json.dumps(compare(chosen.data, chosen.workers, chosen.rounds)))
         return
 
-    from phonecv.benchmarking.machine import describe_machine, disturbances
+    from kinds import kind_here, kinds_of, write_kind
+    from phonecv.benchmarking.machine import disturbances
     from phonecv.data.pictures import turbojpeg as turbo
-    from phonecv.files import write_json
 
     files = sorted(path for path in chosen.data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not files:
         parser.error(f"no JPEG files below {chosen.data}")
-    results: dict[str, Any] = {
+    common = {
         "what": "training input from JPEG files at 224 px: milliseconds of processor time per picture",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "disturbances": disturbances(),
         "method": f"{EPOCHS} epochs a turn, {chosen.rounds} rounds, candidates in turns; processor time of the process"
         f" and its {chosen.workers} workers; batch {BATCH}; medians; ratio = timm / phonecv, median of the rounds' own",
-        "data": describe(files),
-        "turbojpeg": turbo.load() is not None,
         "timm": "create_dataset and create_loader (PrefetchLoader, persistent workers); its posterize mended for"
         " Pillow 13, which refuses its 0 bits",
     }
+    part: dict[str, Any] = {
+        "disturbances": disturbances(),
+        "data": describe(files),
+        "turbojpeg": turbo.load() is not None,
+    }
+    part |= {"parts": parts(files), "pixels": pixel_differences(files)}
+    print(json.dumps({"parts": part["parts"], "pixels": part["pixels"]}, indent=1))
+    settings = kinds_of(chosen.out).get(kind_here(), {}).get("settings", {})
     with tempfile.TemporaryDirectory() as temporary:
         link(files, Path(temporary) / "train", chosen.images)
-        for setting, variables in SETTINGS.items():
+        for setting in [chosen.only] if chosen.only else SETTINGS:
             command = [sys.executable, __file__, "--data", temporary, "--setting", setting]
             command += ["--workers", str(chosen.workers), "--rounds", str(chosen.rounds)]
-            done = subprocess.run(command, env=os.environ | variables, check=True, capture_output=True, text=True)
-            results[setting] = json.loads(done.stdout.splitlines()[-1])
-            show(setting, results[setting])
-    results["parts"] = parts(files)
-    results["pixels"] = pixel_differences(files)
-    print(json.dumps({"parts": results["parts"], "pixels": results["pixels"]}, indent=1))
-    write_json(chosen.out, results)
-    print(f"written: {chosen.out}")
+            done = subprocess.run(
+                command, env=os.environ | SETTINGS[setting], check=True, capture_output=True, text=True
+            )
+            settings[setting] = json.loads(done.stdout.splitlines()[-1])
+            show(setting, settings[setting])
+            write_kind(chosen.out, common, {**part, "settings": settings})
 
 
 def compare(root: Path, workers: int, rounds: int) -> dict[str, Any]:

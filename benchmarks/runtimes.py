@@ -1,6 +1,6 @@
 """Our networks in every runtime against PyTorch's eager fused float32: one thread on one core, batch 1.
 
-    python benchmarks/runtimes.py               all networks; writes results/runtimes.json
+    python benchmarks/runtimes.py               all networks; writes this kind's part of results/runtimes.json
     python benchmarks/runtimes.py --quick       fewer rounds, prints and writes nothing
     python benchmarks/runtimes.py --only NAME   one network, renewed in the file
 
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import time
 from pathlib import Path
 
 from torch import nn
 
 import phonecv
 from inference import METHOD, Part, fresh, run, show
-from phonecv.benchmarking.machine import describe_machine, disturbances
+from kinds import kind_here, kinds_of, write_kind
+from phonecv.benchmarking.machine import disturbances
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.subject import network_subject
-from phonecv.files import write_json
 from phonecv.models.blocks import Conv2d
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.json"
@@ -59,24 +57,15 @@ def main() -> None:
     parser.add_argument("--only", choices=NETWORKS, action="append", help="only this network; may be repeated")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
     chosen = parser.parse_args()
-    before = json.loads(chosen.out.read_text(encoding="utf-8"))["parts"] if chosen.out.is_file() else []
-    parts = {found["part"]: found for found in before}
+    parts = {found["part"]: found for found in kinds_of(chosen.out).get(kind_here(), {}).get("parts", [])}
     for name in chosen.only or NETWORKS:
         warnings = disturbances()
         found = run(part(name, chosen.quick), chosen.quick)
         show(found)
         parts[name] = found | {"warnings": warnings}
         if not chosen.quick:
-            write_json(
-                chosen.out,
-                {
-                    "date": time.strftime("%Y-%m-%d"),
-                    "command": "python benchmarks/runtimes.py",
-                    "method": METHOD,
-                    "machine": describe_machine(),
-                    "parts": [parts[name] for name in NETWORKS if name in parts],
-                },
-            )
+            common = {"command": "python benchmarks/runtimes.py", "method": METHOD}
+            write_kind(chosen.out, common, {"parts": [parts[name] for name in NETWORKS if name in parts]})
 
 
 if __name__ == "__main__":

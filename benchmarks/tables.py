@@ -182,17 +182,18 @@ def layers(precision: str) -> str:
 def tried() -> str:
     """Ideas against what is done: how many times as fast."""
     rows = []
-    for part in results("tried")["parts"]:
-        what, _, on = part["name"].partition(":")
-        found = part["candidates"]
-        if what == "compiled":  # one idea a part, all on the same network
-            found, on = {on: found}, "emov2_5m"
-        for idea, item in found.items():
-            if not idea.startswith("ours"):
-                spread = f"{item['low']:.2f} to {item['high']:.2f}"
-                rows.append([what, on, idea, part["threads"], f"{item['ratio']:.2f}", spread])
-    header = ["what", "on", "idea", "threads", "times as fast", "p10 to p90"]
-    return markdown_table(header, rows, right=range(3, 6))
+    for kind, held in results("tried")["kinds"].items():
+        for part in held["parts"]:
+            what, _, on = part["name"].partition(":")
+            found = part["candidates"]
+            if what == "compiled":  # one idea a part, all on the same network
+                found, on = {on: found}, "emov2_5m"
+            for idea, item in found.items():
+                if not idea.startswith("ours"):
+                    spread = f"{item['low']:.2f} to {item['high']:.2f}"
+                    rows.append([kind, what, on, idea, part["threads"], f"{item['ratio']:.2f}", spread])
+    header = ["processor", "what", "on", "idea", "threads", "times as fast", "p10 to p90"]
+    return markdown_table(header, rows, right=range(4, 7))
 
 
 def steps(name: str) -> str:
@@ -242,17 +243,18 @@ def growth() -> str:
 
 def reading() -> str:
     """The loaders on real pictures: processor time per picture."""
-    found = results("input_pipeline")
     rows = []
-    for setting in ("plain", "quiet", "without TurboJPEG"):
-        for recipe, candidates in found[setting].items():
-            if not isinstance(candidates, dict):
-                continue
-            for name, row in candidates.items():
-                spread = f"{row['ratio']['low']:.2f} to {row['ratio']['high']:.2f}"
-                rows.append([setting, recipe, name, f"{row['cpu_ms']:.2f}", row["images_per_core_second"],
-                             f"{row['ratio']['median']:.2f}", spread, f"{row['wall_ratio']:.2f}"])  # fmt: skip
+    for kind, part in results("input_pipeline")["kinds"].items():
+        for setting, found in part["settings"].items():
+            for recipe, candidates in found.items():
+                if not isinstance(candidates, dict):
+                    continue
+                for name, row in candidates.items():
+                    spread = f"{row['ratio']['low']:.2f} to {row['ratio']['high']:.2f}"
+                    rows.append([kind, setting, recipe, name, f"{row['cpu_ms']:.2f}", row["images_per_core_second"],
+                                 f"{row['ratio']['median']:.2f}", spread, f"{row['wall_ratio']:.2f}"])  # fmt: skip
     header = [
+        "processor",
         "setting",
         "recipe",
         "loader",
@@ -262,13 +264,17 @@ def reading() -> str:
         "p10 to p90",
         "by the clock",
     ]
-    return markdown_table(header, rows, right=range(3, 8))
+    return markdown_table(header, rows, right=range(4, 9))
 
 
 def reading_parts() -> str:
     """Where the time of reading goes, in one process."""
-    rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in results("input_pipeline")["parts"].items()]
-    return markdown_table(["what", "ms per picture"], rows, right=(1,))
+    kinds = results("input_pipeline")["kinds"]
+    rows = [
+        [name, *(f"{part['parts'][name]:.2f}" for part in kinds.values())]
+        for name in next(iter(kinds.values()))["parts"]
+    ]
+    return markdown_table(["ms per picture", *kinds], rows, right=range(1, 1 + len(kinds)))
 
 
 def evaluation() -> str:
@@ -286,16 +292,17 @@ def evaluation() -> str:
 def dense(*groups: str) -> str:
     """Detectors or segmenters against torchvision's: milliseconds, and how many times as fast."""
     rows = []
-    for name, table in results("dense")["tables"].items():
-        if not name.startswith(groups):
-            continue
-        group, what, _ = name.rsplit(", ", 2)
-        for candidate, row in table.items():
-            ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
-            cells = (group, what, candidate, f"{row['parameters'] / 1e6:.1f}", f"{row['milliseconds']:.0f}", ratio)
-            rows.append(cells)
-    header = ("pictures", "", "network", "params M", "ms", "times as fast (p10 to p90)")
-    return markdown_table(header, rows, right=(3, 4))
+    for kind, part in results("dense")["kinds"].items():
+        for name, table in part["tables"].items():
+            if not name.startswith(groups):
+                continue
+            group, what, _ = name.rsplit(", ", 2)
+            for candidate, row in table.items():
+                ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+                figures = (f"{row['parameters'] / 1e6:.1f}", f"{row['milliseconds']:.0f}", ratio)
+                rows.append((kind, group, what, candidate, *figures))
+    header = ("processor", "pictures", "", "network", "params M", "ms", "times as fast (p10 to p90)")
+    return markdown_table(header, rows, right=(4, 5))
 
 
 def segmenters_gpu() -> str:
@@ -336,21 +343,22 @@ def gpu_machine(name: str, part: str) -> str:
 
 def runtimes() -> str:
     """Time in every runtime as a share of the fused network's in PyTorch with its own convolutions."""
-    found = results("runtimes")["parts"]
-    kinds = list(dict.fromkeys((row["runtime"], row["precision"]) for part in found for row in part["rows"]))
+    held = results("runtimes")["kinds"]
+    found = [(processor, part) for processor in held for part in held[processor]["parts"]]
+    kinds = list(dict.fromkeys((row["runtime"], row["precision"]) for _, part in found for row in part["rows"]))
     rows = []
-    for part in found:
+    for processor, part in found:
         name = part["part"]
         base = _row(part, 1, 1, network=f"{name} plain")
         assert base is not None
-        cells = [name, f"{base['median_ms']:.1f} ms"]
+        cells = [processor, name, f"{base['median_ms']:.1f} ms"]
         for runtime, precision in kinds:
             row = _row(part, 1, 1, network=name, runtime=runtime, precision=precision)
             cells.append("" if row is None else f"{row['median_ms'] / base['median_ms']:.2f}")
         rows.append(cells)
     titles = [f"{runtime} {precision}".replace(" float32", "") for runtime, precision in kinds]
-    header = ["network", "PyTorch", *(title.replace("eager", "ours, eager") for title in titles)]
-    return markdown_table(header, rows, right=range(1, len(header)))
+    header = ["processor", "network", "PyTorch", *(title.replace("eager", "ours, eager") for title in titles)]
+    return markdown_table(header, rows, right=range(2, len(header)))
 
 
 def _lost(score: dict[str, Any]) -> str:
@@ -554,7 +562,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "distilling": distilling,
     "distilling-machine": lambda: machine("distilling"),
     "runtimes": runtimes,
-    "runtimes-machine": lambda: machine("runtimes"),
+    "runtimes-machines": lambda: kinds_machines("runtimes"),
     "quantization": quantization,
     "quantization-final": quantization_final,
     "quantization-machine": lambda: machine("quantization"),
@@ -562,13 +570,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "int8-layers": int8_layers,
     "dense-detect": lambda: dense("ssdlite", "retinanet"),
     "dense-segment": lambda: dense("segmentation"),
-    "dense-machine": lambda: machine("dense"),
+    "dense-machines": lambda: kinds_machines("dense"),
     "segmenters-gpu": segmenters_gpu,
     "segmenters-gpu-machine": lambda: gpu_machine("segmenters_gpu", "speed"),
     "operators": operators,
     "layers": lambda: layers("float32"),
     "layers-bf16": lambda: layers("bf16"),
     "tried": tried,
+    "tried-machines": lambda: kinds_machines("tried"),
     "training": lambda: steps("training"),
     "mobileone-training": lambda: steps("mobileone_training"),
     "mobileone-kept": kept,
@@ -576,6 +585,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth": growth,
     "input": reading,
     "input-parts": reading_parts,
+    "input-machines": lambda: kinds_machines("input_pipeline"),
     "evaluation": evaluation,
     "inference": lambda: against_baseline(("mobileone", "emo"), (1,), 1, "as one gets it today"),
     "inference-machines": lambda: kinds_machines("inference"),

@@ -1,9 +1,11 @@
 """Ideas for faster inference that were tried, each against what we do, in one run where the candidates take turns.
 
-    python benchmarks/tried.py            about five minutes, most of it compiling; writes results/tried.json
+    python benchmarks/tried.py                     about five minutes, most of it compiling
+    python benchmarks/tried.py --only attention    one kind of PARTS, renewed in the file
 
-Run it with nothing else on the machine; `python docs/update.py` puts the table into `docs/performance.md`. Ratios are
-ours / theirs in time: below 1 an idea loses.
+Writes this kind of processor's part of results/tried.json after every measurement. Run it with nothing else on the
+machine; `python docs/update.py` puts the table into `docs/performance.md`. Ratios are ours / theirs in time: below 1 an
+idea loses.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import phonecv
+from kinds import kind_here, kinds_of, write_kind
 from phonecv.benchmarking.fresh import settle
-from phonecv.benchmarking.machine import describe_machine, disturbances
+from phonecv.benchmarking.machine import disturbances
 from phonecv.benchmarking.timing import interleave, ratios
 from phonecv.files import write_json
 from phonecv.models.blocks import ConvNormAct, multi_head_attention
@@ -225,28 +228,27 @@ def main() -> None:
     """Measure all, each part in a process of its own, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--only", choices=sorted({name.partition(":")[0] for name, _ in PARTS}))
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.part:
         write_json(chosen.out, part(chosen.part[0], int(chosen.part[1])))
         return
-    results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "method": "one process per part, candidates in turn; ratio = time of ours / time of the idea",
-        "machine": describe_machine(),
-        "disturbances": disturbances(),
-        "parts": [],
-    }
+    common = {"method": "one process per part, candidates in turn; ratio = time of ours / time of the idea"}
+    before = kinds_of(chosen.out).get(kind_here(), {}).get("parts", [])
+    parts = {(one["name"], one["threads"]): one for one in before}
+    noise = disturbances()
     scratch = chosen.out.with_suffix(".part.json")
     for name, threads in PARTS:
+        if chosen.only not in (None, name.partition(":")[0]):
+            continue
         subprocess.run([sys.executable, __file__, "--part", name, str(threads), "--out", str(scratch)], check=True)
-        results["parts"].append(
-            {"name": name, "threads": threads, "candidates": json.loads(scratch.read_text(encoding="utf-8"))}
-        )
-        print(name, threads, results["parts"][-1]["candidates"], flush=True)
-    scratch.unlink()
-    write_json(chosen.out, results)
-    print(f"written: {chosen.out}")
+        found = json.loads(scratch.read_text(encoding="utf-8"))
+        scratch.unlink()
+        print(name, threads, found, flush=True)
+        parts[name, threads] = {"name": name, "threads": threads, "candidates": found}
+        ordered = [parts[key] for key in PARTS if key in parts]
+        write_kind(chosen.out, common, {"disturbances": noise, "parts": ordered})
 
 
 if __name__ == "__main__":
