@@ -29,7 +29,7 @@ def settle(model: VisionModel, *, size: int = 64, seed: int = 0) -> VisionModel:
         for norm in norms:
             norm.momentum = 1.0
         model.train()
-        model(torch.randn(8, 3, size, size, generator=generator))
+        model(torch.randn(8, getattr(model, "in_chans", 3), size, size, generator=generator))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     return model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from phonecv.errors import UserError, did_you_mean
 
@@ -15,8 +15,35 @@ RGB = 3
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
+class _Coloured:
+    """What a mean and a standard deviation per channel say of the channels."""
+
+    __slots__ = ()
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input: 3, or 1 for gray."""
+        return len(self.mean)
+
+    @property
+    def mean_colour(self) -> tuple[float, ...]:
+        """The mean as a colour of three, for what is put around RGB pictures."""
+        return self.mean * (RGB // len(self.mean))
+
+    def of_channels(self: C, channels: int) -> C:
+        """The same for a network of one channel: mean and std are those of the three colours on average."""
+        if channels != 1 or self.channels == 1:
+            return self
+        return replace(self, mean=(sum(self.mean) / RGB,), std=(sum(self.std) / RGB,))  # type: ignore[type-var]
+
+
+C = TypeVar("C", bound=_Coloured)
+
+
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
+class Preprocessing(_Coloured):
     """Evaluation preprocessing: short side to `resize`, centre crop of `size`, scale to 0..1, normalise.
 
     With one mean and std instead of three the network takes gray pictures: the crop is made gray, by Pillow's rule for
@@ -48,24 +75,13 @@ class Preprocessing:
             raise UserError(f"crop {self.crop!r} is not in (0, 1]; the usual value is 0.875")
         if self.interpolation not in INTERPOLATIONS:
             raise UserError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
-        _check_normalisation(self.mean, self.std, gray=True)
+        _check_normalisation(self.mean, self.std)
         _check_bits(self.bits)
 
     @property
     def resize(self) -> int:
         """Length of the short side before the crop, pixels (224 at crop 0.875 gives 256)."""
         return int(self.size / self.crop)
-
-    @property
-    def channels(self) -> int:
-        """Of the network's input: 3, or 1 for gray."""
-        return len(self.mean)
-
-    def of_channels(self, channels: int) -> Preprocessing:
-        """The same for a network of one channel: mean and std are those of the three colours on average."""
-        if channels != 1 or self.channels == 1:
-            return self
-        return replace(self, mean=(sum(self.mean) / RGB,), std=(sum(self.std) / RGB,))
 
     def in_words(self) -> str:
         """What is done, on one line."""
@@ -91,15 +107,17 @@ COARSEST_STRIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class DensePreprocessing:
+class DensePreprocessing(_Coloured):
     """Preprocessing of detectors and segmenters: resize the whole picture, scale to 0..1, normalise, pad with zeros.
+
+    With one mean and std instead of three the network takes gray pictures: the luma of what was resized and scaled.
 
     Attributes:
         size: side of the square that pictures are stretched to; with `longest` the length of the short side, pixels.
         longest: None for a square; otherwise the aspect is kept, and the long side is at most this, pixels.
         multiple: height and width are padded at the bottom and right to multiples of this; 1 for no padding.
-        mean: per RGB channel, of values in 0..1.
-        std: per RGB channel, of values in 0..1.
+        mean: per RGB channel, or of gray, of values in 0..1.
+        std: likewise.
         bits: that the values of 16-bit gray pictures hold, 8 to 16; None goes by the pictures at hand.
 
     Raises:
@@ -109,8 +127,8 @@ class DensePreprocessing:
     size: int = 320
     longest: int | None = None
     multiple: int = 1
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     bits: int | None = None
 
     def __post_init__(self) -> None:
@@ -123,11 +141,6 @@ class DensePreprocessing:
         _check_normalisation(self.mean, self.std)
         _check_bits(self.bits)
 
-    @property
-    def channels(self) -> int:
-        """Of the network's input."""
-        return RGB
-
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing a picture of `height` x `width`, before padding."""
         if self.longest is None:
@@ -137,9 +150,10 @@ class DensePreprocessing:
 
     def in_words(self) -> str:
         """How large pictures become, on one line."""
+        gray = ", gray" if self.channels == 1 else ""
         if self.longest is None:
-            return f"stretched to {self.size} x {self.size} px"
-        return f"short side to {self.size} px, long side at most {self.longest} px"
+            return f"stretched to {self.size} x {self.size} px{gray}"
+        return f"short side to {self.size} px, long side at most {self.longest} px{gray}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -167,8 +181,8 @@ def _check_bits(bits: int | None) -> None:
         raise UserError(f"bits {bits!r} is not a whole number from 8 to 16")
 
 
-def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], *, gray: bool = False) -> None:
-    count = 1 if gray and len(mean) == 1 else RGB
+def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    count = 1 if len(mean) == 1 else RGB
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != count or not all(map(_is_number, values)):
             needs = "one number, as the mean" if count == 1 else "three numbers, one per RGB channel"

@@ -45,10 +45,11 @@ class Case:
     layout: str = "NCHW"
 
 
-def segmenter(*, square: bool = False) -> DenseModel:
-    model = tiny("segformer", "mobileone_s0")
+def segmenter(*, square: bool = False, channels: int = 3) -> DenseModel:
+    model = tiny("segformer", "mobileone_s0", in_chans=channels)
     model.class_names = NAMES
-    model.preprocessing = DensePreprocessing(size=64, longest=None if square else 96, multiple=1 if square else 32)
+    spec = DensePreprocessing(size=64, longest=None if square else 96, multiple=1 if square else 32)
+    model.preprocessing = spec.of_channels(channels)
     return model
 
 
@@ -61,6 +62,7 @@ def detector(architecture: str) -> DenseModel:
 CASES = {
     "classes of a stretched picture's logits": Case(lambda: segmenter(square=True), "raw", (64, 64)),
     "logits of baked pixels": Case(segmenter, "raw", (64, 96), baked=True, layout="NHWC"),
+    "logits of gray pictures": Case(lambda: segmenter(channels=1), "raw", (64, 96), layout="NHWC"),
     "logits of any size": Case(segmenter, "raw", (64, 96), free=True),
     "classes": Case(segmenter, "final", (64, 96)),
     "SSDLite raw": Case(lambda: detector("ssdlite320"), "raw", (96, 96)),
@@ -95,7 +97,7 @@ def made(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     )  # fmt: skip
     session = opening.open_session(path)
     record: Any = session.record
-    outputs = session(np.full((1, 3, *case.size), 99, np.float32))
+    outputs = session(np.full((1, record["inputs"][0]["shape"][0], *case.size), 99, np.float32))
     shapes = {name: {"shape": list(values.shape[1:])} for name, values in zip(record["outputs"], outputs, strict=True)}
     record.update(
         file=path.name,

@@ -73,14 +73,15 @@ def same_input(path: Path, record: Mapping[str, Any], image: torch.Tensor) -> np
     canvas = None if record["dynamic_size"] else tuple(record["input_size"])
     wanted = prepare([image], DensePreprocessing.from_dict(record["preprocessing"]), canvas=canvas)
     assert wanted.sizes == ((used_height, used_width),)
-    assert wanted.batch.shape == (1, 3, height, width)
+    channels = record["inputs"][0]["shape"][0]
+    assert wanted.batch.shape == (1, channels, height, width)
     batch, scale = wanted.batch[0], 1.0
     if record["input_range"] != "normalised":
         mean, std = (torch.tensor(record["preprocessing"][name])[:, None, None] for name in ("mean", "std"))
         batch, scale = (batch * std + mean) * 255, 60.0
     values = np.fromfile(path, np.float32, offset=16)
     last = record["report"]["inputs"][0]["layout"] in ("NHWC", "RGB picture")
-    values = values.reshape((height, width, 3) if last else (3, height, width))
+    values = values.reshape((height, width, channels) if last else (channels, height, width))
     assert batch.std() > 0.1  # a picture, not a gray plane
     np.testing.assert_allclose(values, batch.permute(1, 2, 0) if last else batch, rtol=1e-4, atol=2e-5 * scale)
     return values
@@ -114,7 +115,7 @@ def written(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 #: Cases whose readers are run in the default set: a map of classes, boxes to choose from, objects, masks.
-RUN = ("logits of any size", "SSDLite boxes, baked", "Mask R-CNN")
+RUN = ("logits of any size", "logits of gray pictures", "SSDLite boxes, baked", "Mask R-CNN")
 
 
 @pytest.mark.parametrize("case", mostly_long(CASES, *RUN))

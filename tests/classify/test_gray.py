@@ -128,7 +128,5 @@ def test_other_numbers_of_channels_are_told_before_work(tmp_path: Path) -> None:
     Image.fromarray(noise()).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="takes pictures of 4 channels, and what reads them gives RGB or gray"):
         phonecv.predict(four, tmp_path / "x.png")
-    with pytest.raises(UserError, match="in_chans is for"):
-        load_config("detect_small", ["model.in_chans=1", "data.path=x", "run.out=x"])
     with pytest.raises(UserError, match="needs one number, as the mean"):
         Preprocessing(mean=(0.5,))

@@ -101,7 +101,9 @@ def pretend(
 ) -> Path:
     """A file and its record; opened, it is the network in PyTorch, whose inputs are checked as a runtime would."""
     module, names = deployable(network, bake=bake, decode=decode, size=None if free else size)
-    record: Any = describe(network, *size, inputs=(picture_input(*size),), outputs=names, bake=bake, decode=decode)
+    record: Any = describe(
+        network, *size, inputs=(picture_input(*size, network.in_chans),), outputs=names, bake=bake, decode=decode
+    )
     path.write_bytes(b"")
     write_json(record_path(path), record)
 

@@ -31,7 +31,7 @@ class Both(nn.Module):
 
     def __init__(self, model: Segmenter) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.in_chans = model, model.in_chans
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [logits for logits in self.model.network(x, auxiliary=True) if logits is not None]
@@ -45,7 +45,7 @@ def tiny(architecture: str, backbone: str = "emov2_1m", *, num_classes: int = 5,
     model = create_segmenter(
         architecture, backbone, num_classes=num_classes, options=options, **TINY.get(backbone, {}), **more
     )
-    model.preprocessing = SMALL
+    model.preprocessing = SMALL.of_channels(model.in_chans)
     both: Any = Both(model)
     settle(both)
     return model.eval()

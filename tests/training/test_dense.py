@@ -30,6 +30,7 @@ from phonecv.detect.config import DetectConfig
 from phonecv.detect.tiling import Tiles
 from phonecv.detect.training import DetectObjective, DetectSetup, train_transform
 from phonecv.errors import UserError
+from phonecv.exporting import export
 from phonecv.inspection import info
 from phonecv.segment.config import SegmentConfig
 from phonecv.segment.training import SegmentSetup
@@ -105,6 +106,26 @@ def test_evaluation_pads_to_what_the_strides_divide(
     configure_dense: Configure, overrides: tuple[str, ...], expected: int
 ) -> None:
     assert SegmentSetup(configure_dense("segformer", *overrides)).network().preprocessing.multiple == expected
+
+
+def evaluated(model: Any, config: Any) -> float:
+    result: Any = evaluate(model, config.data.path)
+    return result.figures["ap"] if config.task == "detect" else 100 * result.scores.miou
+
+
+@pytest.mark.parametrize("architecture", ["ssdlite320", "segformer"])
+def test_of_gray_pictures(architecture: str, configure_dense: Configure, tmp_path: Path) -> None:
+    config = configure_dense(architecture, "model.in_chans=1", "schedule.epochs=1")
+    result = train(config)
+    assert result.best is not None
+    net: Any = load_checkpoint(None, result.best)
+    assert (net.in_chans, net.preprocessing.channels, net.backbone.in_chans) == (1, 1, 1)
+    found = evaluated(net, config)
+    assert found == pytest.approx(result.best_score, abs=0.01)
+    if architecture == "segformer":
+        done = export(net, tmp_path / "gray.onnx", images=config.data.path, bake=True)
+        assert json.loads(done.record.read_text())["inputs"][0]["shape"][0] == 1
+        assert evaluated(done.path, config) == pytest.approx(found, abs=0.1)
 
 
 def test_a_run_learns(configure_dense: Configure) -> None:

@@ -46,10 +46,6 @@ def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = 
             f"distill.teacher={name!r} gives a picture {kinds[1]}, this data {kinds[0]}; train a teacher on it first"
         )
     own = source.own
-    if own.channels < student.channels:
-        raise UserError(
-            f"distill.teacher={name!r} takes gray pictures, the student RGB; set model.in_chans=1 for it too"
-        )
     for key in ("size", "mean", "std"):
         if (value := getattr(config, key)) is not None:
             own = replace(own, **{key: value})

@@ -16,6 +16,7 @@ from phonecv.models.catalog import MODELS
 from phonecv.models.factory import listed
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
+from phonecv.preprocessing import RGB
 
 M = TypeVar("M", bound=HeadedModel)
 
@@ -107,7 +108,8 @@ def completed(model: M, options: Mapping[str, Any], *, form: Form | None, pretra
 
     It gets the normalisation that its backbone was trained with, and the options of the heads as part of its record.
     """
-    model.preprocessing = replace(model.preprocessing, **normalisation(model.backbone, pretrained=pretrained))
+    spec = replace(model.preprocessing, **normalisation(model.backbone, pretrained=pretrained))
+    model.preprocessing = spec.of_channels(model.backbone_overrides.get("in_chans", RGB))
     model.options = listed(options)
     # A fresh network has nothing to get wrong in train mode; its statistics are those it will be fused with.
     return fuse(model.eval()).train() if form == "deploy" else model

@@ -42,7 +42,10 @@ def preparation(record: FileRecord) -> list[tuple[str, str]]:
     steps = [
         ("orientation", "upright: what the camera noted (EXIF) is applied first"),
         ("resize", f"{resized}; bilinear without antialiasing, pixel centres at halves"),
-        ("channels", "red, green, blue"),
+        (
+            "channels",
+            "gray, (19595 red + 38470 green + 7471 blue) / 65536" if spec.channels == 1 else "red, green, blue",
+        ),
         values_step(record),
     ]
     if fitting(record) != STRETCH:
@@ -75,6 +78,8 @@ def reader_values(record: FileRecord) -> dict[str, Any]:
         "SHORT": spec.size,
         "LONGEST": spec.longest or 0,
         "MULTIPLE": spec.multiple,
+        "CHANNELS": spec.channels,
+        "COLOURS": "gray" if spec.channels == 1 else "red, green, blue",
         "MEAN": spec.mean,
         "STD": spec.std,
         "NORMALISE": not baked,
@@ -85,4 +90,5 @@ def reader_values(record: FileRecord) -> dict[str, Any]:
 
 def reader_conditions(record: FileRecord) -> set[str]:
     """Words of their templates that hold: what of the decoding is in the file, and how pictures fit into the input."""
-    return {decoding_kind(record), fitting(record)}
+    gray = DensePreprocessing.from_dict(record["preprocessing"]).channels == 1
+    return {decoding_kind(record), fitting(record), "gray" if gray else "rgb"}

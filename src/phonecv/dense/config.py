@@ -26,7 +26,6 @@ class DenseConfig(TrainConfig):
         "data.interpolation",
         "data.repeats",
         "data.labels",
-        "model.in_chans",
         *(f"distill.{name}" for name in _OF_CLASSIFIERS),
     )
     sizes_vary: ClassVar[bool] = True

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from phonecv.data.pictures.normalising import LUMA
 from phonecv.errors import UserError
-from phonecv.preprocessing import DensePreprocessing
+from phonecv.preprocessing import RGB, DensePreprocessing
 
 #: Pixels of a picture that is handled with care for the memory.
 _LARGE = 2**24
@@ -21,7 +22,7 @@ class Prepared:
     """A batch ready for a network.
 
     Attributes:
-        batch: ``B 3 H W``, normalised; zeros where pictures end before the others do.
+        batch: ``B C H W``, C as the network takes it, normalised; zeros where pictures end before the others do.
         sizes: height and width of every picture within the batch.
         originals: height and width as given.
     """
@@ -46,12 +47,13 @@ class Prepared:
 def prepare(
     images: Sequence[Tensor] | Tensor, spec: DensePreprocessing, *, canvas: tuple[int, int] | None = None
 ) -> Prepared:
-    """Resize (bilinear, without antialiasing, as the published systems do), normalise, pad and stack.
+    """Resize (bilinear, without antialiasing, as the published systems do), make gray if wanted, normalise, pad, stack.
 
     A picture that has its target size already is not resampled, so a loader may resize beforehand.
 
     Args:
-        images: RGB, ``3 H W`` each and of any sizes, or ``B 3 H W``; bytes, or floats in 0..1.
+        images: RGB, ``3 H W`` each and of any sizes, or ``B 3 H W``; bytes, or floats in 0..1. Gray networks take
+            ``1 H W`` as well.
         spec: how.
         canvas: height and width that the batch must have, whatever the sizes in `spec`: pictures are stretched to it,
             or made to fit into it where `spec` keeps their aspect. None where the network takes any.
@@ -62,7 +64,7 @@ def prepare(
     if not len(images):
         raise UserError("no pictures were given")
     for image in images:
-        if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        if image.ndim != 3 or image.shape[0] not in (RGB, spec.channels) or not image.numel():
             raise UserError(f"a picture has shape {tuple(image.shape)}; 3 x height x width is expected (RGB)")
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise UserError(f"a picture holds {image.dtype}; bytes (uint8) or floats in 0..1 are expected")
@@ -77,13 +79,13 @@ def prepare(
     even = len(set(originals)) == 1 and sizes[0] == (tall, wide) and not large
     if even:  # one operation for all
         stacked = images if isinstance(images, Tensor) else torch.stack(list(images))
-        return Prepared((_resized(_unit(stacked, dtype), sizes[0]) - mean) / std, sizes, originals)
-    batch = torch.zeros(len(images), 3, tall, wide, dtype=dtype, device=first.device)
+        return Prepared((_luma(_resized(_unit(stacked, dtype), sizes[0]), spec) - mean) / std, sizes, originals)
+    batch = torch.zeros(len(images), spec.channels, tall, wide, dtype=dtype, device=first.device)
     for place, image, (h, w) in zip(batch, images, sizes, strict=True):
         # Of a large picture one colour at a time becomes floats, which take four times its memory.
         colours = image.split(1) if image[0].numel() > _LARGE else (image,)
         found = torch.cat([_resized(_unit(colour, dtype)[None], (h, w))[0] for colour in colours])
-        place[:, :h, :w] = (found - mean) / std
+        place[:, :h, :w] = (_luma(found, spec) - mean) / std
     return Prepared(batch, sizes, originals)
 
 
@@ -93,6 +95,14 @@ def _fitted(size: tuple[int, int], spec: DensePreprocessing, canvas: tuple[int, 
     factor = min(room / side for room, side in zip(canvas, size, strict=True))
     height, width = (min(room, max(1, int(side * factor + 0.5))) for room, side in zip(canvas, size, strict=True))
     return height, width
+
+
+def _luma(batch: Tensor, spec: DensePreprocessing) -> Tensor:
+    """``... 3 H W`` as it is, or one channel of gray where the network takes that."""
+    if spec.channels == batch.shape[-3]:
+        return batch
+    shares = torch.tensor(LUMA, dtype=batch.dtype, device=batch.device) / sum(LUMA)
+    return (batch * shares[:, None, None]).sum(-3, keepdim=True)
 
 
 def _unit(image: Tensor, dtype: torch.dtype) -> Tensor:

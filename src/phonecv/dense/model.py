@@ -15,3 +15,8 @@ Further = Callable[[Tensor | Sequence[Tensor], Tensor], dict[str, Tensor]]
 
 class DenseModel(HeadedModel[DensePreprocessing]):
     """A backbone with heads that look at whole pictures, of any size; ``network`` is what is exported."""
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of a normalised batch: 3, or 1 for gray."""
+        return self.preprocessing.channels

@@ -135,7 +135,7 @@ def map_sizes(network: DenseModel, size: tuple[int, int]) -> list[tuple[int, int
     # Shapes alone: on the meta device nothing is computed.
     shapes: Any = copy.deepcopy(network).to("meta")
     with torch.no_grad():
-        outputs = shapes.network(torch.zeros(1, 3, *size, device="meta"))
+        outputs = shapes.network(torch.zeros(1, network.in_chans, *size, device="meta"))
     return [(level.shape[2], level.shape[3]) for level in outputs[-1]]
 
 

@@ -199,13 +199,13 @@ def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> 
                 f"detect.transform=ssd stretches pictures to a square, {wanted.architecture} keeps their aspect;"
                 " use detect.transform=resize or light"
             )
-        return SSDTransform(size, preprocessing.mean, hflip=wanted.hflip)
+        return SSDTransform(size, preprocessing.mean_colour, hflip=wanted.hflip)
     if wanted.transform == "resize":
         return ResizeTransform(size, longest, hflip=wanted.hflip)
     return LightTransform(
         size,
         longest,
-        mean=preprocessing.mean,
+        mean=preprocessing.mean_colour,
         scale=wanted.scale,
         hflip=wanted.hflip,
         vflip=wanted.vflip,

@@ -30,7 +30,7 @@ class ModelConfig:
             weights; a checkpoint of the same detector or segmenter fills its heads as well.
         ema_weights: which half of a training checkpoint to start from, averaged or live; null: the file must be plain.
         num_classes: null takes the count from the data.
-        in_chans: channels of a classifier's pictures: 3, or 1 for gray ones; weights of RGB pictures are then summed
+        in_chans: channels of the pictures: 3, or 1 for gray ones; weights of RGB pictures are then summed
             over the colours. null: 3.
         drop_path: highest drop path rate; null keeps the one published with the network.
         freeze: parameters that are not trained, by the beginning of their names ("stage0", "stage1.0", also those of a

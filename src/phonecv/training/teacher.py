@@ -27,6 +27,9 @@ class Teacher(nn.Module):
         interpolation: resize to its own side.
         antialias: of that.
         resizes: False: it takes any size, and pictures stay as large as they are.
+
+    Raises:
+        UserError: it takes gray pictures alone, and the student sees colours.
     """
 
     mean: Tensor
@@ -46,6 +49,10 @@ class Teacher(nn.Module):
         antialias: bool = True,
         resizes: bool = True,
     ) -> None:
+        if own.channels < student.channels:
+            raise UserError(
+                f"distill.teacher={name!r} takes gray pictures, the student RGB; set model.in_chans=1 for it too"
+            )
         super().__init__()
         self.net = net.eval().requires_grad_(False)
         self.name, self.num_classes, self.size = name, num_classes, own.size

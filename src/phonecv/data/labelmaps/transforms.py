@@ -45,7 +45,7 @@ def train_transform(
             VariedCrop(crop),
             v2.RandomHorizontalFlip(hflip),
             ByteDistortion(),
-            PadTo(crop, preprocessing.mean),
+            PadTo(crop, preprocessing.mean_colour),
         ]
     )
 
@@ -90,7 +90,7 @@ def light_transform(
             *cut,
             v2.RandomHorizontalFlip(hflip),
             *([v2.ColorJitter(color, color, color)] if color else []),
-            PadTo(crop, preprocessing.mean),
+            PadTo(crop, preprocessing.mean_colour),
         ]
     )
 

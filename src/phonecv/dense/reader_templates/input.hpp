@@ -7,8 +7,9 @@ constexpr int kMultiple = @MULTIPLE@;  // height and width of the input are padd
 //end
 constexpr bool kNormalise = @NORMALISE@;  // false: the model takes pixel values 0..255
 constexpr bool kChannelsFirst = @CHANNELS_FIRST@;
-constexpr float kMean[3] = {@MEAN@};  // of values in 0..1, red, green, blue
-constexpr float kStd[3] = {@STD@};
+constexpr size_t kChannels = @CHANNELS@;  // of the input
+constexpr float kMean[kChannels] = {@MEAN@};  // of values in 0..1, @COLOURS@
+constexpr float kStd[kChannels] = {@STD@};
 constexpr int kClasses = @CLASSES@;
 constexpr const char* kNames[kClasses] = {
     @NAMES@};
@@ -42,6 +43,16 @@ inline Line line(int from, int to) {
 }
 
 inline float between(float one, float other, float share) { return one * (1.0f - share) + other * share; }
+
+// What a pixel has in channel `c` of the input.
+inline float sample(const uint8_t* pixel, size_t c) {
+//if rgb
+  return pixel[c];
+//end
+//if gray
+  return (19595.0f * pixel[c] + 38470.0f * pixel[c + 1] + 7471.0f * pixel[c + 2]) / 65536.0f;  // luma of ITU-R 601-2
+//end
+}
 
 // The sizes for a picture.
 inline Input sized(int width, int height) {
@@ -79,20 +90,23 @@ inline Input preprocess(const uint8_t* pixels, int width, int height, int channe
   Input input = detail::sized(width, height);
   const auto rows = detail::line(height, input.usedHeight), columns = detail::line(width, input.usedWidth);
   const size_t area = static_cast<size_t>(input.height) * input.width;
-  const size_t step = kChannelsFirst ? 1 : 3;  // from pixel to pixel
-  input.values.resize(3 * area);
-  for (size_t c = 0; c < 3; ++c) {
+  const size_t step = kChannelsFirst ? 1 : kChannels;  // from pixel to pixel
+  input.values.resize(kChannels * area);
+  for (size_t c = 0; c < kChannels; ++c) {
     float* target = input.values.data() + (kChannelsFirst ? c * area : c);
     const float padding = kNormalise ? 0.0f : kMean[c] * 255.0f;  // the mean colour
     for (size_t i = 0; i < area; ++i) target[i * step] = padding;
     for (int y = 0; y < input.usedHeight; ++y) {
-      const uint8_t* upper = pixels + static_cast<size_t>(rows.low[y]) * width * channels + c;
-      const uint8_t* lower = pixels + static_cast<size_t>(rows.high[y]) * width * channels + c;
+      const uint8_t* upper = pixels + static_cast<size_t>(rows.low[y]) * width * channels;
+      const uint8_t* lower = pixels + static_cast<size_t>(rows.high[y]) * width * channels;
       for (int x = 0; x < input.usedWidth; ++x) {
         const int left = columns.low[x] * channels, right = columns.high[x] * channels;
         const float share = columns.share[x];
-        const float value = detail::between(detail::between(upper[left], upper[right], share),
-                                            detail::between(lower[left], lower[right], share), rows.share[y]);
+        const float above =
+            detail::between(detail::sample(upper + left, c), detail::sample(upper + right, c), share);
+        const float below =
+            detail::between(detail::sample(lower + left, c), detail::sample(lower + right, c), share);
+        const float value = detail::between(above, below, rows.share[y]);
         target[(static_cast<size_t>(y) * input.width + x) * step] =
             kNormalise ? (value / 255.0f - kMean[c]) / kStd[c] : value;
       }

@@ -9,7 +9,7 @@
 //end
     const val NORMALISE = @NORMALISE@ // false: the model takes pixel values 0..255
     const val CHANNELS_FIRST = @CHANNELS_FIRST@
-    val MEAN = floatArrayOf(@MEAN@) // of values in 0..1, red, green, blue
+    val MEAN = floatArrayOf(@MEAN@) // of values in 0..1, @COLOURS@
     val STD = floatArrayOf(@STD@)
     val NAMES = arrayOf(
         @NAMES@
@@ -25,7 +25,7 @@
         val usedWidth: Int,
     ) {
         /** @LAYOUT_TEXT@ */
-        val values = FloatArray(3 * height * width)
+        val values = FloatArray(@CHANNELS@ * height * width)
     }
 
     // Where the pixels of a line of `to` lie in a line of `from`: bilinear without antialiasing, as in the evaluation.
@@ -46,6 +46,19 @@
     }
 
     private fun between(one: Float, other: Float, share: Float): Float = one * (1f - share) + other * share
+
+    /** What a pixel has in channel `c` of the input. */
+    private fun sample(pixel: Int, c: Int): Float {
+//if rgb
+        return ((pixel shr (16 - 8 * c)) and 255).toFloat()
+//end
+//if gray
+        // The luma of ITU-R 601-2; `c` is 0.
+        val red = (pixel shr 16) and 255
+        val green = (pixel shr 8) and 255
+        return (19595f * red + 38470f * green + 7471f * ((pixel shr c) and 255)) / 65536f
+//end
+    }
 
     private fun sized(width: Int, height: Int): Input {
 //if stretch
@@ -74,10 +87,9 @@
         val rows = Line(height, input.usedHeight)
         val columns = Line(width, input.usedWidth)
         val area = input.height * input.width
-        val step = if (CHANNELS_FIRST) 1 else 3
-        for (c in 0 until 3) {
+        val step = if (CHANNELS_FIRST) 1 else @CHANNELS@
+        for (c in 0 until @CHANNELS@) {
             val start = if (CHANNELS_FIRST) c * area else c
-            val shift = 16 - 8 * c
             val padding = if (NORMALISE) 0f else MEAN[c] * 255f // the mean colour
             for (i in 0 until area) input.values[start + i * step] = padding
             for (y in 0 until input.usedHeight) {
@@ -88,13 +100,13 @@
                     val right = columns.high[x]
                     val value = between(
                         between(
-                            ((pixels[upper + left] shr shift) and 255).toFloat(),
-                            ((pixels[upper + right] shr shift) and 255).toFloat(),
+                            sample(pixels[upper + left], c),
+                            sample(pixels[upper + right], c),
                             columns.share[x],
                         ),
                         between(
-                            ((pixels[lower + left] shr shift) and 255).toFloat(),
-                            ((pixels[lower + right] shr shift) and 255).toFloat(),
+                            sample(pixels[lower + left], c),
+                            sample(pixels[lower + right], c),
                             columns.share[x],
                         ),
                         rows.share[y],

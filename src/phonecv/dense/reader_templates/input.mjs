@@ -7,7 +7,7 @@ const MULTIPLE = @MULTIPLE@; // height and width of the input are padded to mult
 //end
 const NORMALISE = @NORMALISE@; // false: the model takes pixel values 0..255
 const CHANNELS_FIRST = @CHANNELS_FIRST@;
-const MEAN = [@MEAN@]; // of values in 0..1, red, green, blue
+const MEAN = [@MEAN@]; // of values in 0..1, @COLOURS@
 const STD = [@STD@];
 
 export const NAMES = [
@@ -23,9 +23,9 @@ export const NAMES = [
 export function preprocess(image) {
   const input = { ...sized(image.width, image.height), pictureHeight: image.height, pictureWidth: image.width };
   const rows = line(image.height, input.usedHeight), columns = line(image.width, input.usedWidth);
-  const area = input.height * input.width, step = CHANNELS_FIRST ? 1 : 3;
-  const values = new Float32Array(3 * area);
-  for (let c = 0; c < 3; c++) {
+  const area = input.height * input.width, step = CHANNELS_FIRST ? 1 : @CHANNELS@;
+  const values = new Float32Array(@CHANNELS@ * area);
+  for (let c = 0; c < @CHANNELS@; c++) {
     const start = CHANNELS_FIRST ? c * area : c;
     const padding = NORMALISE ? 0 : MEAN[c] * 255; // the mean colour
     for (let i = 0; i < area; i++) values[start + i * step] = padding;
@@ -34,8 +34,8 @@ export function preprocess(image) {
       for (let x = 0; x < input.usedWidth; x++) {
         const left = columns.low[x], right = columns.high[x], share = columns.share[x];
         const value = between(
-          between(image.data[(upper + left) * 4 + c], image.data[(upper + right) * 4 + c], share),
-          between(image.data[(lower + left) * 4 + c], image.data[(lower + right) * 4 + c], share),
+          between(sample(image.data, upper + left, c), sample(image.data, upper + right, c), share),
+          between(sample(image.data, lower + left, c), sample(image.data, lower + right, c), share),
           rows.share[y],
         );
         values[start + (y * input.width + x) * step] = NORMALISE ? (value / 255 - MEAN[c]) / STD[c] : value;
@@ -43,6 +43,17 @@ export function preprocess(image) {
     }
   }
   return { ...input, values };
+}
+
+/** What a pixel of RGBA bytes has in channel `c` of the input. */
+function sample(data, pixel, c) {
+//if rgb
+  return data[pixel * 4 + c];
+//end
+//if gray
+  const i = pixel * 4 + c;
+  return (19595 * data[i] + 38470 * data[i + 1] + 7471 * data[i + 2]) / 65536; // the luma of ITU-R 601-2
+//end
 }
 
 /** Sizes of the input for a picture, and how much of it the picture fills. */

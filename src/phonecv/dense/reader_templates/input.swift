@@ -7,7 +7,7 @@
 //end
   static let normalise = @NORMALISE@  // false: the model takes pixel values 0..255
   static let channelsFirst = @CHANNELS_FIRST@
-  static let mean: [Float] = [@MEAN@]  // of values in 0..1, red, green, blue
+  static let mean: [Float] = [@MEAN@]  // of values in 0..1, @COLOURS@
   static let std: [Float] = [@STD@]
   static let names: [String] = [
     @NAMES@,
@@ -41,6 +41,17 @@
 
   private static func between(_ one: Float, _ other: Float, _ share: Float) -> Float {
     return one * (1 - share) + other * share
+  }
+
+  /// What the pixel whose bytes start at `i` has in channel `c` of the input.
+  private static func sample(_ pixels: [UInt8], _ i: Int, _ c: Int) -> Float {
+//if rgb
+    return Float(pixels[i + c])
+//end
+//if gray
+    // The luma of ITU-R 601-2; `c` is 0.
+    return (19595 * Float(pixels[i + c]) + 38470 * Float(pixels[i + 1]) + 7471 * Float(pixels[i + 2])) / 65536
+//end
   }
 
   private static func sized(width pictureWidth: Int, height pictureHeight: Int) -> Input {
@@ -77,9 +88,9 @@
     let rows = Line(from: height, to: input.usedHeight)
     let columns = Line(from: width, to: input.usedWidth)
     let area = input.height * input.width
-    let step = channelsFirst ? 1 : 3
-    var values = [Float](repeating: 0, count: 3 * area)
-    for c in 0..<3 {
+    let step = channelsFirst ? 1 : @CHANNELS@
+    var values = [Float](repeating: 0, count: @CHANNELS@ * area)
+    for c in 0..<@CHANNELS@ {
       let start = channelsFirst ? c * area : c
       let padding: Float = normalise ? 0 : mean[c] * 255  // the mean colour
       for i in 0..<area { values[start + i * step] = padding }
@@ -91,9 +102,9 @@
           let right = columns.high[x]
           let share = columns.share[x]
           let above = between(
-            Float(pixels[(upper + left) * channels + c]), Float(pixels[(upper + right) * channels + c]), share)
+            sample(pixels, (upper + left) * channels, c), sample(pixels, (upper + right) * channels, c), share)
           let below = between(
-            Float(pixels[(lower + left) * channels + c]), Float(pixels[(lower + right) * channels + c]), share)
+            sample(pixels, (lower + left) * channels, c), sample(pixels, (lower + right) * channels, c), share)
           let value = between(above, below, rows.share[y])
           values[start + (y * input.width + x) * step] = normalise ? (value / 255 - mean[c]) / std[c] : value
         }
