@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from phonecv.errors import UserError, did_you_mean
 
@@ -15,31 +15,37 @@ RGB = 3
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
+class _Normalises(Protocol):
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+
+P = TypeVar("P", bound=_Normalises)
+
+
 class _Coloured:
     """What a mean and a standard deviation per channel say of the channels."""
 
     __slots__ = ()
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
     @property
-    def channels(self) -> int:
+    def channels(self: _Normalises) -> int:
         """Of the network's input: 3, or 1 for gray."""
         return len(self.mean)
 
     @property
-    def mean_colour(self) -> tuple[float, ...]:
+    def mean_colour(self: _Normalises) -> tuple[float, ...]:
         """The mean as a colour of three, for what is put around RGB pictures."""
         return self.mean * (RGB // len(self.mean))
 
-    def of_channels(self: C, channels: int) -> C:
+    def of_channels(self: P, channels: int) -> P:
         """The same for a network of one channel: mean and std are those of the three colours on average."""
-        if channels != 1 or self.channels == 1:
+        if channels != 1 or len(self.mean) == 1:
             return self
         return replace(self, mean=(sum(self.mean) / RGB,), std=(sum(self.std) / RGB,))  # type: ignore[type-var]
-
-
-C = TypeVar("C", bound=_Coloured)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def test_padding_of_the_preprocessing_is_cut_off() -> None:
         torch.testing.assert_close(model(image), padded[:, :, :, :70])
 
 
-def mean_of(values: tuple[float, float, float]) -> Tensor:
+def mean_of(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values)[:, None, None]
 
 
