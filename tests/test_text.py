@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from phonecv.cli.output import fields, markdown_table, text_table
-from phonecv.text import LONGEST_NAME, printable, printable_name, quoted, some_names
+from phonecv.cli.output import markdown_table
+from phonecv.settings import written
+from phonecv.tables import fields, text_table
+from phonecv.text import LONGEST_NAME, printable, printable_name, quoted, shortened_path, some_names
 from phonecv.whole.predict import PictureClasses
 
 ODD = {
@@ -41,6 +43,13 @@ def test_long_names_are_cut() -> None:
     assert shown.endswith("aaz (5001 characters)")
     assert max(map(len, text_table(("name",), [(name,)]).split("\n"))) < 300
     assert len(str(PictureClasses(Path("a.jpg"), (name,) * 5, (0.2,) * 5, tuple(range(5))))) < 700
+
+
+def test_paths_are_cut_at_the_left() -> None:
+    assert shortened_path("weights/mobileone_s0.pth", 40) == "weights/mobileone_s0.pth"
+    assert shortened_path("/data/far/away/weights/mobileone_s0.pth", 30) == ".../weights/mobileone_s0.pth"
+    assert shortened_path(f"far/{'x' * 50}.pth", 30) == f".../{'x' * 50}.pth"
+    assert written(f"{'folder/' * 10}a_long_name_that_is_whole.pth").endswith("/a_long_name_that_is_whole.pth")
 
 
 def test_some_names() -> None:

@@ -155,7 +155,7 @@ NAMES: dict[str, tuple[Old, ...]] = {
         Old("--imgsz, --img", "`--input-size N`"),
         Old("--batch", "`--batch-size N`"),
         Old("--project, --name", "`--out RUN`"),
-        Old("--device", "`run.device=cuda:1`"),
+        Old("--device", "`run.device=cuda`, `cuda:1` or `cpu`"),
     ),
 }
 

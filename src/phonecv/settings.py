@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from phonecv.errors import UserError, did_you_mean
 from phonecv.migration import replacement
 from phonecv.plain_scalars import MAX_DEPTH, Plain, number, scalar
-from phonecv.text import shortened
+from phonecv.text import shortened, shortened_path
 
 T = TypeVar("T")
 
@@ -240,7 +240,9 @@ def written(value: object) -> str:
         return "none" if value is None else str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return shortened(str(list(value)) if isinstance(value, tuple) else str(value), 48)
+    if isinstance(value, tuple):
+        return shortened(str(list(value)), 48)
+    return (shortened_path if "/" in str(value) else shortened)(str(value), 48)
 
 
 def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:

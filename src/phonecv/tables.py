@@ -109,6 +109,13 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right
     return "\n".join(line.rstrip() for line in lines)
 
 
+def fields(pairs: Sequence[tuple[str, object]]) -> str:
+    """Aligned ``name  value`` lines; pairs without a value are left out."""
+    shown = [(name, value) for name, value in pairs if value is not None and value != ""]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name.ljust(width)}  {on_one_line(str(value))}" for name, value in shown)
+
+
 def printable_cell(text: object) -> str:
     """Text on one line and not too long: a line break within a name must not forge a row, nor a name fill pages."""
     return on_one_line(shortened(str(text), LONGEST_CELL))

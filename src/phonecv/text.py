@@ -82,6 +82,16 @@ def shortened(text: str, most: int = LONGEST_NAME) -> str:
     return f"{text[: most - tail]}...{text[-tail:]} ({len(text)} characters)"
 
 
+def shortened_path(text: str, most: int = LONGEST_NAME) -> str:
+    """A path in about `most` characters: folders are left out from the left on, the file's name never."""
+    if len(text) <= most:
+        return text
+    folders, slash, name = text.rpartition("/")
+    kept = folders[max(len(folders) - most + len(name), 0) :] if len(name) < most else ""
+    _, below, kept = kept.partition("/")  # whole folders alone
+    return f".../{kept}{below and '/'}{name}" if slash else text
+
+
 def printable_name(name: object, most: int = LONGEST_NAME) -> str:
     """A name as people are shown it: `printable`, and cut to about `most` characters."""
     text = str(name)

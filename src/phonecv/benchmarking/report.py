@@ -10,7 +10,7 @@ from typing import Any
 from phonecv.benchmarking.machine import Peaks
 from phonecv.benchmarking.plan import Skipped
 from phonecv.files import write_json, write_text
-from phonecv.tables import csv_text
+from phonecv.tables import csv_text, text_table
 
 #: Said wherever an int8 figure of a network that we quantized stands.
 INT8_NOTE = "int8 is for speed only: its accuracy was not checked"
@@ -103,6 +103,12 @@ class BenchResult:
     machine: dict[str, Any]
     date: str
     seconds: float
+
+    def __str__(self) -> str:
+        tables = [table(rows) for rows in self.groups().values()]
+        parts = [f"{text_table(header, lines, right=right)}\n\n" for header, lines, right in tables]
+        meant = f"ratio: times as fast as {self.baseline}; of peak: share of a large matrix product of that precision"
+        return "".join(parts) + "\n".join([meant, *self.remarks()])
 
     def groups(self) -> dict[tuple[int, int], list[Row]]:
         """Rows that compare with each other, by (batch, threads)."""

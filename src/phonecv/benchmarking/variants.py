@@ -32,7 +32,7 @@ from phonecv.quantization.result import Trial
 from phonecv.quantization.room import quantizing_of
 from phonecv.quantization.workshop import Workshop
 from phonecv.report import page, table, text, tiles
-from phonecv.tables import csv_text
+from phonecv.tables import csv_text, text_table
 from phonecv.task import done_by
 
 log = logging.getLogger("phonecv.benchmarking")
@@ -136,6 +136,10 @@ class VariantsResult:
     machine: dict[str, Any] = field(default_factory=dict)
     date: str = ""
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        header, lines, right = self.table()
+        return "\n".join([text_table(header, lines, right=right), "", *self.remarks()])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -16,12 +16,13 @@ from phonecv.bundles.options import BundleOptions
 from phonecv.bundles.page import bundle_page
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.readme import bundle_readme
-from phonecv.bundles.records import task_of
+from phonecv.bundles.records import difference_text, task_of
 from phonecv.bundles.room import bundling_of
 from phonecv.create import load_network
 from phonecv.data.class_mapping import display_names
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, exporter_for, get_exporter, record_path
+from phonecv.exporting.example import example_text
 from phonecv.exporting.fields import FileRecord, require
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import export_with, size_of
@@ -30,7 +31,9 @@ from phonecv.files import check_writable, scratch_folder, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.models.headed import Network
 from phonecv.options import by_keywords
+from phonecv.tables import fields, text_table
 from phonecv.task import done_by
+from phonecv.text import counted
 
 #: What a bundle says of weights whose licence nobody named.
 UNKNOWN_LICENCE = "not stated; say it with --licence before you pass the bundle on"
@@ -55,6 +58,25 @@ class BundleResult:
     licence: str
     bytes: int
     seconds: float
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                record["file"],
+                record.get("precision"),
+                f"{record['bytes'] / 1e6:.2f} MB",
+                difference_text(record),
+            )
+            for record in self.exported
+        ]
+        said = (
+            ("wrote", f"{self.path} ({counted(len(self.files), 'files')}, {self.bytes / 2**20:.2f} MiB)"),
+            ("test picture", example_text(self.exported[0].get("test") or {})),
+            ("look at", "README.md in it, and index.html, which opens in any browser"),
+            ("licence", self.licence),
+            ("time", f"{self.seconds:.1f} s"),
+        )
+        return f"{text_table(('file', 'precision', 'size', 'difference'), rows)}\n{fields(said)}"
 
 
 def bundle_with(model: Network | Path | str, destination: Path | str, options: BundleOptions) -> BundleResult:

@@ -137,6 +137,8 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
         return f"{text[:1].lower()}{text[1:]}; see `phonecv {f'{verb} ' if verb else ''}--help`"
     if isinstance(error, OSError) and error.errno in _MENDABLE:
         where = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        if error.errno == errno.EEXIST and os.path.isfile(error.filename):
+            return f"{error.filename!r} is a file, and a folder is to be made there; give another name"
         return f"{(error.strerror or str(error)).lower()}{where}"
     if type(error).__name__ == "OutOfMemoryError":
         return f"the device is out of memory; try a smaller batch size ({str(error).splitlines()[0]})"

@@ -45,5 +45,5 @@ def audit(
     if json:
         say_json(report.to_json())
     else:
-        say(report.table())
+        say(str(report))
     return int(bool(report.errors))

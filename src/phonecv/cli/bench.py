@@ -16,7 +16,6 @@ from phonecv.cli.output import say, say_json
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.models.names import check_named
-from phonecv.tables import text_table
 
 
 @with_options
@@ -81,20 +80,13 @@ def bench(
         raise UserError("name at least one network or file, as in `phonecv bench emov2_5m`")
     for each in models:
         check_named(each)
-    from phonecv.benchmarking.report import table
     from phonecv.benchmarking.run import bench_with
 
     result = bench_with(models, options)
     if json:
         say_json(result.to_dict())
         return
-    for rows in result.groups().values():
-        header, lines, right = table(rows)
-        say(text_table(header, lines, right=right))
-        say()
-    say(f"ratio: times as fast as {result.baseline}; of peak: share of a large matrix product of that precision")
-    for remark in result.remarks():
-        say(remark)
+    say(str(result))
     if options.out is not None:
         say(f"table, figures and picture are in {options.out}")
 
@@ -116,11 +108,7 @@ def _variants(models: Sequence[str], data: Path | None, to: str | None, *, json:
     if json:
         say_json(result.to_dict())
         return
-    header, lines, right = result.table()
-    say(text_table(header, lines, right=right))
-    say()
-    for remark in result.remarks():
-        say(remark)
+    say(str(result))
     say(f"files, variants.csv and report.html are in {own.out}")
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from phonecv.bundles.options import BundleOptions
 from phonecv.cli.options import Ema, Model, Source, load, loading
-from phonecv.cli.output import fields, say, say_json
+from phonecv.cli.output import say, say_json
 from phonecv.cli.task_options import with_options
-from phonecv.tables import text_table
-from phonecv.text import counted
 
 
 @with_options
@@ -42,8 +40,6 @@ def bundle(
     """
     chosen = loading(source, model, ema)
     from phonecv.bundles.build import bundle_with
-    from phonecv.bundles.records import difference_text
-    from phonecv.exporting.example import example_text
 
     if options.name is None and Path(source).exists():
         options = replace(options, name=Path(source).stem)
@@ -53,24 +49,4 @@ def bundle(
             {"path": str(result.path), "files": list(result.files), "licence": result.licence, "bytes": result.bytes}
         )
         return
-    rows = [
-        (
-            record["file"],
-            record.get("precision"),
-            f"{record['bytes'] / 1e6:.2f} MB",
-            difference_text(record),
-        )
-        for record in result.exported
-    ]
-    say(text_table(("file", "precision", "size", "difference"), rows))
-    say(
-        fields(
-            (
-                ("wrote", f"{result.path} ({counted(len(result.files), 'files')}, {result.bytes / 2**20:.2f} MiB)"),
-                ("test picture", example_text(result.exported[0].get("test") or {})),
-                ("look at", "README.md in it, and index.html, which opens in any browser"),
-                ("licence", result.licence),
-                ("time", f"{result.seconds:.1f} s"),
-            )
-        )
-    )
+    say(str(result))

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from phonecv.cli.options import Ema, Force, Formats, Model, Source, destination, listed, load, loading
-from phonecv.cli.output import fields, say, say_json, say_places
+from phonecv.cli.output import say, say_json, say_places
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.exporting.options import ExportOptions
-from phonecv.exporting.where.finding import summary
-from phonecv.text import counted
 
 if TYPE_CHECKING:
-    from phonecv.exporting import ExportResult
+    pass
 
 
 @with_options
@@ -96,26 +94,10 @@ def export(
             continue
         results.append(result)
         if not json:
-            say(fields(_lines(result)))
+            say(str(result))
             if report:
                 say_places(result.report.get("where", ()))
     if json:
         say_json(results[0].to_dict() if len(exporters) == 1 else [result.to_dict() for result in results])
     if failures:
         raise UserError(f"{len(failures)} of {len(exporters)} formats were not written; {'; '.join(failures)}")
-
-
-def _lines(result: ExportResult) -> list[tuple[str, object]]:
-    checked = f"none to tell: {result.remark}" if result.remark else "not run"
-    if result.difference is not None:
-        checked = f"{result.difference:.2e} of the largest output, by {result.checked_by}"
-        if result.agreement is not None:
-            checked += f"; same best class for {result.agreement:.1%}"
-    return [
-        ("wrote", f"{result.path} ({result.bytes / 2**20:.2f} MiB, {counted(result.operators, 'operators')})"),
-        ("record", result.record),
-        ("network", f"{result.model}, {result.form} form, input {result.size[0]}x{result.size[1]}"),
-        ("difference", checked),
-        ("will run", summary(result.report.get("where", ()))),
-        ("time", f"{result.seconds:.1f} s"),
-    ]

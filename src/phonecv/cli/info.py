@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from phonecv.cli.completing import models_like
-from phonecv.cli.output import fields, millions, say, say_json, say_places
-from phonecv.tables import text_table
+from phonecv.cli.output import millions, say, say_json, say_places
+from phonecv.tables import fields, text_table
 
 
 def info(

@@ -54,13 +54,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, r
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def fields(pairs: Sequence[tuple[str, object]]) -> str:
-    """Aligned ``name  value`` lines; pairs without a value are left out."""
-    shown = [(name, value) for name, value in pairs if value is not None and value != ""]
-    width = max((len(name) for name, _ in shown), default=0)
-    return "\n".join(f"{name.ljust(width)}  {on_one_line(str(value))}" for name, value in shown)
-
-
 def say_places(found: Sequence[Mapping[str, Any]]) -> None:
     """Print where a file will run, see `phonecv.exporting.where`."""
     if not found:

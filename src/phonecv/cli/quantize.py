@@ -12,13 +12,9 @@ from phonecv.cli.output import printable, say, say_json
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.quantization.options import QuantizeOptions
-from phonecv.tables import text_table
 
 if TYPE_CHECKING:
-    from phonecv.quantization.result import QuantizeResult, Trial
-
-#: Layers in the printed table.
-_WORST = 8
+    from phonecv.quantization.result import Trial
 
 
 @with_options
@@ -82,46 +78,8 @@ def quantize(
     if json:
         say_json(result.to_dict() | {"latency": times})
     else:
-        _report(result)
+        say(str(result))
         for name, figures in times.items():
             say(f"{name}: {figures['milliseconds']:.2f} ms, float32 {figures['float32_milliseconds']:.2f} ms: "
                 f"{figures['ratio']:.2f} of it")  # fmt: skip
     return int(bool(result.missed))
-
-
-def _report(result: QuantizeResult) -> None:
-    for note in result.notes:
-        say(f"note: {note}")
-    if result.layers:
-        worst = sorted(result.layers, key=lambda noise: noise.own if noise.alone is None else noise.alone)[:_WORST]
-        rows = [
-            (noise.name, noise.kind, noise.parameters, *map(_decibels, (noise.own, noise.total, noise.alone)))
-            for noise in worst
-        ]
-        say()
-        say("signal-to-noise in dB of the layers that cost most, before remedies: own output, behind all the others,")
-        say("and the network's output when only this layer is rounded")
-        say(text_table(("layer", "kind", "values", "own", "behind", "alone"), rows, right=(2, 3, 4, 5)))
-    say()
-    for found in result.formats.values():
-        chosen = found.chosen
-        if found.path is not None and chosen is not None:
-            smaller = result.parameters_bytes / chosen.bytes
-            size = f"{chosen.bytes / 1e6:.2f} MB, {smaller:.1f} times smaller than the float32 weights"
-            say(f"wrote {found.path} ({size})")
-            say(f"  method: {chosen.method}; to choose by, {result.choosing}: {chosen.score}")
-            if found.final is not None:
-                say(f"  last word, {result.final}: {found.final}")
-        elif chosen is not None:
-            say(f"{found.format}: no file. At most {result.max_drop:g} {result.measure.name} are allowed; the best was "
-                f"{chosen.method!r}: {chosen.score}")  # fmt: skip
-            say("  what can help: pictures closer to the app's (--data), a larger --max-drop,")
-            trained = any(trial.fine_tuning for trial in found.trials)
-            more = "more --fine-tune-steps" if trained else "quantization-aware fine-tuning (without --no-fine-tune)"
-            say(f"  --precision int8-weights{f', or {more}' if result.precision == 'int8' else ''}")
-        else:
-            say(f"{found.format}: no file. Every method failed; the last one: {found.trials[-1].error}")
-
-
-def _decibels(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"

@@ -186,6 +186,9 @@ class AuditReport:
         """The findings, equal ones together."""
         return group_findings(self.findings)
 
+    def __str__(self) -> str:
+        return self.table()
+
     def table(self, most: int = 6) -> str:
         """Plain text for people: one line for equal findings, at most `most` lines of each kind."""
         lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -35,18 +36,26 @@ def try_in_child(code: str, path: Path, *arguments: str, runtime: str) -> None:
         raise UserError(f"{path} was refused: it crashes {runtime} ({name}); export the network again")
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise UserError(f"{path} cannot be used in {runtime}: {lines[-1][:300]}")
+        said = lines[-1].removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
+        if said != lines[-1]:
+            raise UserError(said[:300])  # our own words, which name the file
+        raise UserError(f"{path} cannot be used in {runtime}: {said[:300]}")
 
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Drop what native code writes to the standard error stream; Python's own messages of that time go too."""
+    """Drop what native code writes to the standard streams; Python's own messages of that time go too."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
     try:
         with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+            for stream in kept:
+                os.dup2(nowhere.fileno(), stream)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)  # C keeps what it prints into a pipe, and would write it out at the end
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)

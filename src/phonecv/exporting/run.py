@@ -33,6 +33,7 @@ from phonecv.exporting.record import at_size, check_size, record_path
 from phonecv.exporting.room import exporting_of
 from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
+from phonecv.exporting.where.finding import summary
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
 from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
@@ -40,7 +41,9 @@ from phonecv.models.headed import HeadedModel
 from phonecv.models.quantized import refuse_floating_point
 from phonecv.options import by_keywords
 from phonecv.preprocessing import Preprocessing
+from phonecv.tables import fields
 from phonecv.task import done_by
+from phonecv.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,22 @@ class ExportResult:
     seconds: float
     report: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
+
+    def __str__(self) -> str:
+        checked = f"none to tell: {self.remark}" if self.remark else "not run"
+        if self.difference is not None:
+            checked = f"{self.difference:.2e} of the largest output, by {self.checked_by}"
+            if self.agreement is not None:
+                checked += f"; same best class for {self.agreement:.1%}"
+        lines = [
+            ("wrote", f"{self.path} ({self.bytes / 2**20:.2f} MiB, {counted(self.operators, 'operators')})"),
+            ("record", self.record),
+            ("network", f"{self.model}, {self.form} form, input {self.size[0]}x{self.size[1]}"),
+            ("difference", checked),
+            ("will run", summary(self.report.get("where", ()))),
+            ("time", f"{self.seconds:.1f} s"),
+        ]
+        return fields(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -9,6 +9,10 @@ from typing import Any
 
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import LayerNoise
+from phonecv.tables import text_table
+
+#: Layers that are shown.
+_WORST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,44 @@ class QuantizeResult:
     formats: dict[str, FormatResult]
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        lines = [f"note: {note}" for note in self.notes]
+        if self.layers:
+            worst = sorted(self.layers, key=lambda noise: noise.own if noise.alone is None else noise.alone)[:_WORST]
+            rows = [
+                (noise.name, noise.kind, noise.parameters, *map(_decibels, (noise.own, noise.total, noise.alone)))
+                for noise in worst
+            ]
+            lines += [
+                "",
+                "signal-to-noise in dB of the layers that cost most, before remedies: own output, behind all the",
+                "others, and the network's output when only this layer is rounded",
+                text_table(("layer", "kind", "values", "own", "behind", "alone"), rows, right=(2, 3, 4, 5)),
+            ]
+        lines.append("")
+        for found in self.formats.values():
+            lines += self._told(found)
+        return "\n".join(lines)
+
+    def _told(self, found: FormatResult) -> list[str]:
+        chosen = found.chosen
+        if chosen is None:
+            return [f"{found.format}: no file. Every method failed; the last one: {found.trials[-1].error}"]
+        if found.path is not None:
+            smaller = self.parameters_bytes / chosen.bytes
+            size = f"{chosen.bytes / 1e6:.2f} MB, {smaller:.1f} times smaller than the float32 weights"
+            last = [] if found.final is None else [f"  last word, {self.final}: {found.final}"]
+            method = f"  method: {chosen.method}; to choose by, {self.choosing}: {chosen.score}"
+            return [f"wrote {found.path} ({size})", method, *last]
+        trained = any(trial.fine_tuning for trial in found.trials)
+        more = "more --fine-tune-steps" if trained else "quantization-aware fine-tuning (without --no-fine-tune)"
+        return [
+            f"{found.format}: no file. At most {self.max_drop:g} {self.measure.name} are allowed; the best was "
+            f"{chosen.method!r}: {chosen.score}",
+            "  what can help: pictures closer to the app's (--data), a larger --max-drop,",
+            f"  --precision int8-weights{f', or {more}' if self.precision == 'int8' else ''}",
+        ]
+
     @property
     def missed(self) -> list[FormatResult]:
         """Formats for which no method met the budget."""
@@ -127,3 +169,7 @@ class QuantizeResult:
             "layers": [noise.to_dict() for noise in self.layers],
             "formats": {name: found.to_dict() for name, found in self.formats.items()},
         }
+
+
+def _decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,15 @@ class RunResult:
     best_score: float | None
     best_epoch: int
     best_net: str
-    history: list[dict[str, float]]
-    steps: list[dict[str, float]]
+    history: list[dict[str, float]] = field(repr=False)
+    steps: list[dict[str, float]] = field(repr=False)
+
+    def __str__(self) -> str:
+        reached = "nothing was evaluated"
+        if self.best is not None and self.best_score is not None:
+            net = "averaged weights" if self.best_net == "ema" else "live weights"
+            reached = f"best {self.best_score:.2f} ({net}, epoch {self.best_epoch}), {self.best}"
+        return f"{self.run_dir}: {'finished' if self.finished else 'stopped, the same call goes on'}; {reached}"
 
 
 def train(config: TrainConfig, *, devices: int = 1) -> RunResult:

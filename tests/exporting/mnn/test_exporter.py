@@ -35,8 +35,11 @@ def test_every_family_agrees_with_pytorch(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("precision", "most"), mostly_long([("fp16", 0.02), ("int8-weights", 0.1)], ("fp16", 0.02)))
-def test_smaller_files(tmp_path: Path, precision: str, most: float) -> None:
+def test_smaller_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], precision: str, most: float) -> None:
     result = export(tiny("mobileone_s0"), tmp_path / "m.mnn", precision=precision, min_agreement=0.0)
+    open_session(tmp_path / "m.mnn", threads=1)
+    assert capfd.readouterr().out == ""
+    assert str(result).startswith(f"wrote       {tmp_path / 'm.mnn'} (")
     assert result.difference is not None
     assert 1e-6 < result.difference < most
 

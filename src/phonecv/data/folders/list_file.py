@@ -289,7 +289,16 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{printable(path)}: the list is UTF-16 text; save it as UTF-8")
     text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))
-    return text_lines(text)
+    return text_lines(_joined(text) if path.suffix.lower() in (".csv", ".tsv") else text)
+
+
+def _joined(text: str) -> str:
+    """A table whose quoted cells hold line breaks, with blanks in their place; other tables as they are."""
+    pieces = text.split('"')
+    if len(pieces) % 2 == 0:  # a quote that nothing closes says no more of those before it
+        return text
+    pieces[1::2] = [re.sub(r"\r\n?|\n", " ", inside) for inside in pieces[1::2]]
+    return '"'.join(pieces)
 
 
 def _label_problem(row: Row, classes: int | None) -> str | None:

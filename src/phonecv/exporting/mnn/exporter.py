@@ -93,11 +93,11 @@ def load(path: Path | str, *, threads: int, half: bool, outputs: Sequence[str] =
     Raises:
         UserError: not an MNN file, or not one of one input.
     """
-    from MNN import nn
-
     # "low" lets it compute in half precision where the processor can, "high" never.
     settings = {"backend": 0, "precision": "low" if half else "high", "numThread": threads}
-    with silenced():
+    with silenced():  # MNN prints what the processor can as soon as it is imported
+        from MNN import nn
+
         manager = nn.create_runtime_manager((settings,))
         try:
             module = nn.load_module_from_file(str(path), [], list(outputs), runtime_manager=manager)
