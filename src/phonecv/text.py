@@ -86,10 +86,10 @@ def shortened_path(text: str, most: int = LONGEST_NAME) -> str:
     """A path in about `most` characters: folders are left out from the left on, the file's name never."""
     if len(text) <= most:
         return text
-    folders, slash, name = text.rpartition("/")
-    kept = folders[max(len(folders) - most + len(name), 0) :] if len(name) < most else ""
-    _, below, kept = kept.partition("/")  # whole folders alone
-    return f".../{kept}{below and '/'}{name}" if slash else text
+    *folders, shown = text.split("/")
+    while folders and len(folders[-1]) + len(shown) + len(".../") < most:
+        shown = f"{folders.pop()}/{shown}"
+    return f".../{shown}" if folders else shown
 
 
 def printable_name(name: object, most: int = LONGEST_NAME) -> str:

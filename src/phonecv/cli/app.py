@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, Group, Parameter
 from cyclopts.exceptions import (
@@ -137,7 +138,7 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> str | None:
         return f"{text[:1].lower()}{text[1:]}; see `phonecv {f'{verb} ' if verb else ''}--help`"
     if isinstance(error, OSError) and error.errno in _MENDABLE:
         where = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
-        if error.errno == errno.EEXIST and os.path.isfile(error.filename):
+        if where and error.errno == errno.EEXIST and Path(os.fsdecode(error.filename)).is_file():
             return f"{error.filename!r} is a file, and a folder is to be made there; give another name"
         return f"{(error.strerror or str(error)).lower()}{where}"
     if type(error).__name__ == "OutOfMemoryError":

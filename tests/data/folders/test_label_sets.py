@@ -48,6 +48,9 @@ def sets(listing: Listing) -> dict[str, set[str]]:
         ),
         "bars": ("train.csv", "Image Index,Finding Labels\na.png,cat|dog\nb.png,dog\nc.png,\nd.png,big bird"),
         "quoted commas": ("train.csv", 'file,labels\na.png,"cat, dog"\nb.png,dog\nc.png,\nd.png,big bird'),
+        "line breaks": (
+            "train.csv", 'file,note,labels\na.png,"one\nmore",cat|dog\nb.png,,"dog"\nc.png,,\nd.png,,big bird'
+        ),
         "semicolons": ("train.csv", "file,labels\na.png,cat;dog\nb.png,dog\nc.png,\nd.png,big bird"),
         "tabs": ("train.txt", "file\tsize\tlabels\na.png\t3\tcat|dog\nb.png\t3\tdog\nc.png\t3\t\nd.png\t3\tbig bird"),
         "python": ("train.csv", "file,labels\na.png,\"['cat', 'dog']\"\nb.png,['dog']\nc.png,[]\nd.png,['big bird']"),

@@ -60,9 +60,10 @@ def _convert(path: Path, *options: str) -> None:
 
     The compiled part of it, not `MNN.tools`: that installs a package with pip and reports to a server when imported.
     """
-    import _tools
+    with silenced():
+        import _tools
 
-    _tools.mnnconvert(["MNNConvert", *options, "--bizCode", "phonecv"])
+        _tools.mnnconvert(["MNNConvert", *options, "--bizCode", "phonecv"])
     if not path.is_file():
         raise RuntimeError(f"MNN's converter wrote no {path.name}")
 
