@@ -3,9 +3,9 @@
     python benchmarks/quantization_signs.py --data DIR [--threads 1] [--only emov2_1m]
 
 DIR is the Sign Language Digits data set (Mavi 2020, arXiv 2011.08927), split by person, as train/<digit>/ and
-val/<digit>/. MobileOne-S0 and EMOv2-1M in their full sizes are trained on it; training pictures calibrate, every second
-validation picture chooses between the methods, and the others have the last word, once. Where no method meets the
-budget of one point there is no file; the latency is then that of the first method. Writes
+val/<digit>/. MobileOne-S0, EMOv2-1M and EMO-1M in their full sizes are trained on it; training pictures calibrate,
+every second validation picture chooses between the methods, and the others have the last word, once. Where no method
+meets the budget of one point there is no file; the latency is then that of the first method. Writes
 benchmarks/results/quantization_signs.json, network by network; about ten minutes each. The machine should be quiet, for
 the latencies.
 """
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kinds import kind_here
 from phonecv.benchmarking.machine import describe_machine
 from phonecv.files import write_json
 
@@ -35,6 +36,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "mobileone_s0": ("model.overrides={}", "schedule.epochs=20"),
     # A layer scale of 1e-6, as published, would keep every block silent for most of so short a training.
     "emov2_1m": ("model.name=emov2_1m", "model.overrides={layer_scale: 0.5, drop_path: 0.0}", "schedule.epochs=20"),
+    "emo_1m": ("model.name=emo_1m", "model.overrides={drop_path: 0.0}", "schedule.epochs=20"),
 }
 
 
@@ -52,7 +54,11 @@ def main() -> None:
         if chosen.only in (None, name):
             with tempfile.TemporaryDirectory() as place:
                 found = measured(Path(place), chosen.data, settings, chosen.threads)
-            results["networks"][name] = found | {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
+            results["networks"][name] = found | {
+                "kind": kind_here(),
+                "date": time.strftime("%Y-%m-%d"),
+                "machine": describe_machine(),
+            }
             write_json(chosen.out, results)
 
 

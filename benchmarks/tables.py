@@ -418,10 +418,24 @@ def quantization_signs() -> str:
             rows.append((
                 network, name, entry["chosen"]["method"], f"{entry['chosen']['bytes'] / 1e6:.2f}",
                 f"{100 * score['float_right'] / score['count']:.1f} to {score['top1']:.1f} ({_lost(score)}), {where}",
-                "" if ratio is None else f"{ratio:.2f}",
+                "" if ratio is None else f"{ratio:.2f}", found["kind"],
             ))  # fmt: skip
-    header = ("network", "format", "method", "MB", "top-1, float32 to int8 (points lost)", "time of float32's")
+    header = (
+        "network", "format", "method", "MB", "top-1, float32 to int8 (points lost)", "time of float32's", "timed on",
+    )  # fmt: skip
     return markdown_table(header, rows, right=(3, 5))
+
+
+def variants() -> str:
+    """Every file of a network, a table for each kind of processor."""
+    parts = []
+    for kind, part in results("variants")["kinds"].items():
+        header, rows = part["header"], part["rows"]
+        parts.append(
+            f"{part['network']} on {kind}, {part['threads']} thread; made, judged and timed in {part['seconds']} s:\n\n"
+            + markdown_table(header, rows, right=tuple(range(3, len(header))))
+        )
+    return "\n\n".join(parts)
 
 
 def int8_layers() -> str:
@@ -567,6 +581,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization-final": quantization_final,
     "quantization-machine": lambda: machine("quantization"),
     "quantization-signs": quantization_signs,
+    "variants": variants,
     "int8-layers": int8_layers,
     "dense-detect": lambda: dense("ssdlite", "retinanet"),
     "dense-segment": lambda: dense("segmentation"),

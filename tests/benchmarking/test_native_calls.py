@@ -78,7 +78,7 @@ def test_memory_is_measured_without_torch(format: str, write: Write) -> None:
     code = (
         "import sys, numpy\n"
         f"from phonecv.benchmarking.native_calls import {format}_call as call\n"
-        f"call(sys.argv[1], numpy.zeros((1, 3, {SIZE}, {SIZE}), numpy.float32), threads=1).run()\n"
+        f"call(sys.argv[1], (numpy.zeros((1, 3, {SIZE}, {SIZE}), numpy.float32),), threads=1).run()\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(write(format, "float32"))], capture_output=True, text=True)

@@ -78,6 +78,10 @@ FORMATS = ["onnx", "pt2", *(pytest.param(name, marks=(pytest.mark.slow, pytest.m
 @pytest.mark.parametrize("name", NETWORKS)
 def test_files_agree(name: str, format: str, exported: Callable[[str, str], ExportResult]) -> None:
     """Run on rows that the export did not see, and look at the record and what the app is tested with."""
+    if (name, format) == ("clips", "executorch"):  # it has no convolution over three axes
+        with pytest.raises(UserError, match="fails when ExecuTorch runs it"):
+            exported(name, format)
+        return
     result = exported(name, format)
     assert result.difference is not None
     given = rows(name, 3)

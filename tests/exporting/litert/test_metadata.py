@@ -100,8 +100,10 @@ elif kind == "detect":
         found = task.detect(image).detections
     said = []
     for one in found:
-        box, (category,) = one.bounding_box, one.categories
-        said.append([category.category_name, category.score, box.origin_x, box.origin_y, box.width, box.height])
+        box = one.bounding_box  # several categories where the model gave the same box for each
+        sides = [box.origin_x, box.origin_y, box.width, box.height]
+        said += [[category.category_name, category.score, *sides] for category in one.categories]
+    said.sort(key=lambda one: -one[1])
 else:
     options = vision.ImageSegmenterOptions(base_options=base, output_category_mask=True, output_confidence_masks=True)
     with vision.ImageSegmenter.create_from_options(options) as task:

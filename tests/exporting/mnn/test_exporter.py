@@ -49,7 +49,7 @@ def test_smaller_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], precis
 def test_suppression(tmp_path: Path, architecture: str) -> None:
     result = export(busy(architecture), tmp_path / "m.mnn", decode="final", size=(96, 96))
     assert result.difference is not None
-    assert result.difference < 1e-5
+    assert result.difference < 1e-4
 
 
 def test_what_it_does_not_hold(tmp_path: Path) -> None:

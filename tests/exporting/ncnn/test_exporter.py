@@ -291,9 +291,10 @@ def test_weights_under_the_names_of_others(whole: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_crash_stays_in_its_process(tmp_path: Path) -> None:
+def test_a_crash_stays_in_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "ncnn", replace(EXPORTERS["ncnn"], isolated=True))
     (folder := tmp_path / "files").mkdir()
-    job = Job(Crasher(), (torch.randn(1, 3, 32, 32),), ("maps",), "m")
+    job = Job(Crasher(), (torch.randn(1, 3, 32, 32),), ("maps",), "m", dynamic_batch=False)
     with pytest.raises(ExportFailed, match="ncnn ended with signal SIGSEGV while running the file"):
         perform(EXPORTERS["ncnn"], job, folder, [(job.examples[0].numpy(),)])
 

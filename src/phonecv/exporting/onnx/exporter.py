@@ -61,7 +61,7 @@ def describe(proto: Any, job: Job) -> None:
     if record.get("classes"):
         said["names"] = dict(enumerate(record["classes"]))
     if [one.kind for one in job.taken] == ["pictures"]:
-        said["imgsz"] = list(record["input_size"])
+        said["imgsz"] = list(job.examples[0].shape[2:])
         colours = "Rgb8" if job.taken[0].shape[0] == RGB else "Gray8"
         said |= {"Image.BitmapPixelFormat": colours, "Image.ColorSpaceGamma": "SRGB"}
         if pixels:
