@@ -617,23 +617,41 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def draw_matched(path: Path) -> None:
     """Published accuracy against latency in the fastest of the float32 runtimes."""
-    from phonecv.plots import Point, save_points
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    from phonecv.plots import COLOURS, new_figure, save, tidy
 
     kind, part = _parts("matched")[0]
     families = {"mobileone": "MobileOne", "emov2": "EMOv2", "emo": "EMO"}
-    series: dict[str, list[Point]] = {title: [] for title in (*families.values(), "others")}
+    series: dict[str, list[tuple[float, float, str]]] = {title: [] for title in (*families.values(), "others")}
     for name, known in part["accuracies"].items():
         rows = [row for row in part["rows"] if row["network"] == name and row["runtime"] != "eager"]
         family = families[name.partition("_")[0]] if known["ours"] else "others"
-        series[family].append(Point(min(row["median_ms"] for row in rows), known["top1"], name))
-    save_points(
-        series,
-        path,
-        x=f"ms per picture ({kind}: batch 1, one thread, float32, the faster of ONNX Runtime and OpenVINO)",
-        y="published ImageNet-1k top-1 %",
-        joined=[title for title in series if title != "others"],
-        source=digest("inference"),
+        series[family].append((min(row["median_ms"] for row in rows), known["top1"], name))
+    figure = new_figure(8.4, 5.0)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    for number, (title, points) in enumerate((title, sorted(points)) for title, points in series.items() if points):
+        ours = title != "others"
+        colour = COLOURS[number] if ours else COLOURS[-1]
+        style = {"ls": "-" if ours else "none", "marker": "o" if ours else "s"}
+        axes.plot(*zip(*(point[:2] for point in points), strict=True), color=colour, lw=1.4, ms=5, label=title, **style)
+        # Series take turns above and below their points, so that neighbours of two series stay legible.
+        place: Any = ((-5, 5), "right") if number % 2 == 0 else ((5, -10), "left")
+        for x, y, name in points:
+            axes.annotate(name, (x, y), xytext=place[0], textcoords="offset points", ha=place[1], fontsize=7,
+                          color=colour)  # fmt: skip
+    axes.margins(x=0.12, y=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    tidy(axes)
+    axes.set_xlabel(
+        f"ms per picture ({kind}: batch 1, one thread, float32, the faster of ONNX Runtime and OpenVINO)", fontsize=9
     )
+    axes.set_ylabel("published ImageNet-1k top-1 %", fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    save(figure, path, digest("inference"))
 
 
 def draw_growth(path: Path) -> None:

@@ -119,32 +119,37 @@ class RunOptions(VerbOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(RunOptions):
-    """What `predict` takes for every model; each task adds its own.
+class PictureOptions(RunOptions):
+    """What verbs take that go through pictures.
 
     Attributes:
         workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
         devices: Processes that share the pictures, one per GPU where there are any; torchrun says so by itself.
         runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
             with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
-        on_frame: called with {"frame", "time", ...} of each frame of a video or camera.
     """
 
     workers: Workers | None = None
     devices: Count = 1
     runtime: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(PictureOptions):
+    """What `predict` takes for every model; each task adds its own.
+
+    Attributes:
+        on_frame: called with {"frame", "time", ...} of each frame of a video or camera.
+    """
+
     on_frame: Callable[[dict[str, Any]], None] | None = field(default=None, metadata=flag(None))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(RunOptions):
+class EvaluateOptions(PictureOptions):
     """What `evaluate` takes for every model; each task adds its own.
 
     Attributes:
-        workers: Loader processes or threads; by default chosen from the cores and the number of pictures.
-        devices: Processes that share the pictures, one per GPU where there are any; torchrun says so by itself.
-        runtime: Of a network on a CPU: auto takes a faster one than PyTorch where it pays for its start, eager stays
-            with PyTorch, and openvino, onnxruntime, executorch or compiled is that one.
         split: Split to evaluate; all takes the whole of data without splits. Of a run that held a share of such data
             out, its own lists say what val and train are.
         list_file: Only what this list names, one a line. Classifiers read the labels, too; where the classes cannot be
@@ -152,9 +157,6 @@ class EvaluateOptions(RunOptions):
         limit: Only the first so many pictures.
     """
 
-    workers: Workers | None = None
-    devices: Count = 1
-    runtime: str = "auto"
     split: str = "val"
     list_file: Path | str | None = None
     limit: Count | None = None

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from phonecv.errors import UserError
@@ -85,7 +85,7 @@ def save_curves(csv_path: Path | str, png_path: Path | str, *, score: str | None
     drawn = {title: curves for title, curves in panels.items() if curves}
     if not drawn:
         raise UserError(f"{csv_path} holds no loss, accuracy or learning-rate values to draw")
-    figure = _figure(4.6 * len(drawn) + 0.4, 3.6)
+    figure = new_figure(4.6 * len(drawn) + 0.4, 3.6)
     for number, (title, curves) in enumerate(drawn.items(), start=1):
         axes = figure.add_subplot(1, len(drawn), number)
         _draw_curves(axes, title, curves, _x_name(csv_path))
@@ -93,7 +93,7 @@ def save_curves(csv_path: Path | str, png_path: Path | str, *, score: str | None
             _mark_best(axes, curves)
         if title == FIGURES["lr"]:
             axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    return _save(figure, png_path)
+    return save(figure, png_path)
 
 
 def save_compared(tables: Mapping[str, Path], png_path: Path | str, *, score: str) -> Path:
@@ -108,10 +108,10 @@ def save_compared(tables: Mapping[str, Path], png_path: Path | str, *, score: st
             scores.append(
                 _Curve(name + (f", {better.label}" if better.label != NETS["net"] else ""), better.x, better.y)
             )
-    figure = _figure(11.2, 4.2)
+    figure = new_figure(11.2, 4.2)
     for number, (title, curves) in enumerate((("training loss", losses), (FIGURES.get(score, score), scores)), start=1):
         _draw_curves(figure.add_subplot(1, 2, number), title, curves, "epoch")
-    return _save(figure, png_path)
+    return save(figure, png_path)
 
 
 def _losses(series: Mapping[str, tuple[list[float], list[float]]]) -> list[_Curve]:
@@ -154,7 +154,7 @@ def _draw_curves(axes: Axes, title: str, curves: Sequence[_Curve], x_name: str) 
         marker = "o" if len(curve.x) < 40 else None
         colour = COLOURS[index % len(COLOURS)]
         axes.plot(curve.x, curve.y, color=colour, lw=1.6, marker=marker, ms=3, label=legible(curve.label, 40))
-    _tidy(axes)
+    tidy(axes)
     axes.set_title(title, fontsize=11, loc="left", color=INK)
     axes.set_xlabel(x_name, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -259,7 +259,7 @@ def save_confusion(
     if percent:
         shown = np.rint(100 * shown / np.maximum(shown.sum(1, keepdims=True), 1)).astype(int)
     draw = _confusion_cells if len(rows) <= 80 else _confusion_map
-    return _save(draw(shown, names, columns, _mistakes(matrix, classes, percent), title), png_path)
+    return save(draw(shown, names, columns, _mistakes(matrix, classes, percent), title), png_path)
 
 
 def _confusion_cells(
@@ -278,7 +278,7 @@ def _confusion_cells(
     head, foot = 0.5, margin if turn else 0.55
     width, height = margin + cell * len(columns) + listed, head + cell * count + foot
     width, height = max(width, 0.088 * len(title) + 0.3), max(height, head + 0.2 + 0.18 * min(len(beside), 14))
-    figure = _figure(width, height, tight=False)
+    figure = new_figure(width, height, tight=False)
     side = cell * count / height
     axes = figure.add_axes((margin / width, 1 - head / height - side, cell * len(columns) / width, side))
     share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
@@ -305,13 +305,13 @@ def _confusion_cells(
 
 
 def _confusion_map(shown: np.ndarray, names: list[str], columns: list[str], mistakes: list[str], title: str) -> Figure:
-    figure = _figure(11.5, 7.2, tight=False)
+    figure = new_figure(11.5, 7.2, tight=False)
     axes = figure.add_axes((0.06, 0.08, 0.56, 0.84))
     share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
     # A pixel for each class hides single mistakes on screen: larger blocks and a square root show them.
     axes.imshow(np.sqrt(_spread(share, 300)), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
                 extent=(0, shown.shape[1], shown.shape[0], 0))  # fmt: skip
-    _tidy(axes, grid=False)
+    tidy(axes, grid=False)
     axes.set_xlabel("predicted class" + (", last column: other classes" if columns[-1] == "other" else ""), fontsize=9)
     axes.set_ylabel(f"true class ({len(names)} with images)", fontsize=9)
     axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
@@ -370,7 +370,7 @@ def save_image_grid(
     lines = max(caption.count("\n") + 1 for caption in captions)
     (side, tall), gap, text, head = cell, 0.12, 0.155 * lines + 0.08, 0.45 if title else 0.1
     width, height = columns * (side + gap) + gap, rows * (tall + text + gap) + head + gap
-    figure = _figure(width, height, tight=False)
+    figure = new_figure(width, height, tight=False)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
         left = gap + column * (side + gap)
@@ -395,7 +395,7 @@ def save_image_grid(
     if title:
         figure.text(gap / width, 1 - 0.12 / height, legible(title, 100), va="top", fontsize=11, color=INK,
                     parse_math=False)  # fmt: skip
-    return _save(figure, png_path)
+    return save(figure, png_path)
 
 
 # ------------------------------------------------------------------------------ precision and recall
@@ -419,7 +419,7 @@ def save_precision_recall(
     drawn = [name for name in rows if defined[name].any()]
     if not drawn:
         raise UserError("there is no true object, so there is no precision to draw")
-    figure = _figure(9.6, 3.9 * len(drawn) + 0.3)
+    figure = new_figure(9.6, 3.9 * len(drawn) + 0.3)
     for number, name in enumerate(drawn):
         names = [legible(classes[label], 24) for label in np.flatnonzero(defined[name]).tolist()]
         values = rows[name][:, :, defined[name]]
@@ -430,7 +430,7 @@ def save_precision_recall(
         _precision_of_classes(right, values[0], names)
         right.set_title(f"{name}, each class at IoU {ious[0]:.2f}", fontsize=10, loc="left", color=INK)
         for axes in (left, right):
-            _tidy(axes)
+            tidy(axes)
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.02)
             axes.set_xlabel("recall", fontsize=9)
@@ -439,7 +439,7 @@ def save_precision_recall(
                 text.set_parse_math(False)
     if title:
         figure.suptitle(legible(title, 110), fontsize=10, x=0.01, ha="left", color=INK, parse_math=False)
-    return _save(figure, png_path)
+    return save(figure, png_path)
 
 
 def _precision_at_ious(axes: Axes, values: np.ndarray, ious: Sequence[float]) -> None:
@@ -475,7 +475,7 @@ def save_bars(
     if not values:
         raise UserError("no values to draw")
     names = [legible(name, 40) for name in values]
-    figure = _figure(7.2, 0.32 * len(names) + 0.9)
+    figure = new_figure(7.2, 0.32 * len(names) + 0.9)
     axes = figure.add_subplot()
     numbers = list(values.values())
     axes.barh(range(len(names)), numbers, color=COLOURS[0], height=0.66)
@@ -484,10 +484,10 @@ def save_bars(
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    _tidy(axes, grid=False)
+    tidy(axes, grid=False)
     axes.set_xlabel(unit, fontsize=9)
     axes.set_title(title, fontsize=11, loc="left", color=INK, parse_math=False)
-    return _save(figure, png_path)
+    return save(figure, png_path)
 
 
 # ---------------------------------------------------------------------------------------- intervals
@@ -512,7 +512,7 @@ def save_intervals(
     if not any(panels.values()):
         raise UserError("no values to draw")
     heights = [0.27 * len(bars) + 0.75 for bars in panels.values()]
-    figure = _figure(8.4, sum(heights) + 0.5)
+    figure = new_figure(8.4, sum(heights) + 0.5)
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
     groups = list(dict.fromkeys(bar.group for bars in panels.values() for bar in bars))
     for number, (name, bars) in enumerate(panels.items()):
@@ -529,63 +529,11 @@ def save_intervals(
         axes.invert_yaxis()
         axes.margins(x=0.2)
         axes.set_xlim(left=0)
-        _tidy(axes, grid=False)
+        tidy(axes, grid=False)
         axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
     axes.set_xlabel(unit, fontsize=9)
     figure.suptitle(legible(title, 100), fontsize=10, x=0.01, ha="left", color=INK)
-    return _save(figure, png_path)
-
-
-# ------------------------------------------------------------------------------------------- points
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A dot and its name."""
-
-    x: float
-    y: float
-    name: str
-
-
-def save_points(
-    series: Mapping[str, Sequence[Point]],
-    png_path: Path | str,
-    *,
-    x: str,
-    y: str,
-    joined: Sequence[str] = (),
-    source: str = "",
-) -> Path:
-    """Named dots in colours by series (title -> points), the first axis logarithmic.
-
-    A line connects the points of series in `joined`, from left to right. `source` is kept in the file as "Source", so
-    that a picture tells what it was drawn from.
-    """
-    if not any(series.values()):
-        raise UserError("no values to draw")
-    figure = _figure(8.4, 5.0)
-    axes = figure.add_subplot()
-    axes.set_xscale("log")
-    for number, (title, points) in enumerate((title, points) for title, points in series.items() if points):
-        colour = COLOURS[number] if title in joined else COLOURS[-1]
-        ordered = sorted(points, key=lambda point: point.x)
-        style = {"ls": "-" if title in joined else "none", "marker": "o" if title in joined else "s"}
-        axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, lw=1.4, ms=5, label=title, **style)
-        # Series take turns above and below their points, so that neighbours of two series stay legible.
-        place: Any = ((-5, 5), "right") if number % 2 == 0 else ((5, -10), "left")
-        for point in ordered:
-            axes.annotate(legible(point.name, 30), (point.x, point.y), xytext=place[0], textcoords="offset points",
-                          ha=place[1], fontsize=7, color=colour, parse_math=False)  # fmt: skip
-    axes.margins(x=0.12, y=0.1)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    _tidy(axes)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    return _save(figure, png_path, source)
+    return save(figure, png_path)
 
 
 # ------------------------------------------------------------------------------------------ helpers
@@ -609,13 +557,15 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
-def _figure(width: float, height: float, *, tight: bool = True) -> Figure:
+def new_figure(width: float, height: float, *, tight: bool = True) -> Figure:
+    """An empty figure of so many inches; `tight` lets matplotlib place what is in it."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained" if tight else None)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _tidy(axes: Axes, *, grid: bool = True) -> None:
+def tidy(axes: Axes, *, grid: bool = True) -> None:
+    """Quiet axes: two sides, small numbers, a faint grid."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -633,7 +583,8 @@ def _grid_lines(axes: Axes, shape: tuple[int, ...]) -> None:
     axes.tick_params(which="both", length=0)
 
 
-def _save(figure: Figure, png_path: Path | str, source: str = "") -> Path:
+def save(figure: Figure, png_path: Path | str, source: str = "") -> Path:
+    """Write a figure; `source` is kept in the file as "Source", so that a picture tells what it was drawn from."""
     path = Path(png_path)
     told = {"Source": source} if source else {}
     options: dict[str, Any] = {"metadata": {"Software": None, **told}}  # same picture, same bytes

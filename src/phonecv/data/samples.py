@@ -402,19 +402,25 @@ class _Source:
         self.place(canvas, random, label, height).paint(canvas)
 
 
+#: What becomes of each of 256 levels of ink, as `Image.point` takes it; a function would be asked 256 times a picture.
+#: Strokes of the source fade over two pixels: a steep curve gives them an edge at any size.
+_STEEP = [max(0, min(255, round((level - 60) * 2.5))) for level in range(256)]
+_SEEN = [255 * (level >= 128) for level in range(256)]
+_FAINT = [min(150, 2 * level) for level in range(256)]
+
+
 def _halo(ink: Image.Image, height: int) -> Image.Image:
     """What keeps thin strokes readable where the photograph is restless."""
     spread = max(1.0, height / 24)
-    return ink.filter(ImageFilter.GaussianBlur(spread)).point(lambda value: min(150, 2 * value))
+    return ink.filter(ImageFilter.GaussianBlur(spread)).point(_FAINT)
 
 
 def _turned(digit: Image.Image, degrees: float, height: int, room: tuple[int, int]) -> Image.Image:
     """The ink of `digit`, turned and scaled to `height`, with smooth edges; smaller if it would not fit."""
     large = digit.resize((digit.width * 4, digit.height * 4), Image.Resampling.BICUBIC)
     large = large.rotate(degrees, Image.Resampling.BILINEAR, expand=True)
-    # Strokes of the source fade over two pixels; a steep curve gives them an edge at any size.
-    large = large.point(lambda value: max(0, min(255, round((value - 60) * 2.5))))
-    box = large.point(lambda value: 255 * (value >= 128)).getbbox()
+    large = large.point(_STEEP)
+    box = large.point(_SEEN).getbbox()
     large = large.crop(box)
     scale = min(height / large.height, 0.95 * room[0] / large.width, 0.95 * room[1] / large.height)
     return large.resize(

@@ -23,7 +23,17 @@ from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import some_names
 from phonecv.weights.compare import not_finite
 from phonecv.weights.download import fetch
-from phonecv.weights.fill import BACKBONE, NO_WAY_BACK, Head, Source, build, fill, not_finite_text, open_source
+from phonecv.weights.fill import (
+    BACKBONE,
+    NO_WAY_BACK,
+    Head,
+    Source,
+    backbone_of,
+    build,
+    fill,
+    not_finite_text,
+    open_source,
+)
 from phonecv.weights.headed import fill_headed, load_headed, tensors_of
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, read_file
@@ -105,7 +115,7 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     name = str(path)
     record = Record.from_json(raw.metadata[KEY], name) if KEY in raw.metadata else None
     headed = record is not None and record.headed
-    found = recognise(_backbone(raw) if headed else raw.content, source=name)
+    found = recognise((headed and backbone_of(raw.content)) or raw.content, source=name)
     weights = choose_weights(raw.content, False if found.ema_available else None, name)
     problems = []
     if record is None and found.layout == "unknown":
@@ -152,12 +162,6 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
         classes=names,
         backbone_form=record.backbone_form if record is not None and headed else found.form,
     )
-
-
-def _backbone(raw: RawFile) -> Mapping[str, Any]:
-    """The backbone's part of a file with heads; the whole where there is none."""
-    own = {name.removeprefix(BACKBONE): value for name, value in raw.content.items() if name.startswith(BACKBONE)}
-    return own or raw.content
 
 
 @overload

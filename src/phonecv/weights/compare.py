@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from phonecv.errors import UserError
 from phonecv.text import some_names
 from phonecv.weights.recognise import Recognised
 
 Shape = tuple[int, ...]
+
+_log = logging.getLogger("phonecv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,41 @@ def likely_cause(difference: Difference, found: Recognised, model_name: str) -> 
             "pass them as overrides"
         )
     return ""
+
+
+def put(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    exempt: Iterable[str],
+    source: str,
+    name: str,
+    *,
+    strict: bool,
+    found: Recognised | None = None,
+) -> None:
+    """Put the tensors that fit into a network.
+
+    Args:
+        model: the network.
+        state: the tensors, by the network's names.
+        exempt: names that may be missing.
+        source: where they are from, for messages.
+        name: of the network, likewise; its catalog name, if it has one.
+        strict: False takes what agrees in name and shape, and logs the rest.
+        found: what the tensors are, which explains more.
+
+    Raises:
+        UserError: they do not fit, or under `strict` not all do.
+    """
+    own = model.state_dict()
+    difference = compare(state, own, exempt)
+    if difference:
+        text = describe(difference, found, name)
+        if strict or not difference.matching:
+            raise UserError(f"{source} does not fit {name or type(model).__name__}:\n{text}")
+        _log.warning("%s was loaded in part, %d tensors:\n%s", source, difference.matching, text)
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict(fitting, strict=False)
 
 
 def not_finite(state: Mapping[str, Tensor]) -> dict[str, int]:

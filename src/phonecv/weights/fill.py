@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +20,17 @@ from phonecv.models.fusing import fuse
 from phonecv.models.quantized import restore
 from phonecv.preprocessing import RGB, Preprocessing
 from phonecv.text import counted, printable_name, some_names
-from phonecv.weights.compare import compare, describe, not_finite
+from phonecv.weights.compare import not_finite, put
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, as_mapping, read_file
 from phonecv.weights.recognise import Recognised, network_of, recognise_ours
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, to_phonecv
-from phonecv.weights.unwrap import Weights, choose_weights
+from phonecv.weights.unwrap import choose_weights
 
 Source = Path | str | Mapping[str, Any]
 Head = Literal["keep", "drop", "auto"]
+T = TypeVar("T")
 
 #: Names of a backbone that has heads begin so.
 BACKBONE = "backbone."
@@ -79,7 +80,7 @@ def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
             record = Record.from_json(raw.metadata[KEY], name)
     weights = choose_weights(content, ema, name)
     if record is not None and record.headed:
-        record, weights = None, _backbone_of(weights)
+        record, weights = None, replace(weights, state=backbone_of(weights.state), wrapper=BACKBONE, ignored=())
     given, layout = weights.state, "phonecv"
     if record is None and weights.wrapper != BACKBONE:
         given, layout, weights = network_of(weights)
@@ -99,9 +100,9 @@ def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
     return Loaded(name, state, found, record, classes)
 
 
-def _backbone_of(weights: Weights) -> Weights:
-    state = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.state.items() if name.startswith(BACKBONE)}
-    return Weights(state, BACKBONE, weights.live, weights.average, weights.notes)
+def backbone_of(content: Mapping[str, T]) -> dict[str, T]:
+    """The backbone's part of what a file with heads holds, under its own names."""
+    return {name.removeprefix(BACKBONE): value for name, value in content.items() if name.startswith(BACKBONE)}
 
 
 def not_finite_text(bad: Mapping[str, int]) -> str:
@@ -187,15 +188,7 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     if loaded.form == "deploy":
         match_structure(model, state)
         _prepare_for_int8(model, loaded)
-    own = model.state_dict()
-    difference = compare(state, own, exempt)
-    if difference:
-        text = describe(difference, loaded.found, model.name)
-        if strict or not difference.matching:
-            raise UserError(f"{loaded.source} does not fit {model.name or type(model).__name__}:\n{text}")
-        _log.warning("%s was loaded in part, %d tensors:\n%s", loaded.source, difference.matching, text)
-    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
-    model.load_state_dict(fitting, strict=False)
+    put(model, state, exempt, loaded.source, model.name, strict=strict, found=loaded.found)
     record = loaded.record
     if record is not None and record.model == model.name:  # asked for as another member, its own input size counts
         assert isinstance(record.preprocessing, Preprocessing)

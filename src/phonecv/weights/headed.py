@@ -13,7 +13,7 @@ from phonecv.models.base import Form
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.task import TASKS
-from phonecv.weights.compare import compare, describe, not_finite
+from phonecv.weights.compare import not_finite, put
 from phonecv.weights.fill import (
     BACKBONE,
     NO_WAY_BACK,
@@ -143,14 +143,7 @@ def fill_headed(
                 "%s does not fit %d tensors of the heads, which stay fresh: %s", source, len(fresh), _some(fresh)
             )
     given = {name: tensor for name, tensor in state.items() if name not in fresh and (name in own or head == "keep")}
-    difference = compare(given, own, fresh)
-    if difference:
-        text = describe(difference, None, model.name)
-        if strict or not difference.matching:
-            raise UserError(f"{source} does not fit {model.name}:\n{text}")
-        _log.warning("%s was loaded in part, %d tensors:\n%s", source, difference.matching, text)
-    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
-    model.load_state_dict(fitting, strict=False)
+    put(model, given, fresh, source, model.name, strict=strict)
     if record is not None and record.architecture == model.architecture and not fresh:
         model.preprocessing = record.preprocessing  # type: ignore[assignment]
         if record.classes is not None and len(record.classes) == model.num_classes:

@@ -11,7 +11,6 @@ copied or printed before its type and length are known, and whatever takes time 
 
 from __future__ import annotations
 
-import io
 import math
 import pickletools
 import re
@@ -200,11 +199,6 @@ CONSTRUCTORS: Names = {
     **{f"{core}.multiarray.scalar": scalar for core in _NUMPY_CORES},
     **{f"{core}.numeric._frombuffer": array_from_buffer for core in _NUMPY_CORES},
 }
-
-
-def load_pickle(data: bytes) -> Any:
-    """The plain data in a pickle of protocol 2 to 5: containers, strings, numbers, numpy arrays."""
-    return finish(run(io.BytesIO(data), len(data)))
 
 
 def run(

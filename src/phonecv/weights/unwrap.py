@@ -63,11 +63,6 @@ class Weights:
     notes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
-    @property
-    def ema_available(self) -> bool:
-        """Whether there are two sets to choose from."""
-        return bool(self.live and self.average)
-
 
 @dataclass(frozen=True, slots=True)
 class _Set:
