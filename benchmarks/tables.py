@@ -361,6 +361,51 @@ def runtimes() -> str:
     return markdown_table(header, rows, right=range(2, len(header)))
 
 
+def ncnn_switches() -> str:
+    """How many times as fast ncnn is with each of its switches turned off, and how far its outputs then move."""
+    rows = []
+    for processor, part in results("ncnn_layers")["kinds"].items():
+        for name, found in part["networks"].items():
+            held = found["switches"]
+            cells = [
+                processor,
+                name,
+                f"{held['usual']['ms']:.1f} ms",
+                f"{held['usual']['ms'] / held['PyTorch']['ms']:.2f}",
+            ]
+            for switch, row in held.items():
+                if switch.startswith("without"):
+                    cells.append(f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
+            rows.append(cells)
+    switches = ("without sgemm", "without Winograd", "without packing")
+    return markdown_table(
+        ["processor", "network", "ncnn", "of PyTorch's time", *switches], rows, right=range(2, 4 + len(switches))
+    )
+
+
+def ncnn_layers() -> str:
+    """Milliseconds of ncnn by kind of layer, with their number."""
+    held = results("ncnn_layers")["kinds"]
+    columns = [
+        (f"{processor}: {name}", found["layers"])
+        for processor, part in held.items()
+        for name, found in part["networks"].items()
+    ]
+    kinds = dict.fromkeys(kind for _, layers in reversed(columns) for kind in layers)
+    rows = [
+        [
+            kind,
+            *(
+                f"{layers[kind]['ms']:.2f} ({layers[kind]['number']})" if kind in layers else ""
+                for _, layers in columns
+            ),
+        ]
+        for kind in kinds
+    ]
+    rows.append(["all", *(f"{sum(layer['ms'] for layer in layers.values()):.2f}" for _, layers in columns)])
+    return markdown_table(["ms (layers)", *(title for title, _ in columns)], rows, right=range(1, 1 + len(columns)))
+
+
 def _lost(score: dict[str, Any]) -> str:
     return f"{score['drop']:+.1f} ± {score['standard_error']:.1f}"
 
@@ -577,6 +622,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "distilling-machine": lambda: machine("distilling"),
     "runtimes": runtimes,
     "runtimes-machines": lambda: kinds_machines("runtimes"),
+    "ncnn-switches": ncnn_switches,
+    "ncnn-layers": ncnn_layers,
+    "ncnn-machines": lambda: kinds_machines("ncnn_layers"),
     "quantization": quantization,
     "quantization-final": quantization_final,
     "quantization-machine": lambda: machine("quantization"),

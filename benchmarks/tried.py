@@ -140,6 +140,19 @@ def projections() -> dict[str, Any]:
     return compared({"ours: two": lambda: (convolve(qk), F.gelu(convolve(v))), "one": merged}, "ours: two")
 
 
+def norms() -> dict[str, Any]:
+    """The norms of a deploy form, which have no weights, and with ones and zeros, which gives the same numbers."""
+    rows = [(torch.randn(pixels, channels), channels) for pixels, channels in ((784, 72), (196, 160), (49, 288))]
+    ones, zeros = torch.ones(288), torch.zeros(288)
+    return compared(
+        {
+            "ours: without weights": lambda: [F.layer_norm(x, (size,)) for x, size in rows],
+            "with ones and zeros": lambda: [F.layer_norm(x, (size,), ones[:size], zeros[:size]) for x, size in rows],
+        },
+        "ours: without weights",
+    )
+
+
 class Packed(nn.Module):
     """A convolution with weights packed for this input, and its activation, in one oneDNN call."""
 
@@ -210,15 +223,18 @@ def part(name: str, threads: int) -> Any:
     if kind == "pointwise":
         channels, out, side = map(int, argument.split(","))
         return pointwise(channels, out, side)
-    return {"projections": projections, "packed": lambda: packed(argument), "compiled": lambda: compiled(argument)}[
-        kind
-    ]()
+    return {
+        "projections": projections,
+        "norms": norms,
+        "packed": lambda: packed(argument),
+        "compiled": lambda: compiled(argument),
+    }[kind]()
 
 
 PARTS = [
     ("attention:4", 1), ("attention:64", 1),
     ("pointwise:48,96,56", 1), ("pointwise:160,640,14", 1), ("pointwise:1152,288,7", 1),
-    ("projections", 1),
+    ("projections", 1), ("norms", 1),
     *((f"packed:{name}", threads) for name in ("emov2_5m", "mobileone_s0") for threads in (1, 2)),
     *((f"compiled:{setting}", 1) for setting in COMPILED),
 ]  # fmt: skip
