@@ -12,10 +12,12 @@ from PIL import Image
 
 import phonecv
 from conftest import TINY
-from detect.detectors import small
+from detect.detectors import settled, small
 from phonecv.dense.inputs import prepare
+from phonecv.dense.training import dense_preprocessing
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
+from phonecv.training import load_config
 from segment.tiny import tiny
 from settle import settle
 
@@ -70,3 +72,22 @@ def test_other_channels_are_refused_before_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="takes pictures of 4 channels, and what reads them gives RGB or gray"):
         list(phonecv.predict(small("ssdlite320", in_chans=4), picture))
     assert tiny("unet", in_chans=1).preprocessing.channels == 1
+
+
+def test_a_whole_rgb_detector_fills_a_gray_one(tmp_path: Path) -> None:
+    colour = settled(small("ssdlite320", "mobileone_s0"))
+    one = small("ssdlite320", "mobileone_s0", in_chans=1)
+    phonecv.load_checkpoint(one, phonecv.save_checkpoint(colour, tmp_path / "colour.safetensors"))
+    assert one.preprocessing == colour.preprocessing.of_channels(1)
+    given = torch.randn(1, 1, 96, 96)
+    with torch.no_grad():
+        wanted = colour.network(given.expand(-1, 3, -1, -1))
+        for ours, theirs in zip(one.eval().network(given)[0], wanted[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_one_mean_is_of_gray() -> None:
+    config = load_config("segment_small", ["data.path=x", "run.out=x", "data.mean=[0.5]", "data.std=[0.25]"])
+    with pytest.raises(UserError, match=r"set model\.in_chans=1"):
+        dense_preprocessing(config, DensePreprocessing())
+    assert dense_preprocessing(config, DensePreprocessing(mean=(0.1,), std=(0.1,))).mean == (0.5,)

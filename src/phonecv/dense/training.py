@@ -11,7 +11,7 @@ from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.config import TrainConfig
 from phonecv.training.optim import freeze
-from phonecv.training.setup import class_count
+from phonecv.training.setup import class_count, with_settings
 from phonecv.training.start import starting_file
 from phonecv.weights import load_checkpoint, read_checkpoint
 
@@ -57,9 +57,7 @@ def make_dense(
 def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePreprocessing:
     """The network's preprocessing with what the configuration sets."""
     data = config.data
-    changes: dict[str, Any] = {
-        name: value for name in ("mean", "std", "bits") if (value := getattr(data, name)) is not None
-    }
+    changes: dict[str, Any] = {}
     if data.longest is not None and own.longest is None:
         raise UserError(
             "data.longest is set, but this network stretches pictures to a square of data.size; leave it out"
@@ -70,7 +68,7 @@ def dense_preprocessing(config: TrainConfig, own: DensePreprocessing) -> DensePr
             changes["longest"] = max(data.size, round(own.longest * data.size / own.size))
     if data.longest is not None:
         changes["longest"] = data.longest
-    return replace(own, **changes)
+    return replace(with_settings(own, config, "mean", "std", "bits"), **changes)
 
 
 def frozen_note(config: TrainConfig) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
 from torch import nn
@@ -14,7 +14,7 @@ from phonecv.data.findings import SEVERITIES, Finding, group_findings
 from phonecv.data.folders.listing import Listing
 from phonecv.errors import UserError
 from phonecv.models.headed import Network
-from phonecv.preprocessing import Preprocessing
+from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import TASKS
 from phonecv.text import counted
 from phonecv.training.balance import pick_rates
@@ -23,6 +23,8 @@ from phonecv.training.dividing import Divided
 from phonecv.training.loaders import TaskData
 from phonecv.training.objective import Objective
 from phonecv.training.world import World
+
+P = TypeVar("P", bound=Preprocessing | DensePreprocessing)
 
 #: Kinds of notes of the audit that a training shows.
 TOLD = ("spelling", "helper", "reading", "turned", "labels")
@@ -157,9 +159,20 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
     return [f"{group.first.severity}: {group}" for group in group_findings(told)]
 
 
-def with_settings(own: Preprocessing, config: TrainConfig, *names: str) -> Preprocessing:
-    """A network's preprocessing with what is set of these fields of ``data``."""
-    return replace(own, **{name: value for name in names if (value := getattr(config.data, name)) is not None})
+def with_settings(own: P, config: TrainConfig, *names: str) -> P:
+    """A network's preprocessing with what is set of these fields of ``data``.
+
+    Raises:
+        UserError: a value out of range, or one number for a network of three colours.
+    """
+    changes: Any = {name: value for name in names if (value := getattr(config.data, name)) is not None}
+    changed = replace(own, **changes).of_channels(own.channels)
+    if changed.channels != own.channels:
+        raise UserError(
+            f"data.mean={list(changed.mean)} is of gray pictures, and the network takes RGB; give three numbers, or set"
+            " model.in_chans=1"
+        )
+    return changed
 
 
 def class_count(config: TrainConfig, there: int) -> int:

@@ -183,7 +183,7 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
         model.thresholds = fused.thresholds
         return model
     state = dict(loaded.state)
-    _settle_stem(model, state, loaded)
+    settle_stem(model, state, loaded.source)
     exempt = _settle_classifier(model, state, loaded, head)
     if loaded.form == "deploy":
         match_structure(model, state)
@@ -200,17 +200,17 @@ def fill(model: VisionModel, loaded: Loaded, strict: bool, head: Head) -> Vision
     return model
 
 
-def _settle_stem(model: VisionModel, state: dict[str, Tensor], loaded: Loaded) -> None:
+def settle_stem(model: nn.Module, state: dict[str, Tensor], source: str, prefix: str = "") -> None:
     """Sum a stem's weights over the colours for a network of gray pictures, which are the same in every colour."""
     own, summed = model.state_dict(), False
     for name, tensor in state.items():
-        mine = own[name].shape if name.startswith("stage0.") and name in own else ()
+        mine = own[name].shape if name.startswith(f"{prefix}stage0.") and name in own else ()
         if len(mine) == tensor.ndim == CONVOLUTION and (mine[1], tensor.shape[1]) == (1, RGB):
             state[name], summed = tensor.sum(1, keepdim=True), True
         elif len(mine) == tensor.ndim == CONVOLUTION and (mine[1], tensor.shape[1]) == (RGB, 1):
-            raise UserError(f"{loaded.source} is of gray pictures, the network of RGB ones; set in_chans=1")
+            raise UserError(f"{source} is of gray pictures, the network of RGB ones; set in_chans=1")
     if summed:
-        _log.info("%s is of RGB pictures: the stem's weights are summed over the colours, for gray ones", loaded.source)
+        _log.info("%s is of RGB pictures: the stem's weights are summed over the colours, for gray ones", source)
 
 
 def _prepare_for_int8(model: VisionModel, loaded: Loaded) -> None:

@@ -12,6 +12,7 @@ from phonecv.errors import UserError
 from phonecv.models.base import Form
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
+from phonecv.preprocessing import RGB
 from phonecv.task import TASKS
 from phonecv.weights.compare import not_finite, put
 from phonecv.weights.fill import (
@@ -21,6 +22,7 @@ from phonecv.weights.fill import (
     match_structure,
     not_finite_text,
     parameters_within,
+    settle_stem,
     values_in,
 )
 from phonecv.weights.reader import RawFile
@@ -127,6 +129,8 @@ def fill_headed(
             f"{source} is {_forms(record)} and the network given {_forms(model)}; load it with None in its"
             " place, and form='deploy' where that is wanted"
         )
+    state = dict(state)
+    settle_stem(model, state, source, BACKBONE)
     if model.backbone_form == "deploy":
         match_structure(model, state)
     own = model.state_dict()
@@ -145,7 +149,8 @@ def fill_headed(
     given = {name: tensor for name, tensor in state.items() if name not in fresh and (name in own or head == "keep")}
     put(model, given, fresh, source, model.name, strict=strict)
     if record is not None and record.architecture == model.architecture and not fresh:
-        model.preprocessing = record.preprocessing  # type: ignore[assignment]
+        gray = model.preprocessing.channels == 1
+        model.preprocessing = record.preprocessing.of_channels(1 if gray else RGB)  # type: ignore[assignment]
         if record.classes is not None and len(record.classes) == model.num_classes:
             model.class_names = record.classes
     return model
