@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phonecv.data.folders.listing import Listing, Sample
 from phonecv.errors import UserError
+from phonecv.files import digest
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Split:
 
     listing: Listing
     numbers: tuple[float, ...]
+
+    @property
+    def label_digest(self) -> str:
+        return digest(self.listing.labels, repr(self.numbers).encode())
 
     @property
     def paths(self) -> list[Path]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import mostly_long
+from phonecv.data.coco.reader import read_coco
+from phonecv.data.folders.listing import Listing, SampleTable
+from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
 from phonecv.training import TrainConfig, train
 from phonecv.training.data_record import changed_pictures, data_record
@@ -102,7 +108,7 @@ def test_a_run_goes_on_with_fewer_pictures(
     capsys.readouterr()
     assert train(config).finished
     told = " ".join(capsys.readouterr().out.split())
-    assert "pictures have changed since this run began: 24 train pictures then, 17 now. It goes on" in told
+    assert "the data have changed since this run began: 24 train pictures then, 17 now. It goes on" in told
     assert rows_of(config)
 
 
@@ -132,6 +138,30 @@ def test_changed_pictures_are_told(tmp_path: Path, words: str) -> None:
     now = data_record(("a", "b"), files(root), root)
     assert changed_pictures(before, now) == words
     assert changed_pictures(None, now) == ""
+
+
+def test_other_labels_are_told(scenes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(scenes, root)
+    records = [data_record((), {"val": []}, root, labels={"val": label}) for label in ("a", "b")]
+    assert changed_pictures(*records) == "val pictures have other labels than then"
+    file = next(path for path in root.glob("annotations/*.json") if "train" in path.name)
+
+    def now() -> tuple[str, str]:
+        return read_coco(file).label_digest, read_label_split(root, "train").label_digest
+
+    before = now()
+    assert now() == before
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] -= 1
+    file.write_text(json.dumps(content))
+    moved = now()
+    assert (moved[0] != before[0], moved[1] == before[1]) == (True, True)
+    label = read_label_split(root, "train").labels[0]
+    Image.fromarray(np.flipud(np.array(Image.open(label)))).save(label)
+    assert now()[1] != before[1]
+    tables = [SampleTable(root, ["x", "y"], labels) for labels in ([0, 1], [1, 0])]
+    assert len({Listing(root, "train", ("a", "b"), table).label_digest for table in tables}) == 2
 
 
 @pytest.mark.slow

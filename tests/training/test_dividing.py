@@ -13,9 +13,11 @@ import pytest
 import phonecv
 from data.label_folders import save_map, squares
 from data.picture_files import noise
+from phonecv.classify.quantizing_data import split_data
 from phonecv.data.audit import audit
 from phonecv.data.samples import write_scenes
-from phonecv.data.splitting.lists import list_of, read_names
+from phonecv.data.splitting.lists import list_of, own_lists, read_names
+from phonecv.dense.quantizing_data import split_pictures
 from phonecv.errors import UserError
 from phonecv.training import checks, load_config, train
 from phonecv.training.setup import open_setup
@@ -83,6 +85,18 @@ def test_class_folders(flat: Path, configure: Configure, tmp_path: Path, capsys:
     setup: Any = open_setup(configure(f"data.path={flat}", *lists, out="again"))
     assert sides(setup) == (train_names, val_names)
     assert setup.classes == tuple(COUNTS)
+
+    # What they say finds ranges and chooses; without them no run goes on, as other pictures would be held out.
+    lists_of_run = own_lists(best, flat)
+    assert lists_of_run == tuple(list_of(result.run_dir, split) for split in ("train", "val"))
+    network: Any = phonecv.load_checkpoint(None, best)
+    with pytest.raises(UserError, match=r"split/val\.txt has 5 pictures to choose by"):
+        split_data(flat, network, lists=lists_of_run)
+    with pytest.raises(UserError, match=r"val\.txt has 5 pictures to choose by"):
+        split_pictures(flat, (32, 32), lists=lists_of_run)
+    list_of(result.run_dir, "val").unlink()
+    with pytest.raises(UserError, match=r"not the lists of what it trained on and held out .*split/train\.txt"):
+        open_setup(config)
 
 
 def test_seed_and_share(flat: Path, configure: Configure) -> None:

@@ -19,6 +19,7 @@ from phonecv.benchmarking.run import start_worker
 from phonecv.benchmarking.runtimes import RUNTIMES, Runtime
 from phonecv.benchmarking.timing import Timing
 from phonecv.create import load_network
+from phonecv.data.splitting.lists import own_lists
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, get_exporter
 from phonecv.exporting.inputs import inputs_in, picture_input
@@ -236,7 +237,11 @@ def variants_with(model: Any, options: VariantsOptions) -> VariantsResult:
         raise UserError(f"precision {unknown[0]!r} is not one of {', '.join(PRECISIONS)}")
     network = in_form(load_network(model, task=None), "deploy")
     quantizing = QuantizeOptions(
-        formats=[one.format for one in exporters], data=options.data, calibrate=options.calibrate, choose=options.choose
+        formats=[one.format for one in exporters],
+        data=options.data,
+        calibrate=options.calibrate,
+        choose=options.choose,
+        lists=own_lists(model, options.data),
     )
     workshop = quantizing_of(done_by(network)).open_workshop(network, quantizing)
     _ = workshop.reference  # pictures that cannot be read are told now

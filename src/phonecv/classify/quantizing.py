@@ -155,7 +155,9 @@ def open_workshop(network: VisionModel, options: QuantizeOptions) -> ClassifyWor
     if options.size is not None:
         raise UserError("size is for detectors and segmenters; classifiers keep the size of their preprocessing")
     choose = CHOOSE if options.choose is None else options.choose
-    return ClassifyWorkshop(network, *split_data(options.data, network, calibrate=options.calibrate, choose=choose))
+    return ClassifyWorkshop(
+        network, *split_data(options.data, network, calibrate=options.calibrate, choose=choose, lists=options.lists)
+    )
 
 
 def logits_of(run: Callable[[Tensor], Tensor], pictures: Pictures) -> Tensor:

@@ -16,6 +16,7 @@ from phonecv.data.folders.listing import SPLITS, find_list, read_split
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.data.pictures.reading import eval_transform
+from phonecv.data.splitting.lists import listed_files
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
@@ -87,37 +88,45 @@ class Found:
         return Pictures(paths, pixels, labels, network.preprocessing, where, self.note)
 
 
-def find(source: Path | str, network: VisionModel, split: str = "val") -> Found:
-    """The pictures of a folder, with labels where its class folders are the network's classes."""
-    folder, name = Path(source), printable(source)
+def find(source: Path | str, network: VisionModel, split: str = "val", listed: Path | None = None) -> Found:
+    """The pictures of a folder, or those `listed`, with labels where its classes are the network's."""
+    folder, name = Path(source), printable(listed or source)
     try:
-        listing = read_split(folder, split, labels="one" if network.thresholds is None else "many")
+        listing = read_split(folder, split, list_file=listed, labels="one" if network.thresholds is None else "many")
         outputs = match_outputs(open_classifier(network, device="cpu"), listing, trust_labels=False)
     except UserError as error:
         within = folder / split
-        return Found(find_images(within if within.is_dir() else source), None, name, str(error).splitlines()[0])
+        found = listed_files(listed, folder) if listed else find_images(within if within.is_dir() else source)
+        return Found(found, None, name, str(error).splitlines()[0])
     labels: Any = [outputs[label] for label in listing.labels.tolist()] if listing.sets is None else None
     if listing.sets is not None:
         truth = np.zeros((len(listing), network.num_classes), int)
         truth[:, [*outputs.values()]] = listing.sets[:, [*outputs]]
         labels = truth.tolist()
-    return Found([sample.path for sample in listing.samples], labels, f"{name} ({split})")
+    return Found([sample.path for sample in listing.samples], labels, name if listed else f"{name} ({split})")
 
 
 def split_data(
-    source: Path | str, network: VisionModel, *, calibrate: int = CALIBRATE, choose: int = CHOOSE
+    source: Path | str,
+    network: VisionModel,
+    *,
+    calibrate: int = CALIBRATE,
+    choose: int = CHOOSE,
+    lists: tuple[Path, Path] | None = None,
 ) -> tuple[Pictures, Pictures]:
     """Pictures to calibrate on, and others to choose by.
 
-    A data folder with training and validation pictures gives one of each; of any other folder every second picture
-    goes to either.
+    A data folder with training and validation pictures, by its folders or by `lists`, gives one of each; of any other
+    folder every second picture goes to either.
 
     Raises:
         UserError: there are too few, or one cannot be read.
     """
     check_counts(calibrate, choose)
     root = Path(source)
-    if root.is_dir() and all(find_split(root, split) or find_list(root, split) for split in SPLITS):
+    if lists is not None:
+        first, second = (find(root, network, split, path) for split, path in zip(SPLITS, lists, strict=True))
+    elif root.is_dir() and all(find_split(root, split) or find_list(root, split) for split in SPLITS):
         first, second = find(root, network, "train"), find(root, network, "val")
     else:
         every = find(source, network)

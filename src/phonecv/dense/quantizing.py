@@ -102,7 +102,10 @@ def prepared_for(options: QuantizeOptions, size: tuple[int, int]) -> tuple[Dense
     """The pictures to calibrate on, those to choose by, and how to train at this size."""
     choose = CHOOSE if options.choose is None else options.choose
     tuning = FineTuning(batch=batch_at(size))
-    return (*split_pictures(options.data, size, calibrate=options.calibrate, choose=choose), tuning)
+    return (
+        *split_pictures(options.data, size, calibrate=options.calibrate, choose=choose, lists=options.lists),
+        tuning,
+    )
 
 
 def batch_at(size: tuple[int, int]) -> int:

@@ -14,6 +14,7 @@ from phonecv.data.labelmaps.folders import IMAGE_FOLDERS
 from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.data.pictures.reading import planes
 from phonecv.data.split_names import ALIASES
+from phonecv.data.splitting.lists import listed_files
 from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
 from phonecv.quantization.data import LEAST, check_counts, check_enough, evenly, picked_text
@@ -40,31 +41,39 @@ class DensePictures:
 
 
 def split_pictures(
-    source: Path | str, size: tuple[int, int], *, calibrate: int = CALIBRATE, choose: int = CHOOSE
+    source: Path | str,
+    size: tuple[int, int],
+    *,
+    calibrate: int = CALIBRATE,
+    choose: int = CHOOSE,
+    lists: tuple[Path, Path] | None = None,
 ) -> tuple[DensePictures, DensePictures]:
     """Pictures to calibrate on, and others to choose by, at most so many; fewer where their size is large.
 
-    Of a data set with pictures for training and validation the former calibrate; of any other folder, or pattern, every
-    second picture does.
+    Of a data set with pictures for training and validation, by its folders or by `lists`, the former calibrate; of any
+    other folder, or pattern, every second picture does.
 
     Raises:
         UserError: there are too few.
     """
     check_counts(calibrate, choose)
-    name = printable(source)
     train, val = (_split_folder(Path(source), split) for split in ("train", "val"))
-    if train is not None and val is not None:
+    sources = [source, source]
+    if lists is not None:
+        sources = [*lists]
+        first, second = (listed_files(path, Path(source)) for path in lists)
+    elif train is not None and val is not None:
         first, second = find_images(train), find_images(val)
     else:
         every = find_images(_pictures_within(Path(source)))
         first, second = every[::2], every[1::2]
-    check_enough(len(first), name, "calibrate on")
-    check_enough(len(second), name, "choose by")
+    check_enough(len(first), printable(sources[0]), "calibrate on")
+    check_enough(len(second), printable(sources[1]), "choose by")
     room = max(LEAST, MOST_PIXELS // (size[0] * size[1]))
     note = ""
     if room < min(calibrate, len(first)):
         note = f"{room} pictures calibrate, as many as fit into memory at {size[0]}x{size[1]}"
-    return _picked(first, min(calibrate, room), source, note), _picked(second, choose, source)
+    return _picked(first, min(calibrate, room), sources[0], note), _picked(second, choose, sources[1])
 
 
 def all_pictures(source: Path | str, most: int = SCORE) -> DensePictures:

@@ -26,7 +26,8 @@ class QuantizeOptions(Checked):
         formats: Formats, separated by commas: onnx, ort, openvino, executorch, litert, ncnn; weights alone also
             coreml, mnn.
         data: Pictures like those the app will see, 200 or more. One half finds ranges, the other one chooses; of a data
-            folder, train/ and val/. With class folders right answers are counted, otherwise changed ones.
+            folder, train/ and val/, or what the model's run trained on and held out. With class folders right answers
+            are counted, otherwise changed ones.
         evaluation: Other pictures, on which the chosen files are scored, once; with labels in mIoU or AP.
         max_drop: Points of top-1 that may be lost (1.0). Without labels percent of answers that may change (5.0), of
             pixels (2.0), or of a detector's confident boxes that may come or go (5.0).
@@ -37,6 +38,7 @@ class QuantizeOptions(Checked):
         fine_tune: Where nothing else meets the budget, train the fused network in 8 bits for a few minutes, taught by
             the float one on the calibration pictures.
         fine_tune_steps: Batches of that training.
+        lists: list files of the pictures that find ranges and of those that choose; None: those of the model's run.
         stem: of the files; None for the model's name.
         methods: to try instead of the usual ones, see `phonecv.quantization.methods`.
         on_trial: called after every trial.
@@ -53,6 +55,7 @@ class QuantizeOptions(Checked):
     choose: Count | None = None
     fine_tune: bool = True
     fine_tune_steps: Count = 150
+    lists: tuple[Path, Path] | None = field(default=None, metadata=flag(None))
     stem: str | None = field(default=None, metadata=flag(None))
     methods: Sequence[Method] | None = field(default=None, metadata=flag(None))
     on_trial: Callable[[Trial], None] | None = field(default=None, metadata=flag(None))

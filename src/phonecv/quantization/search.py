@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonecv.create import load_network
+from phonecv.data.splitting.lists import own_lists
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, Exporter, get_exporter
 from phonecv.exporting.run import in_form, move
@@ -50,6 +51,8 @@ def quantize_with(model: Network | Path | str, folder: Path | str, options: Quan
     room = quantizing_of(done_by(network))
     if precision == "int8":
         room.check_int8(network, [exporter.format for exporter in exporters])
+    if options.lists is None:
+        options = replace(options, lists=own_lists(model, options.data))
     workshop = room.open_workshop(network, options)
     last = None
     if options.evaluation is not None:

@@ -23,13 +23,26 @@ _SHOWN = 20
 
 
 def data_record(
-    classes: Sequence[str], files: Mapping[str, Sequence[Path]], root: Path, bits: int | None = None
+    classes: Sequence[str],
+    files: Mapping[str, Sequence[Path]],
+    root: Path,
+    bits: int | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Class names, and per split the number of pictures and digests of their names and sizes; plain values."""
+    """Class names, and per split the number of pictures and digests of their names, sizes and labels; plain values.
+
+    Args:
+        classes: names, in label order.
+        files: of each split.
+        root: data folder.
+        bits: of 16-bit pictures.
+        labels: a digest of those of each split.
+    """
+    labels = labels or {}
     return {
         "root": str(root.resolve()),
         "classes": list(classes),
-        "splits": {name: _digests(paths, root) for name, paths in files.items()},
+        "splits": {name: _digests(paths, root) | {"labels": labels.get(name, "")} for name, paths in files.items()},
         "bits": bits,
     }
 
@@ -101,6 +114,8 @@ def changed_pictures(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -
             texts.append(f"{counted(then['pictures'], f'{name} pictures')} then, {split['pictures']:,} now")
         elif then["names"] != split["names"]:
             texts.append(f"other {name} pictures than then, {split['pictures']:,} again")
-        else:
+        elif then["sizes"] != split["sizes"]:
             texts.append(f"{name} pictures have other contents than then")
+        else:
+            texts.append(f"{name} pictures have other labels than then")
     return "; ".join(texts)

@@ -20,6 +20,7 @@ from phonecv.data.splitting.stratified import SHARE, check_share, hold_out
 from phonecv.errors import UserError
 from phonecv.text import printable, some_names
 from phonecv.training.config import TrainConfig
+from phonecv.training.recipe import CONFIG
 
 
 class Undivided(Protocol):
@@ -28,8 +29,11 @@ class Undivided(Protocol):
     Attributes:
         class_sets: classes of each sample.
         classes: names of the classes.
+        label_digest: another one for other labels.
     """
 
+    @property
+    def label_digest(self) -> str: ...  # noqa: D102
     @property
     def class_sets(self) -> Sequence[Collection[int]]: ...  # noqa: D102
     @property
@@ -129,6 +133,12 @@ def divide(
                 " choose another --out (run.out)"
             )
         return Divided(*_parts(whole, held), before)
+    if config.run.out and (folder / CONFIG).is_file():
+        raise UserError(
+            f"{folder} holds a run, but not the lists of what it trained on and held out ({list_of(folder, 'train')},"
+            f" {list_of(folder, 'val').name}); divided anew, {noun} that it has learned would judge it. Bring the lists"
+            " back to go on with that run, or choose another --out (run.out)"
+        )
     classes = whole.class_sets
     check_share(classes, whole.classes, share, noun)
     unique = {name: place for place, name in reversed([*enumerate(names)])}

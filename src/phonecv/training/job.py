@@ -139,7 +139,10 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
         before=found[0].get("speed") if found else None,
     )
     data.channels_last = speed.channels_last
-    record = data_record(setup.classes, data.files, setup.root, net.preprocessing.bits) if world.first else {}
+    record = {}
+    if world.first:
+        labels = {"train": setup.divided.train.label_digest, "val": setup.divided.val.label_digest}
+        record = data_record(setup.classes, data.files, setup.root, net.preprocessing.bits, labels)
     if setup.divided.division is not None:
         record["held_out"] = data.val_size
     if found and world.first:
@@ -213,9 +216,7 @@ def go_on(run: Run, state: Mapping[str, Any]) -> None:
     if before and before["root"] == record["root"]:
         changed_settings = [name for name in changed_settings if name != "data.path"]  # the same folder, respelt
         if changes := changed_pictures(before, record):
-            run.log.say(
-                f"note: the pictures have changed since this run began: {changes}. It goes on with those there are"
-            )
+            run.log.say(f"note: the data have changed since this run began: {changes}. It goes on with what there is")
     for name in changed_settings:
         value, old = (one if isinstance(one, str) else written(one) for one in (now[name], then[name]))
         line = f"{name}={value} from step {at.step + 1} on, {old} before"

@@ -14,6 +14,7 @@ from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco.tables import READING, CocoProblem, CocoTables
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
+from phonecv.files import digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,6 +130,12 @@ class CocoSplit:
     def classes_of_pictures(self) -> tuple[np.ndarray, np.ndarray]:
         """Of every annotation the place of its picture and its label, int64."""
         return np.repeat(np.arange(len(self)), self.object_counts), self._labels[self._rows()]
+
+    @property
+    def label_digest(self) -> str:
+        """Another one for other objects, wherever the files lie: their pictures, classes, boxes, crowds and areas."""
+        rows, tables = self._rows(), self._tables
+        return digest(*self.classes_of_pictures(), tables.boxes[rows], tables.crowd[rows], tables.areas[rows])
 
     @property
     def object_counts(self) -> np.ndarray:

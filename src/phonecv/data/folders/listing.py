@@ -38,6 +38,7 @@ from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_nam
 from phonecv.data.shards.samples import find_shards, read_shards
 from phonecv.data.split_names import SPLITS, WHOLE, are_splits, known_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
+from phonecv.files import digest
 from phonecv.text import counted, printable, printable_name, quoted, some_names
 
 __all__ = ["SPLITS", "Listing", "Sample", "SampleTable", "class_folders", "find_list", "known_classes", "read_split"]
@@ -138,6 +139,11 @@ class Listing:
         if self.sets is not None:
             return self.sets.sum(0, dtype=np.int64)
         return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def label_digest(self) -> str:
+        """Another one for other labels, wherever the files lie."""
+        return digest(self.labels if self.sets is None else np.packbits(self.sets))
 
     def said(self, index: int) -> str:
         """The label of a picture, or its labels, for people."""

@@ -53,6 +53,11 @@ class DrawnSplit(LabelSplit):
         """What a person should know but can live with."""
         return (DRAWN, *self.objects.notes) if self.objects is not None else (DRAWN,)
 
+    @property
+    def label_digest(self) -> str:
+        """See `LabelSplit.label_digest`."""
+        return "" if self.objects is None else self.objects.label_digest
+
     def first(self, count: int) -> DrawnSplit:
         """Its first `count` pictures alone."""
         return self.select(range(min(count, len(self))))

@@ -26,6 +26,7 @@ from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.pictures.opening import ImageError, printable
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError
+from phonecv.files import digest
 
 __all__ = [
     "IGNORE", "LabelFolders", "LabelSplit", "LabelValues", "find_labels", "has_label_maps", "label_splits",
@@ -34,6 +35,8 @@ __all__ = [
 
 #: Label maps looked into to suggest how many classes there are.
 _FEW = 50
+#: Label maps read to tell whether they are others than those of a run before.
+_DIGESTED = 200
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,12 @@ class LabelSplit:
             return {int(label) for label in np.unique(self.read_label(index)) if label < len(self.classes)}
         except ImageError:  # whoever trains on it tells
             return ()
+
+    @property
+    def label_digest(self) -> str:
+        """Another one for other label maps, wherever they lie, by the contents of some, evenly picked."""
+        every = max(1, len(self) // _DIGESTED)
+        return digest(*(path.read_bytes() for path in self.labels[::every] if path.is_file()))
 
     def select(self, rows: Sequence[int] | np.ndarray) -> LabelSplit:
         """These pictures alone."""

@@ -103,6 +103,17 @@ def own_list(model: object, data: object, split: str) -> Path | None:
     return None
 
 
+def own_lists(model: object, data: object) -> tuple[Path, Path] | None:
+    """The lists of what the run of a model trained on and held out, for a data folder of its own, see `own_list`."""
+    held = own_list(model, data, "val") if isinstance(data, Path | str) and Path(data).is_dir() else None
+    return None if held is None else (held.with_name("train.txt"), held)
+
+
+def listed_files(path: Path, root: Path) -> list[Path]:
+    """The files below a data folder that a list of `write_division` names and that are there."""
+    return [root / name for name in read_names(path) if is_there(root / name)]
+
+
 def _learnt_elsewhere(run: Path, root: Path) -> bool:
     """Whether a run's settings name other data, which are still there: those may have samples of the same names."""
     settings = run / "config.yaml"
