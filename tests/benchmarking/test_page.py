@@ -295,7 +295,7 @@ def test_objects_and_classes_of_pixels_are_drawn(photo: Path, tmp_path: Path) ->
             assert browser.run("document.querySelector('#seen').width") == 171
         assert browser.console == []
     boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in found[0]]
-    np.testing.assert_allclose(boxes, wanted.boxes, atol=0.05)
+    np.testing.assert_allclose(boxes, wanted.found.boxes, atol=0.05)
     assert abs(sum(one["share"] for one in found[1]) - 1) < 1e-6
 
 

@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 
 import phonecv
 from phonecv.errors import UserError
+from phonecv.weights import torch_files
 from phonecv.weights.reader import as_mapping, read_file
 from weights.helpers import Payload
 
@@ -317,3 +318,12 @@ def test_every_shared_hostile_file_gets_the_outcome_of_its_manifest(
     assert time.perf_counter() - start < 5.0
     assert not marker.exists()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", [-1, 2**64])
+def test_a_record_at_a_place_that_no_file_has(tmp_path: Path, place: int) -> None:
+    member = zipfile.ZipInfo("archive/byteorder")
+    member.header_offset = place
+    (path := tmp_path / "a.pt").write_bytes(b"PK\x03\x04" + bytes(40))
+    with path.open("rb") as file, pytest.raises(UserError, match="a record is not where it should be"):
+        torch_files._record(file, member)

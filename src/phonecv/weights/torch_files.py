@@ -281,8 +281,12 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 def _record(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
     """Bytes of a record. Read by hand: torch can be told to write false checksums, which `zipfile` refuses."""
-    file.seek(member.header_offset)
-    header = file.read(30)
+    try:
+        file.seek(member.header_offset)
+    except ValueError:  # a place before the file, or beyond what a file can have
+        header = b""
+    else:
+        header = file.read(30)
     if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
         raise UserError("damaged torch file: a record is not where it should be; get it again")
     name, extra = struct.unpack_from("<HH", header, 26)

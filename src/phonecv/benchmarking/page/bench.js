@@ -53,10 +53,10 @@ export async function openFile(file, { backend, threads }) {
 /**
  * What a file takes for a picture, by the reader made from its record: {input: as the reader gives it, values}.
  *
- * Where the record does not tell the layout it is the engine's, and without a reader the picture is stretched.
+ * Where a classifier's record does not tell the layout it is the engine's, and without a reader the picture is stretched.
  */
 export function inputOf(reader, image, file, { height, width, layout }) {
-  if (reader && !file.guessed) {
+  if (reader && !(file.guessed && file.preprocessing.crop)) {
     const input = reader.preprocess(image);
     return { input, values: input.length ? input : input.values }; // readers of classifiers give the numbers alone
   }
