@@ -158,6 +158,8 @@ def test_mistakes_are_explained(override: str, message: str) -> None:
         ("detect_small", "segment.architecture=segformer", "a training has one task"),
         ("detect_small", "augment.hflip=0", "augment.hflip is for classifiers"),
         ("detect_small", "loss.mixup=0.2", "loss.mixup is for classifiers"),
+        ("detect_small", "loss.class_weights=balanced", "for a detector set data.balance=0.5"),
+        ("segment_small", "loss.class_weights=balanced", "for a segmenter set segment.class_weights={NAME: 5}"),
         ("detect_small", "distill.kind=hard", "distill.kind is for classifiers, a detector has no use"),
         ("segment_small", "data.crop=0.9", "a segmenter has no use for it"),
         ("emov2_segformer", "segment.shear=10", "segment.shear is of segment.transform=light, not of published"),

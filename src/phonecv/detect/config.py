@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -76,6 +77,9 @@ class DetectConfig(DenseConfig):
 
     task: ClassVar[str] = "detect"
     chosen_by: ClassVar[str] = "detect.architecture"
+    instead: ClassVar[Mapping[str, str]] = {
+        "loss.class_weights": "data.balance=0.5, which takes pictures of rare classes more often"
+    }
 
     def check_together(self) -> None:
         """Refuse a range that falls, and what `DenseConfig` refuses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -84,6 +85,7 @@ class SegmentConfig(DenseConfig):
 
     task: ClassVar[str] = "segment"
     chosen_by: ClassVar[str] = "segment.architecture"
+    instead: ClassVar[Mapping[str, str]] = {"loss.class_weights": "segment.class_weights={NAME: 5}, for pixels"}
 
     def check_together(self) -> None:
         """Refuse a range that falls, settings of the other transform, and what `DenseConfig` refuses."""

@@ -69,6 +69,7 @@ class TrainConfig:
         task: what is trained, a key of `phonecv.task.TASKS`.
         chosen_by: the setting that makes a recipe one of this task; empty: what a recipe trains that chooses none.
         unread: beginnings of common settings that this task passes over.
+        instead: what this task has in the place of settings of others.
         sizes_vary: whether pictures differ in size from step to step, so that compiling for a size gains nothing.
 
     Raises:
@@ -86,6 +87,7 @@ class TrainConfig:
     task: ClassVar[str] = ""
     chosen_by: ClassVar[str] = ""
     unread: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[Mapping[str, str]] = {}
     sizes_vary: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -211,7 +213,10 @@ def build_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Tr
 
 def _no_use(name: str, owners: Sequence[type[TrainConfig]], kind: type[TrainConfig]) -> UserError:
     theirs = " and ".join(f"{TASKS[owner.task].title}s" for owner in owners)
-    return UserError(f"{name} is for {theirs}, {TASKS[kind.task].noun} has no use for it; leave it out")
+    noun = TASKS[kind.task].noun
+    if instead := kind.instead.get(name):
+        return UserError(f"{name} is for {theirs}; for {noun} set {instead}")
+    return UserError(f"{name} is for {theirs}, {noun} has no use for it; leave it out")
 
 
 def settings_named(name: str, most: int = 3, *, exact: bool = False) -> list[str]:
