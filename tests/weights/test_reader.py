@@ -320,10 +320,9 @@ def test_every_shared_hostile_file_gets_the_outcome_of_its_manifest(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", [-1, 2**64])
-def test_a_record_at_a_place_that_no_file_has(tmp_path: Path, place: int) -> None:
+def test_a_record_at_a_place_that_no_file_has(tmp_path: Path) -> None:
     member = zipfile.ZipInfo("archive/byteorder")
-    member.header_offset = place
+    member.header_offset = 2**64 - 1
     (path := tmp_path / "a.pt").write_bytes(b"PK\x03\x04" + bytes(40))
     with path.open("rb") as file, pytest.raises(UserError, match="a record is not where it should be"):
         torch_files._record(file, member)

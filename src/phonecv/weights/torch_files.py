@@ -283,7 +283,7 @@ def _record(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
     """Bytes of a record. Read by hand: torch can be told to write false checksums, which `zipfile` refuses."""
     try:
         file.seek(member.header_offset)
-    except ValueError:  # a place before the file, or beyond what a file can have
+    except ValueError:  # beyond what a file can have
         header = b""
     else:
         header = file.read(30)
