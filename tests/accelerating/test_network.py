@@ -88,7 +88,8 @@ def test_every_task_gives_what_its_network_gives(case: str) -> None:
     fast = phonecv.accelerate(network, runtime="openvino")
     assert isinstance(fast, type(network))
     with torch.no_grad():
-        wanted, found = network(*inputs(network)), fast(*inputs(network))
+        wanted, _ = network(*inputs(network)), fast(*inputs(network))
+        found = fast(*inputs(network))  # and again: what it keeps between calls went through torch.export
     assert pytree.tree_structure(found) == pytree.tree_structure(wanted)
     for want, have in zip(tensors(wanted), tensors(found), strict=True):
         torch.testing.assert_close(have, want, rtol=1e-3, atol=1e-3, check_stride=False)

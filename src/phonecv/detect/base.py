@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, overload
@@ -98,7 +97,7 @@ class Detector(DenseModel):
         self, architecture: str, backbone: nn.Module, num_classes: int, preprocessing: DensePreprocessing
     ) -> None:
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        self._remembered: OrderedDict[Any, tuple[Tensor, ...]] = OrderedDict()
+        self._remembered: dict[Any, tuple[Tensor, ...]] = {}
         #: Objects without label 0 so far, -1 once there was one; and batches.
         self._labels_above_0, self._batches_checked = 0, 0
 
@@ -212,15 +211,15 @@ class Detector(DenseModel):
     def anchors(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, ...]:
         """Anchors per level, ``N 4`` each, on a device; made once per set of sizes."""
         key = (tuple(sizes), device)
-        if key in self._remembered:
-            self._remembered.move_to_end(key)
-        else:
+        found = self._remembered.pop(key, None)
+        if found is None:
             # Tensors made under inference mode could never take part in a training afterwards.
             with torch.inference_mode(False):
-                self._remembered[key] = tuple(level.to(device) for level in self.make_anchors(sizes))
-            if len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
-        return self._remembered[key]
+                found = tuple(level.to(device) for level in self.make_anchors(sizes))
+        self._remembered[key] = found  # the latest stands last
+        if len(self._remembered) > _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        return found
 
     def prepare(self, images: Sequence[Tensor] | Tensor) -> Prepared:
         """Resized, normalised and padded pictures, in the number format of the weights."""
