@@ -156,6 +156,7 @@ def test_the_command_writes_and_checks(tmp_path: Path) -> None:
     assert result.difference < 1e-5
     assert result.checked_by.startswith("interpreter of Core ML programs")
     assert result.operators == sum(result.report["operators"].values())
+    assert [one["rule"] for place in result.report["where"] for one in place["outside"]] == ["float32"]
     assert (tmp_path / "m.mlpackage").is_dir()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
