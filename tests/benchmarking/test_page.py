@@ -292,6 +292,7 @@ def test_objects_and_classes_of_pixels_are_drawn(photo: Path, tmp_path: Path) ->
             browser.run(f"document.querySelector('#network').value = {number}; window.lastLook = null")
             browser.pick("#photo", photo)
             found.append(browser.wait("document.querySelector('#hint').textContent || window.lastLook?.found"))
+            assert not isinstance(found[-1], str), found[-1]  # what the page says in the place of an answer
             assert browser.run("document.querySelector('#seen').width") == 171
         assert browser.console == []
     boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in found[0]]
