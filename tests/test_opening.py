@@ -105,7 +105,7 @@ def test_nothing_else_says_anything(tmp_path: Path) -> None:
         assert record_of(path) == {}
         assert task_of(path) == "classify"
     assert record_of(tmp_path / "absent.onnx") == record_of(tmp_path) == {}
-    with pytest.raises(UserError, match=r"is a folder; give a checkpoint in it, such as .*best.safetensors"):
+    with pytest.raises(UserError, match=r"is a folder; give a checkpoint in it: .*/a.pth' or .*/broken.safetensors'"):
         task_of(tmp_path)
     with pytest.raises(UserError, match="there is no file"):
         task_of(tmp_path / "absent.onnx")

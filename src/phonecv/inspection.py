@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS, ModelRecord
-from phonecv.models.names import check_named, published_room, task_named
+from phonecv.models.names import check_named, check_no_folder, published_room, task_named
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import counted, some_names
@@ -197,8 +197,7 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
 
 
 def _explain_missing(text: str, path: Path) -> NoReturn:
-    if path.is_dir():
-        raise UserError(f"{text!r} is a folder; give a checkpoint in it, such as {str(path / 'best.safetensors')!r}")
+    check_no_folder(path)
     check_named(text)
     raise UserError(f"{text!r} is no file; public weights of a network are shown with its name alone")
 

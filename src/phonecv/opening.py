@@ -17,7 +17,7 @@ from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import exporter_for
 from phonecv.exporting.opening import OpenedFile, open_file
 from phonecv.exporting.record import find_record
-from phonecv.models.names import check_named
+from phonecv.models.names import check_named, check_no_folder
 from phonecv.options import OpeningOptions
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
@@ -194,9 +194,8 @@ def task_of(model: Any) -> str:
     if not isinstance(model, Path | str):
         return getattr(model, "task", DEFAULT_TASK)
     check_named(model)
-    if Path(model).is_dir() and exporter_for(model) is None:
-        example = str(Path(model) / "best.safetensors")
-        raise UserError(f"{str(model)!r} is a folder; give a checkpoint in it, such as {example!r}")
+    if exporter_for(model) is None:
+        check_no_folder(model)
     try:
         task = record_of(model).get("task")
     except UserError:

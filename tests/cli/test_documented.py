@@ -26,6 +26,7 @@ from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from detect.scenes import write_scenes
 from detect.test_predict import write_film
+from phonecv.data import samples as embedded
 from phonecv.data.samples import DIGITS
 from phonecv.files import cache_dir
 from phonecv.models.catalog import MODELS
@@ -200,6 +201,8 @@ def place(networks: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.Mo
                 with Image.open(picture) as image:
                     labels = squares(int(picture.stem), size=image.size[::-1])
                 save_map(labels, Path("cells/masks", picture.parent.name, picture.name))
+        for folder in ("scenes", "crowds") if page == "gallery.md" else ():
+            embedded.write_scenes(Path(folder), train=4, val=2, width=96, height=64)
         dense = "segmenter" if page == "segmentation.md" else "detector"
         runs = {
             "generator": "generator",
@@ -249,6 +252,7 @@ LONG = (
     "deploy-dense.md",
     "detection.md",
     "evaluate-predict.md",
+    "gallery.md",
     "generation.md",
     "quantize.md",
     "segmentation.md",

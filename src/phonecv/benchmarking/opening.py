@@ -20,7 +20,7 @@ from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import find_record
 from phonecv.models.catalog import MODELS
 from phonecv.models.fusing import fuse
-from phonecv.models.names import check_named
+from phonecv.models.names import check_named, check_no_folder
 
 
 def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, int] | None = None) -> Subject:
@@ -63,8 +63,7 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
 
 
 def _check_exists(source: str, path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{source!r} is a folder; give a checkpoint in it, such as {str(path / 'best.safetensors')!r}")
+    check_no_folder(path)
     check_named(source)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from phonecv.cli.completing import formats_like, models_like
-from phonecv.errors import UserError
+from phonecv.errors import UserError, near_path
 from phonecv.files import check_writable
 from phonecv.models.catalog import MODELS
 from phonecv.models.names import check_named
@@ -90,7 +90,7 @@ def check_there(*sources: Path | str) -> None:
     """Refuse a file or folder that is not there, before anything heavy is imported; patterns are let through."""
     for source in sources:
         if not Path(source).exists() and not glob.has_magic(str(source)):
-            raise UserError(f"{printable(source)}: no such file or folder")
+            raise UserError(f"{printable(source)}: no such file or folder{near_path(source)}")
 
 
 def load(source: str, model: str | None, ema: bool | None) -> Network:

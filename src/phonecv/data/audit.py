@@ -17,7 +17,7 @@ from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look,
 from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.layouts import Layout, find_layouts, fixes_of, known_layouts
-from phonecv.errors import UserError
+from phonecv.errors import UserError, near_path
 from phonecv.task import find_task
 from phonecv.text import printable, printable_name
 
@@ -56,7 +56,7 @@ def audit(
     if root.is_file() and root.suffix.lower() != ".json" and not has_foreign(root):
         raise UserError(f"{printable(root)}: not a folder, nor a file of annotations that is read")
     if not root.exists():
-        raise UserError(f"{printable(root)}: no such folder; name a data set folder")
+        raise UserError(f"{printable(root)}: no such folder; name a data set folder{near_path(root)}")
     notes = Notes(root.parent, COCO_FIXES) if root.is_file() else Notes(root, fixes_of(known_layouts()))
     if root.is_file():
         splits, checked = audit_coco_file(notes, root, look)

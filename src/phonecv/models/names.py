@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, cast
 
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError, did_you_mean, near_path
 from phonecv.models.catalog import MODELS
 from phonecv.tables import Table
 from phonecv.task import TASKS
 
 #: Before "owner/name", a repository of the Hugging Face hub that `phonecv.weights.hub` fetches.
 HUB = "hf://"
+
+#: How checkpoints end.
+_CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".pdparams")
 
 
 class PublishedRoom(Protocol):
@@ -36,6 +39,22 @@ def task_named(name: str) -> str | None:
     return next((task for task, names in _names().items() if name in names), None)
 
 
+def check_no_folder(model: Path | str) -> None:
+    """Refuse a folder where a file is wanted.
+
+    Raises:
+        UserError: it is one, naming the checkpoints in it.
+    """
+    path = Path(model)
+    if path.is_dir():
+        there = sorted(str(file) for file in path.iterdir() if file.suffix in _CHECKPOINTS)
+        if not there:
+            raise UserError(
+                f"{str(model)!r} is a folder without a checkpoint; give a run's best.safetensors"
+            )
+        raise UserError(f"{str(model)!r} is a folder; give a checkpoint in it: {' or '.join(map(repr, there[:2]))}")
+
+
 def check_named(model: Path | str) -> None:
     """Refuse what is neither a file or folder nor a network, with or without a tag ("name:tag"), nor on the hub.
 
@@ -47,7 +66,7 @@ def check_named(model: Path | str) -> None:
     if name in MODELS or path.exists() or text.startswith(HUB):
         return
     if path.suffix or len(path.parts) > 1:
-        raise UserError(f"there is no file {text!r}{did_you_mean(text, ())}")
+        raise UserError(f"there is no file {text!r}{did_you_mean(text, ()) or near_path(path)}")
     if (task := task_named(name)) is not None:
         raise UserError(
             f"{name!r} is {TASKS[task].noun}, of which there are no weights by name; train one, `phonecv train"

@@ -54,7 +54,7 @@ class StreamBatches(TrainBatches):
         if not self.steps:
             raise UserError(
                 f"{counted(n, 'training pictures')} in {counted(passes, 'passes')} do not fill one"
-                f" batch of {self.whole}; use a batch size of at most {self.span}, or more data.passes"
+                f" batch of {self.whole}; use a batch size of at most {self.span} (--batch-size), or more data.passes"
             )
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split, shared_names
 from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.devices import usable_cores
-from phonecv.errors import UserError, did_you_mean
+from phonecv.errors import UserError, did_you_mean, near_path
 from phonecv.files import check_writable
 from phonecv.models.catalog import get_record
 from phonecv.task import TASKS
@@ -174,5 +174,5 @@ def data_folder(config: TrainConfig, what: str) -> Path:
         raise UserError(f"no data set was given; pass --data DIR (data.path), {what}")
     if not root.is_dir():
         there = "not a folder" if root.exists() else "no such folder"
-        raise UserError(f"data.path={str(root)!r}: {there}; a data set here is {what}")
+        raise UserError(f"data.path={str(root)!r}: {there}; a data set here is {what}{near_path(root)}")
     return root

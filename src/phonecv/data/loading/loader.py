@@ -393,6 +393,7 @@ class TrainBatches:
             raise UserError(
                 f"{n} training pictures do not fill one batch of {batch_size * world}"
                 f" ({batch_size} in each of {counted(world, 'processes')}); use a batch size of at most {n // world}"
+                " (--batch-size)"
             )
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.rank, self.world, self.repeats, self.drop_last = rank, world, repeats, drop_last

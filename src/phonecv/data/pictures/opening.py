@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile
 
 from phonecv.data.shards.index import read_source, size_of, source_of
-from phonecv.errors import UserError
+from phonecv.errors import UserError, near_path
 from phonecv.text import printable, unique_names
 
 if TYPE_CHECKING:
@@ -494,7 +494,7 @@ def find_images(source: Path | str) -> list[Path]:
     if path.exists() or path.is_symlink():
         return [path]
     if not glob.has_magic(str(source)):
-        raise UserError(f"{printable(path)}: no such file or folder")
+        raise UserError(f"{printable(path)}: no such file or folder{near_path(path)}")
     matches = _matches(str(source))
     found = [match for match in matches if match.is_file() and is_image_name(match.name)]
     if not found:
