@@ -49,9 +49,7 @@ def check_no_folder(model: Path | str) -> None:
     if path.is_dir():
         there = sorted(str(file) for file in path.iterdir() if file.suffix in _CHECKPOINTS)
         if not there:
-            raise UserError(
-                f"{str(model)!r} is a folder without a checkpoint; give a run's best.safetensors"
-            )
+            raise UserError(f"{str(model)!r} is a folder without a checkpoint; give a run's best.safetensors")
         raise UserError(f"{str(model)!r} is a folder; give a checkpoint in it: {' or '.join(map(repr, there[:2]))}")
 
 
