@@ -18,7 +18,7 @@ from phonecv.options import EvaluateOptions, options_of
 from phonecv.report import report_room, write_report
 from phonecv.tables import write_csv
 from phonecv.task import TASKS
-from phonecv.text import printable
+from phonecv.text import counted, printable
 from phonecv.verbs import Steps, Together
 
 #: Skipped pictures that a result names.
@@ -216,7 +216,9 @@ def evaluate_opened(
             return None
     if len(skipped) == count:
         path, reason = skipped[0]
-        raise UserError(f"none of the {len(skipped)} images could be read; the first: {printable(path)}: {reason}")
+        raise UserError(
+            f"none of {counted(len(skipped), 'images')} could be read; the first: {printable(path)}: {reason}"
+        )
     result = evaluation.result()
     return finished(
         replace(

@@ -211,7 +211,7 @@ def test_unreadable_pictures_are_listed_and_count_nowhere(scenes: Path) -> None:
 def test_no_readable_picture_is_an_error(scenes: Path) -> None:
     for path in (scenes / "images" / "val").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of the 6 images could be read.*000\.png: empty file"):
+    with pytest.raises(UserError, match=r"none of 6 images could be read.*000\.png: empty file"):
         evaluate(colour_runner(), scenes)
 
 

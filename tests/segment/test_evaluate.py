@@ -157,7 +157,7 @@ def test_ignored_pixels_and_pictures_count_nothing(root: Path) -> None:
     assert result.scores.miou == 1.0
     for index in range(5):
         save_map(np.full_like(labels, 255), root / f"annotations/val/{index}.png")
-    with pytest.raises(UserError, match="no pixel of the 5 images is labelled"):
+    with pytest.raises(UserError, match="no pixel of 5 images is labelled"):
         evaluate(ByColour(), root)
 
 

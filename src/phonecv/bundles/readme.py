@@ -70,7 +70,7 @@ def _checked(record: FileRecord) -> str:
     if record.get("difference") is None or not checked:
         return "It was not run after it was written."
     return (
-        f"Run by {by} on {checked.get('pictures')} pictures and compared with PyTorch:"
+        f"Run by {by} on {counted(checked.get('pictures') or 0, 'pictures')} and compared with PyTorch:"
         f" difference {record['difference']:.1e} of the largest output."
     )
 

@@ -9,7 +9,7 @@ from phonecv.classify.many_result import LabelsResult
 from phonecv.data.pictures.opening import reopen
 from phonecv.plots import COLOURS, INK, save_image_grid
 from phonecv.tables import write_csv
-from phonecv.text import printable_name
+from phonecv.text import counted, printable_name
 from phonecv.whole.report import WORST
 
 COLUMNS = ("class", "count", "ap", "f1", "precision", "recall", "threshold")
@@ -48,7 +48,7 @@ def write_files(result: LabelsResult, out: Path) -> None:
             for place in worst
         ],
         out / "labels.png",
-        title=f"Labels told worst ({result.count - result.exact} pictures with a mistake in all)",
+        title=f"Labels told worst ({counted(result.count - result.exact, 'pictures')} with a mistake in all)",
         colours=[COLOURS[1] if bad else INK for bad in wrong],
     )
 

@@ -12,7 +12,7 @@ from phonecv.data.folders.listing import Listing, SampleTable
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import Passed, scan_images
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import counted, printable
 from phonecv.training.checks import data_folder
 
 #: Share that is held out where none is set, and the most of it: these pictures tell how near the student comes.
@@ -40,7 +40,7 @@ def read_pictures(config: ClassifyConfig) -> tuple[Listing, Listing]:
         chosen = set(drawn[: min(MOST, max(1, round(share * len(every))))])
         names, held = [name for name in every if name not in chosen], sorted(chosen)
     if not names or not held:
-        raise UserError(f"{printable(root)}: {len(names) + len(held)} pictures are too few to learn from")
+        raise UserError(f"{printable(root)}: {counted(len(names) + len(held), 'pictures are')} too few to learn from")
     kinds = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
     text = f"{printable(root)}: pictures of a kind that is not read are left out: {kinds}; save them as JPEG or PNG"
     problems = (Problem(text),) if kinds else ()

@@ -36,6 +36,7 @@ from phonecv.exporting.example import first_example as choose_example
 from phonecv.exporting.formats import MEDIAPIPE
 from phonecv.exporting.plain import inputs
 from phonecv.models.headed import RawOutputs
+from phonecv.text import counted
 
 #: Outputs that only a file with suppression has.
 OBJECTS = ("boxes", "scores", "labels", "count")
@@ -163,7 +164,7 @@ def nothing_compared(
     place = list(names).index("count")
     if any(int(side[place].sum()) for batches in (wanted, got) for side in batches):
         return ""
-    return f"no object was found in any of {len(wanted[0][0])} pictures, by PyTorch or by the file; {HINT}"
+    return f"no object was found in any of {counted(len(wanted[0][0]), 'pictures')}, by PyTorch or by the file; {HINT}"
 
 
 def timed(network: DenseModel) -> tuple[nn.Module, str]:

@@ -12,7 +12,7 @@ from phonecv.data.pictures.audit import sampled
 from phonecv.detect.config import DetectConfig
 from phonecv.errors import UserError
 from phonecv.files import relative_name
-from phonecv.text import printable
+from phonecv.text import counted, printable
 from phonecv.training.dividing import Divided, check_division, chosen_by_lists, divide, refuse_share
 
 
@@ -64,7 +64,7 @@ def check_learnable(train: CocoSplit) -> None:
     """Refuse data that teach nothing."""
     if train.learnable:
         return
-    why = f"none of its {len(train)} pictures has an object"
+    why = f"none of its {counted(len(train), 'pictures')} has an object"
     if train.crowds:
         why = f"all of its {train.crowds} objects are crowds (iscrowd=1), which teach nothing; single objects have 0"
     raise UserError(f"{train.description}: nothing to learn: {why}")

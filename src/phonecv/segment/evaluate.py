@@ -30,6 +30,7 @@ from phonecv.segment.metrics import SegmentMeter, SegmentScores
 from phonecv.segment.opening import SegmentRunner
 from phonecv.segment.result import PictureScore, SegmentationResult
 from phonecv.segment.verbs import EvaluateOptions
+from phonecv.text import counted
 from phonecv.training.dividing import listed_rows
 from phonecv.verbs import Steps, Together
 
@@ -99,7 +100,7 @@ class SegmenterEvaluation:
         scores, runner, split = self._meter.scores, self.runner, self.split
         if not scores.labelled.any():
             raise UserError(
-                f"no pixel of the {len(self._pictures)} images is labelled, so there is nothing to score;"
+                f"no pixel of {counted(len(self._pictures), 'images')} is labelled, so there is nothing to score;"
                 " `phonecv audit` tells what the label maps hold"
             )
         return SegmentationResult(

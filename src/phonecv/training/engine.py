@@ -254,7 +254,7 @@ def still_to_do(run: Run, done: int = 0, *, evaluated: bool = False) -> dict[str
 def over(config: TrainConfig, at: Progress) -> str:
     """Why nothing is left to train; empty while something is."""
     if at.epoch >= config.schedule.epochs:
-        return f"{at.epoch} of {config.schedule.epochs} epochs are done"
+        return f"{counted(at.epoch, 'epochs are', of=config.schedule.epochs)} done"
     patience = config.schedule.patience
     since = max(at.best_epoch, at.patient_from)
     if patience is not None and at.best is not None and at.evaluated - since >= patience:

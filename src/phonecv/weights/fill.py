@@ -107,7 +107,7 @@ def backbone_of(content: Mapping[str, T]) -> dict[str, T]:
 
 def not_finite_text(bad: Mapping[str, int]) -> str:
     """What `not_finite` found, as part of a sentence."""
-    tensors = "1 tensor" if len(bad) == 1 else f"{len(bad)} tensors"
+    tensors = counted(len(bad), "tensors")
     first, count = next(iter(bad.items()))
     return (
         f"values that are not finite (NaN or infinite) in {tensors}, such as {printable_name(first)} ({count} values)"

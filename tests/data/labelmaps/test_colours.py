@@ -242,7 +242,7 @@ def test_black_and_white_masks(tmp_path: Path, white: int, mode: str) -> None:
     Image.fromarray(gray).convert(mode).save(root / "annotations/train/2.png")
     read = read_label_split(root)
     np.testing.assert_array_equal(read.read(1)[1], squares(1, values=(0, 1)))
-    with pytest.raises(ImageError, match=r"2\.png: 1 values on 5 pixels are neither 0 nor"):
+    with pytest.raises(ImageError, match=r"2\.png: 1 value on 5 pixels are neither 0 nor"):
         read.read(2)
 
 

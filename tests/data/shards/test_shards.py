@@ -75,7 +75,7 @@ def test_undivided_shards_and_bad_labels(tmp_path: Path) -> None:
     listing = read_split(tmp_path, "all")
     assert listing.classes == ("cat", "dog")
     assert listing.labels.tolist() == [1, 0, 0]
-    assert [problem for problem in listing.problems if "1 samples have no picture" in problem]
+    assert [problem for problem in listing.problems if "without a picture: 1 sample" in problem]
     findings = audit(tmp_path).findings
     assert [finding.path for finding in findings if finding.kind == "unreadable"] == ["a.tar/3.png"]
     write_tar(tmp_path / "a.tar", sample("0", 0, "dog") | {"1.png": png(1)})

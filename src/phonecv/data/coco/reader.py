@@ -25,6 +25,7 @@ from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.json_file import read_json_file, shown
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
+from phonecv.text import counted
 
 __all__ = [
     "CocoImage",
@@ -145,7 +146,9 @@ def _match_classes(
     used = np.bincount(tables.categories_of, minlength=len(categories))
     strange = [place for place in np.flatnonzero(used) if labels[place] < 0]
     if strange:
-        shown = ", ".join(f"{printable(categories[place][1])} ({used[place]} objects)" for place in strange[:_MOST])
+        shown = ", ".join(
+            f"{printable(categories[place][1])} ({counted(used[place], 'objects')})" for place in strange[:_MOST]
+        )
         raise UserError(
             f"{printable(source)}: {len(strange)} categories with objects are not among the {len(wanted)} given"
             f" classes: {shown}; the classes are {', '.join(map(printable, list(wanted)[:8]))}"

@@ -193,7 +193,7 @@ def read_list(
         if earlier.line != row.line:
             problems.append(ListProblem(row.line, "repeat", f"{_short(full)} is already on line {earlier.line}"))
         kept.append((row, full))
-    notes += [f"{count} paths are written {how}" for how, count in repaired.items() if how]
+    notes += [f"{counted(count, 'paths are')} written {how}" for how, count in repaired.items() if how]
     return ListFile(
         path=path,
         prefix=prefix,

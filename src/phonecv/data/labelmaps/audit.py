@@ -320,8 +320,8 @@ def _report_values(notes: Notes, root: Path, classes: LabelClasses | None, split
                 "label-value",
                 "error",
                 label_path,
-                f"label value {shown}{more} with {len(classes.names)} classes, whose values are {classes.first or 0} to"
-                f" {last} ({IGNORE} is ignored)",
+                f"label value {shown}{more} with {counted(len(classes.names), 'classes')}, whose values are"
+                f" {classes.first or 0} to {last} ({IGNORE} is ignored)",
             )
         elif set(pair.values) <= ({IGNORE, 0} if classes.first == 1 else {IGNORE}):
             notes.add("unlabelled", "warning", label_path, "no pixel of this label map belongs to a class")

@@ -17,6 +17,7 @@ from phonecv.data.labelmaps.pixels import LARGEST, LabelFormatError, read_pixels
 from phonecv.data.labelmaps.reading import MapReading
 from phonecv.data.pictures.opening import ImageError, decoded, opened, printable, turn_of
 from phonecv.errors import UserError
+from phonecv.text import counted
 
 __all__ = ["IGNORE", "LabelFormatError", "LabelSizeError", "LabelValues", "read_map", "read_pair"]
 
@@ -84,7 +85,7 @@ class LabelValues:
         values, counts = np.unique(raw, return_counts=True)
         shown = ", ".join(f"{value} ({count} px)" for value, count in zip(values[:5], counts[:5], strict=True))
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-        text = f"label value {shown}{more} with {self.num_classes} classes; known are {self.known}"
+        text = f"label value {shown}{more} with {counted(self.num_classes, 'classes')}; known are {self.known}"
         if not self.reduce_zero_label and values.tolist() == [self.num_classes]:
             text += "; if classes are counted from 1 in these files, set reduce_zero_label=true"
         return text

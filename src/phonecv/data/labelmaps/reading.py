@@ -13,7 +13,7 @@ from phonecv.data.labelmaps.classes import Colour, LabelClasses
 from phonecv.data.labelmaps.colours import IGNORE, ColourKey, Palette, class_key, decode, encode, shown, voc_key
 from phonecv.data.labelmaps.pixels import LabelColourError, LabelFormatError, MapPixels, PaletteError, read_pixels
 from phonecv.data.pictures.opening import ImageError
-from phonecv.text import printable_name
+from phonecv.text import counted, printable_name
 
 #: Label maps that are looked into before the reading of all is chosen, spread evenly over the split.
 _LOOKED_INTO = 24
@@ -54,8 +54,9 @@ class MapReading:
         if strange.any():
             raise LabelColourError(
                 path,
-                f"{len(np.unique(values[strange]))} values on {int(strange.sum())} pixels are neither 0 nor"
-                f" {self.white}, as in the other masks; draw and save masks without smoothing, or set the threshold",
+                f"{counted(len(np.unique(values[strange])), 'values')} on {counted(int(strange.sum()), 'pixels are')}"
+                f" neither 0 nor {self.white}, as in the other masks; draw and save masks without smoothing, or set the"
+                " threshold",
             )
         return np.where(white, 1, values).astype(np.uint8)
 

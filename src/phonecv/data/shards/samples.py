@@ -18,7 +18,7 @@ from phonecv.data.folders.list_file import ListFile, ListProblem
 from phonecv.data.shards.index import LONGEST_TEXT, SUFFIX, open_index, read_at
 from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
 from phonecv.errors import UserError
-from phonecv.text import printable, printable_name
+from phonecv.text import counted, printable, printable_name
 
 #: What a picture's file may end with, and a label's; the first that a sample has counts.
 _PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "gif", "avif", "heic")
@@ -126,7 +126,7 @@ def read_shards(shards: Sequence[Path], root: Path, *, classes: int | None = Non
         lines=tuple(range(1, len(paths) + 1)),
         problems=tuple(problems),
         class_names=None if numbered else tuple(words),
-        notes=(f"{alone} samples have no picture and are left out",) if alone else (),
+        notes=(f"left out without a picture: {counted(alone, 'samples')}",) if alone else (),
     )
 
 
