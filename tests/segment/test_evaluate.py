@@ -164,7 +164,7 @@ def test_ignored_pixels_and_pictures_count_nothing(root: Path) -> None:
 def test_no_usable_picture(root: Path) -> None:
     for index in range(5):
         (root / f"annotations/val/{index}.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of the 5 images .*empty file"):
+    with pytest.raises(UserError, match=r"none of 5 images .*empty file"):
         evaluate(ByColour(), root)
 
 
