@@ -72,6 +72,10 @@ def test_other_channels_are_refused_before_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="takes pictures of 4 channels, and what reads them gives RGB or gray"):
         list(phonecv.predict(small("ssdlite320", in_chans=4), picture))
     assert tiny("unet", in_chans=1).preprocessing.channels == 1
+    torn = tiny("unet", in_chans=1)
+    torn.preprocessing = DensePreprocessing(size=64)  # three colours for one channel
+    with pytest.raises(UserError, match="takes pictures of 1 channel, and"):
+        list(phonecv.predict(torn, picture))
 
 
 def test_a_whole_rgb_detector_fills_a_gray_one(tmp_path: Path) -> None:

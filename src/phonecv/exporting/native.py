@@ -55,7 +55,8 @@ def silenced() -> Iterator[None]:
         yield
     finally:
         sys.stdout.flush()
-        ctypes.CDLL(None).fflush(None)  # C keeps what it prints into a pipe, and would write it out at the end
+        if os.name == "posix":  # elsewhere no name stands for the C library of the process
+            ctypes.CDLL(None).fflush(None)  # C keeps what it prints into a pipe, and would write it out at the end
         for stream, copy in kept.items():
             os.dup2(copy, stream)
             os.close(copy)
