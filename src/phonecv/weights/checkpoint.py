@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -33,11 +33,12 @@ from phonecv.weights.fill import (
     fill,
     not_finite_text,
     open_source,
+    values_in,
 )
 from phonecv.weights.headed import fill_headed, load_headed, tensors_of
 from phonecv.weights.names_inside import class_names_in
 from phonecv.weights.reader import RawFile, read_file
-from phonecv.weights.recognise import recognise
+from phonecv.weights.recognise import Recognised, recognise
 from phonecv.weights.record import KEY, Record
 from phonecv.weights.translate import LAYOUTS, from_phonecv
 from phonecv.weights.unwrap import choose_weights
@@ -49,27 +50,19 @@ _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 _SUFFIXES = {"phonecv": (".safetensors",), "paddlevit": (".pdparams",)}
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointInfo:
-    """What a checkpoint is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo(Recognised):
+    """What a checkpoint is; with heads `family`, `candidates`, `depths` and `widths` are those of the backbone.
 
     Attributes:
         path: the file.
         container: "torch-zip", "torch-legacy", "safetensors" or "pickle" (Paddle).
-        layout: whose parameter names it uses; "unknown" if nobody's.
-        family: "emo", "emov2", "mobileone" or None; with heads that of the backbone.
-        model: catalog name, likewise; None when the file leaves a choice (see `candidates`) or is unknown.
-        candidates: catalog models of this shape.
-        form: "training" or "deploy".
-        num_classes: rows of the classifier, None without one.
-        live: where the live weights stand, empty without any (where only their moving average was saved).
-        average: where their moving average stands, likewise.
-        wrapper: key the weights stand under, "" for a bare mapping.
+        model: catalog name, with heads that of the backbone; None when the file leaves a choice (see `candidates`) or
+            is unknown.
         tensors: how many.
         parameters: values in them, BatchNorm statistics included.
         bytes: size of the file.
         record: our own record, None in foreign files.
-        notes: remarks.
         problems: what stands against using it.
         task: key of `phonecv.task.TASKS`.
         architecture: name of the heads; empty without any.
@@ -79,30 +72,16 @@ class CheckpointInfo:
 
     path: Path
     container: str
-    layout: str
-    family: str | None
     model: str | None
-    candidates: tuple[str, ...]
-    form: str
-    num_classes: int | None
-    live: str
-    average: str
-    wrapper: str
     tensors: int
     parameters: int
     bytes: int
     record: dict[str, Any] | None
-    notes: tuple[str, ...]
     problems: tuple[str, ...]
     task: str = DEFAULT_TASK
     architecture: str = ""
     classes: tuple[str, ...] | None = None
     backbone_form: str = "training"
-
-    @property
-    def ema_available(self) -> bool:
-        """Whether live weights and their moving average are both in it."""
-        return bool(self.live and self.average)
 
 
 def read_checkpoint(path: Path | str) -> CheckpointInfo:
@@ -139,23 +118,22 @@ def read_checkpoint(path: Path | str) -> CheckpointInfo:
     if record is None:
         names, remarks = class_names_in(raw.content, raw.metadata, found.num_classes)
     model = record.model if record else candidates[0] if len(candidates) == 1 else None
+    own = {one.name: getattr(found, one.name) for one in fields(Recognised)} | {
+        "layout": "phonecv" if record else found.layout,
+        "candidates": (model,) if record and model else candidates,
+        "notes": found.notes + remarks,
+    }
+    if record is not None and headed:
+        own |= {"form": record.form, "num_classes": record.num_classes}
     return CheckpointInfo(
+        **own,
         path=Path(path),
         container=raw.kind,
-        layout="phonecv" if record else found.layout,
-        family=found.family,
         model=model or None,
-        candidates=(model,) if record and model else candidates,
-        form=record.form if record is not None and headed else found.form,
-        num_classes=record.num_classes if record is not None and headed else found.num_classes,
-        live=found.live,
-        average=found.average,
-        wrapper=found.wrapper,
         tensors=len(weights.state),
-        parameters=sum(tensor.numel() for tensor in weights.state.values()),
+        parameters=values_in(weights.state),
         bytes=raw.bytes,
         record=record.to_dict() if record else None,
-        notes=found.notes + remarks,
         problems=tuple(problems),
         task=record.task if record else DEFAULT_TASK,
         architecture=record.architecture if record else "",

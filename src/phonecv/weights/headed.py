@@ -14,6 +14,7 @@ from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.preprocessing import RGB
 from phonecv.task import TASKS
+from phonecv.text import first_names
 from phonecv.weights.compare import not_finite, put
 from phonecv.weights.fill import (
     BACKBONE,
@@ -143,9 +144,8 @@ def fill_headed(
             and (head == "drop" or name not in state or state[name].shape != tensor.shape)
         }
         if fresh and head == "auto":
-            _log.warning(
-                "%s does not fit %d tensors of the heads, which stay fresh: %s", source, len(fresh), _some(fresh)
-            )
+            some = first_names(sorted(fresh), 3)
+            _log.warning("%s does not fit %d tensors of the heads, which stay fresh: %s", source, len(fresh), some)
     given = {name: tensor for name, tensor in state.items() if name not in fresh and (name in own or head == "keep")}
     put(model, given, fresh, source, model.name, strict=strict)
     if record is not None and record.architecture == model.architecture and not fresh:
@@ -158,7 +158,3 @@ def fill_headed(
 
 def _forms(of: Record | HeadedModel) -> str:
     return f"in {of.form} form" + (" on a fused backbone" if of.backbone_form != of.form else "")
-
-
-def _some(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

@@ -22,7 +22,9 @@ from phonecv.text import brief
 from phonecv.weights.pickles import MAX_DIMENSIONS
 from phonecv.weights.stand_ins import Inert
 from phonecv.weights.torch_files import (
+    COMPLEX,
     LEGACY,
+    NO_DATA,
     Unusable,
     is_network,
     read_legacy,
@@ -202,9 +204,9 @@ def check_tensor(tensor: Tensor, where: tuple[str, ...]) -> None:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         reason = f"is not an ordinary dense tensor ({tensor.layout}); save plain weights"
     elif tensor.is_meta:
-        reason = "has a shape but no data; save the state of a network that has its weights"
+        reason = NO_DATA
     elif tensor.is_complex():
-        reason = "holds complex numbers; weights are real"
+        reason = COMPLEX
     elif tensor.dtype not in _READ:
         reason = f"has elements of type {tensor.dtype}, which are not read; save float32 weights"
     # Zero strides make a small storage look huge; a copy would then fill the memory.

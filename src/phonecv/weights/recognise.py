@@ -73,19 +73,19 @@ def network_of(weights: Weights) -> tuple[dict[str, Tensor], str, Weights]:
     return places[0].take(weights.state), places[0].layout, weights
 
 
-def recognise(content: Mapping[str, Any], ema: bool | None = None, source: str = "the mapping") -> Recognised:
+def recognise(content: Mapping[str, Any], source: str = "the mapping") -> Recognised:
     """What a mapping is, bare or wrapped as training programs do."""
     try:
-        weights = choose_weights(content, ema, source)
+        weights = choose_weights(content, None, source)
     except TwoSets:
         weights = choose_weights(content, False, source)
     state, layout, weights = network_of(weights)
     if layout == "unknown":
-        return _with_places(Recognised("unknown", None, (), "training", None), weights)
+        return Recognised("unknown", None, (), "training", None, **_places(weights))
     return recognise_ours(to_phonecv(state, layout), layout, weights)
 
 
-def recognise_ours(state: Mapping[str, Tensor], layout: str, weights: Weights | None = None) -> Recognised:
+def recognise_ours(state: Mapping[str, Tensor], layout: str, weights: Weights) -> Recognised:
     """What tensors under our names are; `layout` says whose names they had."""
     family = family_of_names(state)
     deploy = not is_training_form(state)
@@ -100,7 +100,7 @@ def recognise_ours(state: Mapping[str, Tensor], layout: str, weights: Weights | 
     )
     if deploy and family in ("emo", "emov2"):
         layout = "phonecv"  # the others have no such form
-    found = Recognised(
+    return Recognised(
         layout,
         family,
         candidates,
@@ -108,19 +108,13 @@ def recognise_ours(state: Mapping[str, Tensor], layout: str, weights: Weights | 
         None if classifier is None or classifier.ndim not in (1, 2) or not classifier.numel() else len(classifier),
         depths=depths,
         widths=widths,
+        **_places(weights),
     )
-    return _with_places(found, weights) if weights else found
 
 
-def _with_places(found: Recognised, weights: Weights) -> Recognised:
-    return replace(
-        found,
-        live=weights.live,
-        average=weights.average,
-        wrapper=weights.wrapper,
-        notes=weights.notes,
-        ignored=weights.ignored,
-    )
+def _places(weights: Weights) -> dict[str, Any]:
+    """What both tell alike."""
+    return {name: getattr(weights, name) for name in ("live", "average", "wrapper", "notes", "ignored")}
 
 
 def _measure(

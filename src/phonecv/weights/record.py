@@ -215,7 +215,7 @@ class Record:
             values["phonecv_version"],
             task,
             values["architecture"],
-            {key: _checked_option(key, value, source) for key, value in values["options"].items()},
+            {key: _checked(key, value, source, heads=True) for key, value in values["options"].items()},
             dict(values["quantization"]),
             "deploy" if backbone_form == "deploy" else "training",
             None if thresholds is None else tuple(thresholds),
@@ -241,14 +241,17 @@ def _checked_override(key: str, value: Any, source: str) -> Any:
     return _checked(key, value, source)
 
 
-def _checked(key: str, value: Any, source: str) -> Any:
-    """An override as `create_model` takes it: lists become tuples, numbers stay within sense."""
+def _checked(key: str, value: Any, source: str, *, heads: bool = False) -> Any:
+    """An argument, numbers within sense: of a backbone with tuples for lists; one of the heads may be a mapping."""
+    if heads and isinstance(value, Mapping):
+        return {name: _checked(f"{key}.{name}", item, source, heads=True) for name, item in value.items()}
     if key in _FORBIDDEN:
         raise UserError(f"{source}: its record overrides {key!r}, which is no part of a network's shape")
     if isinstance(value, list):
         if len(value) > _LONGEST_LIST:
             raise UserError(f"{source}: its record has {len(value)} values of {key}, more than any network has")
-        return tuple(_checked(key, item, source) for item in value)
+        items = [_checked(key, item, source, heads=heads) for item in value]
+        return items if heads else tuple(items)
     if isinstance(value, int | float) and not abs(value) <= _LIMITS.get(key, _LIMIT):
         raise UserError(f"{source}: its record asks for {key}={brief(value)}, more than any network has")
     if key in _POSITIVE and isinstance(value, int | float) and not value > 0:
@@ -256,14 +259,3 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if not isinstance(value, int | float | str | None):
         raise UserError(f"{source}: its record asks for {key}={brief(value)}")
     return value
-
-
-def _checked_option(key: str, value: Any, source: str) -> Any:
-    """An argument of the heads, within sense; lists stay lists, and one may be a mapping."""
-    if isinstance(value, Mapping):
-        return {name: _checked_option(f"{key}.{name}", item, source) for name, item in value.items()}
-    if isinstance(value, list):
-        if len(value) > _LONGEST_LIST:
-            raise UserError(f"{source}: its record has {len(value)} values of {key}, more than any network has")
-        return [_checked_option(key, item, source) for item in value]
-    return _checked(key, value, source)

@@ -46,6 +46,11 @@ _DTYPES = {
 }  # fmt: skip
 
 
+#: Why a tensor cannot be used.
+NO_DATA = "has a shape but no data; save the state of a network that has its weights"
+COMPLEX = "holds complex numbers; weights are real"
+
+
 class Unusable:
     """A tensor that is no plain array of numbers; harmless where nobody wants it."""
 
@@ -64,15 +69,17 @@ class Storage:
         self.base, self.reason = base, reason
 
 
-def _dtype_of(kind: Any) -> tuple[torch.dtype | None, str]:
-    """Element type that a storage's class stands for, or why it has none."""
+def _dtype_of(kind: Any, place: str) -> tuple[torch.dtype | None, str]:
+    """Element type that a storage's class stands for, or why there is none to read."""
     if not isinstance(kind, Symbol):
         raise Refused("it holds a storage of no type")
     name = kind.name.rpartition(".")[2]
+    if place == "meta":
+        return None, NO_DATA
     if name in _STORAGES:
         return _STORAGES[name], ""
     if name.startswith("Complex"):
-        return None, "holds complex numbers; weights are real"
+        return None, COMPLEX
     if name.startswith("Q"):
         return None, "is not an ordinary dense tensor (quantized); save plain weights"
     raise Refused(f"it holds a storage of the unknown type {brief(kind.path)}")
@@ -169,9 +176,7 @@ _NAMES: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_nested_tensor": _without(_NOT_DENSE.format("nested")),
     "torch._utils._rebuild_qtensor": _without(_NOT_DENSE.format("quantized")),
     "torch._utils._rebuild_wrapper_subclass": _without(_NOT_DENSE.format("of a wrapper")),
-    "torch._utils._rebuild_meta_tensor_no_storage": _without(
-        "has a shape but no data; save the state of a network that has its weights"
-    ),
+    "torch._utils._rebuild_meta_tensor_no_storage": _without(NO_DATA),
     "torch._utils._rebuild_device_tensor_from_numpy": _without(_NOT_DENSE.format("of another device")),
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
     "torch.Size": _sizes,
@@ -226,9 +231,7 @@ def read_zip(path: Path, size: int) -> Any:
 def _zip_storage(
     file: BinaryIO, member: zipfile.ZipInfo | None, kind: Any, key: str, place: str, count: int
 ) -> Storage:
-    dtype, reason = _dtype_of(kind)
-    if place == "meta":
-        dtype, reason = None, "has a shape but no data; save the state of a network that has its weights"
+    dtype, reason = _dtype_of(kind, place)
     if dtype is None:
         return Storage(torch.empty(0), reason)
     if member is None:
@@ -329,9 +332,7 @@ def _read_legacy(data: bytes, names: pickles.Names) -> Any:
             return kind
         kind, key, place, count = _parts(identifier)
         if key not in made:
-            dtype, reason = _dtype_of(kind)
-            if place == "meta":
-                reason = "has a shape but no data; save the state of a network that has its weights"
+            dtype, reason = _dtype_of(kind, place)
             width = dtype.itemsize if dtype is not None else 1
             left[0] -= count * width
             if left[0] < 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -39,36 +39,67 @@ def _paddle_pair(match: re.Match[str]) -> str:
     return f"stages.{match[1]}.{pair}.{('dw', 'pw')[place]}_"
 
 
-_EMO_TO: tuple[Rule, ...] = (
-    (r"^stage0\.0\.convs\.0\.0\.", "stage0.0.conv."),
-    (r"^stage0\.0\.convs\.0\.1\.", "stage0.0.norm."),
-    (r"^stage0\.1\.se\.conv_(reduce|expand)\.", r"stage0.1.se.\1."),
-)
-_EMO_FROM: tuple[Rule, ...] = (
-    (r"^stage0\.0\.conv\.", "stage0.0.convs.0.0."),
-    (r"^stage0\.0\.norm\.", "stage0.0.convs.0.1."),
-    (r"^stage0\.1\.se\.(reduce|expand)\.", r"stage0.1.se.conv_\1."),
-)
-_TIMM_TO: tuple[Rule, ...] = (
-    (r"^stem\.", "stage0."),
-    (r"^stages\.(\d+)\.", _stage_up),
-    (r"\.conv_kxk\.", ".rbr_conv."),
-    (r"\.conv_scale\.", ".rbr_scale."),
-    (r"\.identity\.", ".rbr_skip."),
-    (r"\.attn\.fc1\.", ".se.reduce."),
-    (r"\.attn\.fc2\.", ".se.expand."),
-    (r"^head\.fc\.", "linear."),
-)
-_TIMM_FROM: tuple[Rule, ...] = (
-    (r"^stage0\.", "stem."),
-    (r"^stage(\d+)\.", _stage_down),
-    (r"\.rbr_conv\.", ".conv_kxk."),
-    (r"\.rbr_scale\.", ".conv_scale."),
-    (r"\.rbr_skip\.", ".identity."),
-    (r"\.se\.reduce\.", ".attn.fc1."),
-    (r"\.se\.expand\.", ".attn.fc2."),
-    (r"^linear\.", "head.fc."),
-)
+#: A spelling elsewhere, and ours of the same: "^" and "$" are the ends of a name, "#" a number; or a rule for each way.
+_PAIRS: Mapping[str, tuple[tuple[str | Rule, str | Rule], ...]] = {
+    "emo": (
+        ("^stage0.0.convs.0.0.", "^stage0.0.conv."),
+        ("^stage0.0.convs.0.1.", "^stage0.0.norm."),
+        ("^stage0.1.se.conv_reduce.", "^stage0.1.se.reduce."),
+        ("^stage0.1.se.conv_expand.", "^stage0.1.se.expand."),
+    ),
+    "timm": (
+        ("^stem.", "^stage0."),
+        ((r"^stages\.(\d+)\.", _stage_up), (r"^stage(\d+)\.", _stage_down)),
+        (".conv_kxk.", ".rbr_conv."),
+        (".conv_scale.", ".rbr_scale."),
+        (".identity.", ".rbr_skip."),
+        (".attn.fc1.", ".se.reduce."),
+        (".attn.fc2.", ".se.expand."),
+        ("^head.fc.", "^linear."),
+    ),
+    "mmpretrain": (
+        ("^backbone.stage", "^stage"),
+        (".branch_conv_list.#.norm.", ".rbr_conv.#.bn."),
+        (".branch_conv_list.", ".rbr_conv."),
+        (".branch_scale.norm.", ".rbr_scale.bn."),
+        (".branch_scale.", ".rbr_scale."),
+        (".branch_norm.", ".rbr_skip."),
+        (".branch_reparam.", ".reparam_conv."),
+        (".se.conv1.conv.", ".se.reduce."),
+        (".se.conv2.conv.", ".se.expand."),
+        ("^head.fc.", "^linear."),
+    ),
+    "paddlevit": (
+        # In between ours say which layer of a pair they are of, too.
+        ((r"^stages\.0\.0\.dw_", "stage0.dw_"), (r"^stage0\.", "stages.0.0.dw_")),
+        ((r"^stages\.(\d+)\.(\d+)\.(dw|pw)_", _paddle_block), (r"^stage(\d+)\.(\d+)\.", _paddle_pair)),
+        (".norm.", ".bn."),
+        (".dw_3x3_blocks.", ".dw_rbr_conv."),
+        (".pw_1x1_blocks.", ".pw_rbr_conv."),
+        (".dw_1x1.", ".dw_rbr_scale."),
+        (".dw_skip.", ".dw_rbr_skip."),
+        (".pw_skip.", ".pw_rbr_skip."),
+        (".dw_3x3.conv.", ".dw_reparam_conv."),
+        (".pw_1x1.conv.", ".pw_reparam_conv."),
+        ("._mean$", ".running_mean$"),
+        ("._variance$", ".running_var$"),
+        ("^fc.", "^linear."),
+        ((r"\.[dp]w_", "."), ("$^", "")),  # taken off again
+    ),
+}
+
+
+def _rule(pair: tuple[str | Rule, str | Rule], way: int) -> Rule:
+    """What makes theirs ours (0) or ours theirs (1)."""
+    old, new = pair[way], pair[1 - way]
+    if not (isinstance(old, str) and isinstance(new, str)):
+        return cast("Rule", old)
+    pattern = re.escape(old).replace(r"\^", "^").replace(r"\$", "$").replace(r"\#", r"(\d+)")
+    return pattern, new.strip("^$").replace("#", r"\1")
+
+
+_TO, _FROM = ({name: tuple(_rule(pair, way) for pair in pairs) for name, pairs in _PAIRS.items()} for way in (0, 1))
+
 #: timm's own EMO and EMOv2: sequences instead of modules with names, the halving block apart from the others, and
 #: LayerNorm itself where the authors have a module around it (in the late stages and at the end).
 _TIMM_EMO_BLOCKS: tuple[Rule, ...] = (
@@ -108,76 +139,6 @@ _TIMM_EMOV2_TO: tuple[Rule, ...] = (
     (r"\.v\.0\.", ".eops.0.net.conv."),
     *_TIMM_EMO_STAGES,
 )
-_MMPRETRAIN_TO: tuple[Rule, ...] = (
-    (r"^backbone\.", ""),
-    (r"\.branch_conv_list\.(\d+)\.norm\.", r".rbr_conv.\1.bn."),
-    (r"\.branch_conv_list\.", ".rbr_conv."),
-    (r"\.branch_scale\.norm\.", ".rbr_scale.bn."),
-    (r"\.branch_scale\.", ".rbr_scale."),
-    (r"\.branch_norm\.", ".rbr_skip."),
-    (r"\.branch_reparam\.", ".reparam_conv."),
-    (r"\.se\.conv1\.conv\.", ".se.reduce."),
-    (r"\.se\.conv2\.conv\.", ".se.expand."),
-    (r"^head\.fc\.", "linear."),
-)
-_PADDLEVIT_TO: tuple[Rule, ...] = (
-    (r"^stages\.0\.0\.dw_", "stage0.dw_"),
-    (r"^stages\.(\d+)\.(\d+)\.(dw|pw)_", _paddle_block),
-    (r"\.(?:dw_3x3|pw_1x1)_blocks\.(\d+)\.norm\.", r".rbr_conv.\1.bn."),
-    (r"\.(?:dw_3x3|pw_1x1)_blocks\.", ".rbr_conv."),
-    (r"\.dw_1x1\.norm\.", ".rbr_scale.bn."),
-    (r"\.dw_1x1\.", ".rbr_scale."),
-    (r"\.[dp]w_skip\.", ".rbr_skip."),
-    (r"\.(?:dw_3x3|pw_1x1)\.conv\.", ".reparam_conv."),
-    (r"\.[dp]w_se\.", ".se."),
-    (r"\._mean$", ".running_mean"),
-    (r"\._variance$", ".running_var"),
-    (r"^fc\.", "linear."),
-)
-_MMPRETRAIN_FROM: tuple[Rule, ...] = (
-    (r"^stage", "backbone.stage"),
-    (r"\.rbr_conv\.(\d+)\.bn\.", r".branch_conv_list.\1.norm."),
-    (r"\.rbr_conv\.", ".branch_conv_list."),
-    (r"\.rbr_scale\.bn\.", ".branch_scale.norm."),
-    (r"\.rbr_scale\.", ".branch_scale."),
-    (r"\.rbr_skip\.", ".branch_norm."),
-    (r"\.reparam_conv\.", ".branch_reparam."),
-    (r"\.se\.reduce\.", ".se.conv1.conv."),
-    (r"\.se\.expand\.", ".se.conv2.conv."),
-    (r"^linear\.", "head.fc."),
-)
-_PADDLEVIT_FROM: tuple[Rule, ...] = (
-    (r"^stage0\.", "stages.0.0.dw_"),
-    (r"^stage(\d+)\.(\d+)\.", _paddle_pair),
-    (r"\.bn\.", ".norm."),
-    (r"\.dw_rbr_conv\.", ".dw_3x3_blocks."),
-    (r"\.pw_rbr_conv\.", ".pw_1x1_blocks."),
-    (r"\.dw_rbr_scale\.", ".dw_1x1."),
-    (r"\.([dp]w)_rbr_skip\.", r".\1_skip."),
-    (r"\.dw_reparam_conv\.", ".dw_3x3.conv."),
-    (r"\.pw_reparam_conv\.", ".pw_1x1.conv."),
-    (r"\.running_mean$", "._mean"),
-    (r"\.running_var$", "._variance"),
-    (r"^linear\.", "fc."),
-)
-_TO: Mapping[str, tuple[Rule, ...]] = {
-    "phonecv": (),
-    "emo": _EMO_TO,
-    "emov2": (),
-    "apple": (),
-    "timm": _TIMM_TO,
-    "mmpretrain": _MMPRETRAIN_TO,
-    "paddlevit": _PADDLEVIT_TO,
-}
-_FROM: Mapping[str, tuple[Rule, ...]] = {
-    "phonecv": (),
-    "emo": _EMO_FROM,
-    "emov2": (),
-    "apple": (),
-    "timm": _TIMM_FROM,
-    "mmpretrain": _MMPRETRAIN_FROM,
-    "paddlevit": _PADDLEVIT_FROM,
-}
 
 #: Family that each layout can spell; timm's EMO and EMOv2 are read only.
 FAMILY_OF: Mapping[str, str] = {
@@ -211,7 +172,7 @@ def to_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         UserError: an unknown layout, or two names that become one.
     """
     _check(layout)
-    rules = _TO[layout]
+    rules = _TO.get(layout, ())
     if layout == "timm" and "stages.0.downsample.conv_local.0.weight" in state:
         # Only EMO's stem has squeeze-excite.
         rules = _TIMM_EMO_TO if "patch_embed.5.fc1.weight" in state else _TIMM_EMOV2_TO
@@ -249,7 +210,8 @@ def from_phonecv(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
                 f"the layout {layout!r} has no deploy form: only MobileOne's does. Convert the training form, "
                 "or keep phonecv's own layout"
             )
-    made = {rename(name, _FROM[layout]): tensor for name, tensor in state.items()}
+    rules = _FROM.get(layout, ())
+    made = {rename(name, rules): tensor for name, tensor in state.items()}
     if layout == "paddlevit":
         made = {name: tensor for name, tensor in made.items() if not name.endswith("num_batches_tracked")}
         if "fc.weight" in made:
