@@ -25,5 +25,5 @@ def exact_noise(given: Noisy) -> Tensor:
 
 
 def exact_runner() -> GenerateRunner:
-    spec = Preprocessing(SIDE, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    spec = Preprocessing(SIDE, 1.0, "bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     return GenerateRunner("an exact generator", exact_noise, NAMES, preprocessing=spec, size=SIDE)

@@ -24,7 +24,7 @@ from phonecv.errors import UserError
 from phonecv.preprocessing import Preprocessing
 from video.conftest import FRAMES, SIDE, bar, save_frames
 
-SPEC = Preprocessing(SIDE, 1.0, "bilinear", (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+SPEC = Preprocessing(SIDE, 1.0, "bilinear", mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
 
 def test_one_frame_of_each_part() -> None:

@@ -46,7 +46,7 @@ def create_generator(
     check_known(name, "argument", overrides, known)
     config = dict(record.config) | {"latent": record.latent} | overrides
     side = record.picture if config["latent"] else config["size"]
-    pictures = Preprocessing(side, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    pictures = Preprocessing(side, 1.0, "bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     net = Generator(num_classes=num_classes, preprocessing=pictures, **config)
     net.backbone_name = net.backbone.name = name
     net.backbone_overrides = net.backbone.overrides = listed(overrides)

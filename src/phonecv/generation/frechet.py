@@ -37,7 +37,7 @@ WHAT = (
 _CLASSES_2015 = 1008
 
 #: Side and normalisation that torchvision's Inception v3 was trained with.
-_INCEPTION = Preprocessing(299, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_INCEPTION = Preprocessing(299, 1.0, "bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from phonecv.weights.fill import NO_WAY_BACK
 
 #: The published side of windows, and how a frame becomes the input: values less 114.75, divided by 57.375.
 WINDOW = 5
-PREPROCESSING = Preprocessing(160, 1.0, "bilinear", (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+PREPROCESSING = Preprocessing(160, 1.0, "bilinear", mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
 #: Name -> the network of pictures that it is made of.
 BACKBONES = {f"v_{name}": name for name, record in MODELS.items() if record.builder.endswith(":EMOv2")}
