@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from packaging.requirements import Requirement
+
 from phonecv.text import counted
 
 #: Environment variables that change speed or place of work.
@@ -91,37 +93,32 @@ def _extras() -> list[Finding]:
     return findings
 
 
-def _requirements() -> dict[str, list[str]]:
+def _requirements() -> dict[str, list[Requirement]]:
     """Extra (or "" for what is always needed) -> requirements such as ``torch>=2.11``, as the package declares them."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Requirement]] = {}
     for line in importlib.metadata.requires("phonecv") or []:
-        requirement, _, marker = line.partition(";")
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
+        requirement = Requirement(line)
+        extra = re.search(r'extra == "([^"]+)', str(requirement.marker))
+        requirement.marker = None
         listed = found.setdefault(extra.group(1) if extra else "", [])
         # An extra may be declared from others, whose requirements come along, some of them twice.
-        if not requirement.startswith("phonecv") and requirement.strip() not in listed:
-            listed.append(requirement.strip())
+        if requirement.name != "phonecv" and requirement not in listed:
+            listed.append(requirement)
     return found
 
 
-def _requirement(section: str, requirement: str) -> Finding:
+def _requirement(section: str, requirement: Requirement) -> Finding:
     """Whether one requirement is met; its state is "broken" when not."""
-    name = re.split(r"[\s<>=!~\[;(]", requirement, maxsplit=1)[0]
-    fix = f"pip install '{requirement}'"
+    name, fix = requirement.name, f"pip install '{requirement}'"
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(section, name, "missing", "broken", fix)
-    least = re.search(r">=\s*([\d.]+)", requirement)
-    if least and _numbers(version) < _numbers(least.group(1)):
-        return Finding(section, name, f"{version} is older than {least.group(1)}", "broken", fix)
-    return Finding(section, name, version)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(part) for part in match.group().split(".")] if match else []
-    return tuple(numbers + [0] * (4 - len(numbers)))
+    if requirement.specifier.contains(version, prereleases=True):
+        return Finding(section, name, version)
+    least = [one for one in requirement.specifier if one.operator == ">=" and not one.contains(version, True)]
+    what = f"older than {least[0].version}" if least else f"not {requirement.specifier}"
+    return Finding(section, name, f"{version} is {what}", "broken", fix)
 
 
 def _machine() -> list[Finding]:

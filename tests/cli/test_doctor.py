@@ -68,6 +68,13 @@ def test_an_old_requirement_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "1.2 is older than 1.10" in done.out
 
 
+def test_a_requirement_that_is_too_new_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.4.1" if name == "numpy" else version(name))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ['numpy<2.4; extra == "coreml"'])
+    assert "2.4.1 is not <2.4" in run("doctor").out
+
+
 def test_a_part_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> list[installation.Finding]:
         raise OSError("libcuda is broken")
