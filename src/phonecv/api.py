@@ -20,10 +20,10 @@ from phonecv.evaluating import (
     own_list_told,
     unlisted,
 )
-from phonecv.generating import Generation, generate_room
+from phonecv.generating import GenerateRoom, Generation
 from phonecv.opening import AnyRunner, Runner, at_depth, open_runner, task_of
 from phonecv.options import verbs_room
-from phonecv.predicting import Prediction, predict_room
+from phonecv.predicting import Prediction, PredictRoom
 from phonecv.sharing import share
 from phonecv.task import TASKS
 from phonecv.verbs import ALONE, Opening, Steps, Together, settled
@@ -156,7 +156,7 @@ def predict_model(model: Any, images: Images, /, **options: Any) -> Any:
 
 
 def _predicted(model: Any, images: Images, own: Any, loading: Loading, task: str, world: Together = ALONE) -> Any:
-    room = predict_room(task)
+    room = cast(PredictRoom, TASKS[task].room("predict"))
     sources, streams = room.streams([images] if isinstance(images, Path | str) else list(images), own)
     if streams and world.size > 1:
         raise UserError(f"devices={world.size}: videos and cameras are looked at by one process; leave devices out")
@@ -203,7 +203,7 @@ def generate_model(model: Any, /, **options: Any) -> Any:
     task = task_of(model)
     own, loading = settled(task, "generate", options, model=model)
     runner = open_runner(model, task, Opening(own.device, own.amp, loading), own.opening)
-    room = generate_room(task)
+    room = cast(GenerateRoom, TASKS[task].room("generate"))
     made = room.generated(runner, Steps(own.batch_size), own, own.on_progress)
     if own.out is not None:
         room.write_generated(made, Path(own.out))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from phonecv.task import TASKS
 from phonecv.verbs import Steps
 
 
@@ -48,8 +47,3 @@ class GenerateRoom(Protocol):
     def write_generated(self, made: Any, out: Path) -> None:
         """Write pictures and how each was made into a folder; what an earlier call left there goes."""
         ...
-
-
-def generate_room(task: str) -> GenerateRoom:
-    """What a task brings to generating."""
-    return cast(GenerateRoom, TASKS[task].room("generate"))

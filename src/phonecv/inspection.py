@@ -126,15 +126,7 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "record": None if self.record is None else asdict(self.record),
-            "file": None if self.file is None else asdict(self.file),
-            "model": None if self.model is None else asdict(self.model),
-            "remark": self.remark,
-            "exported": None if self.exported is None else dict(self.exported),
-            "named": None if self.named is None else asdict(self.named),
-            "where": list(self.where),
-        }
+        return asdict(self) | {"where": list(self.where)}
 
 
 def info(text: str, *, form: str | None = None, size: int | None = None) -> Description:

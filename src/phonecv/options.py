@@ -6,7 +6,6 @@ options are a frozen dataclass: `by_keywords` makes the function that takes its 
 
 from __future__ import annotations
 
-import functools
 import inspect
 import numbers
 import re
@@ -301,7 +300,7 @@ def taken(value: Any, hint: Any, name: str) -> Any:
         return value
     if isinstance(value, numbers.Number) and hasattr(value, "item"):
         value = value.item()  # NumPy's
-    return coerce(value, _listed(hint), name)
+    return coerce(value, hint, name)
 
 
 def _plain(hint: Any) -> bool:
@@ -311,12 +310,3 @@ def _plain(hint: Any) -> bool:
     if get_origin(hint) in (Union, types.UnionType, tuple, Sequence):
         return all(_plain(item) for item in get_args(hint))
     return get_origin(hint) is Literal or hint in (int, float, bool, str, types.NoneType, Ellipsis)
-
-
-def _listed(hint: Any) -> Any:
-    """The annotation with tuples of any length where it says sequences."""
-    if get_origin(hint) is Sequence:
-        return tuple[_listed(get_args(hint)[0]), ...]  # type: ignore[misc]
-    if get_origin(hint) in (Union, types.UnionType):
-        return functools.reduce(lambda one, other: one | other, [_listed(item) for item in get_args(hint)])
-    return hint

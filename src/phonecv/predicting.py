@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
-from phonecv.task import TASKS
 from phonecv.text import printable
 from phonecv.verbs import Steps
 
@@ -105,11 +104,6 @@ class PredictRoom(Protocol):
             UserError: there are no predictions.
         """
         ...
-
-
-def predict_room(task: str) -> PredictRoom:
-    """What a task brings to prediction."""
-    return cast(PredictRoom, TASKS[task].room("predict"))
 
 
 def pictures_only(sources: Sequence[Path | str], options: object) -> tuple[Sequence[Path | str], Sequence[Stream]]:

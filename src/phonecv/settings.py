@@ -83,6 +83,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         bounds = tuple(item for item in extra if isinstance(item, Range))
     if get_origin(hint) in (Union, types.UnionType):
         return _coerce_optional(value, hint, where)
+    if get_origin(hint) is Sequence:
+        hint = tuple[get_args(hint)[0], ...]  # type: ignore[misc]
     if dataclasses.is_dataclass(hint):
         return _coerce_group(value, hint, where)
     if isinstance(value, Plain) and not _takes_text(hint):
@@ -106,7 +108,8 @@ def _coerce_optional(value: Any, hint: Any, where: str) -> Any:
         except UserError as error:
             errors.append(error)
     # Of one number or several: a list is measured as a list.
-    alike = [i for i, choice in enumerate(choices) if (get_origin(choice) is tuple) == isinstance(value, (list, tuple))]
+    lists = [get_origin(choice) in (tuple, Sequence) for choice in choices]
+    alike = [i for i, many in enumerate(lists) if many == isinstance(value, (list, tuple))]
     error = errors[alike[0] if alike else 0]
     if any(get_origin(choice) is dict for choice in choices) and not isinstance(value, Mapping):
         raise UserError(f"{error}, nor a table such as {{name: 2}}")

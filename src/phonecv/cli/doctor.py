@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from phonecv.cli.output import markdown_table, say, say_json
+from phonecv.cli.output import say, say_json, say_table
 from phonecv.tables import text_table
 
 
@@ -40,11 +40,7 @@ def doctor(
     if formats:
         from phonecv.cli.tables import format_rows
 
-        header, rows, right = format_rows()
-        if json:
-            say_json([dict(zip(header, row, strict=True)) for row in rows])
-        else:
-            say((markdown_table if markdown else text_table)(header, rows, right=right))
+        say_table(format_rows(), json=json, markdown=markdown)
         return 0
     from phonecv.installation import doctor as run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -13,9 +13,6 @@ from phonecv.cli.output import say, say_json, say_places
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.exporting.options import ExportOptions
-
-if TYPE_CHECKING:
-    pass
 
 
 @with_options

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from phonecv.cli.completing import models_like
-from phonecv.cli.output import millions, say, say_json, say_places
+from phonecv.cli.output import millions, say, say_json, say_places, say_table
 from phonecv.tables import fields, text_table
 
 
@@ -56,15 +56,10 @@ def info(
         ]
         total = ("total", "", "", "", f"{found.model.parameters:,}", f"{found.model.macs:,}")
         say()
-        say(
-            text_table(
-                ("stage", "channels", "stride", "blocks", "parameters", "MACs"), [*rows, total], right=range(1, 6)
-            )
-        )
+        say_table((("stage", "channels", "stride", "blocks", "parameters", "MACs"), [*rows, total], range(1, 6)))
         say(f"\n{found.model.form} form, {millions(found.model.macs)} MACs at {found.model.input_size} px")
     if found.record is not None and found.record.weights and found.file is None:
         from phonecv.cli.tables import weight_rows
 
-        header, lines, right = weight_rows([found.record])
         say()
-        say(text_table(header, lines, right=right))
+        say_table(weight_rows([found.record]))

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from phonecv.cli.output import markdown_table, say, say_json
-from phonecv.tables import text_table
+from phonecv.cli.output import say, say_json, say_table
 
 
 def models(
@@ -43,11 +42,7 @@ def models(
     from phonecv.cli.tables import heads_rows, model_rows, select, weight_rows
 
     if heads is not None:
-        header, rows, right = heads_rows(heads)
-        if json:
-            say_json([dict(zip(header, row, strict=True)) for row in rows])
-        else:
-            say((markdown_table if markdown else text_table)(header, rows, right=right))
+        say_table(heads_rows(heads), json=json, markdown=markdown)
         return
     records = [record for record in select(pattern) if record.weights or not brief]
     if json:
@@ -57,6 +52,6 @@ def models(
     if brief:
         numbers = header.index("weights")
         header, rows = header[:numbers], [row[:numbers] for row in rows]
-    say((markdown_table if markdown else text_table)(header, rows, right=right))
+    say_table((header, rows, right), markdown=markdown)
     if not markdown:
         say(f"\n{len(rows)} {'weight files' if weights else 'networks'}; `phonecv info NAME` takes one apart")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phonecv.exporting.where.finding import HEADER, rows, sources
-from phonecv.tables import on_one_line, text_table
+from phonecv.tables import Table, on_one_line, text_table
 from phonecv.text import printable as printable_line
 
 
@@ -52,6 +52,15 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, r
     lines = [header, ["---:" if i in right else "---" for i in range(len(header))], *rows]
     cells = [["" if value is None else on_one_line(str(value)).replace("|", "\\|") for value in row] for row in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def say_table(table: Table, *, json: bool = False, markdown: bool = False) -> None:
+    """Print a table aligned, as JSON, or for a Markdown page."""
+    header, rows, right = table
+    if json:
+        say_json([dict(zip(header, row, strict=True)) for row in rows])
+    else:
+        say((markdown_table if markdown else text_table)(header, rows, right=right))
 
 
 def say_places(found: Sequence[Mapping[str, Any]]) -> None:
