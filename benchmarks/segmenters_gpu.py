@@ -38,8 +38,8 @@ from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.machine import describe_machine
 from phonecv.benchmarking.timing import interleave
 from phonecv.files import write_json
+from phonecv.models.fusing import lay_out
 from phonecv.models.headed import RawOutputs
-from phonecv.training.speed import lay_out
 
 RESULTS = Path(__file__).parent / "results" / "segmenters_gpu.json"
 BACKBONE, CLASSES = "emov2_5m", 150
@@ -145,7 +145,7 @@ def candidates() -> list[Candidate]:
 def laid_out(network: nn.Module, device: torch.device) -> nn.Module:
     """On the device, convolutions channels last, as `phonecv train` has it."""
     network.to(device)
-    lay_out(network)
+    lay_out(network, torch.channels_last)
     return network
 
 

@@ -268,8 +268,8 @@ def at_depth(runner: AnyRunner, paths: Sequence[Path]) -> tuple[AnyRunner, str]:
 def _placed(network: Network, opening: Opening) -> Placed:
     import torch
 
-    from phonecv.models.channels import check_takes_pictures
     from phonecv.models.fusing import fuse
+    from phonecv.models.headed import check_takes_pictures
 
     check_takes_pictures(network, network.name or "this network")
     device = pick_device(opening.device)

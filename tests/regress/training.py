@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
 from phonecv.data.pictures.reading import eval_transform
-from phonecv.models.catalog import get_record
 from phonecv.training.checks import data_folder
 from phonecv.training.dividing import Divided
 from phonecv.training.loaders import SplitData
-from phonecv.training.setup import quick_findings
+from phonecv.training.setup import Setup, quick_findings
 from phonecv.training.world import World
 from regress.checks import DATA
 from regress.config import RegressConfig
@@ -22,7 +21,7 @@ from regress.data import Split, read_split
 from regress.network import Regressor, create_regressor
 
 
-class RegressSetup:
+class RegressSetup(Setup):
     def __init__(self, config: RegressConfig) -> None:
         self.config = config
         self.root = data_folder(config, DATA)
@@ -47,12 +46,6 @@ class RegressSetup:
         net.preprocessing = replace(net.preprocessing, size=self.config.data.size or net.preprocessing.size)
         return net
 
-    def family(self) -> str:
-        return get_record(self.config.model.name).family
-
-    def trained(self, net: Regressor) -> nn.Module:
-        return net
-
     def data(self, net: Regressor, world: World, workers: int) -> RegressData:
         return RegressData(self.config, self.train, self.val, net, world, workers)
 
@@ -73,13 +66,7 @@ class RegressData(SplitData):
         self.train_set = ClassificationDataset(train.listing, read, config.run.seed)
         self.val_set = ClassificationDataset(val.listing, read, substitute=False)
 
-    def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
-        return self._loader(self.train_set, self.batches.epoch(epoch, start))
-
-    def eval_loader(self) -> Iterable[Batch]:
-        return self._loader(self.val_set, self.val_batches)
-
-    def _loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
+    def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Batch]:
         return cast("Iterable[Batch]", make_loader(dataset, batches, self.workers, pin_memory=self.pinned))
 
 

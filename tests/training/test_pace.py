@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from phonecv.text import counted, lasting
-from phonecv.training.log import RunLog
-from phonecv.training.pace import Pace
+from phonecv.training.log import Pace, RunLog
 from phonecv.training.world import World
 
 

@@ -16,11 +16,12 @@ from conftest import TINY, mostly_long
 from phonecv import create_model
 from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
+from phonecv.models.fusing import lay_out
 from phonecv.training import load_config, recipe_names, speed, train
 from phonecv.training.groups import OptimizerConfig
 from phonecv.training.optim import make_optimizer
 from phonecv.training.recipe import find_recipe
-from phonecv.training.speed import Speed, choose_speed, compiled, keeps_memory, lay_out
+from phonecv.training.speed import Speed, choose_speed, compiled, keeps_memory
 from training.conftest import Configure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -153,7 +154,7 @@ def test_the_layout_changes_rounding_only(name: str) -> None:
         model = create_model(name, num_classes=3, **TINY[name]).train().double()
         x = torch.randn(4, 3, 48, 48, dtype=torch.float64)
         if last:
-            lay_out(model)
+            lay_out(model, torch.channels_last)
             x = x.contiguous(memory_format=torch.channels_last)
         model(x).pow(2).sum().backward()
         gradients.append({key: value.grad for key, value in model.named_parameters()})

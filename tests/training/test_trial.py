@@ -11,7 +11,7 @@ import phonecv
 from conftest import TINY
 from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
-from phonecv.models.channels import check_takes_pictures
+from phonecv.models.headed import check_takes_pictures
 from phonecv.training import train
 from phonecv.training.interrupt import Interrupts
 from phonecv.training.job import prepare

@@ -38,7 +38,7 @@ _log = logging.getLogger("phonecv")
 
 
 class ClassifySetup(ListedSetup):
-    """What `phonecv.training.setup.Setup` asks for, for pictures with a class each."""
+    """Of pictures with a class each."""
 
     audited = "classify"
     config: ClassifyConfig

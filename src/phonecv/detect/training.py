@@ -32,15 +32,15 @@ from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.balance import pick_rates
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
-from phonecv.training.setup import SplitSetup, finding_lines
+from phonecv.training.setup import Setup, finding_lines
 from phonecv.training.world import World
 
 #: Figures of `DetectMeter`, for boxes; those of masks begin with "mask_".
 BOX_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-class DetectSetup(SplitSetup):
-    """What `phonecv.training.setup.Setup` asks for, for objects in boxes.
+class DetectSetup(Setup):
+    """Of objects in boxes.
 
     `whole` is the training split, `train` the same without the pictures that are left out of training.
     """

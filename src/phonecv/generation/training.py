@@ -40,7 +40,7 @@ SAMPLES = "samples.png"
 
 
 class GenerateSetup(ListedSetup):
-    """What `phonecv.training.setup.Setup` asks for, for pictures to be made like."""
+    """Of pictures to be made like."""
 
     audited = "classify"
     config: GenerateConfig

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
-def compile_for_inference(network: nn.Module, *examples: Tensor, max_autotune: bool = False) -> Callable[..., Any]:
+def compile_for_inference(network: nn.Module, *examples: Tensor) -> Callable[..., Any]:
     """Compile a network for inputs like the examples, and run it until it is compiled; takes seconds to minutes.
 
     Args:
         network: in evaluation mode, on the device, in the precision and memory format it is to run in. Its weights
             are frozen into the compiled code: changing them afterwards changes nothing.
         *examples: inputs of the shapes, precision and memory format of those to come.
-        max_autotune: try several kernels for each product and convolution, and keep the fastest; takes minutes.
 
     Returns:
         What runs it; call it under `torch.inference_mode`.
@@ -24,8 +23,6 @@ def compile_for_inference(network: nn.Module, *examples: Tensor, max_autotune: b
     from torch._inductor import config
 
     settings: dict[str, Any] = {"freezing": True}
-    if max_autotune:
-        settings["max_autotune"] = True
     if examples[0].device.type == "cuda":
         # A small network is over before Python has started its next kernel; a recorded graph starts them all at once.
         settings["triton.cudagraphs"] = True

@@ -26,7 +26,7 @@ from phonecv.models.emov2 import I2RMB, WindowExpansion
 from phonecv.models.kernels.choices import LAYOUT
 from phonecv.models.kernels.work import Work, inference
 from phonecv.models.mobileone import ConvBN, DeployedMobileOneBlock, MobileOneBlock
-from phonecv.models.packing import freeze, thaw
+from phonecv.models.packing import freeze, geometry, thaw
 
 #: The most by which fusing may change an output, as a share of the largest; see `form_difference`.
 FORM_TOLERANCE = 1e-5
@@ -92,13 +92,15 @@ def _prepare_for_inference(network: nn.Module) -> None:
             module.act.inplace = True
 
 
-def lay_out(network: nn.Module) -> None:
-    """Bring the weights of convolutions into the faster layout, in place.
+def lay_out(network: nn.Module, layout: torch.memory_format | None = None) -> None:
+    """Bring the weights of convolutions into a layout, by default the faster one for inference, in place.
 
     One whose weights lie channels-last makes its output so, whatever the input. That is the layout which window
-    attention reads, and mostly that of PyTorch's fastest kernels.
+    attention reads, and mostly that of PyTorch's fastest kernels. Nothing else is laid out so: a layer scale of
+    (1, C, 1, 1) would get strides that its gradients do not have.
     """
-    layout = torch.channels_last if LAYOUT.ours else torch.contiguous_format
+    if layout is None:
+        layout = torch.channels_last if LAYOUT.ours else torch.contiguous_format
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=layout)
@@ -134,17 +136,7 @@ def _replace(module: nn.Module) -> nn.Module:
 
 def _conv(like: nn.Conv2d, weight: Tensor, bias: Tensor) -> Conv2d:
     """A convolution of the same geometry with other float64 values, cast to the old type."""
-    conv = Conv2d(
-        like.in_channels,
-        like.out_channels,
-        (like.kernel_size[0], like.kernel_size[1]),
-        (like.stride[0], like.stride[1]),
-        like.padding if isinstance(like.padding, str) else (like.padding[0], like.padding[1]),
-        (like.dilation[0], like.dilation[1]),
-        groups=like.groups,
-        device=like.weight.device,
-        dtype=like.weight.dtype,
-    )
+    conv = Conv2d(*geometry(like), groups=like.groups, device=like.weight.device, dtype=like.weight.dtype)
     conv.weight.copy_(weight)
     assert conv.bias is not None
     conv.bias.copy_(bias)

@@ -6,9 +6,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from phonecv.errors import UserError
 from phonecv.models.base import Form, Freezable, VisionModel
 from phonecv.models.fusing import fuse
-from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.preprocessing import RGB, DensePreprocessing, Preprocessing
+from phonecv.text import counted
 
 P = TypeVar("P", bound=Preprocessing | DensePreprocessing)
 
@@ -95,3 +97,30 @@ def _tensors(outputs: Any) -> list[Tensor]:
     if isinstance(outputs, Tensor):
         return [outputs]
     return [tensor for part in outputs or () for tensor in _tensors(part)]
+
+
+def check_takes_pictures(net: nn.Module, name: str) -> None:
+    """Refuse a network of pictures whose first convolution takes another number of channels than they have.
+
+    Networks of ours take three, or one. One with heads is told by its backbone; one that takes something else says so
+    (`HeadedModel.takes_pictures`). A stem that folds pixels into channels takes more (networks of timm).
+
+    Raises:
+        UserError: it takes another number.
+    """
+    if not getattr(net, "takes_pictures", True):
+        return
+    spec, net = getattr(net, "preprocessing", None), getattr(net, "backbone", net)
+    if isinstance(net, VisionModel):
+        channels = net.in_chans
+    else:
+        first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+        channels = RGB if first is None else first.in_channels
+    own = type(net).__module__.startswith("phonecv.")
+    gray = channels == 1 and (spec is None or spec.channels == 1)  # who gives it colours gave it a mean of three
+    if not gray and channels != RGB and (own or channels < RGB):
+        raise UserError(
+            f"{name} takes pictures of {counted(channels, 'channels')}, and what reads them gives RGB or gray; leave"
+            f" out in_chans={channels} (model.overrides), or feed the network yourself: it runs, trains in your own"
+            " loop, fuses and is saved"
+        )

@@ -40,7 +40,7 @@ _NOTHING = nn.Identity()
 Pair = tuple[int, int]
 
 
-def _geometry(conv: nn.Conv2d) -> tuple[int, int, Pair, Pair, str | Pair, Pair]:
+def geometry(conv: nn.Conv2d) -> tuple[int, int, Pair, Pair, str | Pair, Pair]:
     """What a convolution is made from, in the order of its constructor."""
     kernel, stride, padding, dilation = (
         cast("Pair", sides) for sides in (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
@@ -55,13 +55,13 @@ class PackedConv2d(Conv2d):
         """Stand in for it; the parameters stay the same tensors."""
         #: For inputs of which shape, and what oneDNN's convolution takes beside one.
         self._held: tuple[torch.Size, tuple[Any, ...]] | None = None
-        super().__init__(*_geometry(conv), groups=conv.groups, device="meta")
+        super().__init__(*geometry(conv), groups=conv.groups, device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.training = False
 
     def unpacked(self) -> Conv2d:
         """One that can change."""
-        conv = Conv2d(*_geometry(self), groups=self.groups, device="meta").eval()
+        conv = Conv2d(*geometry(self), groups=self.groups, device="meta").eval()
         conv.weight, conv.bias = self.weight, self.bias
         return conv
 

@@ -30,15 +30,15 @@ from phonecv.segment.training_data import read_splits
 from phonecv.training.balance import class_weights
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
-from phonecv.training.setup import SplitSetup, quick_findings
+from phonecv.training.setup import Setup, quick_findings
 from phonecv.training.world import World
 
 #: Label maps that are counted for `segment.balance`.
 COUNTED = 500
 
 
-class SegmentSetup(SplitSetup):
-    """What `phonecv.training.setup.Setup` asks for, for pictures with a label map each."""
+class SegmentSetup(Setup):
+    """Of pictures with a label map each."""
 
     config: SegmentConfig
 

@@ -28,7 +28,7 @@ from phonecv.training.config import LATER, TrainConfig
 from phonecv.training.ema import Ema
 from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
-from phonecv.training.loaders import TaskBatch, TaskData
+from phonecv.training.loaders import SplitData, TaskBatch
 from phonecv.training.log import LossMeter, RunLog
 from phonecv.training.objective import Illustrates, Keeps, Objective, Settles
 from phonecv.training.optim import train_mode
@@ -66,7 +66,7 @@ class Run:
     schedule: Schedule
     scaler: torch.amp.GradScaler
     speed: Speed
-    data: TaskData
+    data: SplitData
     log: RunLog
     interrupts: Interrupts
     at: Progress = field(default_factory=Progress)

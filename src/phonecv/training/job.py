@@ -18,6 +18,7 @@ from phonecv.errors import UserError
 from phonecv.files import NoRoom, write_json, write_text
 from phonecv.models import VisionModel
 from phonecv.models.catalog import MODELS
+from phonecv.models.fusing import lay_out
 from phonecv.models.headed import Network
 from phonecv.report import write_report
 from phonecv.settings import written
@@ -45,7 +46,7 @@ from phonecv.training.optim import make_optimizer
 from phonecv.training.run import SUMMARY
 from phonecv.training.schedule import Schedule, rate, scaled_lr
 from phonecv.training.setup import Setup, open_setup
-from phonecv.training.speed import choose_speed, compiled, keeps_memory, lay_out
+from phonecv.training.speed import choose_speed, compiled, keeps_memory
 from phonecv.training.state import FILE, Progress, read_state
 from phonecv.training.threads import Threads, choose_threads, keep_freed_memory
 from phonecv.training.trial import check_first_batch
@@ -148,7 +149,7 @@ def prepare(config: TrainConfig, world: World, threads: Threads, interrupts: Int
     if found and world.first:
         check_moved(found[0].get("data"), folder, record)
     if speed.channels_last:
-        lay_out(net)
+        lay_out(net, torch.channels_last)
     net = with_shared_batches(net, config.run.bn, world)
     if config.run.checkpoint_activations:
         checkpoint_activations(net)

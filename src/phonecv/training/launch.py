@@ -100,7 +100,6 @@ def _join_torchrun(work: str, job: Any, device: str) -> None:
     world = World(
         rank=int(os.environ["RANK"]),
         size=int(os.environ["WORLD_SIZE"]),
-        local_rank=local_rank,
         local_size=local_size,
         device=pick_device(device, local_rank, local_size),
     )
@@ -159,7 +158,7 @@ def _child(
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     try:
         device = pick_device(device_name, local_rank, devices)
-        world = World(rank=local_rank, size=devices, local_rank=local_rank, local_size=devices, device=device)
+        world = World(rank=local_rank, size=devices, local_size=devices, device=device)
         world = _join(world, init_method=f"file://{folder}/meeting", rank=local_rank, world_size=devices)
         resolve_name(work)(job, world)
         dist.destroy_process_group()

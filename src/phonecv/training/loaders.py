@@ -58,13 +58,13 @@ class TaskBatch(Protocol):
         ...
 
 
-class TaskData(Protocol):
-    """Loaders for training and validation.
+class SplitData:
+    """Loaders for training and validation; a task adds the data sets and `loader`.
 
     Attributes:
+        train_set: samples to train on, for `loader`.
+        val_set: samples to evaluate on.
         files: of both splits, "train" and "val".
-        train_size: pictures to train on.
-        val_size: pictures to evaluate on.
         steps_per_epoch: optimizer steps; an incomplete last one is left out.
         eval_steps: batches this process evaluates.
         channels_last: layout in which stacked pictures should come.
@@ -72,47 +72,6 @@ class TaskData(Protocol):
         val_batches: which ones it evaluates.
         noun: what the samples are called.
         note: what the person should know of how pictures reach the network, or empty.
-    """
-
-    files: Mapping[str, Sequence[Path]]
-    train_size: int
-    val_size: int
-    steps_per_epoch: int
-    eval_steps: int
-    channels_last: bool
-    batches: TrainBatches
-    val_batches: Any
-    workers: int
-    noun: str
-    note: str
-
-    def prepare(self, run: UnderWay) -> None:
-        """What has to be done once before the first step."""
-        ...
-
-    def train_loader(self, epoch: int, start: int) -> Iterable[Any]:
-        """Batches of an epoch (from 0) for this process, from part number `start` on."""
-        ...
-
-    def eval_loader(self) -> Iterable[Any]:
-        """This process's share of the validation split."""
-        ...
-
-    def placed(self, batch: Any) -> Any:
-        """The batch where the network is, in the layout it wants."""
-        ...
-
-    def note_errors(self, batch: Any, bad: dict[str, str], split: str) -> None:
-        """Remember the unreadable files of a batch in `bad` (path to reason); raise when they are too many."""
-        ...
-
-
-class SplitData:
-    """The part of `TaskData` that does not depend on what the samples are; a task adds the data sets and `loader`.
-
-    Attributes:
-        train_set: samples to train on, for `loader`.
-        val_set: samples to evaluate on.
 
     Args:
         train: files of the training split, in its order; it has to fill one batch.
@@ -152,7 +111,7 @@ class SplitData:
         self.eval_steps = len(self.val_batches)
 
     def prepare(self, run: UnderWay) -> None:
-        """Nothing has to be done beforehand."""
+        """What has to be done once before the first step: nothing."""
 
     def loader(self, dataset: Any, batches: Any) -> Iterable[Any]:
         """A loader of these batches of one of the data sets."""
@@ -172,11 +131,11 @@ class SplitData:
         return self.world.device.type == "cuda"
 
     def placed(self, batch: Any) -> Any:
-        """The batch where the network is."""
+        """The batch where the network is, in the layout it wants."""
         return batch.to(self.world.device)
 
     def note_errors(self, batch: TaskBatch, bad: dict[str, str], split: str) -> None:
-        """Remember the unreadable files of a batch in `bad` (path to reason)."""
+        """Remember the unreadable files of a batch in `bad` (path to reason); raise when they are too many."""
         if not any(batch.errors):
             return
         for index, error in zip(batch.indices.tolist(), batch.errors, strict=True):

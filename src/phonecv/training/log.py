@@ -19,7 +19,6 @@ from phonecv.text import lasting
 from phonecv.training.config import TrainConfig
 from phonecv.training.folder import check_still_there
 from phonecv.training.loggers import Logger, open_loggers
-from phonecv.training.pace import Pace
 from phonecv.training.world import World
 
 Row = dict[str, float]
@@ -35,6 +34,10 @@ CURVES_EVERY = 60.0
 
 #: Seconds between two lines about what is under way, where there is no terminal for a bar.
 LINE_EVERY = 60.0
+
+
+#: Steps that `Pace` goes back over: later epochs may have larger pictures.
+MEMORY = 200
 
 
 class LossMeter:
@@ -99,6 +102,25 @@ class Table:
         check_still_there(self.path.parent)
         with named(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(own)
+
+
+class Pace:
+    """How long what is left of a run will take: seconds of a step of each kind of work, by the last ones."""
+
+    def __init__(self) -> None:
+        self._mean: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+
+    def note(self, kind: str, seconds: float) -> None:
+        """Take in a step. The first of a kind, in which loaders start, counts until the second."""
+        steps = self._steps[kind] = self._steps.get(kind, -1) + 1
+        before = self._mean.get(kind, seconds) if steps > 1 else seconds
+        self._mean[kind] = before + (seconds - before) / min(max(1, steps), MEMORY)
+
+    def left(self, steps: Mapping[str, int]) -> float | None:
+        """Seconds for so many more steps of each kind; None where none of any kind was done yet."""
+        known = [self._mean[kind] * count for kind, count in steps.items() if kind in self._mean]
+        return sum(known) if known else None
 
 
 class RunLog:

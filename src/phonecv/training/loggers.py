@@ -10,13 +10,17 @@ import json
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from phonecv.errors import UserError
 from phonecv.files import write_json
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 _log = logging.getLogger("phonecv")
 
@@ -60,12 +64,58 @@ def open_loggers(names: Sequence[str], folder: Path, settings: Mapping[str, Any]
         if importlib.util.find_spec(PACKAGES[name]) is None:
             continue
         if name == "tensorboard":
-            from phonecv.training.board import Board
-
             opened.append(Board(folder / "tensorboard", purge_step=step + 1))
         else:
             opened.append(Guarded(name, Wandb if name == "wandb" else Mlflow, folder, settings))
     return opened
+
+
+class Board:
+    """TensorBoard's files: writes scalars until it is closed, or until the disk refuses them, which is told once.
+
+    TensorBoard writes in a thread of its own. An error there reaches the next call here; until then its traceback would
+    be printed over the run's own message.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._folder = folder
+        self._hook = threading.excepthook
+        threading.excepthook = self._quiet
+        self._writer: SummaryWriter | None = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def _quiet(self, arguments: threading.ExceptHookArgs) -> None:
+        if (
+            not isinstance(arguments.exc_value, OSError)
+            or type(arguments.thread).__module__.split(".")[0] != "tensorboard"
+        ):
+            self._hook(arguments)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of a step."""
+        if self._writer is None:
+            return
+        try:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+        except OSError as error:
+            self._writer = None
+            _log.warning("note: no more records for TensorBoard in %s (%s)", self._folder, error.strerror or error)
+
+    def close(self, *, finished: bool) -> None:
+        """Finish the records, whether the run has ended or not."""
+        del finished
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                writer.close()
+        except OSError as error:
+            _log.warning(
+                "note: the last records for TensorBoard in %s are lost (%s)", self._folder, error.strerror or error
+            )
+        finally:
+            threading.excepthook = self._hook
 
 
 class Guarded:

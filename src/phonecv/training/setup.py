@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from phonecv.text import counted
 from phonecv.training.balance import pick_rates
 from phonecv.training.config import TrainConfig
 from phonecv.training.dividing import Divided
-from phonecv.training.loaders import TaskData
+from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.world import World
 
@@ -30,64 +31,14 @@ P = TypeVar("P", bound=Preprocessing | DensePreprocessing)
 TOLD = ("spelling", "helper", "reading", "turned", "labels")
 
 
-class Setup(Protocol):
-    """The data of a training, read but not loaded, and what follows from it.
+class Setup(ABC):
+    """The data of a training, read but not loaded, and what follows from it; two splits with the same classes.
 
     Attributes:
+        config: of the class that room "config" of the task has.
         root: folder of the data.
-        divided: both splits.
-    """
-
-    root: Path
-    divided: Divided[Any]
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the data's classes, in label order."""
-        ...
-
-    @property
-    def pictures(self) -> Sequence[Path]:
-        """Files of the training split."""
-        ...
-
-    def findings(self) -> list[str]:
-        """What a quick look over the data finds."""
-        ...
-
-    def network(self) -> Network:
-        """The network with its starting weights, class names and preprocessing; frozen parts marked."""
-        ...
-
-    def trained(self, net: Any) -> nn.Module:
-        """What runs in training: the network, or a part of it that takes what the rest gave once."""
-        ...
-
-    def data(self, net: Any, world: World, workers: int) -> TaskData:
-        """The loaders."""
-        ...
-
-    def objective(self, net: Any, world: World) -> Objective:
-        """Losses and figures."""
-        ...
-
-
-class TrainingRoom(Protocol):
-    """Room "training" of a task."""
-
-    def open_setup(self, config: Any) -> Setup:
-        """The setup for a configuration of the class that room "config" has; reads the data's listings.
-
-        Raises:
-            UserError: the data cannot be used.
-        """
-        ...
-
-
-class SplitSetup:
-    """What the setups of the tasks share: two splits in a folder, with the same classes.
-
-    Attributes:
+        train: the training split.
+        val: the validation split.
         divided: both; how undivided data was divided is written into the run folder.
     """
 
@@ -102,12 +53,45 @@ class SplitSetup:
         """Names of the data's classes, in label order."""
         return self.train.classes
 
+    @property
+    @abstractmethod
+    def pictures(self) -> Sequence[Path]:
+        """Files of the training split."""
+
+    @abstractmethod
+    def findings(self) -> list[str]:
+        """What a quick look over the data finds."""
+
+    @abstractmethod
+    def network(self) -> Network:
+        """The network with its starting weights, class names and preprocessing; frozen parts marked."""
+
     def trained(self, net: Any) -> nn.Module:
-        """The whole network."""
+        """What runs in training: the network, or a part of it that takes what the rest gave once."""
         return net
 
+    @abstractmethod
+    def data(self, net: Any, world: World, workers: int) -> SplitData:
+        """The loaders."""
 
-class ListedSetup(SplitSetup):
+    @abstractmethod
+    def objective(self, net: Any, world: World) -> Objective:
+        """Losses and figures."""
+
+
+class TrainingRoom(Protocol):
+    """Room "training" of a task."""
+
+    def open_setup(self, config: Any) -> Setup:
+        """The setup for a configuration of the class that room "config" has; reads the data's listings.
+
+        Raises:
+            UserError: the data cannot be used.
+        """
+        ...
+
+
+class ListedSetup(Setup):
     """Of splits that are listings, a class for each file; `audited` is the task whose audit looks at their folder."""
 
     audited: ClassVar[str]

@@ -181,16 +181,6 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
     return x.sin() + 1
 
 
-def lay_out(net: nn.Module) -> None:
-    """Put the weights of all convolutions channels-last, in place.
-
-    Only theirs: a layer scale of (1, C, 1, 1) would get strides that its gradients do not have.
-    """
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-
-
 def compiled(net: nn.Module, *, sizes: int) -> nn.Module:
     """The network behind torch.compile; names, parameters and random numbers are those of `net` itself.
 

@@ -10,12 +10,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from phonecv.errors import UserError
-from phonecv.models.channels import check_takes_pictures
-from phonecv.models.headed import Network
+from phonecv.models.headed import Network, check_takes_pictures
 from phonecv.text import counted
 from phonecv.training.checks import part_size
 from phonecv.training.config import TrainConfig
-from phonecv.training.loaders import TaskData
+from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import train_mode
 from phonecv.training.world import World
@@ -25,7 +24,7 @@ _ALONE = "Expected more than 1 value per channel"
 
 
 def check_first_batch(
-    config: TrainConfig, objective: Objective, net: Network, trained: nn.Module, data: TaskData, world: World
+    config: TrainConfig, objective: Objective, net: Network, trained: nn.Module, data: SplitData, world: World
 ) -> None:
     """Refuse a network that cannot take the pictures, or BatchNorm that would see a single value.
 

@@ -18,7 +18,6 @@ class World:
     Attributes:
         rank: number among all processes, from 0.
         size: processes in all.
-        local_rank: number on this machine.
         local_size: processes on this machine.
         device: where this process computes.
         control: group for small messages that must not touch the accelerator; None when alone.
@@ -26,7 +25,6 @@ class World:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
     local_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     control: Any = None

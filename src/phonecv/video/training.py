@@ -24,7 +24,7 @@ from phonecv.whole.objective import WholeObjective
 
 
 class VideoSetup(ListedSetup):
-    """What `phonecv.training.setup.Setup` asks for, for clips with a class each."""
+    """Of clips with a class each."""
 
     audited = "video"
     config: VideoConfig

@@ -110,10 +110,10 @@ def _choose(block: BranchedBlock, x: Tensor) -> Way | None:
     if block.kernel == 3 and block.groups == C == out:
         if form == "auto" and x.numel() < LEAST_MAP:
             return None
-        return _sum_depthwise if block.stride == 1 else _sum_strided_depthwise
+        return _sum_taps if block.stride == 1 else _sum_strided_depthwise
     few = block.groups == 1 and C <= 4 and block.rbr_skip is None
     if block.kernel == 3 and few and not (x.requires_grad and torch.is_grad_enabled()):
-        return _sum_stem
+        return _sum_taps
     return None
 
 
@@ -161,22 +161,17 @@ def _sum_pointwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None
     return convolve_relu(x, weight.to(x.dtype)[:, :, None, None], bias.to(x.dtype), relu=relu)
 
 
-def _sum_depthwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
-    exact = _exact(x)
-    folded = _fold_taps(block, exact, depthwise_moments(exact))
+def _sum_taps(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
+    """Of a depthwise 3x3 layer of stride 1, or a dense one of few channels."""
+    exact, own = _exact(x), block.groups > 1
+    folded = _fold_taps(block, exact, depthwise_moments(exact) if own else patch_moments(exact, block.stride))
     if folded is None:
         return None
     weight, bias = (part.to(x.dtype) for part in folded)
-    return convolve_relu(x, weight.view(-1, 1, 3, 3), bias, groups=block.groups, relu=relu)
-
-
-def _sum_stem(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor | None:
-    exact = _exact(x)
-    folded = _fold_taps(block, exact, patch_moments(exact, block.stride))
-    if folded is None:
-        return None
-    weight, bias = (part.to(x.dtype) for part in folded)
-    return patch_convolve_relu(x, weight.view(-1, x.shape[1], 3, 3), bias, stride=block.stride, relu=relu)
+    weight = weight.unflatten(1, (-1, 3, 3))
+    if own:
+        return convolve_relu(x, weight, bias, groups=block.groups, relu=relu)
+    return patch_convolve_relu(x, weight, bias, stride=block.stride, relu=relu)
 
 
 def _sum_strided_depthwise(block: BranchedBlock, x: Tensor, relu: bool) -> Tensor:

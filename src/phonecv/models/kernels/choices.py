@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -208,9 +208,7 @@ def _read() -> dict[str, Measured]:
 
 
 def _write(found: Mapping[str, Measured]) -> None:
-    choices = {
-        name: {"way": one.way, "milliseconds": one.milliseconds, "date": one.date} for name, one in found.items()
-    }
+    choices = {name: asdict(one) for name, one in found.items()}
     try:
         write_json(path(), {"machine": _machine(), "choices": choices})
     except OSError:

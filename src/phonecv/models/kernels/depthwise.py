@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library, nn
 
+from phonecv.models.kernels import conv_relu
 from phonecv.models.kernels.choices import GRADIENTS
 
 #: Smallest kernel whose weight gradient is computed here.
@@ -96,30 +97,21 @@ class _Depthwise(torch.autograd.Function):
 
 def input_gradient(grad: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
     """Gradient of the input from that of the output: for stride 1 the convolution with the kernel turned round."""
-    channels, side = weight.shape[0], weight.shape[-1]
-    if stride == 1:
-        return F.conv2d(grad, weight.flip(2, 3), None, 1, side // 2, 1, channels)
-    wide, kernel = grad.float(), weight.float()
-    # Only its shape and its layout are looked at.
-    x = torch.empty(shape, dtype=torch.float32, memory_format=_layout(grad))
-    return _convolution_backward(wide, x, kernel, stride, (True, False, False))[0].to(grad.dtype)
+    # Of the input only shape and layout are looked at, which for stride 1 are those of the output.
+    x = grad if stride == 1 else torch.empty(shape, dtype=grad.dtype, memory_format=_layout(grad))
+    return conv_relu.input_gradient(grad, x, weight, (stride, stride), weight.shape[-1] // 2, weight.shape[0])
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    if weight.shape[-1] >= LEAST_KERNEL:
-        gradient = weight_gradient(grad, x, weight.shape[-1], stride)
+    side = weight.shape[-1]
+    if side >= LEAST_KERNEL:
+        gradient = weight_gradient(grad, x, side, stride)
         # The axis of length one may have any stride; distributed training wants the weight's own.
         return gradient.as_strided(weight.shape, weight.stride()) if _dense(weight) else gradient
-    return _convolution_backward(grad, x, weight, stride, (False, True, False))[1]
-
-
-def _convolution_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, bool, bool]
-) -> tuple[Tensor, Tensor, Tensor]:
-    side = weight.shape[-1] // 2
     return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, (stride, stride), (side, side), (1, 1), False, (0, 0), weight.shape[0], wanted
-    )
+        grad, x, weight, None, (stride, stride), (side // 2, side // 2), (1, 1), False, (0, 0), weight.shape[0],
+        (False, True, False),
+    )[1]  # fmt: skip
 
 
 @library.custom_op("phonecv::depthwise_weight_gradient", mutates_args=())
