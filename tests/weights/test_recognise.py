@@ -159,6 +159,18 @@ def test_several_networks_are_named_and_shared_ones_are_one() -> None:
     assert (found.layout, found.num_classes, found.ema_available) == ("apple", 10, False)
 
 
+def test_networks_under_keys_of_people_s_own() -> None:
+    for content in ({"student": LIVE, "epoch": 3}, {"best": wrapped(LIVE, "module.")}, {"checkpoint": {"model": LIVE}}):
+        assert torch.equal(choose_weights(content, None, "it").state["linear.bias"], LIVE["linear.bias"])
+    content = {"model": LIVE, "ema_weights": AVERAGE, "optimizer": {0: {"exp_avg": torch.zeros(3)}}}
+    for ema, expected in ((False, LIVE), (True, AVERAGE)):
+        assert torch.equal(choose_weights(content, ema, "it").state["linear.bias"], expected["linear.bias"])
+    with pytest.raises(UserError, match="two sets of weights"):
+        choose_weights(content, None, "it")
+    with pytest.raises(UserError, match=r"several networks \('student', 'teacher'\)"):
+        choose_weights({"student": LIVE, "teacher": AVERAGE}, None, "it")
+
+
 def test_one_set_of_weights_needs_no_choice() -> None:
     without = {"net": LIVE, "net_E": None, "epoch": 3}  # averaging was off
     assert choose_weights(without, None, "it").wrapper == "net"

@@ -17,6 +17,7 @@ from phonecv.weights.signs import networks_in
 #: Where training programs keep the live weights and their moving average.
 LIVE_KEYS = (
     "net", "state_dict", "model", "model_state_dict", "model_state", "network", "module", "weights", "params",
+    "checkpoint",
 )  # fmt: skip
 EMA_KEYS = (
     "net_E", "net_ema", "state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "model_ema_state_dict",
@@ -154,6 +155,8 @@ def _sets(content: Mapping[str, Any], wrapper: str, averaged: bool, depth: int) 
 def _keys(content: Mapping[str, Any]) -> list[tuple[tuple[str, ...], bool]]:
     """Paths of keys to sets of weights, and whether each is an average."""
     live, average = _first(content, LIVE_KEYS), _first(content, EMA_KEYS)
+    others = _other_keys(content)
+    average = average or next((key for key, is_average in others if is_average), None)
     if live == "state_dict" and _first(content, ("current_model_state",)):
         # Lightning's WeightAveraging saves the average in the place of the weights.
         return [(("current_model_state",), False), (("state_dict",), True)]
@@ -163,9 +166,22 @@ def _keys(content: Mapping[str, Any]) -> list[tuple[tuple[str, ...], bool]]:
     found: list[tuple[tuple[str, ...], bool]] = [
         ((key,), is_average) for key, is_average in ((live, False), (average, True)) if key
     ]
+    if not live:
+        found += [((key,), False) for key, is_average in others if not is_average]
     if live and not average:
         found += [(path, True) for path in _of_callbacks(content)]
     return found
+
+
+def _other_keys(content: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Keys of people's own under which a network stands, and whether the word says that it is an average."""
+    return [
+        (key, bool(_AVERAGED.search(key.lower())))
+        for key, inner in content.items()
+        if key not in (*LIVE_KEYS, *EMA_KEYS)
+        and isinstance(inner, Mapping)
+        and networks_in(name for name in inner if isinstance(name, str))
+    ]
 
 
 def _is_mmengine(content: Mapping[str, Any]) -> bool:
