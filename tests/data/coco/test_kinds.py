@@ -41,9 +41,13 @@ SPELLINGS: dict[str, tuple[dict[str, Any], str]] = {
     "ring far away": ({"segmentation": [RING, [9e9, 5, 6, 7, 8, 9]]}, "1 of 2 rings"),
     "text box": ({"bbox": ["4", "5.0", " 20 ", "1e1"]}, "numbers as text"),
     "box as text": ({"bbox": "[4, 5, 20, 10]"}, "a list as text"),
+    "box as Python's text": ({"bbox": "(4, 5.0, 20, 10)"}, "a list as text"),
+    "box as numpy's text": ({"bbox": "[ 4.  5. 20. 10.]"}, "a list as text"),
+    "box as a cell": ({"bbox": "4 5 20 10"}, "a list as text"),
     "box in a list": ({"bbox": [[4, 5, 20, 10]]}, "a list in a list"),
     "box by names": ({"bbox": {"x": 4, "y": 5, "width": 20, "height": 10}}, "an object"),
     "corners by names": ({"bbox": {"xmin": 4, "ymin": "5", "xmax": 24, "ymax": 15}}, "an object"),
+    "corners by other names": ({"bbox": {"x_min": 4, "y_min": 5, "xMax": 24, "yMax": 15}}, "an object"),
     "empty box": ({"bbox": []}, "taken from the mask"),
     "no box": ({"bbox": None}, "taken from the mask"),
     "zero box": ({"bbox": [0, 0, 0, 0]}, "taken from the mask"),
@@ -80,7 +84,7 @@ def test_a_whole_file_is_told_in_one_problem(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("value", [0, 1e12, -5, NAN, "x", float("inf")])
+@pytest.mark.parametrize("value", [0, 200 / WIDTH / HEIGHT, 1e12, -5, NAN, "x", float("inf")])
 def test_impossible_areas_are_made_anew(tmp_path: Path, value: Any) -> None:
     path = write_coco(tmp_path, changed(area=value, segmentation=[[4, 5, 24, 5, 24, 15]]))
     for masks, area in ((False, 200), (True, 94)):
@@ -204,6 +208,53 @@ def test_names_in_the_place_of_ids(tmp_path: Path) -> None:
         assert [problem.count for problem in split.problems if "is a name" in problem.message] == [3, 3], told
 
 
+def test_words_for_ids_and_tables_by_key(tmp_path: Path) -> None:
+    data = content()
+    plain = read_coco(write_coco(tmp_path, data))
+    for record in data["images"]:
+        record["id"] = f"7f-{record['id']}"
+    for record in data["annotations"]:
+        record["image_id"] = f"7f-{record['image_id']}"
+    data["categories"] = {str(one["id"]): one for one in data["categories"]}
+    split = read_coco(write_coco(tmp_path, data))
+    assert boxes_of(split) == boxes_of(plain)
+    assert split.classes == plain.classes
+    told = {problem.place: problem.message for problem in split.problems}
+    assert told == {'"images"': "have words for ids; they are numbered from 1", '"categories"': "are records by key"}
+
+
+def test_a_picture_s_name_under_another_word(tmp_path: Path) -> None:
+    data = content()
+    for record, word, start in zip(
+        data["images"], ("coco_url", "path", "filename"), ("http://x/val2017/", "/a/", ""), strict=True
+    ):
+        record[word] = start + record.pop("file_name")
+    split = read_coco(write_coco(tmp_path, data))
+    assert {split.path(index).name for index in range(3)} == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.parametrize("way", ["shares", "rows first", "elsewhere"])
+def test_boxes_that_are_not_around_their_outlines(tmp_path: Path, way: str) -> None:
+    data = many(LAYOUTS["xywh"])
+    for record in data["annotations"]:
+        x, y, w, h = record["bbox"]
+        ring = [x, y, x + w, y, x + w, y + h, x, y + h]
+        record["segmentation"] = [ring]
+    assert not read_coco(write_coco(tmp_path, data), masks=True).problems
+    for record in data["annotations"]:
+        (ring,) = record["segmentation"]
+        if way == "shares":
+            record["segmentation"] = [[value / (WIDTH, HEIGHT)[place % 2] for place, value in enumerate(ring)]]
+        elif way == "rows first":
+            record["segmentation"] = [[ring[place ^ 1] for place in range(8)]]
+        else:
+            record["segmentation"] = [[1, 1, 4, 1, 4, 4]]
+    (problem,) = read_coco(write_coco(tmp_path, data), masks=True).problems
+    assert problem.kind == "apart"
+    assert "of 12 boxes that were looked at are not around their outlines" in problem.message
+    assert not read_coco(write_coco(tmp_path, data), masks=False).problems
+
+
 def test_names_alone_may_be_counted_either_way(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="do not tell whether their ids count from 0 or from 1"):
         read_coco(write_coco(tmp_path, content(categories=list("abcdefghij"))))
@@ -212,7 +263,10 @@ def test_names_alone_may_be_counted_either_way(tmp_path: Path) -> None:
 PLACEHOLDER = {"id": 0, "name": "animals", "supercategory": "none"}
 
 
-@pytest.mark.parametrize("first", [PLACEHOLDER, {"id": 0, "name": None}, {"id": 0, "name": " "}, None])
+BACKGROUND = {"id": 0, "name": "_background_"}  # as labelme's converter writes it
+
+
+@pytest.mark.parametrize("first", [PLACEHOLDER, BACKGROUND, {"id": 0, "name": None}, {"id": 0, "name": " "}, None])
 def test_placeholders_are_no_classes(tmp_path: Path, first: Any) -> None:
     others = [one | {"supercategory": "Animals"} for one in content()["categories"]]
     split = read_coco(write_coco(tmp_path, content(categories=[first, *others])))

@@ -101,7 +101,7 @@ DROPPED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no category": (changed(category_id=None), "category", "no category_id"),
     "unknown category": (changed(category_id=3), "category", "3 is not among the 2"),
     "no box": (changed(bbox=None, segmentation=None), "bad-box", "None"),
-    "text box": (changed(bbox="4 5 20 10"), "bad-box", "4 5 20 10"),
+    "text box": (changed(bbox="4 5 20"), "bad-box", "4 5 20"),
     "text in box": (changed(bbox=[4, 5, "forty", 10]), "bad-box", "finite numbers"),
     "truth in box": (changed(bbox=[4, 5, True, 10]), "bad-box", "finite numbers"),
     "nan": (changed(bbox=[4, 5, float("nan"), 10]), "bad-box", "finite"),
@@ -326,6 +326,7 @@ def layout(root: Path, names: dict[str, str], folder: str) -> None:
         ("annotations/val.json", "val", "", "val"),
         ("train.json", "train", "", "train"),
         ("train.json", ".", "train/", "train"),
+        ("annotations/instances_Train.json", "images/Train", "", "train"),  # CVAT's subsets
         ("valid/_annotations.coco.json", "valid", "", "val"),
         ("annotations/instances_minitrain.json", "images", "", "minitrain"),
     ],

@@ -187,8 +187,9 @@ class AnnotationReader:
         value: Any = record.get("area")
         if isinstance(value, str):
             (value, *_), _ = coco_shapes.box_of([value, 0, 0, 0])
-        possible = type(value) in (int, float) and 0 < value <= (box[2] + _BEYOND) * (box[3] + _BEYOND)
-        # Those of boxes that are shares are shares as well.
+        # Less than a pixel is a share of the picture, as that of a box is whose numbers are shares.
+        least = min(1.0, box[2] * box[3])
+        possible = type(value) in (int, float) and least <= value <= (box[2] + _BEYOND) * (box[3] + _BEYOND)
         if possible and not self.layout.endswith("_shares"):
             return float(value)
         area = float(coco_masks.area(mask, height, width) if mask else box[2] * box[3])

@@ -41,6 +41,7 @@ COCO_FIXES = FIXES | {
     "category-shift": "give annotations and categories the same ids; as it is, classes are mistaken",
     "repeated-object": "keep one of them; as it is, no detector can find both",
     "crowd": "nothing, if they are crowds; else write iscrowd 0",
+    "apart": "write boxes as left, top, width, height and outlines as x, y, ... in pixels",
     "area": "nothing; or leave area out, it is made from the mask or box",
     "respelled": "nothing; what can be read in one way only is read",
     "picture-name": "nothing, if it is meant; else write the names of the files",
@@ -69,6 +70,7 @@ COCO_FIXES = FIXES | {
 _WARNINGS = frozenset(
     (
         "annotation-id",
+        "apart",
         "area",
         "category-name",
         "clipped-box",

@@ -30,7 +30,10 @@ _WHOLE = (
 _COCO, _MOST = re.compile(rb'\s*\{\s*"(?:info|images|licenses|annotations|categories|type)"\s*:'), 50
 #: Bytes that tell whether a file is one.
 _BEGINNING = 4096
-_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4000}")')
+_NAME, _OTHER_NAME = (
+    re.compile(rb'"(?:%b)"\s*:\s*("(?:[^"\\]|\\.){1,4000}")' % words)
+    for words in (b"file_name", b"filename|path|coco_url")
+)
 #: File names looked up to tell the folder of pictures.
 _SAMPLES = 20
 #: Bytes of a file in UTF-16 or UTF-32 that are looked at for them.
@@ -168,7 +171,7 @@ def annotation_file(root: Path, split: str) -> Path | None:
     """The annotation file of a split in one of the usual places; None if there is none."""
     aliases = ALIASES.get(split, (split,))
     words = "|".join(map(re.escape, aliases))
-    plain = re.compile(rf"({words})([-_]?\d+)?\.json")
+    plain = re.compile(rf"({words})([-_]?\d+)?\.json", re.I)  # CVAT's subsets have capitals
     for folder in (root / "annotations", root):
         for prefix in ("instances_", ""):
             # Splits of one set are told apart by their year, so both train2014 and train2017 may be there.
@@ -272,9 +275,10 @@ def _picture_folder(file: Path, given: Path | None, split: str | None, root: Pat
 
 def _candidates(file: Path, split: str | None, root: Path | None) -> Iterable[Path]:
     stem = file.stem.removeprefix("instances_")
-    word = re.sub(r"[-_]?\d+$", "", stem)
+    word = re.sub(r"[-_]?\d+$", "", stem).casefold()
     other = next((key for key, names in ALIASES.items() if word in names), word)
-    tokens = dict.fromkeys([stem, word, *ALIASES.get(other, ()), *([split, *ALIASES.get(split, ())] if split else [])])
+    words = [stem, word, *ALIASES.get(other, ()), *([split, *ALIASES.get(split, ())] if split else [])]
+    tokens = dict.fromkeys(form for one in words for form in (one, one.capitalize(), one.upper()))
     roots = [*([root] if root else []), file.parent]
     if file.parent.name == "annotations":
         roots.append(file.parent.parent)
@@ -294,6 +298,7 @@ def _first_names(file: Path) -> list[Any]:
             encoding = json.detect_encoding(content[:4])
             text = content[:_WIDE].decode(encoding, "ignore").encode() if encoding[:5] != "utf-8" else content
             found = [bytes(match[1]) for match in islice(_NAME.finditer(text), _SAMPLES)]
+            found = found or [bytes(match[1]) for match in islice(_OTHER_NAME.finditer(text), _SAMPLES)]
         return [json.loads(name) for name in found]
     except (OSError, ValueError):  # unreadable, empty or odd: reading the whole file says so properly
         return []

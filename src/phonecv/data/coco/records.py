@@ -27,6 +27,8 @@ from phonecv.data.loading.byte_table import ByteTable
 from phonecv.data.pictures.opening import MAX_PIXELS, ImageError, printable
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
+#: What holds a picture's name where there is no file_name: LVIS has the address alone.
+_NAME_KEYS = ("file_name", "filename", "path", "coco_url", "url")
 #: Height and width where the file does not tell them.
 _UNKNOWN = (0, 0)
 
@@ -59,6 +61,7 @@ def read_records(content: Any, folder: Path | None, *, masks: bool, reading: Coc
     if other := _other_kind(content):
         note(CocoProblem("structure", "the file", other))
         return tables
+    content = _as_lists(tables, content)
     annotations, categories = content.get("annotations"), content.get("categories")
     how = ""
     if isinstance(annotations, list):
@@ -110,6 +113,34 @@ def read_document(document: Document, folder: Path | None, *, masks: bool, readi
     return tables
 
 
+def _as_lists(tables: CocoTables, content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The content with lists for tables of records by key, and numbers for ids of pictures and categories that are
+    words, such as UUIDs."""
+    content = dict(content)
+    for name in ("images", "annotations", "categories"):
+        records = content.get(name)
+        if isinstance(records, dict) and records and all(isinstance(one, dict) for one in records.values()):
+            content[name] = list(records.values())
+            tables.problems.append(CocoProblem("respelled", f'"{name}"', "are records by key"))
+    for name, key in (("images", "image_id"), ("categories", "category_id")):
+        given = [one.get("id") for one in _records(content, name)]
+        numbers = {str(one): number for number, one in enumerate(given, 1)}
+        # The reader of the records says which is given twice.
+        if len(numbers) < len(given) or not any(isinstance(one, str) and whole(one) is None for one in given):
+            continue
+        for where, records in (("id", _records(content, name)), (key, _records(content, "annotations"))):
+            for record in records:
+                record[where] = numbers.get(str(record.get(where)), record.get(where))
+        tables.problems.append(CocoProblem("respelled", f'"{name}"', "have words for ids; they are numbered from 1"))
+    return content
+
+
+def _records(content: Mapping[Any, Any], name: str) -> list[dict[str, Any]]:
+    """The records of a list that are records."""
+    found = content.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def _other_kind(content: Mapping[Any, Any]) -> str:
     """What else a file of COCO's family is, or nothing."""
     annotations = content.get("annotations")
@@ -141,7 +172,7 @@ def _read_images(
             tables.problems.append(CocoProblem("record", place, f"id {key} is given twice, first to {first}"))
             continue
         rows[key] = len(given)
-        given.append(record.get("file_name"))
+        given.append(next((record[word] for word in _NAME_KEYS if record.get(word)), None))
         height, width = whole(record.get("height")) or 0, whole(record.get("width")) or 0
         sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
     names = _found_names(tables, folder, given, list(rows))

@@ -28,15 +28,17 @@ def box_of(value: Any) -> tuple[Any, str]:
         if not any(isinstance(one, str) for one in value):
             return value, ""
         return ([float(one) for one in value], "numbers as text") if all(map(_is_number, value)) else (value, "")
-    if isinstance(value, str) and value.lstrip().startswith("[") and len(value) <= _BOX_TEXT:
-        inner = _parsed(value)
-        return (box_of(inner)[0], "a list as text") if isinstance(inner, list) else (value, "")
+    if isinstance(value, str) and len(value) <= _BOX_TEXT:
+        cells = re.split(r"\s*,\s*|\s+", value.strip().strip("[]()").strip())
+        if len(cells) == 4 and all(map(_is_number, cells)):
+            return [float(one) for one in cells], "a list as text"
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) and len(value[0]) == 4:
         return box_of(value[0])[0], "a list in a list"
     if isinstance(value, Mapping):
+        named = {str(key).replace("_", "").casefold(): one for key, one in value.items()}
         for names in (*_SIZES, *_CORNERS):
-            if set(value) == set(names) and all(_is_number(value[name]) for name in names):
-                box = [float(value[name]) for name in names]
+            if set(named) == set(names) and all(_is_number(named[name]) for name in names):
+                box = [float(named[name]) for name in names]
                 if names in _CORNERS:
                     box[2:] = box[2] - box[0], box[3] - box[1]
                 return box, "an object"

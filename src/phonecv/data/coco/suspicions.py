@@ -5,12 +5,15 @@ Such a suspicion takes the place of the many single problems that it explains.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco.boxes import suspected_layout
 from phonecv.data.coco.conventions import setting_and_flag
 from phonecv.data.coco.tables import CocoProblem, CocoTables
@@ -20,8 +23,12 @@ from phonecv.data.pictures.opening import printable
 
 #: Problems of single boxes that another layout explains.
 _BY_LAYOUT = frozenset(("bad-box", "empty-box", "outside-box", "clipped-box", "area"))
-#: Share of the annotations that are crowds from which on they are told; COCO has one in a hundred.
-_MANY_CROWDS, _LEAST_CROWDS = 0.1, 4
+#: Boxes that are compared with their outlines, and the share of both together that they have in common at least.
+_COMPARED, _COMMON = 200, 0.5
+#: What tools call the category of what is no object, without "_".
+_NO_OBJECT = ("background", "ignore")
+#: Share of the annotations that are crowds from which on they are told; COCO has one in a hundred. Fewer tell nothing.
+_MANY_CROWDS, _LEAST = 0.1, 4
 #: What annotations call the name of their category beside its id.
 _NAME_KEYS = ("category_name", "category", "class_name", "class", "label", "name")
 
@@ -53,6 +60,8 @@ def suspect(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
     _shifted(tables, seen)
     _named_otherwise(tables, records, seen)
     _repeated(tables)
+    if not any(problem.kind == "box-layout" for problem in tables.problems):
+        _apart(tables)
     if not seen.crowds_told:
         _crowds(tables)
 
@@ -134,9 +143,38 @@ def _repeated(tables: CocoTables) -> None:
         tables.problems.append(CocoProblem("repeated-object", '"annotations"', message))
 
 
+def _apart(tables: CocoTables) -> None:
+    """Boxes and outlines that mostly lie in different places."""
+    if tables.masks is None or len(tables.boxes) < _LEAST:
+        return
+    images = np.repeat(np.arange(len(tables.starts) - 1), np.diff(tables.starts))
+    places = range(0, len(tables.boxes), max(1, len(tables.boxes) // _COMPARED))
+    apart = []
+    for place in places:
+        size = int(tables.heights[images[place]]), int(tables.widths[images[place]])
+        around = coco_masks.box(tables.masks[int(tables.mask_rows[place])], *size)
+        if common_share(around, tables.boxes[place].tolist()) < _COMMON:
+            apart.append((tables.boxes[place].tolist(), around))
+    if 2 * len(apart) > len(places):
+        box, around = ([round(value, 1) for value in one] for one in apart[0])
+        message = (
+            f"{len(apart)} of {len(places)} boxes that were looked at are not around their outlines, the first one"
+            f" {box} around an outline in {around}: one of the two is written in another way than pixels from the top"
+            " left corner"
+        )
+        tables.problems.append(CocoProblem("apart", '"annotations"', message))
+
+
+def common_share(one: Sequence[float], other: Sequence[float]) -> float:
+    """What two boxes (left, top, width, height) have in common, as a share of both together."""
+    sides = (min(a + c, b + d) - max(a, b) for a, b, c, d in zip(one[:2], other[:2], one[2:], other[2:], strict=True))
+    common = math.prod(max(0.0, side) for side in sides)
+    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
+
+
 def _crowds(tables: CocoTables) -> None:
     count, total = int(tables.crowd.sum()), len(tables.crowd)
-    if count >= _LEAST_CROWDS and count > _MANY_CROWDS * total:
+    if count >= _LEAST and count > _MANY_CROWDS * total:
         message = (
             f"{count} of {total} are crowds (iscrowd=1), which are neither learnt nor counted; CVAT marks every brush"
             " mask so, whatever it shows"
@@ -147,17 +185,19 @@ def _crowds(tables: CocoTables) -> None:
 def drop_placeholders(tables: CocoTables, groups: dict[int, str]) -> None:
     """Leave out categories that no object has and that are no class of their own.
 
-    Those are the one that stands for the group ("supercategory") of all others, as Roboflow writes it, and those
-    without a name.
+    Those are the one that stands for the group ("supercategory") of all others, as Roboflow writes it, the background,
+    as labelme's converter writes it, and those without a name.
     """
     used = np.bincount(tables.categories_of, minlength=len(tables.categories))
     dead = []
     for place, (key, name) in enumerate(tables.categories):
         others = {same_name(group) for other, group in groups.items() if other != key and group}
         stands_for_group = same_name(name) in others and same_name(groups.get(key, "none")) in ("none", same_name(name))
-        if not used[place] and (stands_for_group or groups.get(key) == ""):
+        background = same_name(name).strip("_") in _NO_OBJECT
+        if not used[place] and (stands_for_group or background or groups.get(key) == ""):
             dead.append(place)
             what = "is the group of the others" if stands_for_group else "has no name"
+            what = "means no object" if background else what
             message = f"{what} and no annotation has it; it is no class"
             tables.problems.append(CocoProblem("placeholder", f"category {printable(name)} (id {key})", message))
     if dead and len(dead) < len(tables.categories):
