@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.exporting.coreml.messages import messages
+from phonecv.exporting.coreml.toolkit import messages
 
 #: Numbers of the element types in the messages, and in weight files.
 TYPES = {"bool": 1, "string": 2, "fp16": 10, "fp32": 11, "int8": 21, "int32": 23, "uint8": 31, "uint32": 33}

@@ -163,7 +163,7 @@ def test_rules_without_an_input(tmp_path: Path) -> None:
 def test_reading_needs_no_coremltools() -> None:
     # Its import takes seconds, imports every toolkit it finds, and prints.
     code = "import sys, phonecv.exporting.coreml.exporter;"
-    code += "from phonecv.exporting.coreml.messages import messages; messages();"
+    code += "from phonecv.exporting.coreml.toolkit import messages; messages();"
     code += "sys.exit('coremltools' in sys.modules or 'torchao' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

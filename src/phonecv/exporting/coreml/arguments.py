@@ -61,6 +61,10 @@ class Arguments:
             return default
         return [int(value) for value in self.tensor(name).reshape(-1).tolist()]
 
+    def axes(self) -> list[int]:
+        """Those of `x` that a rule works along; all of them by default."""
+        return self.wholes("axes", list(range(self.tensor("x").ndim)))
+
     def flags(self, name: str, count: int) -> list[bool]:
         """A row of `count` truths, all false by default."""
         return [bool(value) for value in self.wholes(name, [0] * count)]

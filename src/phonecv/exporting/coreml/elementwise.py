@@ -35,56 +35,10 @@ def _gelu(a: Arguments) -> Tensor:
     return F.gelu(x, approximate="none" if mode == "EXACT" else "tanh")
 
 
-def _prelu(a: Arguments) -> Tensor:
-    return F.prelu(a.tensor("x"), a.tensor("alpha"))
-
-
-def _elu(a: Arguments) -> Tensor:
-    return F.elu(a.tensor("x"), a.number("alpha"))
-
-
-def _leaky_relu(a: Arguments) -> Tensor:
-    return F.leaky_relu(a.tensor("x"), a.number("alpha"))
-
-
-def _sigmoid_hard(a: Arguments) -> Tensor:
-    return (a.number("alpha") * a.tensor("x") + a.number("beta")).clamp(0, 1)
-
-
-def _clip(a: Arguments) -> Tensor:
-    return a.tensor("x").clamp(a.number("alpha"), a.number("beta"))
-
-
-def _softmax(a: Arguments) -> Tensor:
-    return a.tensor("x").softmax(a.whole("axis", -1))
-
-
-# The defaults that keep these three from dividing by zero are the operators' own.
-def _inverse(a: Arguments) -> Tensor:
-    return 1 / (a.tensor("x") + a.number("epsilon", 1e-4))
-
-
-def _log(a: Arguments) -> Tensor:
-    return torch.log(a.tensor("x") + a.number("epsilon", 1e-45))
-
-
-def _rsqrt(a: Arguments) -> Tensor:
-    return torch.rsqrt(a.tensor("x") + a.number("epsilon", 1e-12))
-
-
-def _select(a: Arguments) -> Tensor:
-    return torch.where(a.tensor("cond"), a.tensor("a"), a.tensor("b"))
-
-
-def _cast(a: Arguments) -> Tensor:
-    # To the declared type, by the interpreter, as every result; towards zero, as Core ML does.
-    return a.tensor("x")
-
-
 def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Rule:
     def rule(a: Arguments) -> Tensor:
         x = a.tensor("x")
-        return function(x, a.wholes("axes", list(range(x.ndim))), a.flag("keep_dims"))
+        return function(x, a.axes(), a.flag("keep_dims"))
 
     return rule
 
@@ -124,9 +78,10 @@ RULES: dict[str, Rule] = {
     "sqrt": _unary(torch.sqrt),
     "square": _unary(torch.square),
     "tanh": _unary(torch.tanh),
-    "inverse": _inverse,
-    "log": _log,
-    "rsqrt": _rsqrt,
+    # The defaults that keep these three from dividing by zero are the operators' own.
+    "inverse": lambda a: 1 / (a.tensor("x") + a.number("epsilon", 1e-4)),
+    "log": lambda a: torch.log(a.tensor("x") + a.number("epsilon", 1e-45)),
+    "rsqrt": lambda a: torch.rsqrt(a.tensor("x") + a.number("epsilon", 1e-12)),
     "identity": _unary(lambda x: x),
     "relu": _unary(torch.relu),
     "relu6": _unary(F.relu6),
@@ -134,14 +89,15 @@ RULES: dict[str, Rule] = {
     "silu": _unary(F.silu),
     "softplus": _unary(F.softplus),
     "gelu": _gelu,
-    "prelu": _prelu,
-    "elu": _elu,
-    "leaky_relu": _leaky_relu,
-    "sigmoid_hard": _sigmoid_hard,
-    "clip": _clip,
-    "softmax": _softmax,
-    "select": _select,
-    "cast": _cast,
+    "prelu": lambda a: F.prelu(a.tensor("x"), a.tensor("alpha")),
+    "elu": lambda a: F.elu(a.tensor("x"), a.number("alpha")),
+    "leaky_relu": lambda a: F.leaky_relu(a.tensor("x"), a.number("alpha")),
+    "sigmoid_hard": lambda a: (a.number("alpha") * a.tensor("x") + a.number("beta")).clamp(0, 1),
+    "clip": lambda a: a.tensor("x").clamp(a.number("alpha"), a.number("beta")),
+    "softmax": lambda a: a.tensor("x").softmax(a.whole("axis", -1)),
+    "select": lambda a: torch.where(a.tensor("cond"), a.tensor("a"), a.tensor("b")),
+    # To the declared type, by the interpreter, as every result; towards zero, as Core ML does.
+    "cast": _unary(lambda x: x),
     "reduce_mean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
     "reduce_sum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
     "reduce_max": _reduced(lambda x, axes, keep: x.amax(axes, keep)),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from phonecv.errors import UserError
-from phonecv.exporting.coreml.messages import messages
+from phonecv.exporting.coreml.toolkit import messages
 
 #: How paths of weights begin in a model.
 _HERE = "@model_path/"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.exporting.coreml.messages import messages
 from phonecv.exporting.coreml.package import Package
+from phonecv.exporting.coreml.toolkit import messages
 
 #: Element types, how they are stored, and what they are computed in here: half precision is held in float32, and
 #: rounded wherever the program says fp16.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from phonecv.exporting.coreml.arguments import Arguments, Rule
@@ -14,10 +17,6 @@ def _reshape(a: Arguments) -> Tensor:
     return x.reshape([x.shape[axis] if length == 0 else length for axis, length in enumerate(shape)])
 
 
-def _transpose(a: Arguments) -> Tensor:
-    return a.tensor("x").permute(a.wholes("perm"))
-
-
 def _expand_dims(a: Arguments) -> Tensor:
     x, axes = a.tensor("x"), a.wholes("axes")
     rank = x.ndim + len(axes)
@@ -26,19 +25,10 @@ def _expand_dims(a: Arguments) -> Tensor:
     return x
 
 
-def _squeeze(a: Arguments) -> Tensor:
-    x = a.tensor("x")
-    return x.squeeze(a.wholes("axes", list(range(x.ndim))))
-
-
 def _concat(a: Arguments) -> Tensor:
     if a.flag("interleave"):
         raise ValueError("interleave has no rule")
     return torch.cat(a.tensors("values"), a.whole("axis"))
-
-
-def _stack(a: Arguments) -> Tensor:
-    return torch.stack(a.tensors("values"), a.whole("axis"))
 
 
 def _split(a: Arguments) -> tuple[Tensor, ...]:
@@ -78,14 +68,19 @@ def _slice_by_size(a: Arguments) -> Tensor:
     return x
 
 
+def padded(x: Tensor, pairs: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """With so much of a value before and after, in each of the last axes."""
+    flat = [length for pair in reversed(pairs) for length in pair]  # torch counts from the last axis
+    return F.pad(x, flat, value=value) if any(flat) else x
+
+
 def _pad(a: Arguments) -> Tensor:
     x, mode = a.tensor("x"), a.text("mode", "constant")
     before_after = a.wholes("pad")
     first = x.ndim - len(before_after) // 2
     pairs = list(zip(before_after[::2], before_after[1::2], strict=True))
     if mode == "constant":
-        flat = [length for pair in reversed(pairs) for length in pair]  # torch counts from the last axis
-        return torch.nn.functional.pad(x, flat, value=a.number("constant_val", 0.0))
+        return padded(x, pairs, a.number("constant_val", 0.0))
     for axis, (before, after) in enumerate(pairs, first):
         length = x.shape[axis]
         places = torch.arange(-before, length + after)
@@ -99,23 +94,9 @@ def _pad(a: Arguments) -> Tensor:
     return x
 
 
-def _tile(a: Arguments) -> Tensor:
-    return a.tensor("x").tile(a.wholes("reps"))
-
-
-def _fill(a: Arguments) -> Tensor:
+def _filled(a: Arguments, shape: Sequence[int]) -> Tensor:
     value = a.optional("value")
-    return torch.full(a.wholes("shape"), 0.0 if value is None else value.item())
-
-
-def _fill_like(a: Arguments) -> Tensor:
-    value = a.optional("value")
-    return torch.full(a.tensor("ref_tensor").shape, 0.0 if value is None else value.item())
-
-
-def _reverse(a: Arguments) -> Tensor:
-    x = a.tensor("x")
-    return x.flip(a.wholes("axes", list(range(x.ndim))))
+    return torch.full(shape, 0.0 if value is None else value.item())
 
 
 def _gather(a: Arguments) -> Tensor:
@@ -150,10 +131,6 @@ def _topk(a: Arguments) -> Tensor | tuple[Tensor, ...]:
     return (values, indices) if a.flag("return_indices", True) else values
 
 
-def _argsort(a: Arguments) -> Tensor:
-    return a.tensor("x").argsort(a.whole("axis", -1), descending=not a.flag("ascending"))
-
-
 def _cumsum(a: Arguments) -> Tensor:
     x, axis = a.tensor("x"), a.whole("axis", 0)
     x = x.flip(axis) if a.flag("reverse") else x
@@ -167,31 +144,27 @@ def _range(a: Arguments) -> Tensor:
     return torch.arange(start, end, step)
 
 
-def _pixel_shuffle(a: Arguments) -> Tensor:
-    return torch.nn.functional.pixel_shuffle(a.tensor("x"), a.whole("upscale_factor"))
-
-
 RULES: dict[str, Rule] = {
     "reshape": _reshape,
-    "transpose": _transpose,
+    "transpose": lambda a: a.tensor("x").permute(a.wholes("perm")),
     "expand_dims": _expand_dims,
-    "squeeze": _squeeze,
+    "squeeze": lambda a: a.tensor("x").squeeze(a.axes()),
     "concat": _concat,
-    "stack": _stack,
+    "stack": lambda a: torch.stack(a.tensors("values"), a.whole("axis")),
     "split": _split,
     "slice_by_index": _slice_by_index,
     "slice_by_size": _slice_by_size,
     "pad": _pad,
-    "tile": _tile,
-    "fill": _fill,
-    "fill_like": _fill_like,
-    "reverse": _reverse,
+    "tile": lambda a: a.tensor("x").tile(a.wholes("reps")),
+    "fill": lambda a: _filled(a, a.wholes("shape")),
+    "fill_like": lambda a: _filled(a, a.tensor("ref_tensor").shape),
+    "reverse": lambda a: a.tensor("x").flip(a.axes()),
     "gather": _gather,
     "gather_along_axis": _gather_along_axis,
     "gather_nd": _gather_nd,
     "topk": _topk,
-    "argsort": _argsort,
+    "argsort": lambda a: a.tensor("x").argsort(a.whole("axis", -1), descending=not a.flag("ascending")),
     "cumsum": _cumsum,
     "range_1d": _range,
-    "pixel_shuffle": _pixel_shuffle,
+    "pixel_shuffle": lambda a: F.pixel_shuffle(a.tensor("x"), a.whole("upscale_factor")),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phonecv.exporting.coreml.arguments import Arguments, Rule
+from phonecv.exporting.coreml.shapes import padded
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -36,17 +37,12 @@ def _padding(a: Arguments, sides: list[int], kernel: list[int], strides: list[in
     return pairs
 
 
-def _padded(x: Tensor, pairs: list[tuple[int, int]], value: float = 0.0) -> Tensor:
-    flat = [length for pair in reversed(pairs) for length in pair]
-    return F.pad(x, flat, value=value) if any(flat) else x
-
-
 def _conv(a: Arguments) -> Tensor:
     x, weight = a.tensor("x"), a.tensor("weight")
     axes = x.ndim - 2
     strides, dilations = a.wholes("strides", [1] * axes), a.wholes("dilations", [1] * axes)
     extents = [(side - 1) * dilation + 1 for side, dilation in zip(weight.shape[2:], dilations, strict=True)]
-    x = _padded(x, _padding(a, list(x.shape[2:]), extents, strides))
+    x = padded(x, _padding(a, list(x.shape[2:]), extents, strides))
     return _CONV[axes](
         x, weight, a.optional("bias"), stride=strides, dilation=dilations, groups=a.whole("groups", 1)
     )  # fmt: skip
@@ -93,21 +89,22 @@ def _avg_pool(a: Arguments) -> Tensor:
     pool: Callable[..., Tensor] = _AVG_POOL[len(kernel)]
     counted = torch.ones_like(x[:1, :1])
     # Padding counts in the average unless it is excluded; what lies beyond it never does, as in PyTorch.
-    counted = _padded(counted, pairs, 0.0 if a.flag("exclude_padding_from_average") else 1.0)
+    counted = padded(counted, pairs, 0.0 if a.flag("exclude_padding_from_average") else 1.0)
     over = [(0, length) for length in beyond]
-    total = pool(_padded(_padded(x, pairs), over), kernel, strides)
-    return total / pool(_padded(counted, over), kernel, strides)
+    total = pool(padded(padded(x, pairs), over), kernel, strides)
+    return total / pool(padded(counted, over), kernel, strides)
 
 
 def _max_pool(a: Arguments) -> Tensor:
     x, kernel, strides, pairs, beyond = _pooling(a)
-    x = _padded(_padded(x, pairs, -math.inf), [(0, length) for length in beyond], -math.inf)
+    x = padded(padded(x, pairs, -math.inf), [(0, length) for length in beyond], -math.inf)
     return _MAX_POOL[len(kernel)](x, kernel, strides)
 
 
-def _sampled(x: Tensor, points: list[Tensor]) -> Tensor:
-    """Linear interpolation at rows `points[0]` and columns `points[1]`, which lie within the picture."""
-    for axis, at in zip((-2, -1), points, strict=True):
+def _sampled(x: Tensor, mode: str, target: Sequence[int]) -> Tensor:
+    """Linear interpolation to so many rows and columns, see `_grid`."""
+    for axis, side in zip((-2, -1), target, strict=True):
+        at = _grid(mode, x.shape[axis], side)
         low = at.floor().long()
         high = (low + 1).clamp(max=x.shape[axis] - 1)
         share = (at - low).to(x.dtype)
@@ -134,11 +131,11 @@ def _grid(mode: str, side: int, target: int) -> Tensor:
     return points.clamp(0, side - 1)
 
 
-def _scaled(a: Arguments, x: Tensor) -> list[int]:
+def _scaled(a: Arguments) -> list[int]:
     """Height and width after scaling by factors; in float32 as the factors are, so that 9 times 25/9 is 25."""
-    factors = a.number("scale_factor_height", 1.0), a.number("scale_factor_width", 1.0)
+    sides, factors = a.tensor("x").shape[-2:], [a.number(f"scale_factor_{side}", 1.0) for side in ("height", "width")]
     return [
-        int(np.floor(np.float32(factor) * np.float32(side))) for side, factor in zip(x.shape[-2:], factors, strict=True)
+        int(np.floor(np.float32(factor) * np.float32(side))) for side, factor in zip(sides, factors, strict=True)
     ]
 
 
@@ -148,13 +145,13 @@ def _upsample_bilinear(a: Arguments) -> Tensor:
     if corners and centres:
         raise ValueError("align_corners with half_pixel_centers has no rule")
     mode = "STRICT_ALIGN_CORNERS" if corners else ("UNALIGN_CORNERS" if centres else "DEFAULT")
-    return _sampled(x, [_grid(mode, *pair) for pair in zip(x.shape[-2:], _scaled(a, x), strict=True)])
+    return _sampled(x, mode, _scaled(a))
 
 
 def _resize_bilinear(a: Arguments) -> Tensor:
     x, mode = a.tensor("x"), a.text("sampling_mode", "DEFAULT")
     target = a.whole("target_size_height", 1), a.whole("target_size_width", 1)
-    return _sampled(x, [_grid(mode, *pair) for pair in zip(x.shape[-2:], target, strict=True)])
+    return _sampled(x, mode, target)
 
 
 def _nearest(x: Tensor, target: list[int]) -> Tensor:
@@ -163,18 +160,9 @@ def _nearest(x: Tensor, target: list[int]) -> Tensor:
     return x
 
 
-def _upsample_nearest(a: Arguments) -> Tensor:
-    x = a.tensor("x")
-    return _nearest(x, _scaled(a, x))
-
-
-def _resize_nearest(a: Arguments) -> Tensor:
-    return _nearest(a.tensor("x"), [a.whole("target_size_height"), a.whole("target_size_width")])
-
-
 def _layer_norm(a: Arguments) -> Tensor:
     x = a.tensor("x")
-    axes = [axis % x.ndim for axis in a.wholes("axes", list(range(x.ndim)))]
+    axes = [axis % x.ndim for axis in a.axes()]
     shape = [length if axis in axes else 1 for axis, length in enumerate(x.shape)]
     return _affine(a, _standard(x, axes, a.number("epsilon", 1e-5)), shape)
 
@@ -211,19 +199,11 @@ def _l2_norm(a: Arguments) -> Tensor:
     return x / (x.square().sum((-3, -2, -1), keepdim=True) + a.number("epsilon", 1e-6)).sqrt()
 
 
-def _linear(a: Arguments) -> Tensor:
-    return F.linear(a.tensor("x"), a.tensor("weight"), a.optional("bias"))
-
-
 def _matmul(a: Arguments) -> Tensor:
     x, y = a.tensor("x"), a.tensor("y")
     x = x.transpose(-1, -2) if a.flag("transpose_x") and x.ndim > 1 else x
     y = y.transpose(-1, -2) if a.flag("transpose_y") and y.ndim > 1 else y
     return x @ y
-
-
-def _einsum(a: Arguments) -> Tensor:
-    return torch.einsum(a.text("equation", ""), *a.tensors("values"))
 
 
 RULES: dict[str, Rule] = {
@@ -232,14 +212,16 @@ RULES: dict[str, Rule] = {
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,
     "upsample_bilinear": _upsample_bilinear,
-    "upsample_nearest_neighbor": _upsample_nearest,
+    "upsample_nearest_neighbor": lambda a: _nearest(a.tensor("x"), _scaled(a)),
     "resize_bilinear": _resize_bilinear,
-    "resize_nearest_neighbor": _resize_nearest,
+    "resize_nearest_neighbor": lambda a: _nearest(
+        a.tensor("x"), [a.whole("target_size_height"), a.whole("target_size_width")]
+    ),
     "layer_norm": _layer_norm,
     "instance_norm": _instance_norm,
     "batch_norm": _batch_norm,
     "l2_norm": _l2_norm,
-    "linear": _linear,
+    "linear": lambda a: F.linear(a.tensor("x"), a.tensor("weight"), a.optional("bias")),
     "matmul": _matmul,
-    "einsum": _einsum,
+    "einsum": lambda a: torch.einsum(a.text("equation", ""), *a.tensors("values")),
 }

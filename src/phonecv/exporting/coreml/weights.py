@@ -25,10 +25,6 @@ def _along(values: Tensor, data: Tensor, axis: int) -> Tensor:
     return values.reshape([-1 if one == axis % data.ndim else 1 for one in range(data.ndim)])
 
 
-def _cast(a: Arguments) -> Tensor:
-    return a.tensor("source_val")
-
-
 def _lut_to_dense(a: Arguments) -> Tensor:
     table, shape = a.tensor("lut"), _shape(a)
     width = int(math.log2(len(table)))
@@ -62,7 +58,7 @@ def _bits(packed: Tensor, count: int) -> np.ndarray:
 
 RULES: dict[str, Rule] = {
     "constexpr_affine_dequantize": _affine_dequantize,
-    "constexpr_cast": _cast,
+    "constexpr_cast": lambda a: a.tensor("source_val"),
     "constexpr_lut_to_dense": _lut_to_dense,
     "constexpr_sparse_to_dense": _sparse_to_dense,
 }
