@@ -115,13 +115,13 @@ def test_onnx_leaves_weights_with_another_reader(tmp_path: Path) -> None:
 def test_openvino(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     with captured():
-        from phonecv.exporting.openvino import weights as openvino_weights
+        from phonecv.exporting.openvino.exporter import quantize_weights
 
         job = int8_job()
         write_graph(job, tmp_path / "f.onnx")
         model = openvino.Core().read_model(tmp_path / "f.onnx")
         openvino.save_model(model, tmp_path / "f.xml", compress_to_fp16=False)
-        model, used = openvino_weights.quantize(job, model)
+        model, used = quantize_weights(model)
         openvino.save_model(model, tmp_path / "q.xml", compress_to_fp16=False)
     compiled = openvino.Core().compile_model(tmp_path / "q.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     got = compiled(images(8, 3).numpy())[0]
@@ -137,13 +137,12 @@ def test_openvino(tmp_path: Path) -> None:
 def test_litert(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from phonecv.exporting.litert import exporter as litert
-    from phonecv.exporting.litert import weights as litert_weights
     from phonecv.exporting.litert.opening import open_session
 
     job = int8_job()
     with captured():
         source = litert.write(replace(job, precision="float32"), tmp_path).path
-        litert_weights.quantize(job, source, tmp_path / "q.tflite")
+        litert.quantize_weights("int8-weights", source, tmp_path / "q.tflite")
     session = open_session(tmp_path / "q.tflite", threads=1)
     near(job, session(images(8, 3).numpy())[0], tolerance=1e-4)
     assert (tmp_path / "q.tflite").stat().st_size < source.stat().st_size

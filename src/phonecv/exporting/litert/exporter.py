@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,6 @@ from phonecv.exporting.job import Job, Written
 from phonecv.exporting.litert.metadata import ENTRY, append_labels, check_normalisation, metadata
 from phonecv.exporting.litert.record import METADATA
 
-_QUANTIZERS = {
-    "fp16": "phonecv.exporting.litert.exporter:halve",
-    "int8": "phonecv.exporting.litert.int8:quantize",
-    "int8-weights": "phonecv.exporting.litert.weights:quantize",
-}
 
 
 class _ChannelsLast(nn.Module):
@@ -61,7 +55,12 @@ def write(job: Job, folder: Path) -> Written:
     settings: dict[str, Any] = {}
     if job.precision != "float32":
         source = path.rename(folder / f"{job.stem}.float.tflite")
-        settings = resolve_name(_QUANTIZERS[job.precision])(job, source, path)
+        if job.precision == "int8":
+            from phonecv.exporting.litert.int8 import quantize
+
+            settings = quantize(job, source, path)
+        else:
+            settings = quantize_weights(job.precision, source, path)
         source.unlink()
         model = flatbuffer_utils.read_model(str(path))
     _add_metadata(model, METADATA, json.dumps(dict(job.record), ensure_ascii=False).encode())
@@ -101,18 +100,24 @@ def in_plain_order(module: nn.Module) -> nn.Module:
     return module
 
 
-def halve(job: Job, source: Path, path: Path) -> dict[str, Any]:
-    """Write `source` with weights in 16-bit floating point; phones compute in it too, where their runtime likes to."""
+def quantize_weights(precision: str, source: Path, path: Path) -> dict[str, Any]:
+    """Write `source` with its weights in 16-bit floating point, or as int8, symmetric, one scale per output channel.
+
+    What is computed stays float32; in 16 bits phones compute too, where their runtime likes to.
+    """
     from ai_edge_quantizer import quantizer
     from ai_edge_quantizer.qtyping import TFLOperationName
 
+    bits: dict[str, Any] = {"num_bits": 8}
+    if precision == "fp16":
+        bits = {"num_bits": 16, "algorithm_key": quantizer.AlgorithmName.FLOAT_CASTING}
     work = quantizer.Quantizer(str(source))
-    cast = quantizer.AlgorithmName.FLOAT_CASTING
-    work.add_weight_only_config(".*", TFLOperationName.ALL_SUPPORTED, num_bits=16, algorithm_key=cast)
+    work.add_weight_only_config(".*", TFLOperationName.ALL_SUPPORTED, **bits)
     result = work.quantize(enable_progress_report=False)
     assert result.quantized_model is not None
     path.write_bytes(result.quantized_model)
-    return {"weights": "float16", "activations": "float32"}
+    weights = "float16" if precision == "fp16" else "int8, symmetric, per output channel"
+    return {"weights": weights, "activations": "float32"}
 
 
 def _name_as_without_wrapper(model: Any, module: nn.Module) -> None:

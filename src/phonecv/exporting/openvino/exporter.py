@@ -63,11 +63,22 @@ def _in_precision(job: Job, model: openvino.Model) -> tuple[openvino.Model, dict
         model, used = openvino_int8.quantize(job, model)
         return model, {"settings": used}
     if job.precision == "int8-weights":
-        from phonecv.exporting.openvino import weights as openvino_weights
-
-        model, used = openvino_weights.quantize(job, model)
+        model, used = quantize_weights(model)
         return model, {"settings": used}
     return model, {}
+
+
+def quantize_weights(model: openvino.Model) -> tuple[openvino.Model, dict[str, Any]]:
+    """The model, which may be changed, with int8 weights, symmetric, a scale per output channel, and what was done."""
+    import nncf
+    import openvino
+
+    compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+    tensors = sum(
+        operator.get_type_name() == "Constant" and operator.get_element_type() == openvino.Type.i8
+        for operator in compressed.get_ops()
+    )
+    return compressed, {"weights": "int8, symmetric, per output channel", "activations": "float32", "tensors": tensors}
 
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
