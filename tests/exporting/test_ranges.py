@@ -37,7 +37,7 @@ def test_ranges_hold_zero() -> None:
 def test_settings_are_checked() -> None:
     job = int8_job()
     assert int8_settings(job) == Int8Settings()
-    wanted = Int8Settings("percentile", 99.9, ("stage0",))
+    wanted = Int8Settings("percentile", 99.9, ("network.stage0",))
     got = int8_settings(replace(job, settings={"range": "percentile", "percentile": 99.9, "float_layers": "stage0"}))
     assert got == wanted
     assert (got.span, Int8Settings().span) == (99.9, 100.0)

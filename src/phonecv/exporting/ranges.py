@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -22,7 +23,7 @@ class Int8Settings:
     Attributes:
         range: of `RANGES`. "minmax" spans all that calibration saw; "percentile" leaves rare values to be clipped.
         percentile: share of the values that the range spans, both ends cut alike.
-        float_layers: modules of the network that stay float, with all that is in them.
+        float_layers: paths of modules that stay float, with all that is in them.
     """
 
     range: str = "minmax"
@@ -33,6 +34,16 @@ class Int8Settings:
     def span(self) -> float:
         """The percentile to use; 100 is minimum and maximum."""
         return 100.0 if self.range == "minmax" else self.percentile
+
+    def used(self, pictures: np.ndarray) -> dict[str, Any]:
+        """What a report says of a file that was made by them and these calibration pictures, as JSON values."""
+        return {
+            "range": self.range,
+            "percentile": self.percentile if self.range == "percentile" else None,
+            "float_layers": [path.removeprefix("network.") for path in self.float_layers],
+            "calibration": len(pictures),
+            "weights": "int8, symmetric, per output channel",
+        }
 
 
 def int8_settings(job: Job) -> Int8Settings:
@@ -49,13 +60,12 @@ def int8_settings(job: Job) -> Int8Settings:
     settings = Int8Settings(
         range=job.settings.get("range", "minmax"),
         percentile=float(job.settings.get("percentile", 99.99)),
-        float_layers=(layers,) if isinstance(layers, str) else tuple(layers),
+        float_layers=tuple(chosen_modules(job.module, (layers,) if isinstance(layers, str) else layers)),
     )
     if settings.range not in RANGES:
         raise UserError(f"int8 range {settings.range!r} is not one of {', '.join(RANGES)}")
     if not 50 < settings.percentile <= 100:
         raise UserError(f"int8 percentile {settings.percentile!r} is not above 50 and at most 100; try 99.99")
-    chosen_modules(job.module, settings.float_layers)
     return settings
 
 

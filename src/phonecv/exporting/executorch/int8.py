@@ -15,7 +15,7 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantiza
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from phonecv.exporting.job import Job
-from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings
 
 _RELU6 = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
 _CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
@@ -76,28 +76,19 @@ def quantized_program(job: Job) -> tuple[torch.export.ExportedProgram, dict[str,
         The program, ready for lowering, and what was used, as JSON values.
     """
     settings = int8_settings(job)
-    pictures = torch.from_numpy(calibration_pictures(job))
-    paths = chosen_modules(job.module, settings.float_layers)
+    pictures = calibration_pictures(job)
     example = job.row
     quantizer = _Quantizer().set_global(_config(len(pictures), settings.span))
-    quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in paths))
+    quantizer.set_filter_function(lambda node: not any(_inside(node, path) for path in settings.float_layers))
     with torch.no_grad():
         graph = _one_reader_each(torch.export.export(job.module, example).module())
         prepared = prepare_pt2e(graph, quantizer)
-        for picture in pictures.split(1):
+        for picture in torch.from_numpy(pictures).split(1):
             prepared(picture)
         converted = convert_pt2e(prepared)
         program = torch.export.export(converted, example)
-    used = {
-        "range": settings.range,
-        "percentile": settings.percentile if settings.range == "percentile" else None,
-        "float_layers": [path.removeprefix("network.") for path in paths],
-        "calibration": len(pictures),
-        "weights": "int8, symmetric, per output channel",
-        "activations": "int8, affine, per tensor",
-        "operators": quantized_operators(program.graph_module),
-    }
-    return program, used
+    operators = quantized_operators(program.graph_module)
+    return program, settings.used(pictures) | {"activations": "int8, affine, per tensor", "operators": operators}
 
 
 def _one_reader_each(graph: fx.GraphModule) -> fx.GraphModule:

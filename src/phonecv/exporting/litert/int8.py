@@ -18,7 +18,7 @@ from torch import nn
 
 from phonecv.exporting.inputs import channels_last
 from phonecv.exporting.job import Job
-from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings
 
 _FLOAT = aeq.AlgorithmName.NO_QUANTIZE
 
@@ -59,10 +59,9 @@ def quantize(job: Job, source: Path, path: Path) -> dict[str, Any]:
     """
     settings = int8_settings(job)
     pictures = calibration_pictures(job)
-    named = chosen_modules(job.module, settings.float_layers)
     norms = [name for name, module in job.module.named_modules() if isinstance(module, nn.LayerNorm)]
     operators = read_operators(source)
-    stay = operators_of(job.module, named + norms, operators)
+    stay = operators_of(job.module, [*settings.float_layers, *norms], operators)
     work = aeq.Quantizer(str(source))
     work.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for ends in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
@@ -74,13 +73,8 @@ def quantize(job: Job, source: Path, path: Path) -> dict[str, Any]:
     result = work.quantize(ranges, enable_progress_report=False)
     assert result.quantized_model is not None
     path.write_bytes(result.quantized_model)
-    return {
-        "range": settings.range,
-        "percentile": settings.percentile if settings.range == "percentile" else None,
-        "float_layers": [name.removeprefix("network.") for name in named],
+    return settings.used(pictures) | {
         "float_operators": dict(sorted(Counter(operator.kind for operator in stay).items())),
-        "calibration": len(pictures),
-        "weights": "int8, symmetric, per output channel",
         "activations": "int8, affine, per tensor",
         "input": "float32",
         "output": "float32",

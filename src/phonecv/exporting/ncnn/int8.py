@@ -21,7 +21,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.job import Job
 from phonecv.exporting.ncnn.graph import Graph, Layer, read_graph
 from phonecv.exporting.ncnn.opening import load, weights_path
-from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings
 
 #: Kinds of layers in 8 bits -> number of the parameter that says how many weights they have.
 _WEIGHTED = {"Convolution": 6, "ConvolutionDepthWise": 6, "InnerProduct": 2}
@@ -65,23 +65,17 @@ def quantize(job: Job, path: Path) -> dict[str, Any]:
     """
     settings = int8_settings(job)
     pictures = calibration_pictures(job)
-    paths = chosen_modules(job.module, settings.float_layers)
     graph = read_graph(path)
     held = list(_read_weights(graph, weights_path(path).read_bytes()))
     weighted = [one for one in held if len(one.values)]
-    stay = _of_modules(job, paths, weighted) if paths else set()
+    stay = _of_modules(job, settings.float_layers, weighted) if settings.float_layers else set()
     chosen = {one.layer.name: one for one in weighted if one.layer.name not in stay}
     reach = _measure(path, graph, pictures, [one.layer.inputs[0] for one in chosen.values()], settings.span)
     with weights_path(path).open("wb") as file:
         for one in held:
             file.write(_packed(one, reach[one.layer.inputs[0]]) if one.layer.name in chosen else _plain(one))
     path.write_text(_with_int8(path.read_text(encoding="utf-8"), chosen), encoding="utf-8")
-    return {
-        "range": settings.range,
-        "percentile": settings.percentile if settings.range == "percentile" else None,
-        "float_layers": [name.removeprefix("network.") for name in paths],
-        "calibration": len(pictures),
-        "weights": "int8, symmetric, per output channel",
+    return settings.used(pictures) | {
         "activations": "int8, symmetric, per tensor",
         "operators": {"quantized": len(chosen), "float": len(weighted) - len(chosen)},
     }

@@ -16,7 +16,7 @@ import torch
 
 from phonecv.exporting.job import Job
 from phonecv.exporting.onnx.opening import start_session
-from phonecv.exporting.ranges import Tails, calibration_pictures, chosen_modules, int8_settings
+from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings
 
 #: Operators in 8 bits. With everything that could be, OpenVINO took 1.5 times as long for EMOv2-5M, changing to and
 #: fro.
@@ -49,18 +49,9 @@ def quantize(job: Job, source: Path, path: Path) -> dict[str, Any]:
     """
     settings = int8_settings(job)
     pictures = calibration_pictures(job)
-    paths = chosen_modules(job.module, settings.float_layers)
-    stay = nodes_of(source, paths)
+    stay = nodes_of(source, settings.float_layers)
     counts = quantize_file(source, pictures, path, percentile=settings.span, stay=stay)
-    return {
-        "range": settings.range,
-        "percentile": settings.percentile if settings.range == "percentile" else None,
-        "float_layers": [name.removeprefix("network.") for name in paths],
-        "calibration": len(pictures),
-        "weights": "int8, symmetric, per output channel",
-        "activations": "uint8, affine, per tensor",
-        "operators": counts,
-    }
+    return settings.used(pictures) | {"activations": "uint8, affine, per tensor", "operators": counts}
 
 
 def nodes_of(source: Path, paths: Sequence[str]) -> list[str]:

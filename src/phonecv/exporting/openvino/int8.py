@@ -20,7 +20,7 @@ from openvino._offline_transformations import apply_moc_transformations
 
 from phonecv.errors import UserError
 from phonecv.exporting.job import Job
-from phonecv.exporting.ranges import calibration_pictures, chosen_modules, int8_settings
+from phonecv.exporting.ranges import calibration_pictures, int8_settings
 
 #: NNCF's bias correction: from the means of each layer's input, by running the network again and again, or not at all.
 CORRECTIONS = ("fast", "accurate", "none")
@@ -53,10 +53,9 @@ def quantize(job: Job, model: openvino.Model) -> tuple[openvino.Model, dict[str,
         own["range"] = chosen_range
     settings = int8_settings(replace(job, settings=own))
     pictures = calibration_pictures(job)
-    paths = chosen_modules(job.module, settings.float_layers)
     # A graph just read from ONNX has its biases behind reshapes: NNCF finds none to correct.
     apply_moc_transformations(model, cf=True)
-    stay = operators_of(model, paths)
+    stay = operators_of(model, settings.float_layers)
     advanced = AdvancedQuantizationParameters(disable_bias_correction=correction == "none")
     if chosen_range == "minmax":
         advanced.activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
@@ -71,14 +70,10 @@ def quantize(job: Job, model: openvino.Model) -> tuple[openvino.Model, dict[str,
         ignored_scope=nncf.IgnoredScope(names=stay) if stay else None,
         advanced_parameters=advanced,
     )
-    return quantized, {
+    return quantized, settings.used(pictures) | {
         "range": chosen_range,
-        "percentile": settings.percentile if chosen_range == "percentile" else None,
         "bias": correction,
         "preset": preset,
-        "float_layers": [name.removeprefix("network.") for name in paths],
-        "calibration": len(pictures),
-        "weights": "int8, symmetric, per output channel",
         "activations": f"8 bits, {'affine' if preset == 'mixed' else 'symmetric'}, per tensor",
         "quantizers": sum(operator.get_type_name() == "FakeQuantize" for operator in quantized.get_ops()),
     }
