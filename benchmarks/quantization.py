@@ -38,7 +38,6 @@ from phonecv.files import write_json
 from phonecv.quantization.data import refuse_shared
 from phonecv.quantization.methods import RANGES_MINMAX, Method, methods_for
 from phonecv.quantization.scoring import Score
-from phonecv.quantization.workshop import attempt_elsewhere
 
 RESULTS = Path(__file__).parent / "results" / "quantization.json"
 FORMATS = ("onnx", "openvino", "executorch", "litert")
@@ -105,7 +104,8 @@ def opened(path: Path, workshop: ClassifyWorkshop, name: str) -> dict[str, Any]:
 
 
 def attempt(entry: dict[str, Any], workshop: ClassifyWorkshop, format: str, method: Method) -> None:
-    trial = attempt_elsewhere(workshop, method, format, EXPORTERS[format].suffix)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = workshop.attempt(method, format, Path(folder) / f"trial{EXPORTERS[format].suffix}")
     entry["trials"] = [other for other in entry["trials"] if other["method"] != method.name] + [trial.to_dict()]
     decibels = f"{trial.score.decibels:.1f} dB" if trial.score is not None else ""
     print(f"{format}: {method.name}: {trial.error or trial.score} {decibels} [{trial.seconds:.0f} s]", flush=True)

@@ -12,9 +12,8 @@ from phonecv.late import late_names
 
 if TYPE_CHECKING:
     from phonecv.quantization.bias import correct_biases
+    from phonecv.quantization.chains import equalize, rescale_to_relu6
     from phonecv.quantization.data import calibration
-    from phonecv.quantization.equalization import equalize
-    from phonecv.quantization.relu6 import rescale_to_relu6
     from phonecv.quantization.result import QuantizeResult
     from phonecv.quantization.search import quantize
     from phonecv.quantization.sensitivity import layer_noise

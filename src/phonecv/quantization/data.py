@@ -28,27 +28,21 @@ T = TypeVar("T")
 
 
 class PictureSet(Protocol):
-    """Pictures of any kind.
-
-    Attributes:
-        paths: the files.
-        source: what to call them all.
-        note: what a person should know of the choice, or nothing.
-    """
+    """Pictures of any kind."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """See above, as the others."""
+        """The files."""
         ...
 
     @property
     def source(self) -> str:
-        """A text."""
+        """What to call them all."""
         ...
 
     @property
     def note(self) -> str:
-        """A text."""
+        """What a person should know of the choice, or nothing."""
         ...
 
 

@@ -64,6 +64,21 @@ def links_of(network: nn.Module) -> list[Link]:
     return links
 
 
+def chain_of(network: nn.Module, done: str) -> list[Link]:
+    """The links of a network that is to be `done` something that needs them.
+
+    Raises:
+        UserError: it has none.
+    """
+    links = links_of(network)
+    if not links:
+        raise UserError(
+            f"{getattr(network, 'name', 'the network')} cannot be {done}: SiLU, GELU, norms or sums stand between its"
+            " layers, and no factor passes through these"
+        )
+    return links
+
+
 def scale_link(network: nn.Module, link: Link, factor: Tensor) -> None:
     """Divide the outputs of a link's convolution by `factor`, one value per channel or one for all, and undo it in
     what reads them. Exact up to rounding, because ReLU and averages over the map let factors through."""

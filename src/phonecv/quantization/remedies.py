@@ -12,10 +12,9 @@ from phonecv.errors import UserError, did_you_mean
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models.quantized import layers_of, mark
 from phonecv.quantization.bias import correct_biases
-from phonecv.quantization.equalization import equalize
+from phonecv.quantization.chains import equalize, rescale_to_relu6
 from phonecv.quantization.layers import links_of
 from phonecv.quantization.qat import FineTuning, fine_tune
-from phonecv.quantization.relu6 import rescale_to_relu6
 from phonecv.quantization.simulation import USUAL
 
 #: In the order in which they are applied, whatever order they are asked for in. The last one, quantization-aware

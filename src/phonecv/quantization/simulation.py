@@ -96,12 +96,10 @@ def simulate(network: M, ranges: Mapping[str, Range] | None, layers: Sequence[st
         for name in layers:
             own[name].weight.copy_(rounded_weight(own[name].weight))
             if ranges is not None:
-                own[name].register_forward_pre_hook(_rounding(ranges[name]))
+                own[name].register_forward_pre_hook(rounding(ranges[name]))
     return simulated
 
 
-def _rounding(limits: Range) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Tensor]]:
-    def hook(module: nn.Module, given: tuple[Any, ...]) -> tuple[Tensor]:
-        return (rounded_activation(given[0], limits),)
-
-    return hook
+def rounding(limits: Range) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Tensor]]:
+    """A hook before a layer: what it reads, as 8 bits hold it."""
+    return lambda module, given: (rounded_activation(given[0], limits),)

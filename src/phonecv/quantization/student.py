@@ -18,7 +18,7 @@ from phonecv.exporting.ranges import Int8Settings
 from phonecv.models import VisionModel
 from phonecv.models.quantized import layers_of
 from phonecv.quantization.layers import batches, chosen_layers, layer
-from phonecv.quantization.simulation import Range, input_ranges, rounded_activation, rounded_weight
+from phonecv.quantization.simulation import Range, input_ranges, rounded_weight, rounding
 
 
 class Student:
@@ -108,12 +108,9 @@ def _straight_through(weight: Tensor) -> Tensor:
 
 @contextmanager
 def _rounded_inputs(network: nn.Module, ranges: Mapping[str, Range]) -> Iterator[None]:
-    def rounded(limits: Range, module: nn.Module, given: tuple[Any, ...]) -> tuple[Tensor]:
-        return (rounded_activation(given[0], limits),)
-
     with ExitStack() as hooks:
         for name, limits in ranges.items():
-            hooks.enter_context(network.get_submodule(name).register_forward_pre_hook(partial(rounded, limits)))
+            hooks.enter_context(network.get_submodule(name).register_forward_pre_hook(rounding(limits)))
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -212,12 +211,3 @@ def _with_log(message: str, path: Path) -> str:
         return message
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return f"{message.partition('; whole log:')[0]}; its log ends: {' | '.join(lines[-_LOG_LINES:])}"
-
-
-def attempt_elsewhere(workshop: Workshop[Any], method: Method, format: str, suffix: str) -> Trial:
-    """A trial whose file is not kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        return workshop.attempt(method, format, Path(folder) / f"trial{suffix}")
-
-
-__all__ = ["Trial", "Workshop", "attempt_elsewhere"]
