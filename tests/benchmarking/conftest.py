@@ -11,9 +11,10 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv.benchmarking.onnx_files import quantize_for_timing, write_for_timing
+from phonecv.benchmarking.onnx_files import write_for_timing
 from phonecv.benchmarking.subject import network_subject
 from phonecv.benchmarking.torch_calls import arrays
+from phonecv.exporting.onnx.int8 import quantize_file
 from phonecv.exporting.pictures import probe_images
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
@@ -43,7 +44,7 @@ def make(name: str, folder: Path) -> Small:
         expected = arrays(network(torch.from_numpy(images)))
     onnx, int8 = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
     write_for_timing(network_subject(network, name=name, form="deploy", size=SIZE), onnx)
-    quantize_for_timing(onnx, images, int8)
+    quantize_file(onnx, images, int8)
     checkpoint = phonecv.save_checkpoint(training, folder / f"{name}.safetensors")
     return Small(network, images, expected, onnx, int8, checkpoint)
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from benchmarking.conftest import SIZE, Small
 from phonecv.benchmarking import count_cost
-from phonecv.benchmarking.onnx_files import count_macs, is_quantized, quantize_for_timing, write_for_timing
+from phonecv.benchmarking.onnx_files import count_macs, is_quantized, write_for_timing
 from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import picture_input
+from phonecv.exporting.onnx.int8 import quantize_file
 
 
 @pytest.mark.parametrize("name", ["mobileone", pytest.param("emov2", marks=pytest.mark.long)])
@@ -59,7 +60,7 @@ def test_a_fixed_batch_is_calibrated_in_its_size(mobileone: Small, tmp_path: Pat
     model = onnx.load(mobileone.onnx)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     onnx.save(model, tmp_path / "two.onnx")
-    quantize_for_timing(tmp_path / "two.onnx", mobileone.images, tmp_path / "two.int8.onnx")
+    quantize_file(tmp_path / "two.onnx", mobileone.images, tmp_path / "two.int8.onnx")
     assert is_quantized(tmp_path / "two.int8.onnx")
 
 

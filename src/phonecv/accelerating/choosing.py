@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phonecv.accelerating.engine import Engine, Ready
@@ -14,7 +13,7 @@ from phonecv.accelerating.known import Measured, key_of, recall, remember
 from phonecv.benchmarking.calls import tiled
 from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES, choose, refusal
-from phonecv.benchmarking.timing import interleave
+from phonecv.benchmarking.timing import best_of, interleave
 from phonecv.devices import computes_bf16
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import Arrays, Input
@@ -127,15 +126,8 @@ def _timed(ready: Mapping[str, Ready], given: Arrays, *, quick: bool) -> dict[st
     """Seconds of a row: in turns, or quickly, of each alone."""
     calls = {name: functools.partial(one.session, *given) for name, one in ready.items()}
     if quick:
-        return {name: _best_of_few(call) / len(given[0]) for name, call in calls.items()}
+        return {name: best_of(call) / len(given[0]) for name, call in calls.items()}
     timings = interleave(calls, rounds=_ROUNDS, seconds=_SECONDS, warmup=3)
     return {name: timing.median / len(given[0]) for name, timing in timings.items()}
 
 
-def _best_of_few(call: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(3):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from phonecv.accelerating.network import Accelerated, accelerated, inputs_of
 from phonecv.benchmarking.calls import tiled
 from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES
+from phonecv.benchmarking.timing import best_of
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.models.fusing import fuse
@@ -119,13 +119,8 @@ def _seconds(placed: Placed) -> float:
     """What a picture takes in PyTorch as it is."""
     inner = Inner(placed.network)
     rows = [torch.from_numpy(tiled(array, _ROWS)) for array in probe_rows(inputs_of(placed.network))]
-    taken = []
     with torch.inference_mode(), placed.computing():
-        for _ in range(3):
-            start = time.perf_counter()
-            inner(*rows)
-            taken.append(time.perf_counter() - start)
-    return min(taken) / _ROWS
+        return best_of(lambda: inner(*rows)) / _ROWS
 
 
 def _expected(known: Measured | None, name: str, network: Any, before: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from phonecv.benchmarking.runtimes import RUNTIMES
-from phonecv.benchmarking.torch_calls import DTYPES
+from phonecv.benchmarking.torch_calls import DTYPES, lowered
 from phonecv.errors import UserError
 from phonecv.exporting.formats import get_exporter
 from phonecv.exporting.job import Job, Session
@@ -40,24 +40,19 @@ def session_in(runtime: str, job: Job, *, threads: int, precision: str) -> Sessi
 
 
 def _in_torch(job: Job, precision: str, *, compiled: bool) -> Session:
-    module, low = job.module, DTYPES[precision]
+    call, low = job.module, DTYPES[precision]
     if low != torch.float32:
-        module = copy.deepcopy(module).to(low)
-
-    def lowered(array: np.ndarray) -> torch.Tensor:
-        one = torch.from_numpy(array)
-        return one.to(low) if one.is_floating_point() else one
-
-    call = module
+        call = copy.deepcopy(call).to(low)
     if compiled:
         try:
             with captured():
-                call = compile_for_inference(module, *(lowered(one.numpy()) for one in job.row))
+                call = compile_for_inference(call, *lowered(job.row, low))
         except Exception as error:  # the compiler, or the C++ compiler that it calls, fails in ways of its own
             raise UserError(f"torch.compile failed on {job.stem}: {reason(error)}") from error
 
     @torch.inference_mode()
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
-        return [one.float().numpy() if one.is_floating_point() else one.numpy() for one in call(*map(lowered, arrays))]
+        found = call(*lowered(map(torch.from_numpy, arrays), low))
+        return [one.float().numpy() if one.is_floating_point() else one.numpy() for one in found]
 
     return Session(run=run, runtime=RUNTIMES["compiled" if compiled else "eager"].title, batch=1 if compiled else None)

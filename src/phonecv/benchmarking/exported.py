@@ -1,10 +1,9 @@
-"""Files of the formats beside ONNX: written from a network for timing, and what they should give."""
+"""Files of the formats beside ONNX, written from a network for timing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from phonecv.benchmarking.probes import probe_rows
@@ -12,9 +11,7 @@ from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import Deployable
 from phonecv.exporting.formats import get_exporter
-from phonecv.exporting.inputs import Arrays
 from phonecv.exporting.job import Job
-from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import perform
 
 
@@ -58,9 +55,3 @@ def job_for_timing(subject: Subject, precision: str = "float32", *, dynamic_batc
         calibration=rows[0] if precision == "int8" else None,
         inputs=subject.inputs,
     )
-
-
-def own_outputs(subject: Subject, rows: Arrays) -> list[np.ndarray]:
-    """What a file gives in its format's own runtime: of a file alone nothing else is known."""
-    assert subject.path is not None
-    return [np.asarray(value, np.float32) for value in open_session(subject.path, threads=1)(*rows)]

@@ -20,8 +20,8 @@ _IMPORTS = {
     "openvino": ("openvino", "openvino.preprocess", "phonecv.benchmarking.onnx_calls"),
     # ExecuTorch's Python runtime works on torch's tensors; on a phone there is no torch.
     "executorch": ("torch", "executorch.extension.pybindings.portable_lib", "phonecv.exporting.executorch.exporter"),
-    "litert": ("ai_edge_litert.interpreter", "phonecv.benchmarking.native_calls"),
-    "ncnn": ("ncnn", "phonecv.benchmarking.native_calls"),
+    "litert": ("ai_edge_litert.interpreter", "phonecv.benchmarking.native_calls", "phonecv.exporting.litert.opening"),
+    "ncnn": ("ncnn", "phonecv.benchmarking.native_calls", "phonecv.exporting.ncnn.opening"),
     "mnn": ("MNN", "torch", "phonecv.exporting.mnn.exporter"),
 }
 

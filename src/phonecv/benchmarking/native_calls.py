@@ -18,6 +18,8 @@ def litert_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     """A .tflite file in LiteRT with XNNPACK. Pictures are copied into its input, which is part of the call."""
     from ai_edge_litert.interpreter import Interpreter
 
+    from phonecv.exporting.litert.opening import dequantized, quantized
+
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     details, laid, last = interpreter.get_input_details(), [], False
     for detail, array in zip(details, given, strict=True):
@@ -31,7 +33,7 @@ def litert_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     interpreter.allocate_tensors()
     split = [_parts(values, int(detail["shape"][0])) for values, detail in zip(laid, details, strict=True)]
     batches = [
-        [_as_taken(part, detail) for part, detail in zip(parts, details, strict=True)]
+        [quantized(part, detail) for part, detail in zip(parts, details, strict=True)]
         for parts in zip(*split, strict=True)
     ]
 
@@ -48,7 +50,8 @@ def litert_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
         found: list[list[np.ndarray]] = []
         for batch in batches:
             one(batch)
-            found.append([_as_float(interpreter.get_tensor(item["index"]), item) for item in _outputs(interpreter)])
+            values = [dequantized(interpreter.get_tensor(item["index"]), item) for item in _outputs(interpreter)]
+            found.append([np.asarray(value, np.float32) for value in values])
         return [np.concatenate(values)[: len(given[0])] for values in zip(*found, strict=True)]
 
     return Call(run, outputs, "nhwc" if last else "nchw")
@@ -62,38 +65,14 @@ def _outputs(interpreter: Any) -> list[dict[str, Any]]:
     return [named[name] for name in sorted(named, key=lambda name: (len(name), name))]
 
 
-def _as_taken(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """Float pictures as the file's input type; quantized files round them."""
-    if detail["dtype"] == values.dtype:
-        return values
-    scale, zero = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    return np.round(values / scale + zero).clip(limits.min, limits.max).astype(detail["dtype"])
-
-
-def _as_float(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    scale, zero = detail["quantization"]
-    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values.astype(np.float32)
-
-
 def ncnn_call(path: Path | str, given: Arrays, *, threads: int) -> Call:
     """A .param file and its weights in ncnn, on the CPU in float32."""
     import ncnn
 
+    from phonecv.exporting.ncnn.opening import find_weights, load
+
     path = Path(path)
-    weights = next(
-        (file for file in (path.with_suffix(".ncnn.bin"), path.with_suffix(".bin")) if file.is_file()), None
-    )  # fmt: skip
-    if weights is None:
-        raise UserError(f"there is no {path.with_suffix('.ncnn.bin')}, which holds the weights of {path}")
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    net.opt.use_vulkan_compute = False
-    # Halves and bfloat16 are ncnn's own choice where the processor has them; rows of float32 mean it.
-    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage"):
-        setattr(net.opt, option, False)
-    if net.load_param(str(path)) or net.load_model(str(weights)):
-        raise UserError(f"{path} cannot be used in ncnn")
+    net = load(path, find_weights(path), threads=threads, half=False)
     (entry,), results = net.input_names(), net.output_names()
     (images,) = given
     arrays = list(images)

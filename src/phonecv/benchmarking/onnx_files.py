@@ -33,16 +33,6 @@ def write_for_timing(subject: Subject, path: Path) -> None:
             ) from error
 
 
-def quantize_for_timing(source: Path, images: np.ndarray, path: Path) -> None:
-    """int8 weights and activations with ranges from the probe pictures: for speed alone.
-
-    Accuracy needs real pictures and usually more than ranges, see `phonecv.quantize`.
-    """
-    from phonecv.exporting.onnx.int8 import quantize_file
-
-    quantize_file(source, images, path)
-
-
 def is_quantized(path: Path) -> bool:
     """Whether a file holds int8 arithmetic already."""
     import onnx

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from phonecv.benchmarking.fresh import settle
+from phonecv.benchmarking.onnx_files import count_macs, is_quantized
 from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.create import create_model, load_network
 from phonecv.errors import UserError
 from phonecv.exporting import exporter_for
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import Exporter
-from phonecv.exporting.inputs import Input, check_taken, inputs_in, picture_input
+from phonecv.exporting.inputs import Input, inputs_in, picture_input
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.record import find_record
 from phonecv.models.catalog import MODELS
@@ -34,8 +35,6 @@ def open_subject(source: str, *, form: str = "deploy", size: int | tuple[int, in
     path = Path(source)
     exporter = exporter_for(path)
     if exporter is not None and source not in MODELS:
-        if exporter.format == "onnx":
-            return _open_onnx(path, form, size)
         return _open_file(path, exporter, form, size)
     # The same weights in every run, and the caller's random numbers as they would have been.
     with torch.random.fork_rng(devices=[]):
@@ -49,7 +48,8 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
         network = settle(create_model(source), size=MODELS[source].preprocessing.size)
         notes.append(f"{source}: fresh weights (they do not change the time)")
     else:
-        _check_exists(source, path)
+        check_no_folder(path)
+        check_named(source)
         network = load_network(source, task=None).eval()
     network = network.cpu().float()
     if form == "deploy" and network.form == "training":
@@ -60,41 +60,6 @@ def _open_network(source: str, path: Path, form: str, size: int | tuple[int, int
     if form == "deploy":
         network = fuse(network, frozen=True)  # as `predict` runs it
     return network_subject(network, name=name, form=network.form, size=size, notes=tuple(notes))
-
-
-def _check_exists(source: str, path: Path) -> None:
-    check_no_folder(path)
-    check_named(source)
-
-
-def _open_onnx(path: Path, form: str, size: int | tuple[int, int] | None) -> Subject:
-    """An ONNX file; what it is stands in it, when we wrote it."""
-    if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r}")
-    exporter = exporter_for(path)
-    assert exporter is not None
-    exporter.require()
-    from phonecv.benchmarking.onnx_files import count_macs, is_quantized
-    from phonecv.exporting.onnx.opening import metadata_record, refuse_outside_weights
-
-    graph = refuse_outside_weights(path)
-    record = metadata_record(graph, path)
-    shapes = {
-        given.name: [side.dim_value or None for side in given.type.tensor_type.shape.dim] for given in graph.graph.input
-    }
-    batch, own = check_taken(path, shapes, record)
-    found = _checked_form(path, record, form)
-    height_width, inputs = _taken(path, record, own, size)
-    return Subject(
-        name=path.stem,
-        form=found,
-        size=height_width,
-        inputs=inputs,
-        path=path,
-        macs=count_macs(path, inputs),
-        precision="int8" if is_quantized(path) else "float32",
-        batch=batch,
-    )
 
 
 def _taken(
@@ -139,6 +104,9 @@ def _open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int,
     found = _checked_form(path, record, form)
     session = open_session(path, threads=1)
     height_width, inputs = _taken(path, record, session.size, size)
+    macs, batch, quantized = None, None, record.get("precision") == "int8"
+    if exporter.format == "onnx":  # which tells of itself what others' files do not
+        macs, batch, quantized = count_macs(path, inputs), session.batch, is_quantized(path)
     return Subject(
         name=path.stem,
         form=found,
@@ -146,5 +114,7 @@ def _open_file(path: Path, exporter: Exporter, form: str, size: int | tuple[int,
         inputs=inputs,
         path=path,
         format=exporter.format,
-        precision="int8" if record.get("precision") == "int8" else "float32",
+        macs=macs,
+        precision="int8" if quantized else "float32",
+        batch=batch,
     )

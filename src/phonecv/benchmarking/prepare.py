@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from phonecv.benchmarking import exported, onnx_files
-from phonecv.benchmarking.calls import tiled
 from phonecv.benchmarking.candidates import Candidate
-from phonecv.benchmarking.onnx_calls import onnxruntime_call
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
@@ -20,6 +18,8 @@ from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.torch_calls import arrays
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import Arrays
+from phonecv.exporting.onnx.int8 import quantize_file
+from phonecv.exporting.opening import open_session
 
 log = logging.getLogger("phonecv.benchmarking")
 
@@ -86,7 +86,7 @@ def _prepared(entry: Entry, kind: str, files: dict[tuple[int, str], str], stem: 
         files[id(subject), "onnx"] = str(_prepared(entry, "onnx", files, whole))
     path = stem.with_suffix(".int8.onnx")
     (images,) = probe_rows(subject.inputs)
-    onnx_files.quantize_for_timing(Path(files[id(subject), "onnx"]), images, path)
+    quantize_file(Path(files[id(subject), "onnx"]), images, path)  # ranges of these pictures: for speed alone
     return path
 
 
@@ -95,14 +95,9 @@ def expected_outputs(subject: Subject, rows: Arrays) -> list[np.ndarray]:
     if subject.network is not None:
         with torch.inference_mode():
             outputs = arrays(subject.network(*map(torch.from_numpy, rows)))
-    elif subject.format != "onnx":
-        outputs = exported.own_outputs(subject, rows)
     else:
         assert subject.path is not None
-        count = len(rows[0])
-        step = subject.batch or count
-        call = onnxruntime_call(subject.path, tuple(tiled(one, step) for one in rows), threads=1)
-        outputs = [tiled(value, count) for value in call.outputs()] if step < count else call.outputs()
+        outputs = [np.asarray(value, np.float32) for value in open_session(subject.path, threads=1)(*rows)]
     if not all(np.isfinite(value).all() for value in outputs):
         raise UserError(f"the outputs of {subject.name} are not finite; its weights are broken")
     return outputs

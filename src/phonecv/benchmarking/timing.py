@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from phonecv.errors import UserError, did_you_mean
 
 #: A turn calls its candidate again and again for about so long: far above the clock's own error, far below what lets
@@ -50,12 +52,12 @@ class Timing:
     @property
     def p10(self) -> float:
         """Seconds per call that one round in ten stayed below."""
-        return quantile(self.times, 0.1)
+        return float(np.quantile(self.times, 0.1))
 
     @property
     def p90(self) -> float:
         """Seconds per call that one round in ten went above."""
-        return quantile(self.times, 0.9)
+        return float(np.quantile(self.times, 0.9))
 
     @property
     def spread(self) -> float:
@@ -138,19 +140,21 @@ def ratios(timings: Mapping[str, Timing], baseline: str) -> dict[str, Ratio]:
     found = {}
     for name, timing in timings.items():
         each = [one / other for one, other in zip(base.times, timing.times, strict=True)]
-        found[name] = Ratio(
-            statistics.median(each), quantile(each, 0.1), quantile(each, 0.9), base.median / timing.median
-        )
+        low, high = np.quantile(each, (0.1, 0.9)).tolist()
+        found[name] = Ratio(statistics.median(each), low, high, base.median / timing.median)
     return found
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values lie, between neighbours in proportion."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+def best_of(call: Callable[[], object], tries: int = 3) -> float:
+    """Seconds of the fastest of a few calls, one right after the other: quick, where little hangs on it."""
+    finish = _device_wait()
+    taken = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        call()
+        finish()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def _order(names: Sequence[str], number: int) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.benchmarking.calls import Arrays, Call
+from phonecv.benchmarking.timing import best_of
 from phonecv.models.compiling import compile_for_inference
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,58 +27,39 @@ def torch_call(network: nn.Module, given: Arrays, *, precision: str, layout: str
     """
     if layout == "auto":
         # Which layout is better hangs on the network, its convolutions and the processor, and eager tells in a moment.
-        made = {name: _eager(network, given, precision, name, device) for name in FORMATS}
-        layout = min(made, key=lambda name: _fastest(made[name]))
+        made = {name: _call(network, given, precision, name, device) for name in FORMATS}
+        layout = min(made, key=lambda name: best_of(made[name].run, 6))
         if not compiled:
             return made[layout]
-    if not compiled:
-        return _eager(network, given, precision, layout, device)
-    ready, x, low = _placed(network, given, precision, layout, device)
-    return _call(compile_for_inference(ready, *_lowered(x, low)), x, low, layout)
+    return _call(network, given, precision, layout, device, compiled=compiled)
 
 
-def _eager(network: nn.Module, given: Arrays, precision: str, layout: str, device: str) -> Call:
-    ready, x, low = _placed(network, given, precision, layout, device)
-    return _call(ready, x, low, layout)
-
-
-def _placed(
-    network: nn.Module, given: Arrays, precision: str, layout: str, device: str
-) -> tuple[nn.Module, list[Tensor], torch.dtype]:
+def _call(
+    network: nn.Module, given: Arrays, precision: str, layout: str, device: str, *, compiled: bool = False
+) -> Call:
     low, memory = DTYPES[precision], FORMATS[layout]
-    ready = copy.deepcopy(network).eval().requires_grad_(False).to(device=device, dtype=low)
+    ready: Any = copy.deepcopy(network).eval().requires_grad_(False).to(device=device, dtype=low)
     for parameter in ready.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory)
     tensors = [torch.from_numpy(array).to(device=device) for array in given]
-    return ready, [one.contiguous(memory_format=memory) if one.ndim == 4 else one for one in tensors], low
+    x = [one.contiguous(memory_format=memory) if one.ndim == 4 else one for one in tensors]
+    if compiled:
+        ready = compile_for_inference(ready, *lowered(x, low))
 
-
-def _lowered(x: Sequence[Tensor], low: torch.dtype) -> list[Tensor]:
-    """The same in this precision, whole numbers apart."""
-    return [one.to(low) if one.is_floating_point() else one for one in x]
-
-
-def _call(network: Any, x: Sequence[Tensor], low: torch.dtype, layout: str) -> Call:
     @torch.inference_mode()
     def run() -> Any:
-        return network(*_lowered(x, low))
+        return ready(*lowered(x, low))
 
     return Call(run, lambda: arrays(run()), layout)
+
+
+def lowered(x: Iterable[Tensor], low: torch.dtype) -> list[Tensor]:
+    """The same in this precision, whole numbers apart."""
+    return [one.to(low) if one.is_floating_point() else one for one in x]
 
 
 def arrays(outputs: Tensor | Sequence[Tensor]) -> list[np.ndarray]:
     """Outputs of a network as float32 arrays in main memory."""
     listed = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     return [tensor.float().cpu().numpy() for tensor in listed]
-
-
-def _fastest(call: Call, tries: int = 6) -> float:
-    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
-    taken = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        call.run()
-        wait()
-        taken.append(time.perf_counter() - start)
-    return min(taken)

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,6 @@ from phonecv.benchmarking.memory import measure_memory
 from phonecv.errors import UserError
 from phonecv.files import write_json
 
-#: The log's levels and names are those of the process that started this one.
-log = logging.getLogger("phonecv.benchmarking")
-
-
-@dataclass(slots=True)
-class Group:
-    """What was found for one batch size: per label the seconds of each round, and facts about the candidate."""
-
-    batch: int
-    times: dict[str, list[float]] = field(default_factory=dict)
-    details: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:
@@ -46,13 +34,13 @@ def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float
     return found
 
 
-def run_group(job: Job, batch: int) -> Group:
-    """Build, check and time all candidates at one batch size."""
+def run_group(job: Job, batch: int) -> dict[str, Any]:
+    """Build, check and time all candidates at one batch size: by label seconds of each round, and facts."""
     import torch
 
     from phonecv.benchmarking.timing import interleave
 
-    group, calls = Group(batch), {}
+    calls, facts = {}, {}
     cuda = job.device.partition(":")[0] == "cuda"
     for candidate in job.candidates:
         given, expected = probe(candidate, batch)
@@ -63,10 +51,10 @@ def run_group(job: Job, batch: int) -> Group:
         details: dict[str, Any] = {"layout": call.layout, "difference": off}
         if cuda and candidate.runtime in ("eager", "compiled"):
             details["memory_mb"] = (torch.cuda.max_memory_allocated(job.device) - before) / 1e6
-        calls[candidate.label], group.details[candidate.label] = call.run, details
+        calls[candidate.label], facts[candidate.label] = call.run, details
     timings = interleave(calls, rounds=job.rounds, warmup=job.warmup, seconds=job.seconds)
-    group.times = {label: list(timing.times) for label, timing in timings.items()}
-    return group
+    times = {label: list(timing.times) for label, timing in timings.items()}
+    return {"batch": batch, "times": times, "details": facts}
 
 
 def _watch_gpu(device: str) -> int:
@@ -88,7 +76,7 @@ def time_all(job: Job) -> dict[str, Any]:
     torch.backends.cudnn.benchmark = True
     # Before and after, because a peak measured in a slow moment would flatter everybody.
     before = measure_peaks(job.threads, device=job.device) if job.peaks else None
-    found: dict[str, Any] = {"groups": [asdict(run_group(job, batch)) for batch in job.batches], "peaks": None}
+    found: dict[str, Any] = {"groups": [run_group(job, batch) for batch in job.batches], "peaks": None}
     if before is not None:
         after = measure_peaks(job.threads, device=job.device)
         found["peaks"] = asdict(before.higher(after))

@@ -92,6 +92,18 @@ def inputs_in(record: FileRecord) -> tuple[Input, ...]:
     )
 
 
+def recorded_size(record: FileRecord) -> tuple[int, int] | None:
+    """Height and width of a file's input, where its record tells them."""
+    sides = record.get("input_size")
+    return (int(sides[0]), int(sides[1])) if sides else None
+
+
+def check_sides(path: Path, size: tuple[int, int] | None, array: np.ndarray) -> None:
+    """Check that pictures have the only height and width that a file takes; None for any."""
+    if size is not None and array.shape[-2:] != size:
+        raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {array.shape[-2]} x {array.shape[-1]}")
+
+
 def last_layout(one: Input) -> str:
     """The axes of an input in a file that keeps colours last."""
     return one.layout.replace("C", "") + "C" if one.coloured else one.layout

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
-from phonecv.exporting.inputs import channels_last, check_taken, inputs_in
+from phonecv.exporting.inputs import channels_last, check_sides, check_taken, inputs_in
 from phonecv.exporting.job import Session
 from phonecv.exporting.litert.record import read_content, record_in
 from phonecv.exporting.native import silenced, try_in_child
@@ -55,11 +54,11 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
 
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
         for detail, turn, array in zip(inputs, turned, arrays, strict=True):
-            if size is not None and array.ndim > 3 and array.shape[-2:] != size:
-                raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {array.shape[-2]} x {array.shape[-1]}")
-            interpreter.set_tensor(detail["index"], _quantized(channels_last(array) if turn else array, detail))
+            if array.ndim > 3:
+                check_sides(path, size, array)
+            interpreter.set_tensor(detail["index"], quantized(channels_last(array) if turn else array, detail))
         interpreter.invoke()
-        return [_dequantized(interpreter.get_tensor(output["index"]), output) for output in outputs]
+        return [dequantized(interpreter.get_tensor(output["index"]), output) for output in outputs]
 
     return Session(run=run, runtime=f"LiteRT {version('ai-edge-litert')}", batch=batch, size=size, record=record)
 
@@ -78,7 +77,7 @@ def _in_order(interpreter: Any, record: FileRecord) -> tuple[list[dict[str, Any]
     )
 
 
-def _quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+def quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     if detail["dtype"] == np.float32:
         return np.ascontiguousarray(values, np.float32)
     scale, zero = detail["quantization"]
@@ -86,6 +85,6 @@ def _quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     return np.round(values / (scale or 1) + zero).clip(limits.min, limits.max).astype(detail["dtype"])
 
 
-def _dequantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+def dequantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scale, zero = detail["quantization"]
     return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from phonecv.errors import UserError
-from phonecv.exporting.inputs import inputs_in
+from phonecv.exporting.inputs import check_sides, inputs_in, recorded_size
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.record import read_record
@@ -73,16 +73,14 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     from importlib.metadata import version
 
     record = read_record(path)
-    sides = record.get("input_size")
-    size = (int(sides[0]), int(sides[1])) if sides else None
+    size = recorded_size(record)
     height, width = size or (224, 224)
     channels = next((one.shape[0] for one in inputs_in(record)), RGB)
     try_in_child(_TRIAL, path, str(channels), str(height), str(width), runtime="MNN")
     module = load(path, threads=threads, half=precision == "fp16", outputs=record.get("outputs", ()))
 
     def run_on(images: np.ndarray) -> list[np.ndarray]:
-        if size is not None and images.shape[2:] != size:
-            raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {images.shape[2]} x {images.shape[3]}")
+        check_sides(path, size, images)
         return run(module, images)
 
     return Session(run=run_on, runtime=f"MNN {version('mnn')}", size=size, record=record)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord
-from phonecv.exporting.inputs import inputs_in
+from phonecv.exporting.inputs import check_sides, inputs_in, recorded_size
 from phonecv.exporting.job import Session
 from phonecv.exporting.native import silenced, try_in_child
 from phonecv.exporting.ncnn.graph import Graph, read_graph, unknown_layers
@@ -51,23 +50,28 @@ def weights_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.ncnn.bin")
 
 
+def find_weights(path: Path) -> Path:
+    """The weights of a graph of ours or another's, who call them just .bin, beside a .param or a .ncnn.param."""
+    found = next((file for file in (weights_path(path), path.with_suffix(".bin")) if file.is_file()), None)
+    if found is None:
+        raise UserError(f"there is no {weights_path(path)}, which holds the weights of {path}; keep them together")
+    return found
+
+
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
     """Such a file of ours or another's in ncnn."""
     import ncnn
 
     graph = read_graph(path)
     refuse_unknown(graph, str(path))
-    # Others call the weights just .bin, beside a .param or a .ncnn.param.
-    weights = next((file for file in (weights_path(path), path.with_suffix(".bin")) if file.is_file()), None)
-    if weights is None:
-        raise UserError(f"there is no {weights_path(path)}, which holds the weights of {path}; keep them together")
+    weights = find_weights(path)
     record = read_record(path)
     channels = str(next((one.shape[0] for one in inputs_in(record)), RGB))
     if len(graph.inputs) != 1 or graph.inputs[0].parameters.get(2, channels) != channels:
         raise UserError(
             f"{path} takes {len(graph.inputs)} inputs; a network of ours takes one picture, {channels} x H x W"
         )
-    size = graph.input_size or _recorded_size(record)
+    size = graph.input_size or recorded_size(record)
     entry, results = graph.inputs[0].outputs[0], graph.results
     height, width = size or (224, 224)
     sides = (channels, str(height), str(width))
@@ -89,16 +93,10 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         return outputs
 
     def run(images: np.ndarray) -> list[np.ndarray]:
-        if size is not None and images.shape[2:] != size:
-            raise UserError(f"{path} takes {size[0]} x {size[1]} pixels, not {images.shape[2]} x {images.shape[3]}")
+        check_sides(path, size, images)
         return [np.stack(outputs) for outputs in zip(*(one(image) for image in images), strict=True)]
 
     return Session(run=run, runtime=f"ncnn {ncnn.__version__}", batch=1, size=size, record=record)
-
-
-def _recorded_size(record: FileRecord) -> tuple[int, int] | None:
-    sides = record.get("input_size")
-    return (int(sides[0]), int(sides[1])) if sides else None
 
 
 def load(path: Path, weights: Path, *, threads: int, half: bool) -> Any:
