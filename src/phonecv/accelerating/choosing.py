@@ -129,5 +129,3 @@ def _timed(ready: Mapping[str, Ready], given: Arrays, *, quick: bool) -> dict[st
         return {name: best_of(call) / len(given[0]) for name, call in calls.items()}
     timings = interleave(calls, rounds=_ROUNDS, seconds=_SECONDS, warmup=3)
     return {name: timing.median / len(given[0]) for name, timing in timings.items()}
-
-

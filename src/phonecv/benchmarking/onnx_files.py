@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from phonecv.benchmarking.exported import job_for_timing
 from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError

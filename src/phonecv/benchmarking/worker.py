@@ -20,7 +20,6 @@ from phonecv.errors import UserError
 from phonecv.files import write_json
 
 
-
 def check(candidate: Candidate, call: Call, expected: list[np.ndarray]) -> float:
     """How far outputs are from PyTorch's float32, within the candidate's limit: a fast wrong answer is no result."""
     found = difference(call.outputs(), expected)

@@ -32,7 +32,7 @@ def try_in_child(code: str, path: Path, *arguments: str, runtime: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{path} was refused: {runtime} did not open and run it within {LIMIT} s") from error
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+        name = signal_name(done.returncode)
         raise UserError(f"{path} was refused: it crashes {runtime} ({name}); export the network again")
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
@@ -40,6 +40,14 @@ def try_in_child(code: str, path: Path, *arguments: str, runtime: str) -> None:
         if said != lines[-1]:
             raise UserError(said[:300])  # our own words, which name the file
         raise UserError(f"{path} cannot be used in {runtime}: {said[:300]}")
+
+
+def signal_name(returncode: int) -> str:
+    """What ended a process whose code is below zero."""
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:  # one without a name here
+        return str(-returncode)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import traceback
@@ -29,6 +27,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter
 from phonecv.exporting.inputs import Arrays
 from phonecv.exporting.job import Job, Written
+from phonecv.exporting.native import signal_name
 from phonecv.exporting.record import record_path
 from phonecv.files import write_json
 from phonecv.task import TASKS
@@ -108,14 +107,13 @@ def _note(folder: Path, written: Written) -> None:
 def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]) -> Performed:
     place = folder.parent
     try:
-        torch.save((exporter.function, exporter.session, job, TASKS), place / "job.pt")
+        torch.save((exporter.function, exporter.session, job, inputs, TASKS), place / "job.pt")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         # A class made inside a function, a lambda: another process could not find it again.
         raise UserError(
             f"{job.stem} cannot be passed to the process that writes {exporter.title}: {reason(error)}; "
             "define the network's classes at the top of a module"
         ) from error
-    _save(place, "inputs", inputs)
     # Modules that the pickled network needs lie where this process found them; an empty entry is the folder it is in.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     environment["PHONECV_THREADS"] = str(torch.get_num_threads())
@@ -124,68 +122,35 @@ def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: S
     with log_path.open("wb") as log:
         done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
     text = log_path.read_text(encoding="utf-8", errors="replace")
-    result = place / "result.json"
+    result = place / "result.pt"
     if done.returncode or not result.is_file():
         what = "running the file" if (place / "written.json").is_file() else "writing it"
-        how = f"signal {_signal(-done.returncode)}" if done.returncode < 0 else f"status {done.returncode}"
+        how = f"signal {signal_name(done.returncode)}" if done.returncode < 0 else f"status {done.returncode}"
         raise ExportFailed(f"{exporter.title} ended with {how} while {what} ({job.stem})", text)
-    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    if "refused" in found:
-        raise UserError(found["refused"])
-    if "failed" in found:
-        raise ExportFailed(f"{exporter.title} export of {job.stem} failed: {found['failed']}", text)
-    outputs = _load(place, "outputs")
-    written = Written(folder / found["path"], found["operators"], found["report"])
-    return Performed(written, outputs, found["runtime"], text)
+    # Written a moment ago by the process that this one started, as what that one reads.
+    outcome, found = torch.load(result, weights_only=False)
+    if outcome == "refused":
+        raise UserError(found)
+    if outcome == "failed":
+        raise ExportFailed(f"{exporter.title} export of {job.stem} failed: {found}", text)
+    return Performed(*found, log=text)
 
 
-def _save(place: Path, name: str, batches: Sequence[Sequence[np.ndarray]]) -> None:
-    for number, arrays in enumerate(batches):
-        np.savez(place / f"{name}{number}.npz", *arrays)
-
-
-def _load(place: Path, name: str) -> list[list[np.ndarray]]:
-    """What `_save` left, batch by batch."""
-    batches: list[list[np.ndarray]] = []
-    while (file := place / f"{name}{len(batches)}.npz").is_file():
-        with np.load(file) as held:
-            batches.append([held[one] for one in held.files])
-    return batches
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
-
-
-def main(folder: Path) -> int:
+def main(folder: Path) -> None:
     """Do the job beside `folder`; a failure is a result too."""
     place = folder.parent
     torch.set_num_threads(int(os.environ["PHONECV_THREADS"]))
-    # Written a moment ago by the process that started this one.
-    function, session, job, tasks = torch.load(place / "job.pt", weights_only=False)
+    function, session, job, inputs, tasks = torch.load(place / "job.pt", weights_only=False)
     TASKS.update(tasks)  # rows that were added at run time
-    inputs = [tuple(batch) for batch in _load(place, "inputs")]
+    result: tuple[str, Any]
     try:
-        written, outputs, runtime = _perform(function, session, job, folder, inputs)
+        result = "done", _perform(function, session, job, folder, inputs)
     except UserError as error:
-        write_json(place / "result.json", {"refused": str(error)})
-        return 0
+        result = "refused", str(error)
     except Exception as error:  # whatever a toolkit's many layers raise is its failure
         traceback.print_exc()
-        write_json(place / "result.json", {"failed": reason(error)})
-        return 0
-    _save(place, "outputs", outputs)
-    result = {
-        "path": written.path.name,
-        "operators": written.operators,
-        "report": dict(written.report),
-        "runtime": runtime,
-    }
-    write_json(place / "result.json", result)
-    return 0
+        result = "failed", reason(error)
+    torch.save(result, place / "result.pt")
 
 
 def reason(error: BaseException) -> str:
@@ -221,8 +186,8 @@ def captured() -> Iterator[StringIO]:
 
 
 if __name__ == "__main__":
-    status = main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
     # Some runtimes crash while Python takes them down; everything is written by now.
-    os._exit(status)
+    os._exit(0)

@@ -134,9 +134,7 @@ def _grid(mode: str, side: int, target: int) -> Tensor:
 def _scaled(a: Arguments) -> list[int]:
     """Height and width after scaling by factors; in float32 as the factors are, so that 9 times 25/9 is 25."""
     sides, factors = a.tensor("x").shape[-2:], [a.number(f"scale_factor_{side}", 1.0) for side in ("height", "width")]
-    return [
-        int(np.floor(np.float32(factor) * np.float32(side))) for side, factor in zip(sides, factors, strict=True)
-    ]
+    return [int(np.floor(np.float32(factor) * np.float32(side))) for side, factor in zip(sides, factors, strict=True)]
 
 
 def _upsample_bilinear(a: Arguments) -> Tensor:

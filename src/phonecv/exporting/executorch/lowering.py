@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -86,8 +86,7 @@ def delegation(graph: fx.GraphModule) -> dict[str, Any]:
 
     Multiply-adds are those of convolutions, linear layers and matrix products, for the file's batch.
     """
-    outside = [node for node in get_non_lowered_nodes(graph.graph) if node.target is not operator.getitem]
-    inside = [node for delegate in _delegates(graph) for node in delegate.graph.nodes if _computes(node)]
+    inside, outside = _inside_and_outside(graph)
     total, taken = len(inside) + len(outside), sum(map(macs, inside))
     whole = taken + sum(map(macs, outside))
     layers: dict[str, list[str]] = defaultdict(list)
@@ -108,8 +107,7 @@ def delegation(graph: fx.GraphModule) -> dict[str, Any]:
 
 def operators_of(graph: fx.GraphModule) -> list[Operator]:
     """What a lowered graph computes, for the rules of `phonecv.exporting.where`: inside XNNPACK, then outside."""
-    inside = [node for delegate in _delegates(graph) for node in delegate.graph.nodes if _computes(node)]
-    outside = [node for node in get_non_lowered_nodes(graph.graph) if node.target is not operator.getitem]
+    inside, outside = _inside_and_outside(graph)
     return [
         *(Operator(_name(node), layer_of(node), settings={"delegated": True}) for node in inside),
         *(Operator(_name(node), layer_of(node), _values(node.all_input_nodes), _values([node])) for node in outside),
@@ -121,9 +119,11 @@ def _values(nodes: Sequence[fx.Node]) -> tuple[Value, ...]:
     return tuple(Value(str(value.dtype).removeprefix("torch."), tuple(value.shape)) for value in tensors)
 
 
-def _delegates(graph: fx.GraphModule) -> Iterator[fx.GraphModule]:
-    for node in get_delegates(graph.graph):
-        yield getattr(graph, str(node.target)).original_module.graph_module
+def _inside_and_outside(graph: fx.GraphModule) -> tuple[list[fx.Node], list[fx.Node]]:
+    """What XNNPACK computes of a lowered graph, and what it does not."""
+    delegates = [getattr(graph, str(node.target)) for node in get_delegates(graph.graph)]
+    inside = [node for one in delegates for node in one.original_module.graph_module.graph.nodes if _computes(node)]
+    return inside, [node for node in get_non_lowered_nodes(graph.graph) if node.target is not operator.getitem]
 
 
 def _computes(node: fx.Node) -> bool:

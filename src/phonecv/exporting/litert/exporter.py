@@ -24,7 +24,6 @@ from phonecv.exporting.litert.metadata import ENTRY, append_labels, check_normal
 from phonecv.exporting.litert.record import METADATA
 
 
-
 class _ChannelsLast(nn.Module):
     """Takes pictures as ``B H W 3`` and names the outputs. The converter lets the first transpose vanish."""
 

@@ -78,6 +78,7 @@ def _in_order(interpreter: Any, record: FileRecord) -> tuple[list[dict[str, Any]
 
 
 def quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """Numbers of the network as a file's input holds them; `detail` is LiteRT's word of it."""
     if detail["dtype"] == np.float32:
         return np.ascontiguousarray(values, np.float32)
     scale, zero = detail["quantization"]
@@ -86,5 +87,6 @@ def quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
 
 
 def dequantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """The way back, of an output."""
     scale, zero = detail["quantization"]
     return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values

@@ -21,26 +21,22 @@ PREFIX = "phonecv."
 
 def open_session(path: Path, *, threads: int, precision: str = "float32") -> Session:
     """An ONNX file of ours or another's in ONNX Runtime."""
-    import onnxruntime
-
     proto = refuse_outside_weights(path)
     session = start_session(path, threads)
-    record = metadata_record(proto, path) or read_record(path)
-    shapes = {
-        item.name: [side if isinstance(side, int) else None for side in item.shape] for item in session.get_inputs()
-    }
+    return session_of(session, path, metadata_record(proto, path) or read_record(path))
+
+
+def session_of(session: Any, path: Path, record: FileRecord) -> Session:
+    """A file that ONNX Runtime has opened."""
+    import onnxruntime
+
+    shapes = {one.name: [side if isinstance(side, int) else None for side in one.shape] for one in session.get_inputs()}
     batch, size = check_taken(path, shapes, record)
 
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
         return session.run(None, dict(zip(shapes, arrays, strict=True)))
 
-    return Session(
-        run=run,
-        runtime=f"ONNX Runtime {onnxruntime.__version__}",
-        batch=batch,
-        size=size,
-        record=record,
-    )
+    return Session(run, f"ONNX Runtime {onnxruntime.__version__}", batch, size, record)
 
 
 def record_within(path: Path) -> FileRecord:
