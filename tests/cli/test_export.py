@@ -14,7 +14,7 @@ from exporting.fake_formats import fake
 from phonecv.exporting import EXPORTERS
 from phonecv.exporting.options import ExportOptions
 from phonecv.exporting.run import ExportResult
-from phonecv.exporting.targets import destination_of
+from phonecv.exporting.targets import destination_of, stem_of
 
 
 @pytest.fixture
@@ -122,6 +122,14 @@ def test_one_format_goes_into_a_folder_as_two_do(
     # Python means the same by it.
     exporter = EXPORTERS[calls[0]["format"]]
     assert destination_of("a/emo_1m.pth", f"{tmp_path}/{target}", exporter) == tmp_path / wanted
+
+
+def test_the_tag_of_weights_is_no_part_of_a_name() -> None:
+    assert [stem_of(name) for name in ("emo_1m:imagenet", Path("a/my run.pth"), object())] == [
+        "emo_1m",
+        "my_run",
+        "model",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, get_expor
 from phonecv.exporting.inputs import inputs_in, picture_input
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import in_form
+from phonecv.exporting.targets import stem_of
 from phonecv.files import write_json, write_text
 from phonecv.options import Checked, Count, by_keywords
 from phonecv.quantization.methods import PLAIN, Method, methods_for
@@ -247,7 +248,7 @@ def variants_with(model: Any, options: VariantsOptions) -> VariantsResult:
     _ = workshop.reference  # pictures that cannot be read are told now
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(model).stem if isinstance(model, Path | str) else network.name.replace(" ", "_")
+    stem = stem_of(model)
     made, skipped = [], {}
     for exporter, precision in _asked(exporters, options.precisions, skipped):
         log.info("making %s in %s", exporter.title, precision)

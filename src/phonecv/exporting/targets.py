@@ -24,14 +24,19 @@ def is_folder(destination: Path | str) -> bool:
     return path.is_dir() or not path.suffix or os.fspath(destination).endswith(("/", os.sep))
 
 
+def stem_of(model: object) -> str:
+    """What files of a network are called: like its source, without the tag of its weights, or like the network."""
+    # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.
+    given = isinstance(model, str | Path)
+    stem = Path(str(model).partition(":")[0]).stem if given else (getattr(model, "name", "") or "model")
+    return stem.replace(" ", "_")
+
+
 def destination_of(model: object, destination: Path | str, exporter: Exporter) -> Path:
     """The main file to write."""
     path = Path(destination)
     if path.suffix.lower() != exporter.suffix and is_folder(destination):
-        # "name:tag" is a catalog name with its weights; a colon is no part of a file's name everywhere.
-        given = isinstance(model, str | Path)
-        stem = Path(str(model).partition(":")[0]).stem if given else (getattr(model, "name", "") or "model")
-        return path / f"{stem.replace(' ', '_')}{exporter.suffix}"
+        return path / f"{stem_of(model)}{exporter.suffix}"
     if path.suffix.lower() != exporter.suffix:
         raise UserError(f"{path} does not end in {exporter.suffix}; try {path.with_suffix(exporter.suffix)}")
     return path

@@ -12,6 +12,7 @@ from phonecv.data.splitting.lists import own_lists
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, Exporter, get_exporter
 from phonecv.exporting.run import in_form, move
+from phonecv.exporting.targets import stem_of
 from phonecv.files import check_writable, scratch_folder, write_json
 from phonecv.models.quantized import state_of
 from phonecv.options import by_keywords
@@ -63,9 +64,7 @@ def quantize_with(model: Network | Path | str, folder: Path | str, options: Quan
     workshop.tuning = replace(workshop.tuning, steps=options.fine_tune_steps)
     network, measure = workshop.network, workshop.measure
     budget = measure.budget if options.max_drop is None else options.max_drop
-    name = options.stem
-    if name is None:
-        name = Path(model).stem if isinstance(model, Path | str) else network.name.replace(" ", "_") or "model"
+    name = options.stem or stem_of(model)
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     found: dict[str, FormatResult] = {}
@@ -132,6 +131,3 @@ def _check(exporters: Sequence[Exporter], precision: str) -> None:
     for exporter in exporters:
         exporter.check_precision(precision)
         exporter.require()
-
-
-__all__ = ["FormatResult", "QuantizeResult", "quantize", "quantize_with"]
