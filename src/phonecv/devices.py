@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,3 +74,16 @@ CPU_PIXELS = 8 * 224 * 224
 def cpu_batch(height: int, width: int) -> int:
     """How many pictures a CPU should take at once."""
     return max(1, CPU_PIXELS // (height * width))
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[int]:
+    """So many threads for PyTorch inside, or as many as it has; gives how many."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield threads or before
+    finally:
+        torch.set_num_threads(before)

@@ -208,3 +208,9 @@ def digest(*parts: Any) -> str:
         found.update(b"%d," % view.nbytes)
         found.update(view)
     return found.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

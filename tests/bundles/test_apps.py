@@ -84,10 +84,10 @@ def plan_of(record: Any, folder: Path) -> Plan:
 
 def project(platform: str, record: Any, folder: Path) -> dict[str, str]:
     """The texts of an app by path."""
-    writer = PLATFORMS[platform].writer
-    if lacks := writer.missing():
+    row = PLATFORMS[platform]
+    if lacks := row.missing():
         pytest.skip(lacks)
-    writer.write(plan_of(record, folder), folder / "app")
+    row.write(plan_of(record, folder), folder / "app")
     texts = {}
     for file in (folder / "app").rglob("*"):
         if file.is_file() and file.suffix not in (".png", ".wasm") and "vendor" not in file.parts:
@@ -211,7 +211,7 @@ def test_names() -> None:
 
 
 def test_a_bundle_with_an_app(tmp_path: Path) -> None:
-    if lacks := PLATFORMS["web"].writer.missing():
+    if lacks := PLATFORMS["web"].missing():
         pytest.skip(lacks)
     result = bundle(tiny(), tmp_path / "out", app=["web"], name="animals", app_name=EVIL)
     assert [record["format"] for record in result.exported] == ["onnx"]

@@ -7,14 +7,13 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from phonecv.benchmarking.timing import interleave
-from phonecv.devices import usable_cores
+from phonecv.devices import torch_threads, usable_cores
 from phonecv.errors import UserError
 
 #: Instruction sets that decide how fast a network can be, as Linux names them.
@@ -129,7 +128,7 @@ def measure_peaks(threads: int | None = None, *, device: str = "cpu", rounds: in
         raise UserError(f"threads {threads} is not at least 1")
     cpu = torch.device(device).type == "cpu"
     side, megabytes = (1536, 64) if cpu else (8192, 1024)
-    with _torch_threads(threads) as used, torch.inference_mode():
+    with torch_threads(threads) as used, torch.inference_mode():
         products = {
             (precision, number): call
             for precision in PRECISIONS
@@ -197,18 +196,6 @@ def _products(precision: str, side: int, device: str) -> Iterator[Callable[[], o
     yield partial(torch.mm, x, weight)
     if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         yield partial(torch.ops.mkldnn._linear_pointwise, x, weight, None, "none", [], "")
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[int]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield threads or before
-    finally:
-        torch.set_num_threads(before)
 
 
 def _cpuinfo() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from phonecv.bundles.languages import LANGUAGES
 from phonecv.bundles.room import bundling_of
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.files import sha256
 from phonecv.opening import opening_room
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK
@@ -135,7 +135,7 @@ def _open(path: Path, name: str) -> PageModel:
     record = find_record(path)
     tell_assumed(path, record, Preprocessing())
     picture, outputs = _test(path, record)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256(path)
     return PageModel(path, name, FORMATS[path.suffix.lower()], digest, record, picture, outputs)
 
 

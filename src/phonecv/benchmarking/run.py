@@ -18,7 +18,7 @@ from phonecv.benchmarking.candidates import Job
 from phonecv.benchmarking.machine import Peaks, describe_machine, disturbances
 from phonecv.benchmarking.opening import open_subject
 from phonecv.benchmarking.options import BenchOptions
-from phonecv.benchmarking.plan import Entry, Skipped, check_numbers, pick_baseline, plan
+from phonecv.benchmarking.plan import Entry, check_numbers, pick_baseline, plan
 from phonecv.benchmarking.prepare import prepare
 from phonecv.benchmarking.report import BenchResult, Row, share_of_peak
 from phonecv.benchmarking.subject import Subject
@@ -212,6 +212,3 @@ def _rows(
             )
         )
     return rows
-
-
-__all__ = ["BenchResult", "Skipped", "bench", "bench_with", "measure"]

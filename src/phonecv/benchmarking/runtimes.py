@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from phonecv.benchmarking.machine import PRECISIONS, native
+from phonecv.benchmarking.machine import native
 from phonecv.errors import UserError, did_you_mean
 
 #: Largest difference from PyTorch's float32 outputs, divided by max(1, largest output), that may be timed. Low
@@ -107,6 +107,3 @@ def choose(kind: str, asked: Sequence[str], known: Sequence[str]) -> tuple[str, 
     if not asked:
         raise UserError(f"no {kind} was given (known: {', '.join(known)})")
     return tuple(dict.fromkeys(asked))
-
-
-__all__ = ["LIMITS", "PRECISIONS", "RUNTIMES", "Runtime", "choose", "refusal"]

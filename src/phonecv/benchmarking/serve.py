@@ -424,6 +424,3 @@ def serve(
         except KeyboardInterrupt:
             say(f"{server.reports.count} reports came")
         return server.reports.count
-
-
-__all__ = ["PORT", "PageServer", "serve"]

@@ -134,7 +134,7 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
         write_text(folder / PAGE, bundle_page(contents))
         write_text(folder / README, bundle_readme(contents))
         files = write_manifest(folder, stem, records, stated)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        size = size_of(folder)
         _publish(folder, path)
     return BundleResult(path, files, tuple(records), stated, size, time.perf_counter() - start)
 
@@ -175,7 +175,7 @@ def _take(file: Path, folder: Path) -> None:
     """Copy an exported file, its parts, its record and its test picture or inputs."""
     exporter = exporter_for(file)
     assert exporter is not None
-    for part in (file, *(file.with_suffix(suffix) for suffix in exporter.parts), record_path(file)):
+    for part in (*exporter.files_of(file), record_path(file)):
         if (folder / part.name).exists():
             raise UserError(f"two files of the bundle would be called {part.name}; rename one")
         if part.is_dir():
@@ -193,8 +193,7 @@ def _records(folder: Path) -> list[FileRecord]:
     found: list[FileRecord] = []
     for exporter in EXPORTERS.values():
         for file in sorted(folder.glob(f"*{exporter.suffix}")):
-            parts = [file, *(file.with_suffix(suffix) for suffix in exporter.parts)]
-            found.append({**read_record(file), "file": file.name, "bytes": sum(size_of(part) for part in parts)})
+            found.append({**read_record(file), "file": file.name, "bytes": sum(map(size_of, exporter.files_of(file)))})
     return found
 
 

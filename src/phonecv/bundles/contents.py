@@ -58,9 +58,9 @@ class Contents:
         found: list[tuple[str, str]] = []
         for record in self.records:
             exporter = EXPORTERS[record["format"]]
-            parts = [Path(record["file"]).with_suffix(suffix).name for suffix in exporter.parts]
+            _, *parts = exporter.files_of(Path(record["file"]))
             found.append((record["file"], f"the model for {exporter.title}, {record.get('precision', '')}"))
-            found += [(part, f"belongs to {record['file']}, keep them together") for part in parts]
+            found += [(part.name, f"belongs to {record['file']}, keep them together") for part in parts]
             found.append((record_path(Path(record["file"])).name, f"the record of {record['file']}"))
         for kind, what in (("picture", "a picture"), ("inputs", "inputs, as safetensors,")):
             names = dict.fromkeys(record.get("test", {}).get(kind, "") for record in self.records)

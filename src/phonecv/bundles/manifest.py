@@ -16,7 +16,7 @@ from phonecv.bundles.records import decoding_kind
 from phonecv.data.json_file import parse_json, read_json_file
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
-from phonecv.files import write_json
+from phonecv.files import sha256, write_json
 from phonecv.rules import is_plain_name
 from phonecv.text import printable, printable_name
 
@@ -32,7 +32,7 @@ _KEYS = ("file", "format", "precision", "task", "difference", "input_size", "inp
 def write_manifest(folder: Path, name: str, records: Sequence[FileRecord], licence: str) -> tuple[str, ...]:
     """Write manifest.json, with records of the model files, beside all others of the bundle; returns their names."""
     files = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _digest(file)}
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
@@ -78,7 +78,7 @@ def _faults_of_folder(folder: Path) -> list[str]:
             faults.append(f"{printable_name(name)} is missing")
         elif not file.resolve().is_relative_to(folder.resolve()):
             faults.append(f"{printable_name(name)} is a link to a file outside the bundle")
-        elif _digest(file) != entry["sha256"]:
+        elif sha256(file) != entry["sha256"]:
             faults.append(f"{printable_name(name)} was changed")
     there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() or file.is_symlink()}
     return faults + _added(there, listed)
@@ -132,8 +132,3 @@ def _listed(manifest: Any, path: str) -> dict[str, dict[str, Any]]:
         if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
             raise UserError(f"{path}: 'files' has no digest of {printable_name(name)!r}; bundle it again")
     return files
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

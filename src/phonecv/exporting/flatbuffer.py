@@ -1,13 +1,18 @@
 """FlatBuffers, as LiteRT's and ExecuTorch's files are: whoever describes a file need not have what runs it.
 
 A table's fields are found through a table of offsets before it; the numbers of the fields are those of the schema. What
-is damaged raises `ValueError` or `struct.error`.
+is damaged raises `ValueError`, `IndexError` or `struct.error`, see `reading`.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from phonecv.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +84,12 @@ def _number(content: bytes, kind: str, place: int) -> int:
 def _target(content: bytes, place: int) -> int:
     """Where an offset leads."""
     return place + _number(content, "<I", place)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Say of a file that is damaged that it is; `what` of it was to be read."""
+    try:
+        yield
+    except (struct.error, ValueError, IndexError) as error:
+        raise UserError(f"{path} is damaged: its {what} cannot be read ({type(error).__name__})") from error

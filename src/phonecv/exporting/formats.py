@@ -74,6 +74,10 @@ class Exporter:
         """Packages of the extra that are not installed."""
         return [name for name in self.packages if find_spec(name) is None]
 
+    def files_of(self, main: Path) -> list[Path]:
+        """The main file and those that belong to it."""
+        return [main, *(main.with_suffix(suffix) for suffix in self.parts)]
+
     def require(self) -> None:
         """Check that the extra is installed; the message holds the line that installs it."""
         missing = self.missing()

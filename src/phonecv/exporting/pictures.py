@@ -90,6 +90,3 @@ def probe_images(height: int, width: int, channels: int = RGB) -> Tensor:
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
     step = torch.where(torch.arange(width) < width / 2, -1.5, 1.5).expand(1, channels, height, width)
     return torch.cat([noise, smooth, step])
-
-
-__all__ = ["COUNT", "Pictures", "check_pictures", "cropped_batch", "probe_images"]

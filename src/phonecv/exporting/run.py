@@ -19,7 +19,7 @@ from torch import nn
 from phonecv._version import __version__
 from phonecv.create import load_network
 from phonecv.errors import UserError
-from phonecv.exporting.checks import Comparison, Limits, check_inputs, compare, expected_outputs
+from phonecv.exporting.checks import Limits, check_inputs, compare, expected_outputs
 from phonecv.exporting.deployable import check_decoding, deployable
 from phonecv.exporting.example import Example
 from phonecv.exporting.formats import EXPORTERS, ONLY, Exporter, exporter_for, get_exporter
@@ -410,6 +410,3 @@ def _check_refused(exporter: Exporter, network: Any, decode: str) -> None:
     for key in (family, getattr(network, "architecture", ""), *needs):
         if key and key in exporter.refused:
             raise UserError(f"{network.name} cannot be written as {exporter.title}: {exporter.refused[key]}")
-
-
-__all__ = ["Comparison", "ExportResult", "export", "export_with"]

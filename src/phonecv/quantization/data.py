@@ -6,7 +6,6 @@ score that was used to choose is no measurement any more.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,6 +17,7 @@ from phonecv.data.pictures.opening import find_images, open_image, printable
 from phonecv.errors import UserError
 from phonecv.exporting.record import check_size
 from phonecv.exporting.run import as_input
+from phonecv.files import sha256
 from phonecv.quantization.options import CALIBRATE
 from phonecv.text import counted
 
@@ -100,14 +100,10 @@ def check_enough(count: int, source: str, purpose: str) -> None:
 
 def refuse_shared(test: PictureSet, *others: PictureSet) -> None:
     """Check that no picture of the test is among the others, under whatever name."""
-    used = {_digest(path) for pictures in others for path in pictures.paths}
-    shared = [path for path in test.paths if _digest(path) in used]
+    used = {sha256(path) for pictures in others for path in pictures.paths}
+    shared = [path for path in test.paths if sha256(path) in used]
     if shared:
         raise UserError(
             f"{len(shared)} of the {len(test.paths)} pictures of {test.source} were used to calibrate or to choose "
             f"(the first: {printable(shared[0])}); a score on them would be too good, give other pictures"
         )
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()

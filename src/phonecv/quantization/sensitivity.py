@@ -179,6 +179,3 @@ def _kind(module: nn.Conv2d | nn.Linear) -> str:
     if isinstance(module, nn.Linear):
         return "linear"
     return "depthwise" if module.groups == module.in_channels > 1 else "convolution"
-
-
-__all__ = ["LayerNoise", "layer_noise", "most_sensitive", "outputs_decibels", "signal_to_noise"]

@@ -23,7 +23,7 @@ from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
 from phonecv.exporting.coreml.package import open_package
 from phonecv.exporting.coreml.preview import preview
-from phonecv.exporting.coreml.program import Operation, Program, Reference, TensorType, read_program
+from phonecv.exporting.coreml.program import Operation, Program, Reference, TensorType, is_constant, read_program
 from phonecv.exporting.deployable import Deployable, deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.perform import captured
@@ -99,7 +99,8 @@ def test_half_precision_on_pictures(tmp_path: Path, name: str) -> None:
     assert description.metadata.license == "MIT"
     assert json.loads(description.metadata.userDefined["phonecv"])["licence"] == "MIT"
     program = read_program(open_package(written.path))
-    floats = {type_.kind for item in program.computing() for _, type_ in item.outputs if item.kind != "cast"}
+    computing = [item for item in program.operations if not is_constant(item) and item.kind != "cast"]
+    floats = {type_.kind for item in computing for _, type_ in item.outputs}
     assert "fp16" in floats
     assert "fp32" not in floats
 

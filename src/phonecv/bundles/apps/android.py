@@ -16,13 +16,8 @@ from phonecv.files import write_json, write_text
 _ICONS = {"mipmap-hdpi": 72, "mipmap-xhdpi": 96, "mipmap-xxhdpi": 144, "mipmap-xxxhdpi": 192}
 
 
-def missing() -> str:
-    """See `phonecv.bundles.apps.table.Writer`."""
-    return ""
-
-
 def write(plan: Plan, folder: Path) -> None:
-    """See `phonecv.bundles.apps.table.Writer`."""
+    """See `phonecv.bundles.apps.table.Platform`."""
     templates = files("phonecv.bundles.apps") / "android_files"
     language = LANGUAGES["Kotlin"]
     values = {

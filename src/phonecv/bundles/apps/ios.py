@@ -13,13 +13,8 @@ from phonecv.bundles.records import channels_first, input_of, takes_picture
 from phonecv.files import write_json, write_text
 
 
-def missing() -> str:
-    """See `phonecv.bundles.apps.table.Writer`."""
-    return ""
-
-
 def write(plan: Plan, folder: Path) -> None:
-    """See `phonecv.bundles.apps.table.Writer`."""
+    """See `phonecv.bundles.apps.table.Platform`."""
     language, taken = LANGUAGES["Swift"], input_of(plan.record)
     height, width = plan.record["input_size"]
     pictured = takes_picture(plan.record)

@@ -33,7 +33,7 @@ def check_apps(options: BundleOptions, stem: str, task: Task) -> None:
     for name in options.app:
         platform = find_platform(name)
         get_exporter(platform.format).require()
-        if lacks := platform.writer.missing():
+        if lacks := platform.missing():
             raise UserError(f"no app for {name}: {lacks}")
     if why := bundling_room(task).WHY_NO_APPS:
         raise UserError(f"there are no apps of {task.title}s: {why}")
@@ -61,7 +61,7 @@ def write_apps(
         # What a person gives is meant to be used: an int8 file goes before the one that comes along.
         fitting = [record for record in records if record["format"] == platform.format]
         record = min(fitting, key=lambda one: one["file"] not in included)
-        platform.writer.write(_plan(folder, record, records, options, stem, names), folder / name)
+        platform.write(_plan(folder, record, records, options, stem, names), folder / name)
         made[f"{name}/"] = f"{platform.text}; it runs {record['file']}"
     return made
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from pkgutil import resolve_name
 
+from phonecv.browser import fetch
 from phonecv.bundles.apps.plan import Plan
 from phonecv.errors import UserError, did_you_mean
-
-
-class Writer(Protocol):
-    """A module of a platform."""
-
-    def missing(self) -> str:
-        """What is not installed here that the app holds, and how to get it; empty if all is there."""
-        ...
-
-    def write(self, plan: Plan, folder: Path) -> None:
-        """Write the project into a new folder."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +19,36 @@ class Platform:
     Attributes:
         format: of the files that it runs, a key of `EXPORTERS`.
         text: what its folder of a bundle is.
-        module: import path of its `Writer`.
+        function: import path of what writes its apps, see `write`.
+        missing: what is not installed here that the app holds, and how to get it; empty if all is there.
     """
 
     format: str
     text: str
-    module: str
+    function: str
+    missing: Callable[[], str] = str
 
-    @property
-    def writer(self) -> Writer:
-        """What writes its apps."""
-        return cast(Writer, import_module(self.module))
+    def write(self, plan: Plan, folder: Path) -> None:
+        """Write the project of an app into a new folder."""
+        resolve_name(self.function)(plan, folder)
+
+
+def _no_page() -> str:
+    mended = "with npm installed, `python -m phonecv.browser.fetch` brings it"
+    return "" if fetch.ready() else f"the runtime for browsers is not here; {mended}"
 
 
 PLATFORMS = {
-    "web": Platform("onnx", "an app for browsers, to be installed, that works offline", "phonecv.bundles.apps.web"),
-    "android": Platform("litert", "an app for Android, to be opened in Android Studio", "phonecv.bundles.apps.android"),
-    "ios": Platform("coreml", "an app for iPhones, to be opened in Xcode", "phonecv.bundles.apps.ios"),
+    "web": Platform(
+        "onnx",
+        "an app for browsers, to be installed, that works offline",
+        "phonecv.bundles.apps.web:write",
+        _no_page,
+    ),
+    "android": Platform(
+        "litert", "an app for Android, to be opened in Android Studio", "phonecv.bundles.apps.android:write"
+    ),
+    "ios": Platform("coreml", "an app for iPhones, to be opened in Xcode", "phonecv.bundles.apps.ios:write"),
 }
 
 

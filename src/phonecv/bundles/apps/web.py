@@ -13,7 +13,7 @@ from phonecv.bundles.apps.plan import Plan
 from phonecv.bundles.apps.project import icon, write_project
 from phonecv.bundles.records import input_of
 from phonecv.bundles.templating import filled
-from phonecv.files import write_json, write_text
+from phonecv.files import sha256, write_json, write_text
 
 #: Of ONNX Runtime Web, what computes on the CPU.
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -22,14 +22,8 @@ _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thr
 _WORKER = "sw.js"
 
 
-def missing() -> str:
-    """See `phonecv.bundles.apps.table.Writer`."""
-    mended = "with npm installed, `python -m phonecv.browser.fetch` brings it"
-    return "" if fetch.ready() else f"the runtime for browsers is not here; {mended}"
-
-
 def write(plan: Plan, folder: Path) -> None:
-    """See `phonecv.bundles.apps.table.Writer`."""
+    """See `phonecv.bundles.apps.table.Platform`."""
     templates = files("phonecv.bundles.apps") / "web_files"
     write_project(templates, folder, {"TITLE": plan.name, "ABOUT": plan.about}, {}, {_WORKER})
     write_text(folder / "phonecv_reader.mjs", plan.readers["phonecv_reader.mjs"])
@@ -60,7 +54,7 @@ def write(plan: Plan, folder: Path) -> None:
     icon(512, rounded=False).save(folder / "icon-full.png")
     write_json(folder / "manifest.webmanifest", _manifest(plan))
     held = {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(folder).as_posix(): sha256(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != "README.md"
     }

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from phonecv.devices import torch_threads
 from phonecv.errors import UserError
 from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
@@ -221,21 +222,10 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         for (name, type_), array in zip(program.inputs.items(), arrays, strict=True):
             _check_shape(path, array, type_.shape)
             given[name] = picture(torch.from_numpy(np.ascontiguousarray(array)))
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            outputs = interpreter(given)
-        finally:
-            torch.set_num_threads(before)
-        return [output.numpy() for output in outputs]
+        with torch_threads(threads):
+            return [output.numpy() for output in interpreter(given)]
 
-    return Session(
-        run=run,
-        runtime=f"interpreter of Core ML programs (coremltools {version('coremltools')})",
-        batch=batch,
-        size=size,
-        record=record,
-    )
+    return Session(run, f"interpreter of Core ML programs (coremltools {version('coremltools')})", batch, size, record)
 
 
 def _check_shape(path: Path, images: np.ndarray, wanted: tuple[int | None, ...]) -> None:

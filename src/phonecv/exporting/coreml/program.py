@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,6 @@ class Program:
     inputs: Mapping[str, TensorType]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
-
-    def computing(self) -> Iterator[Operation]:
-        """Operations without the constants."""
-        return (operation for operation in self.operations if not is_constant(operation))
 
 
 def is_constant(operation: Operation) -> bool:

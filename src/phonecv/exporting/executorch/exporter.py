@@ -99,13 +99,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         return [values.astype(np.float32) if values.dtype.kind == "f" else values for values in found]
 
     _open.add(run)
-    return Session(
-        run=run,
-        runtime=f"ExecuTorch {version('executorch')}",
-        batch=batch,
-        size=size,
-        record=record,
-    )
+    return Session(run, f"ExecuTorch {version('executorch')}", batch, size, record)
 
 
 def _set_threads(runtime: Any, threads: int) -> None:

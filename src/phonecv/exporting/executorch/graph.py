@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 from phonecv.errors import UserError
-from phonecv.exporting.flatbuffer import Table
+from phonecv.exporting.flatbuffer import Table, reading
 from phonecv.exporting.where.graph import Operator, Value
 
 #: Fields of the tables Program, ExecutionPlan, EValue, Tensor, Operator, BackendDelegate, Chain, Instruction and of
@@ -37,10 +36,8 @@ def read_operators(path: Path) -> list[Operator]:
     content = path.read_bytes()
     if content[4:6] != b"ET":
         raise UserError(f"{path} is not an ExecuTorch file: it does not start as one")
-    try:
+    with reading(path, "operators"):
         return _operators(Table.root(content))
-    except (struct.error, ValueError, IndexError) as error:
-        raise UserError(f"{path} is damaged: its operators cannot be read ({type(error).__name__})") from error
 
 
 def _operators(program: Table) -> list[Operator]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.errors import UserError
-from phonecv.exporting.flatbuffer import Table
+from phonecv.exporting.flatbuffer import Table, reading
 from phonecv.exporting.litert.record import read_content
 from phonecv.exporting.where.graph import Operator, Value
 
@@ -83,10 +81,8 @@ def read_nodes(path: Path) -> list[Node]:
         UserError: it is no LiteRT file, or damaged.
     """
     content = read_content(path)
-    try:
+    with reading(path, "operators"):
         return _nodes(Table.root(content))
-    except (struct.error, ValueError, IndexError) as error:
-        raise UserError(f"{path} is damaged: its operators cannot be read ({type(error).__name__})") from error
 
 
 def _nodes(model: Table) -> list[Node]:

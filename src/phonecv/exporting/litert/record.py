@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord, parse_record
-from phonecv.exporting.flatbuffer import Table
+from phonecv.exporting.flatbuffer import Table, reading
 
 #: Name of the metadata that holds the record.
 METADATA = "phonecv.record"
@@ -37,10 +36,8 @@ def record_in(content: bytes, path: Path) -> FileRecord:
         content: from `read_content`.
         path: for messages.
     """
-    try:
+    with reading(path, "metadata"):
         text = _metadata(content)
-    except (struct.error, ValueError) as error:
-        raise UserError(f"{path} is damaged: its metadata cannot be read ({type(error).__name__})") from error
     return {} if text is None else parse_record(text, f"the record in {path}")
 
 

@@ -7,14 +7,13 @@ nothing is left for the app to do at its start; what hands parts to other accele
 
 from __future__ import annotations
 
-import struct
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
-from phonecv.exporting.flatbuffer import Table
+from phonecv.exporting.flatbuffer import Table, reading
 from phonecv.exporting.job import Job, Session, Written
 from phonecv.exporting.native import try_in_child
 from phonecv.exporting.onnx.opening import record_in, session_of, start_session
@@ -59,11 +58,9 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
 
 def record_within(path: Path) -> FileRecord:
     """The record in a file; empty if it has none."""
-    try:
+    with reading(path, "metadata"):
         entries = _table(path, _MODEL).tables(_METADATA, _MOST_METADATA)
         return record_in({one.text(_KEY): one.text(_VALUE) for one in entries}, path)
-    except (struct.error, ValueError) as error:
-        raise UserError(f"{path} is damaged: its metadata cannot be read ({type(error).__name__})") from error
 
 
 def _table(path: Path, *fields: int) -> Table:

@@ -69,10 +69,4 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
         outputs = module(*map(torch.from_numpy, arrays))
         return [(output.float() if output.is_floating_point() else output).numpy() for output in outputs]
 
-    return Session(
-        run=run,
-        runtime=f"PyTorch {torch.__version__}",
-        batch=batch,
-        size=size,
-        record=record,
-    )
+    return Session(run, f"PyTorch {torch.__version__}", batch, size, record)

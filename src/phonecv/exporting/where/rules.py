@@ -51,10 +51,10 @@ class Accelerator:
     note: str = ""
 
 
-def not_among(*lines: str) -> Callable[[Operator], bool]:
-    """Operators of other kinds than these, which are separated by spaces."""
+def listed(source: str, *lines: str, name: str = "operator", why: str = "not in its list of operators") -> Rule:
+    """Operators of other kinds than those of a list, which are separated by spaces."""
     known = frozenset(" ".join(lines).split())
-    return lambda item: item.kind not in known
+    return Rule(name, why, source, lambda item: item.kind not in known)
 
 
 def holds_64_bits(item: Operator) -> bool:
@@ -132,22 +132,18 @@ _LITERT_GPU = Accelerator(
     title="GPU delegate of LiteRT",
     format="litert",
     rules=(
-        Rule(
-            "operator",
-            "not in its list of operators",
+        listed(
             _GPU,
-            not_among(
-                "ABS ADD ADD_N ATAN2 AVERAGE_POOL_2D BATCH_MATMUL BITCAST CAST CEIL CONCATENATION CONV_2D COS CUMSUM",
-                "DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP",
-                "EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH",
-                "LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LSTM MAXIMUM MAX_POOL_2D",
-                "MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_ALL",
-                "REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR",
-                "RESIZE_NEAREST_NEIGHBOR REVERSE_V2 RIGHT_SHIFT ROUND RSQRT SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX",
-                "SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CBRT",
-                "STABLEHLO_CLAMP STABLEHLO_REMAINDER STABLEHLO_SHIFT_LEFT STRIDED_SLICE SUB SUM TANH TILE TOPK_V2",
-                "TRANSPOSE TRANSPOSE_CONV",
-            ),
+            "ABS ADD ADD_N ATAN2 AVERAGE_POOL_2D BATCH_MATMUL BITCAST CAST CEIL CONCATENATION CONV_2D COS CUMSUM",
+            "DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP",
+            "EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH",
+            "LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LSTM MAXIMUM MAX_POOL_2D",
+            "MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_ALL",
+            "REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR",
+            "RESIZE_NEAREST_NEIGHBOR REVERSE_V2 RIGHT_SHIFT ROUND RSQRT SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX",
+            "SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CBRT",
+            "STABLEHLO_CLAMP STABLEHLO_REMAINDER STABLEHLO_SHIFT_LEFT STRIDED_SLICE SUB SUM TANH TILE TOPK_V2",
+            "TRANSPOSE TRANSPOSE_CONV",
         ),
         Rule("dynamic", "a size that is known only when it runs", _STATIC, free_sizes, "export with a fixed size"),
         Rule("int64", "64-bit integers", _GPU, holds_64_bits),
@@ -174,21 +170,17 @@ _LITERT_NPU = Accelerator(
     title="Qualcomm's NPU by LiteRT",
     format="litert",
     rules=(
-        Rule(
-            "operator",
-            "not in its list of operators",
+        listed(
             _QNN,
-            not_among(
-                "ABS ADD ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CEIL CONCATENATION CONV_2D",
-                "CONV_3D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU",
-                "EMBEDDING_LOOKUP EQUAL EXP FLOOR FLOOR_DIV FULLY_CONNECTED GATHER GATHER_ND GELU GREATER",
-                "GREATER_EQUAL HARD_SWISH L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND",
-                "LOGICAL_NOT LOGICAL_OR LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK",
-                "PAD PADV2 POW PRELU QUANTIZE REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_0_TO_1",
-                "RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT SELECT_V2",
-                "SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE STABLEHLO_COMPOSITE",
-                "STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK",
-            ),
+            "ABS ADD ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CEIL CONCATENATION CONV_2D",
+            "CONV_3D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU",
+            "EMBEDDING_LOOKUP EQUAL EXP FLOOR FLOOR_DIV FULLY_CONNECTED GATHER GATHER_ND GELU GREATER",
+            "GREATER_EQUAL HARD_SWISH L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND",
+            "LOGICAL_NOT LOGICAL_OR LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK",
+            "PAD PADV2 POW PRELU QUANTIZE REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_0_TO_1",
+            "RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT SELECT_V2",
+            "SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE STABLEHLO_COMPOSITE",
+            "STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK",
         ),
         Rule("dynamic", "a size that is known only when it runs", _STATIC, free_sizes, "export with a fixed size"),
         Rule("int64", "64-bit integers", _HTP, holds_64_bits),
@@ -256,18 +248,16 @@ _VULKAN = Accelerator(
     title="GPU by Vulkan in ncnn",
     format="ncnn",
     rules=(
-        Rule(
-            "layer",
-            "has no Vulkan form",
+        listed(
             _NCNN,
-            not_among(
-                "AbsVal BatchNorm BinaryOp CELU Cast Clip Concat Convolution Convolution1D ConvolutionDepthWise",
-                "Crop Deconvolution DeconvolutionDepthWise DeepCopy Dequantize Dropout ELU Eltwise Erf Flatten GELU",
-                "Gemm GroupNorm HardSigmoid HardSwish InnerProduct InstanceNorm Interp LRN LayerNorm MemoryData",
-                "Mish MultiHeadAttention Noop Normalize PReLU Packing Padding Permute PixelShuffle Pooling PriorBox",
-                "Quantize RMSNorm ReLU Reduction Reorg Requantize Reshape RotaryEmbed SDPA SELU Scale Shrink",
-                "ShuffleChannel Sigmoid Slice Softmax Softplus Split Swish TanH Tile UnaryOp Unfold",
-            ),
+            "AbsVal BatchNorm BinaryOp CELU Cast Clip Concat Convolution Convolution1D ConvolutionDepthWise",
+            "Crop Deconvolution DeconvolutionDepthWise DeepCopy Dequantize Dropout ELU Eltwise Erf Flatten GELU",
+            "Gemm GroupNorm HardSigmoid HardSwish InnerProduct InstanceNorm Interp LRN LayerNorm MemoryData",
+            "Mish MultiHeadAttention Noop Normalize PReLU Packing Padding Permute PixelShuffle Pooling PriorBox",
+            "Quantize RMSNorm ReLU Reduction Reorg Requantize Reshape RotaryEmbed SDPA SELU Scale Shrink",
+            "ShuffleChannel Sigmoid Slice Softmax Softplus Split Swish TanH Tile UnaryOp Unfold",
+            name="layer",
+            why="has no Vulkan form",
         ),
     ),
     note="set `opt.use_vulkan_compute`; which of a GPU's drivers are good is another question",
@@ -320,17 +310,13 @@ _NNAPI = Accelerator(
     title="NNAPI by ONNX Runtime",
     format="onnx",
     rules=(
-        Rule(
-            "operator",
-            "not in its list of operators",
+        listed(
             _NNAPI_LIST,
-            not_among(
-                "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv DepthToSpace DequantizeLinear Div Elu",
-                "Exp Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool Identity LRN LeakyRelu Log MatMul",
-                "Max MaxPool Min Mul Neg PRelu Pad Pow QLinearAdd QLinearAveragePool QLinearConv QLinearMatMul",
-                "QLinearSigmoid QuantizeLinear ReduceMean Relu Reshape Resize Sigmoid Sin Slice Softmax Split Sqrt",
-                "Squeeze Sub Tanh Transpose Unsqueeze",
-            ),
+            "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv DepthToSpace DequantizeLinear Div Elu",
+            "Exp Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool Identity LRN LeakyRelu Log MatMul",
+            "Max MaxPool Min Mul Neg PRelu Pad Pow QLinearAdd QLinearAveragePool QLinearConv QLinearMatMul",
+            "QLinearSigmoid QuantizeLinear ReduceMean Relu Reshape Resize Sigmoid Sin Slice Softmax Split Sqrt",
+            "Squeeze Sub Tanh Transpose Unsqueeze",
         ),
         Rule("dynamic", "a size that is known only when it runs", _NNAPI_BASE, free_sizes, "export with a fixed size"),
         Rule("integers", "integers where it takes floats", _NNAPI_BASE, _reads_integers),
@@ -347,18 +333,14 @@ _COREML_PROVIDER = Accelerator(
     title="Core ML by ONNX Runtime",
     format="onnx",
     rules=(
-        Rule(
-            "operator",
-            "not in its list of operators",
+        listed(
             _COREML_LIST,
-            not_among(
-                "Add And ArgMax Argmax AveragePool Cast Ceil Clip Concat Conv ConvTranspose Cos DepthToSpace Div",
-                "Elu Erf Exp FusedConv GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool GridSample",
-                "GroupNormalization HardSigmoid Identity InstanceNormalization LayerNormalization LeakyRelu MatMul",
-                "Max MaxPool Mul PRelu Pow QuickGelu Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape Resize",
-                "Round Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Tile Transpose",
-                "Unsqueeze Where",
-            ),
+            "Add And ArgMax Argmax AveragePool Cast Ceil Clip Concat Conv ConvTranspose Cos DepthToSpace Div",
+            "Elu Erf Exp FusedConv GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool GridSample",
+            "GroupNormalization HardSigmoid Identity InstanceNormalization LayerNormalization LeakyRelu MatMul",
+            "Max MaxPool Mul PRelu Pow QuickGelu Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape Resize",
+            "Round Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Tile Transpose",
+            "Unsqueeze Where",
         ),
         Rule("dynamic", "a size that is known only when it runs", _FIXED, free_sizes, "export with a fixed size"),
         Rule("integers", "integers where it takes floats", _COREML_BASE, _reads_integers),
