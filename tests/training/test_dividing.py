@@ -15,6 +15,7 @@ from data.label_folders import save_map, squares
 from data.picture_files import noise
 from phonecv.classify.quantizing_data import split_data
 from phonecv.data.audit import audit
+from phonecv.data.clips.listing import surely_clips
 from phonecv.data.samples import write_scenes
 from phonecv.data.splitting.lists import list_of, own_lists, read_names
 from phonecv.dense.quantizing_data import split_pictures
@@ -288,3 +289,5 @@ def test_clips(tmp_path: Path) -> None:
     assert Counter(name.split("/")[0] for name in held) == {"jump": 2, "run": 2}
     for name in ("jump", "run"):
         assert len({f"{name}/0", f"{name}/1"} & held) in (0, 2)
+    noise((50, 40), seed=1).save(root / "jump" / "0" / "2.jpg")  # photographs that are numbered have other sizes
+    assert not surely_clips(root)

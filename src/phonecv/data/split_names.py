@@ -37,9 +37,13 @@ def name_words(folder: str) -> list[str]:
 
 
 def are_splits(folders: Sequence[str]) -> bool:
-    """Whether several folders are all called like splits with something added, such as ``train_images``."""
-    splits = [[word for word in name_words(folder) if word not in _ADDED] for folder in folders]
-    return len(folders) > 1 and all(len(found) == 1 and split_of(found[0]) for found in splits)
+    """Whether several folders are all called like splits with something added, such as ``train_images``, or with the
+    same word in all of them, such as ``seg_train`` and ``seg_test``."""
+    words = [[word for word in name_words(folder) if word not in _ADDED] for folder in folders]
+    rests = {tuple(word for word in found if split_of(word) is None) for found in words}
+    return len(folders) > 1 == len(rests) and all(
+        sum(split_of(word) is not None for word in found) == 1 for found in words
+    )
 
 
 def known_splits() -> tuple[str, ...]:

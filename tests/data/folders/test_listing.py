@@ -97,6 +97,9 @@ def test_names_that_occur_twice_keep_their_folders(dataset_dir: Path) -> None:
         ("cat\ndog\n", ("cat", "dog"), ("cat", "dog")),
         ("0\n1\n", ("0", "1"), ("0", "1")),
         ("1 dog\n0 cat\n", ("cat", "dog"), ("cat", "dog")),
+        ("1: big dog\n0: cat\n", ("cat", "big dog"), ("cat", "big dog")),
+        ("1,big dog, brown\n0,cat\n", ("cat", "big dog, brown"), ("cat", "big dog, brown")),
+        ("dog, brown\ncat, 1\n", ("dog, brown", "cat, 1"), ("dog, brown", "cat, 1")),
         ("n00000001 cat, puss\nn00000002 dog\n", ("cat, puss", "dog"), ("n00000001", "n00000002")),
         (
             "\ufeff# classes\r\n0 n00000001 sea snake\r\n\r\n1 n00000002 dog\r\n",
@@ -117,7 +120,11 @@ def test_class_file_forms(
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "no classes"), ("0 a\n0 b\n", ":2: index 0 is given twice"), ("1 a\n2 b\n", ":2: index 2 of 2")],
+    [
+        ("", "no classes"),
+        ("0 a\n0 b\n", ":2: index 0 is given twice"),
+        ("1 a\n2 b\n", ":2: index 2 of 2 .* .if they count from 1"),
+    ],
 )
 def test_bad_class_files(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "classes.txt").write_text(text)

@@ -355,8 +355,18 @@ def test_folders_called_like_splits_are_no_classes(tmp_path: Path) -> None:
     assert ("structure", "error") in found(tmp_path)
     (tmp_path / "labels.csv").write_text(f"id,breed\n{LABELS}")
     assert read_split(tmp_path, "all").names[0] == "train_images/0.png"
+    make(tmp_path / "seg", "seg_train/a", "seg_train/b", "seg_test/a", "seg_test/b")
+    assert [str(problem) for problem in read_split(tmp_path / "seg", "all").problems if "like splits" in problem]
     make(tmp_path / "other", "train_station", "test_tube")
     assert read_split(tmp_path / "other", "all").classes == ("test_tube", "train_station")
+
+
+def test_a_split_of_an_unknown_name_is_told(tmp_path: Path) -> None:
+    make(tmp_path, "train/a", "train/b", "eval/a", "eval/b", "extra/a", "thumbnails")
+    told = [str(problem) for problem in read_split(tmp_path, "train").problems]
+    assert [text for text in told if "left out" in text] == [
+        f"{tmp_path}: the folder 'eval' holds classes of train/ and is left out; call it val/ or test/, if it is one"
+    ]
 
 
 @pytest.mark.parametrize(

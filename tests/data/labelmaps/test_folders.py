@@ -214,6 +214,8 @@ def test_without_a_class_file_the_values_are_suggested(tmp_path: Path) -> None:
 CLASS_FILES = {
     "names": ("# comment\nwall\n\ntall tree\n", None, ("wall", "tall tree")),
     "from 0": ("0 wall\n1 tall tree\n", 0, ("wall", "tall tree")),
+    "colons": ("1: tall tree; oak\n0: wall\n", 0, ("wall", "tall tree")),
+    "marks": ("1=tall tree\n2 = wall\n", 1, ("tall tree", "wall")),
     "any order": ("2 tall tree\n1 wall\n", 1, ("wall", "tall tree")),
     "tabs": ("1\twall\tstuff\n2\ttall tree\tstuff\n", 1, ("wall", "tall tree")),
     "words": ("1\twall;fence\n2\ttree;plant\n", 1, ("wall", "tree")),

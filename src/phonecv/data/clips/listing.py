@@ -17,7 +17,7 @@ from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
 from phonecv.data.folders.splits import class_folders, find_split
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
-from phonecv.data.pictures.opening import is_image_name
+from phonecv.data.pictures.opening import ImageError, is_image_name, probe_image
 from phonecv.data.split_names import WHOLE, known_splits, split_of
 from phonecv.errors import UserError
 
@@ -76,7 +76,11 @@ def _surely_clip(path: Path) -> bool:
     if is_video(path):
         return True
     steps = frame_steps(frames := frame_files(path))
-    return len(frames) >= LEAST and steps is not None and len(set(steps)) == 1
+    numbered = len(frames) >= LEAST and steps is not None and len(set(steps)) == 1
+    try:  # all frames of a film have one size, photographs seldom
+        return numbered and len({probe_image(frame)[1:] for frame in frames[:LEAST]}) == 1
+    except ImageError:  # reported when its turn comes
+        return True
 
 
 def has_clip_lists(root: Path) -> bool:

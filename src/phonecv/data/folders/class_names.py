@@ -18,8 +18,10 @@ CLASS_FILE = "classes.txt"
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
-_BLANKS = re.compile(r"[ \t]+")
+#: What stands between the number of a class and its name: blanks, or one of these marks.
+AFTER_NUMBER = re.compile(r"[ \t]*[:=,;][ \t]*|[ \t]+")
 _DIGITS = re.compile(r"([0-9]+)")
+_FROM_ONE = " (if they count from 1: count them, and the labels of lists, from 0)"
 #: What ends a line of a text file. `str.splitlines` also breaks at form feeds and at Unicode separators, which names
 #: may hold.
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -149,8 +151,9 @@ def read_class_file(path: Path | str) -> ClassList:
     """Classes from a text file with one class a line.
 
     A line is ``name``, ``index name``, ``wnid name`` or ``index wnid name`` (a WordNet id is ``n`` and eight digits),
-    separated by blanks or tabs. Indices have to be 0, 1, 2, ... in any order. With three columns separated by tabs any
-    text may stand for the WordNet id. Empty lines and lines that start with ``#`` do not count.
+    separated by blanks or tabs; behind an index may stand ``:``, ``=``, ``,`` or ``;``. Indices have to be 0, 1, 2,
+    ... in any order. With three columns separated by tabs any text may stand for the WordNet id. Empty lines and lines
+    that start with ``#`` do not count.
 
     Raises:
         UserError: with the number of the line.
@@ -160,11 +163,11 @@ def read_class_file(path: Path | str) -> ClassList:
     if not lines:
         raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
 
-    indexed = all(_WHOLE_NUMBER.fullmatch(_BLANKS.split(line, maxsplit=1)[0]) for _, line in lines)
+    indexed = all(_WHOLE_NUMBER.fullmatch(AFTER_NUMBER.split(line, maxsplit=1)[0]) for _, line in lines)
     # Ten classes called "0" to "9" are names without an index, unless a second column follows.
-    indexed = indexed and any(_BLANKS.search(line) for _, line in lines)
+    indexed = indexed and any(AFTER_NUMBER.search(line) for _, line in lines)
     rows = [
-        (number, _BLANKS.split(line, maxsplit=1) if indexed else [str(row), line])
+        (number, AFTER_NUMBER.split(line, maxsplit=1) if indexed else [str(row), line])
         for row, (number, line) in enumerate(lines)
     ]
 
@@ -176,7 +179,7 @@ def read_class_file(path: Path | str) -> ClassList:
         if index >= len(rows):
             raise UserError(
                 f"{printable(path)}:{number}: index {index} of {len(rows)} classes; the indices have to be"
-                f" 0 to {len(rows) - 1}, each once"
+                f" 0 to {len(rows) - 1}, each once{_FROM_ONE if index == len(rows) else ''}"
             )
         names[index] = _split_id(rest)
     ordered = [names[index] for index in range(len(rows))]

@@ -389,6 +389,8 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
         text = f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}"
         problems.append(Problem(text, "class-drift"))
     problems += [*_left_out(folder, passed), *heic_problems(root, folder, paths)]
+    if split == "train" and folder != root:
+        problems += [*_unnamed_splits(root, names)]
     if not paths:
         raise UserError(f"{printable(folder)}: no {kind.noun} in its {len(names)} class folders")
     problems += tree_suspicions(folder, split, trees)
@@ -418,6 +420,14 @@ def _owners(folder: Path, names: Sequence[str], order: ClassList, source: str) -
             f" remove them, or give a list file with labels or a {CLASS_FILE} with lines `index folder name`"
         )
     return owners
+
+
+def _unnamed_splits(root: Path, classes: Sequence[str]) -> Iterator[Problem]:
+    """Folders beside the training pictures that hold the same classes and are called like no split."""
+    for name in class_folders(root)[:_LISTS]:
+        if split_of(name) is None and len({*classes} & {*class_folders(root / name)}) > 1:
+            text = f"{printable(root)}: the folder {quoted(name)} holds classes of train/ and is left out"
+            yield Problem(f"{text}; call it val/ or test/, if it is one")
 
 
 def _left_out(folder: Path, passed: Passed) -> list[Problem]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.data.folders.class_names import CLASS_FILE, class_text
+from phonecv.data.folders.class_names import AFTER_NUMBER, CLASS_FILE, class_text
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
@@ -104,9 +104,10 @@ def unlike_class_files(root: Path) -> str:
 def read_label_classes(path: Path | str) -> LabelClasses:
     """Classes from a text file with one class a line.
 
-    A line is ``name`` or ``value name``; further columns (separated by tabs or, below a header line, by commas) do not
-    count. With a header line, columns called ``Idx`` and ``Name`` are taken, and ``r``, ``g``, ``b`` as colours. Where
-    all lines are like ``name:r,g,b::`` (CVAT), ``r g b name`` (CamVid) or ``name r g b``, they give colours, too.
+    A line is ``name`` or ``value name`` (also ``value: name`` and the like); further columns (separated by tabs or,
+    below a header line, by commas) do not count. With a header line, columns called ``Idx`` and ``Name`` are taken, and
+    ``r``, ``g``, ``b`` as colours. Where all lines are like ``name:r,g,b::`` (CVAT), ``r g b name`` (CamVid) or ``name
+    r g b``, they give colours, too.
     Values have to be 0, 1, 2, ... or 1, 2, 3, ... in any order. Of several names separated by ``;`` the first counts.
     Empty lines and lines that start with ``#`` do not count, nor does labelme's ``__ignore__``.
 
@@ -229,7 +230,7 @@ def _colour(path: Path, number: int, parts: Sequence[int]) -> Colour:
 
 
 def _plain_rows(lines: Sequence[tuple[int, str]]) -> list[_Row]:
-    split = [(number, line.split("\t") if "\t" in line else line.split(None, 1)) for number, line in lines]
+    split = [(number, line.split("\t") if "\t" in line else AFTER_NUMBER.split(line, 1)) for number, line in lines]
     valued = all(_WHOLE_NUMBER.fullmatch(cells[0].strip()) for _, cells in split)
     # Ten classes called "0" to "9" are names without values, unless a second column follows.
     if valued and any(len(cells) > 1 for _, cells in split):
