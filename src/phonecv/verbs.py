@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from phonecv.errors import UserError, did_you_mean, nearest
 from phonecv.models.catalog import MODELS
@@ -33,37 +33,24 @@ class Opening:
     loading: Loading = field(default_factory=Loading)
 
 
-class Together(Protocol):
-    """This process among those that share a work, as `phonecv.training.world.World`, which takes torch."""
-
-    @property
-    def rank(self) -> int:
-        """Number among all processes, from 0."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Processes in all."""
-        ...
-
-    def gather(self, value: Any, /) -> list[Any]:
-        """Everyone's value, in the order of ranks, on every process."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Alone:
-    """The only process."""
+class Together:
+    """This process among those that share a work: the only one, unless it is a `phonecv.training.world.World`.
+
+    Attributes:
+        rank: number among all processes, from 0.
+        size: processes in all.
+    """
 
     rank: int = 0
     size: int = 1
 
-    def gather(self, value: Any, /) -> list[Any]:
-        """Its value."""
+    def gather(self, value: Any) -> list[Any]:
+        """Everyone's value, in the order of ranks, on every process."""
         return [value]
 
 
-ALONE = Alone()
+ALONE = Together()
 
 
 @dataclass(frozen=True, slots=True)

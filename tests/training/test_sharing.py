@@ -26,16 +26,14 @@ from training.conftest import CLASSES
 OWN = ("seconds",)
 
 
-@dataclass
-class Meeting:
+@dataclass(frozen=True, kw_only=True)
+class Meeting(Together):
     """Two threads in the place of two processes."""
 
-    rank: int
     values: list[Any]
     barrier: Barrier
-    size: int = 2
 
-    def gather(self, value: Any, /) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         self.values[self.rank] = value
         self.barrier.wait(60)
         found = list(self.values)
@@ -46,7 +44,7 @@ class Meeting:
 def in_two(work: Callable[[Together], Any]) -> list[Any]:
     values, barrier = [None, None], Barrier(2)
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda rank: work(Meeting(rank, values, barrier)), range(2)))
+        return list(pool.map(lambda rank: work(Meeting(rank=rank, size=2, values=values, barrier=barrier)), range(2)))
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,3 @@ def say_places(found: Sequence[Mapping[str, Any]]) -> None:
 def millions(count: int | float | None) -> str:
     """``5126440`` -> ``5.13 M``; an empty string for None."""
     return "" if count is None else f"{count / 1e6:.2f} M"
-
-
-def percent(value: float | None) -> str:
-    """``79.448`` -> ``79.4``; an empty string for None."""
-    return "" if value is None else f"{value:.1f}"

@@ -10,21 +10,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from phonecv.verbs import Together
+
 
 @dataclass(frozen=True, slots=True)
-class World:
+class World(Together):
     """This process among the others; the default is the only one.
 
     Attributes:
-        rank: number among all processes, from 0.
-        size: processes in all.
         local_size: processes on this machine.
         device: where this process computes.
         control: group for small messages that must not touch the accelerator; None when alone.
     """
 
-    rank: int = 0
-    size: int = 1
     local_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     control: Any = None

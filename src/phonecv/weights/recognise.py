@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -13,11 +13,11 @@ from phonecv.models.catalog import MODELS, ModelRecord
 from phonecv.text import some_names
 from phonecv.weights.signs import networks_in
 from phonecv.weights.translate import family_of_names, is_training_form, to_phonecv
-from phonecv.weights.unwrap import TwoSets, Weights, choose_weights
+from phonecv.weights.unwrap import Origin, TwoSets, Weights, choose_weights
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
+class Recognised(Origin):
     """What a mapping of tensors is.
 
     Attributes:
@@ -27,13 +27,8 @@ class Recognised:
             stores, such as the window size.
         form: "training" or "deploy".
         num_classes: rows of the classifier, None without one.
-        live: where the live weights stand; empty if only an average is in it.
-        average: where their moving average stands, likewise.
-        wrapper: the key the weights stood under, "" for a bare mapping.
         depths: blocks (MobileOne: pairs) per stage, as far as there are any.
         widths: channels per stage, likewise.
-        notes: remarks for a person.
-        ignored: names of tensors that do not belong to the network.
     """
 
     layout: str
@@ -41,18 +36,8 @@ class Recognised:
     candidates: tuple[str, ...]
     form: str
     num_classes: int | None
-    live: str = ""
-    average: str = ""
-    wrapper: str = ""
     depths: tuple[int, ...] = ()
     widths: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-    @property
-    def ema_available(self) -> bool:
-        """Whether there are a moving average and live weights to choose from."""
-        return bool(self.live and self.average)
 
 
 def network_of(weights: Weights) -> tuple[dict[str, Tensor], str, Weights]:
@@ -113,8 +98,8 @@ def recognise_ours(state: Mapping[str, Tensor], layout: str, weights: Weights) -
 
 
 def _places(weights: Weights) -> dict[str, Any]:
-    """What both tell alike."""
-    return {name: getattr(weights, name) for name in ("live", "average", "wrapper", "notes", "ignored")}
+    """What both tell of it."""
+    return {one.name: getattr(weights, one.name) for one in fields(Origin)}
 
 
 def _measure(

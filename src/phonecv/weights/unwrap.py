@@ -44,25 +44,35 @@ class TwoSets(UserError):
     """A checkpoint holds live and averaged weights, and nobody said which are wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One set of tensors out of a checkpoint, with what had to be taken off to reach it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a set of tensors stood in a checkpoint.
 
     Attributes:
-        state: the tensors.
         wrapper: key they stood under, "" for a bare mapping.
-        live: where the live weights stand, empty if they are not in it.
+        live: where the live weights stand; empty if only their average is in it.
         average: where their moving average stands, likewise.
         notes: remarks for a person.
         ignored: names of tensors that do not belong to the network, once it has been looked for.
     """
 
-    state: dict[str, Tensor]
-    wrapper: str
+    wrapper: str = ""
     live: str = ""
     average: str = ""
     notes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @property
+    def ema_available(self) -> bool:
+        """Whether there are a moving average and live weights to choose from."""
+        return bool(self.live and self.average)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights(Origin):
+    """One set of tensors out of a checkpoint, with what had to be taken off to reach it."""
+
+    state: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ def choose_weights(content: Mapping[str, Any], ema: bool | None, source: str) ->
     notes = chosen.notes
     if live is None:
         notes = (f"only the moving average{f' ({chosen.place!r})' if chosen.place else ''} is in it", *notes)
-    return Weights(chosen.state, chosen.wrapper, _place(live), _place(average), notes)
+    own = {"wrapper": chosen.wrapper, "live": _place(live), "average": _place(average), "notes": notes}
+    return Weights(state=chosen.state, **own)
 
 
 def _place(found: _Set | None) -> str:
