@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 
-from phonecv.data.coco.batch import DetectionBatch, DetectionItem
+from phonecv.data.coco.geometry import bounding_boxes
 from phonecv.data.coco.split import CocoSplit
 from phonecv.data.coco.tiles import TilePlan, cut_out
+from phonecv.data.loading.batches import StepBatch, views
 from phonecv.data.loading.loader import PictureDataset, SampleKey
 from phonecv.data.loading.workers import open_loader
 from phonecv.data.pictures.opening import ImageError, open_image
 from phonecv.data.pictures.reading import to_tensor
-
-__all__ = ["DetectionBatch", "DetectionDataset", "DetectionItem", "DetectionTransform", "make_detection_loader"]
+from phonecv.errors import UserError
 
 #: Boxes narrower than this after a transform are nothing that could be found, in pixels.
 SMALLEST = 1e-3
@@ -30,6 +31,139 @@ SMALLEST = 1e-3
 #: Takes and gives a picture (`tv_tensors.Image`) and its targets, boxes and masks among them as tv_tensors: any
 #: transform of torchvision.transforms.v2 that keeps the targets in step, and those of `detection_transforms`.
 DetectionTransform = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
+
+
+class DetectionItem(NamedTuple):
+    """One sample.
+
+    Attributes:
+        image: 3 H W; bytes, or floats with 1 for white.
+        targets: boxes N 4 (xyxy in the picture's pixels), labels N, crowd N, masks N H W if asked for, and of tiles
+            ignored N: too little of the object is seen.
+        index: place in the split.
+        error: empty, or why the file could not be used.
+    """
+
+    image: Tensor
+    targets: dict[str, Tensor]
+    index: int
+    error: str
+
+
+class Packed(NamedTuple):
+    """A batch end to end in a few tensors: each of them costs a message between processes and a copy to the GPU.
+
+    Attributes:
+        pixels: all pictures flattened, one after the other.
+        masks: the same of all masks, bool; None without masks.
+        boxes: 4 columns, the objects of all pictures.
+        labels: of the same.
+        crowd: of the same.
+        ignored: of the same; None where nothing is cut.
+        sizes: height and width of every picture.
+        counts: objects of every picture.
+    """
+
+    pixels: Tensor
+    masks: Tensor | None
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+    ignored: Tensor | None
+    sizes: tuple[tuple[int, int], ...]
+    counts: tuple[int, ...]
+
+
+#: Columns of all objects.
+_COLUMNS = ("boxes", "labels", "crowd", "ignored")
+
+
+class DetectionBatch(StepBatch):
+    """Samples of one step.
+
+    Args:
+        images: 3 H W each; bytes, or floats with 1 for white.
+        wanted: per picture boxes N 4 (xyxy), labels N, crowd N and ignored N (all False if left out), and masks N H W
+            or none.
+        indices: see `StepBatch`.
+        errors: one text per sample.
+    """
+
+    __slots__ = ("_images", "_packed", "_targets")
+
+    def _hold(self, images: Sequence[Tensor], wanted: Sequence[dict[str, Tensor]]) -> None:
+        self._take(_pack(images, wanted))
+
+    def _take(self, packed: Packed) -> None:
+        self._packed = packed
+        self._images: list[Tensor] | None = None
+        self._targets: list[dict[str, Tensor]] | None = None
+
+    @classmethod
+    def _from(cls, packed: Packed, indices: Tensor, errors: list[str]) -> DetectionBatch:
+        batch = cls.__new__(cls)
+        batch.indices, batch.errors = indices, errors
+        batch._take(packed)
+        return batch
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The pictures, 3 H W each."""
+        if self._images is None:
+            self._images = views(self._packed.pixels, [(3, *size) for size in self._packed.sizes])
+        return self._images
+
+    @property
+    def targets(self) -> list[dict[str, Tensor]]:
+        """Boxes, labels, crowd, and ignored and masks if there are any, of every picture."""
+        if self._targets is None:
+            packed, counts = self._packed, list(self._packed.counts)
+            columns: dict[str, Sequence[Tensor]] = {
+                name: getattr(packed, name).split(counts) for name in _COLUMNS if getattr(packed, name) is not None
+            }
+            if packed.masks is not None:
+                shapes = [(count, *size) for count, size in zip(counts, packed.sizes, strict=True)]
+                columns["masks"] = views(packed.masks, shapes)
+            self._targets = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return self._targets
+
+    def _each(self, change: Callable[[Tensor], Any]) -> DetectionBatch:
+        changed = {name: change(part) for name, part in self._packed._asdict().items() if isinstance(part, Tensor)}
+        return DetectionBatch._from(self._packed._replace(**changed), self.indices, self.errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From a worker process: every tensor would travel as a file descriptor of its own, which takes longer than the
+        # few numbers of all but pixels and masks.
+        small = {name: part.numpy() for name in _COLUMNS if (part := getattr(self._packed, name)) is not None}
+        return _unpack, (self._packed._replace(**small), self.indices.tolist(), self.errors)
+
+
+def _unpack(packed: Packed, indices: list[int], errors: list[str]) -> DetectionBatch:
+    small = {name: torch.from_numpy(part) for name in _COLUMNS if (part := getattr(packed, name)) is not None}
+    return DetectionBatch._from(packed._replace(**small), torch.tensor(indices), errors)
+
+
+def _pack(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Packed:
+    if len({image.dtype for image in images}) > 1:
+        raise UserError("pictures of one batch are bytes and floats; let the transform always give the same")
+    boxes = [target["boxes"] for target in targets]
+    crowd, ignored = (
+        [target.get(name, torch.zeros(len(target["labels"]), dtype=torch.bool)) for target in targets]
+        for name in ("crowd", "ignored")
+    )
+    masks = None
+    if all("masks" in target for target in targets):
+        masks = torch.cat([target["masks"].to(torch.bool).reshape(-1) for target in targets])
+    return Packed(
+        torch.cat([image.reshape(-1) for image in images]),
+        masks,
+        torch.cat(boxes),
+        torch.cat([target["labels"] for target in targets]),
+        torch.cat(crowd),
+        torch.cat(ignored) if any("ignored" in target for target in targets) else None,
+        tuple((int(image.shape[1]), int(image.shape[2])) for image in images),
+        tuple(map(len, boxes)),
+    )
 
 
 class DetectionDataset(PictureDataset[DetectionItem]):
@@ -113,10 +247,6 @@ def _transformed(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Transformed as tv_tensors and plain again, boxes cut at the border and those outside left out."""
     if transform is not None:
-        from torchvision import tv_tensors
-
-        from phonecv.data.coco.geometry import bounding_boxes
-
         wrapped: dict[str, Any] = dict(targets)
         wrapped["boxes"] = bounding_boxes(targets["boxes"], (int(image.shape[1]), int(image.shape[2])))
         if "masks" in targets:

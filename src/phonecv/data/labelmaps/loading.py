@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
+from phonecv.data.loading.batches import StepBatch, views
 from phonecv.data.loading.loader import PictureDataset, SampleKey
 from phonecv.data.loading.workers import open_loader
 
@@ -40,7 +40,7 @@ class LabelledImage(NamedTuple):
     error: str
 
 
-class SegmentationBatch:
+class SegmentationBatch(StepBatch):
     """Samples of one step.
 
     All pictures lie one after the other in one tensor, and so do all label maps, in bytes: whatever their sizes, a
@@ -48,25 +48,14 @@ class SegmentationBatch:
 
     Attributes:
         sizes: height and width of every picture.
-        indices: B, int64, places in the split (of the sample asked for, also where another one stands in for it).
-        errors: one text per sample, empty where all is well.
     """
 
-    __slots__ = ("_labels", "_pixels", "errors", "indices", "sizes")
+    __slots__ = ("_labels", "_pixels", "sizes")
+    moving = ("_pixels", "_labels")
 
-    def __init__(
-        self,
-        images: Tensor | Sequence[Tensor],
-        labels: Tensor | Sequence[Tensor],
-        indices: Tensor,
-        errors: list[str],
-    ) -> None:
+    def _hold(self, images: Tensor | Sequence[Tensor], wanted: Tensor | Sequence[Tensor]) -> None:
         self.sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        self._pixels, self._labels = _flat(images), _flat(labels)
-        self.indices, self.errors = indices, errors
-
-    def __len__(self) -> int:
-        return len(self.errors)
+        self._pixels, self._labels = _flat(images), _flat(wanted)
 
     @property
     def images(self) -> Tensor | list[Tensor]:
@@ -78,37 +67,13 @@ class SegmentationBatch:
         """``B H W``, int64, classes and 255; a list of ``H W`` where sizes differ."""
         return _views(self._labels.long(), self.sizes)
 
-    @property
-    def good(self) -> Tensor:
-        """B, bool: False where the picture or its label map could not be used."""
-        return torch.tensor([not error for error in self.errors], dtype=torch.bool)
-
-    def pin_memory(self) -> SegmentationBatch:
-        """For the loader, which calls it when asked for pinned memory."""
-        return self._moved(self._pixels.pin_memory(), self._labels.pin_memory())
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> SegmentationBatch:
-        """Images and labels on `device`; the rest stays where it is."""
-        return self._moved(
-            self._pixels.to(device, non_blocking=non_blocking), self._labels.to(device, non_blocking=non_blocking)
-        )
-
-    def _moved(self, pixels: Tensor, labels: Tensor) -> SegmentationBatch:
-        batch = object.__new__(SegmentationBatch)
-        batch.sizes, batch.indices, batch.errors = self.sizes, self.indices, self.errors
-        batch._pixels, batch._labels = pixels, labels
-        return batch
-
 
 def _flat(tensors: Tensor | Sequence[Tensor]) -> Tensor:
     return tensors.reshape(-1) if isinstance(tensors, Tensor) else torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def _views(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> Any:
-    if len(set(shapes)) == 1:
-        return flat.view(len(shapes), *shapes[0])
-    parts = flat.split([prod(shape) for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return flat.view(len(shapes), *shapes[0]) if len(set(shapes)) == 1 else views(flat, shapes)
 
 
 class SegmentationDataset(PictureDataset[LabelledImage]):
@@ -155,15 +120,5 @@ class SegmentationDataset(PictureDataset[LabelledImage]):
         return changed_image.as_subclass(Tensor), changed_mask.as_subclass(Tensor)
 
 
-def collate(items: Sequence[LabelledImage]) -> SegmentationBatch:
-    """A batch of samples."""
-    return SegmentationBatch(
-        [item.image for item in items],
-        [item.labels for item in items],
-        torch.tensor([item.index for item in items]),
-        [item.error for item in items],
-    )
-
-
 #: A loader that yields `SegmentationBatch` objects, see `open_loader`.
-make_segmentation_loader = partial(open_loader, collate=collate)
+make_segmentation_loader = partial(open_loader, collate=SegmentationBatch.of)

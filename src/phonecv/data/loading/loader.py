@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from phonecv.data.folders.listing import Listing
+from phonecv.data.loading.batches import StepBatch
 from phonecv.data.loading.shared_memory import Place, Slots, Ticket, find
 from phonecv.data.loading.workers import open_loader
 from phonecv.data.pictures.normalising import Erasure, Normalise
@@ -76,7 +77,7 @@ class Normalising(NamedTuple):
     erasures: tuple[tuple[Erasure, ...], ...] = ()
 
 
-class Batch:
+class Batch(StepBatch):
     """Samples of one step.
 
     Pictures may come as bytes together with how to normalise them; that happens when `images` is first asked for, on
@@ -84,11 +85,10 @@ class Batch:
 
     Attributes:
         labels: B, int64; or B classes, 1 or 0, where pictures have several or none.
-        indices: B, int64, places in the listing (of the sample asked for, also where another one stands in for it).
-        errors: one text per sample, empty where all is well.
     """
 
-    __slots__ = ("_normalising", "_pixels", "_ticket", "errors", "indices", "labels")
+    __slots__ = ("_normalising", "_pixels", "_ticket", "labels")
+    moving = ("_pixels", "labels")
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class Batch:
         normalising: Normalising | None = None,
         ticket: Ticket | None = None,
     ) -> None:
-        self._pixels, self._normalising, self._ticket = images, normalising, ticket
-        self.labels, self.indices, self.errors = labels, indices, errors
+        super().__init__(images, labels, indices, errors)
+        self._normalising, self._ticket = normalising, ticket
 
-    def __len__(self) -> int:
-        return len(self.errors)
+    def _hold(self, images: Tensor, wanted: Tensor) -> None:
+        self._pixels, self.labels = images, wanted
 
     @property
     def images(self) -> Tensor:
@@ -117,26 +117,11 @@ class Batch:
     def images(self, images: Tensor) -> None:
         self._pixels, self._normalising, self._ticket = images, None, None
 
-    @property
-    def good(self) -> Tensor:
-        """B, bool: False where the file could not be used."""
-        return torch.tensor([not error for error in self.errors], dtype=torch.bool)
-
     def pin_memory(self) -> Batch:
-        """For the loader, which calls it when asked for pinned memory."""
-        return Batch(
-            self._pixels.pin_memory(),
-            self.labels.pin_memory(),
-            self.indices,
-            self.errors,
-            normalising=self._normalising,
-        )
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Batch:
-        """Images and labels on `device`; the rest stays where it is."""
-        pixels = self._pixels.to(device, non_blocking=non_blocking)
-        labels = self.labels.to(device, non_blocking=non_blocking)
-        return Batch(pixels, labels, self.indices, self.errors, normalising=self._normalising, ticket=self._ticket)
+        """See `StepBatch`; what it was copied from is free again."""
+        batch = super().pin_memory()
+        batch._ticket = None
+        return batch
 
 
 class _Parcel:
