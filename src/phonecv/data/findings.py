@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from phonecv.data.pictures.opening import printable
-from phonecv.text import counted
+from phonecv.text import counted, printable
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -47,20 +46,26 @@ FIXES = {
 
 
 class Problem(str):
-    """What a person should know about a data set, or not train with: a line for people.
+    """What a person should know about a data set, or not train with: a line for people, its place first.
 
     Attributes:
+        text: the line without the place.
         kind: a key of the layout's table of fixes.
         severity: "error" (a training refuses it), "warning", or "note".
+        place: the file or folder; None where `text` tells it.
     """
 
+    text: str
     kind: str
     severity: str
+    place: Path | None
 
-    def __new__(cls, text: str, kind: str = "left-out", severity: str = "warning") -> Problem:
+    def __new__(
+        cls, text: str, kind: str = "left-out", severity: str = "warning", place: Path | None = None
+    ) -> Problem:
         """See the class."""
-        problem = super().__new__(cls, text)
-        problem.kind, problem.severity = kind, severity
+        problem = super().__new__(cls, f"{printable(place)}: {text}" if place else text)
+        problem.text, problem.kind, problem.severity, problem.place = text, kind, severity, place
         return problem
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
+from phonecv.text import printable
 
 #: Larger files are refused before they are read. The instances of COCO take 0.5 GB.
 MAX_BYTES = 4 << 30

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 
 from phonecv.data.clips.listing import CLIPS, read_clips
 from phonecv.data.clips.reading import count_frames, find_gap, frame_files, is_clip, read_frames
 from phonecv.data.findings import Look, Notes, Numbers
-from phonecv.data.folders.audit import check_list, report_undivided
+from phonecv.data.folders.audit import check_list, numbers_of, report_problems, report_undivided
 from phonecv.data.folders.listing import Listing, has_split
-from phonecv.data.pictures.audit import sampled
+from phonecv.data.pictures.audit import in_order, sampled
 from phonecv.data.pictures.opening import ImageError
 from phonecv.data.split_names import WHOLE, known_splits
 from phonecv.errors import UserError
-from phonecv.text import counted, printable
+from phonecv.text import counted
 
 #: Frames that a clip is read with: as published.
 FRAMES = 4
@@ -40,9 +37,7 @@ def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
         except UserError as error:
             notes.add("structure", "error", root / split, str(error))
             continue
-        for problem in listing.problems:
-            if problem.kind != "repeated-line":  # reported line by line
-                notes.add(problem.kind, problem.severity, root, problem.removeprefix(f"{printable(root)}: "))
+        report_problems(notes, listing, root)
     report_undivided(notes, root, listings, CLIPS.noun)
     chosen = [
         (listing, index)
@@ -51,18 +46,13 @@ def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
     ]
     paths = [listing.samples[index].path for listing, index in chosen]
     listed = [listing.frames[index] if listing.frames else None for listing, index in chosen]
-    pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
-    check = _header if look.quick else _whole
-    with pool as running:
-        results = running.imap(check, paths, chunksize=8) if running else map(check, paths)
-        for done, (path, wanted, (count, error)) in enumerate(zip(paths, listed, results, strict=True), 1):
-            if error:
-                notes.add("unreadable", "error", path, error)
-            else:
-                _judge(notes, path, count, wanted)
-            if look.progress:
-                look.progress(done, len(paths))
-    return {split: _numbers(listing) for split, listing in listings.items()}, len(paths)
+    results = in_order(_header if look.quick else _whole, paths, look)
+    for path, wanted, (count, error) in zip(paths, listed, results, strict=True):
+        if error:
+            notes.add("unreadable", "error", path, error)
+        else:
+            _judge(notes, path, count, wanted)
+    return {split: numbers_of(listing, "clips") for split, listing in listings.items()}, len(paths)
 
 
 def _judge(notes: Notes, path: Path, count: int, listed: int | None) -> None:
@@ -95,13 +85,3 @@ def _whole(path: Path) -> tuple[int, str]:
     except ImageError as problem:
         return count, problem.reason
     return count, ""
-
-
-def _numbers(listing: Listing) -> dict[str, int]:
-    per_class = Counter(listing.labels.tolist()).values()
-    return {
-        "clips": len(listing),
-        "classes": len(listing.classes),
-        "smallest": min(per_class),
-        "largest": max(per_class),
-    }

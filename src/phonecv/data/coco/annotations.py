@@ -20,7 +20,7 @@ from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
 from phonecv.data.loading.byte_table import ByteTable
-from phonecv.data.pictures.opening import printable
+from phonecv.text import printable
 
 #: Larger numbers are no pixels, whatever the picture.
 _LARGEST = 1e9

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,11 @@ from phonecv.data.coco.tables import READING, CocoProblem
 from phonecv.data.findings import FIXES, Look, Notes, Numbers
 from phonecv.data.folders.audit import IMBALANCE
 from phonecv.data.foreign.layouts import foreign_layout
-from phonecv.data.pictures.audit import check_suffix, inspect_all, report_equal, report_lookalikes, sampled
-from phonecv.data.pictures.lookalikes import Lookalikes
-from phonecv.data.pictures.opening import ImageError, printable, probe_image, scan_images
+from phonecv.data.pictures.audit import Copies, check_header, in_order, inspect, report_unreadable, sampled
+from phonecv.data.pictures.opening import reason_of, scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
-from phonecv.text import counted, first_names
+from phonecv.text import counted, first_names, printable
 
 #: Kind of finding -> what to do about it.
 COCO_FIXES = FIXES | {
@@ -121,17 +120,9 @@ def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) 
         try:
             file = annotation_file(root, name)
         except UserError as error:
-            notes.add("structure", "error", root, _message(error, root))
+            notes.add("structure", "error", root, reason_of(str(error), root))
             continue
-        if file is None:
-            continue
-        try:
-            paths = find_coco(root, name)
-        except UserError as error:
-            notes.add("missing-file", "error", file, _message(error, file))
-            paths = CocoPaths(file, None)
-        split = _read(notes, paths)
-        if split is not None:
+        if file is not None and (split := _read_file(notes, file, partial(find_coco, root, name))) is not None:
             splits[name] = split
     if not splits and len(notes.findings) == told and (files := unsplit_files(root)):
         notes.add("unsplit", "note", files[0], undivided_hint(files[0]))
@@ -150,7 +141,7 @@ def _other_splits(notes: Notes, root: Path) -> dict[str, CocoSplit]:
     try:
         others = foreign_splits(root)
     except UserError as error:
-        notes.add("structure", "error", root, _message(error, root))
+        notes.add("structure", "error", root, reason_of(str(error), root))
         return {}
     splits = {name: split for name, paths in others.items() if (split := _read(notes, paths)) is not None}
     if WHOLE in others:
@@ -178,12 +169,7 @@ def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
     """Look at one annotation file and the pictures it names."""
     if not starts_like_coco(file) and has_foreign(file):
         return _looked_at(notes, file.parent, _other_splits(notes, file), look)
-    try:
-        paths = locate_coco(file)
-    except UserError as error:
-        notes.add("missing-file", "error", file, _message(error, file))
-        paths = CocoPaths(file, None)
-    split = _read(notes, paths)
+    split = _read_file(notes, file, partial(locate_coco, file))
     return _finish(notes, {} if split is None else {file.stem: split}, look)
 
 
@@ -216,6 +202,16 @@ def _finish(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Number
     return {name: _numbers(split) for name, split in splits.items()}, checked
 
 
+def _read_file(notes: Notes, file: Path, find: Callable[[], CocoPaths]) -> CocoSplit | None:
+    """A file with the pictures that are found, or none."""
+    try:
+        paths = find()
+    except UserError as error:
+        notes.add("missing-file", "error", file, reason_of(str(error), file))
+        paths = CocoPaths(file, None)
+    return _read(notes, paths)
+
+
 def _read(notes: Notes, paths: CocoPaths) -> CocoSplit | None:
     """The split as far as it can be used, with every problem of the file reported."""
     try:
@@ -228,14 +224,10 @@ def _read(notes: Notes, paths: CocoPaths) -> CocoSplit | None:
             tables = read_tables(paths, masks=masks)
             tables.problems += without if some else []
     except UserError as error:
-        notes.add("structure", "error", paths.annotations, _message(error, paths.annotations))
+        notes.add("structure", "error", paths.annotations, reason_of(str(error), paths.annotations))
         return None
     _report(notes, tables.problems, paths.annotations, paths.layout)
     return None if tables.fatal else split_of(paths, tables, None, masks=masks)
-
-
-def _message(error: UserError, path: Path) -> str:
-    return str(error).removeprefix(f"{printable(path)}: ")
 
 
 def _numbers(split: CocoSplit) -> dict[str, int]:
@@ -333,14 +325,8 @@ def _check_headers(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) ->
             if owners.setdefault(path, name) != name:
                 notes.add("split-leak", "error", path, f"the same picture is in {owners[path]} and {name}")
         for index in sampled(len(split)):
-            path = split.path(index)
             checked += 1
-            try:
-                kind = probe_image(path)[0]
-            except ImageError as error:
-                _unreadable(notes, path, error.reason)
-                continue
-            check_suffix(notes, path, kind)
+            check_header(notes, split.path(index))
         _check_sizes(notes, SizeCheck.of(split, sampled(len(split))))
     return checked
 
@@ -349,27 +335,18 @@ def _check_pictures(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -
     """Decode every picture; report what can't be used, and equal pictures."""
     rows = [(name, index) for name, split in splits.items() for index in range(len(split))]
     paths = [splits[name].path(index) for name, index in rows]
-    equal: dict[bytes, list[tuple[str, Path]]] = {}
-    lookalikes = Lookalikes()
+    copies = Copies(notes)
     sizes = {name: SizeCheck(split) for name, split in splits.items()}
-    for (name, index), path, result in zip(rows, paths, inspect_all(paths, look), strict=True):
+    for (name, index), path, result in zip(rows, paths, in_order(inspect, paths, look), strict=True):
         if result.error:
-            _unreadable(notes, path, result.error)
+            report_unreadable(notes, path, result.error)
             continue
-        check_suffix(notes, path, result.kind)
         sizes[name].take(index)
-        equal.setdefault(result.digest, []).append((name, path))
-        lookalikes.add(name, path, result.look, result.digest)
-    report_lookalikes(notes, lookalikes)
+        copies.take(name, path, result)
     for check in sizes.values():
         _check_sizes(notes, check)
-    report_equal(notes, equal.values())
+    copies.report()
     return len(rows)
-
-
-def _unreadable(notes: Notes, path: Path, reason: str) -> None:
-    if os.path.lexists(path):  # one that is not there was told with the annotations
-        notes.add("unreadable", "error", path, reason)
 
 
 def _check_sizes(notes: Notes, check: SizeCheck) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 from phonecv.data.coco.conventions import GROUP
 from phonecv.data.coco.picture_names import called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign.layouts import Document, foreign_layout, refuse_foreign
-from phonecv.data.pictures.opening import printable
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
+from phonecv.text import printable
 
 #: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.
 _WHOLE = (

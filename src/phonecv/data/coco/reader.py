@@ -23,9 +23,8 @@ from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.folders.class_names import same_name
 from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.json_file import read_json_file, shown
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
-from phonecv.text import counted
+from phonecv.text import counted, printable
 
 __all__ = [
     "CocoImage",

@@ -11,8 +11,8 @@ from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco.masks import MaskError
 from phonecv.data.coco.split import CocoSplit
 from phonecv.data.json_file import read_json_file, shown, whole
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
+from phonecv.text import printable
 
 #: Larger numbers are no pixels, whatever the picture.
 _LARGEST = 1e9

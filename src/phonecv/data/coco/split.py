@@ -12,9 +12,9 @@ import numpy as np
 
 from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco.tables import READING, CocoProblem, CocoTables
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
 from phonecv.files import digest
+from phonecv.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from phonecv.data.coco.conventions import setting_and_flag
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.folders.class_names import same_name
 from phonecv.data.json_file import shown, whole
-from phonecv.data.pictures.opening import printable
+from phonecv.text import printable
 
 #: Problems of single boxes that another layout explains.
 _BY_LAYOUT = frozenset(("bad-box", "empty-box", "outside-box", "clipped-box", "area"))

@@ -26,24 +26,9 @@ from phonecv.data.folders.listing import (
     shared_names,
 )
 from phonecv.data.folders.splits import find_split
-from phonecv.data.pictures.audit import (
-    check_header,
-    check_suffix,
-    inspect_all,
-    other_names,
-    report_equal,
-    report_lookalikes,
-    sampled,
-)
+from phonecv.data.pictures.audit import Copies, check_header, in_order, inspect, report_unreadable, sampled
 from phonecv.data.pictures.bit_depth import find_depth
-from phonecv.data.pictures.lookalikes import Lookalikes
-from phonecv.data.pictures.opening import (
-    UNREAD_SUFFIXES,
-    Passed,
-    is_helper_folder,
-    is_image_name,
-    suffix_of,
-)
+from phonecv.data.pictures.opening import UNREAD_SUFFIXES, Passed, is_helper_folder, is_image_name, suffix_of
 from phonecv.data.shards.samples import has_shards
 from phonecv.data.split_names import WHOLE, known_splits, split_of
 from phonecv.data.splitting.stratified import undivided_told
@@ -88,7 +73,7 @@ def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
         for split in listings:
             _check_leftovers(notes, root, split, {root / CLASS_FILE, *(one.list_file for one in listings.values())})
         checked = _check_pictures(notes, listings, look)
-    return {split: _numbers(listing) for split, listing in listings.items()}, checked
+    return {split: numbers_of(listing, "images") for split, listing in listings.items()}, checked
 
 
 def check_list(
@@ -133,16 +118,15 @@ def _read(notes: Notes, root: Path, split: str, labels: Labels) -> Listing | Non
             listing = read_split(root, split, classes=class_folders(folder))
         except UserError:  # already reported above: there are no pictures at all
             return None
-    for problem in listing.problems:
-        if problem.kind != "repeated-line":  # reported line by line
-            where = next((path for path in (place, root, listing.list_file) if _begins(problem, path)), None)
-            text = problem.removeprefix(f"{printable(where)}: ") if where else problem
-            notes.add(problem.kind, problem.severity, where or place, text)
+    report_problems(notes, listing, place)
     return listing
 
 
-def _begins(text: str, path: Path | None) -> bool:
-    return path is not None and text.startswith(f"{printable(path)}: ")
+def report_problems(notes: Notes, listing: Listing, place: Path) -> None:
+    """What listing the samples told; `place` is theirs."""
+    for problem in listing.problems:
+        if problem.kind != "repeated-line":  # reported line by line
+            notes.add(problem.kind, problem.severity, problem.place or place, problem.text)
 
 
 def report_undivided(notes: Notes, root: Path, listings: Mapping[str, Listing], noun: str = "pictures") -> None:
@@ -158,10 +142,11 @@ def report_undivided(notes: Notes, root: Path, listings: Mapping[str, Listing], 
         notes.add("unsplit", severity, root, text)
 
 
-def _numbers(listing: Listing) -> dict[str, int]:
+def numbers_of(listing: Listing, samples: str) -> dict[str, int]:
+    """The numbers of a split for `AuditReport.splits`; `samples` is what counts them."""
     per_class = listing.counts[listing.counts > 0].tolist()
     return {
-        "images": len(listing),
+        samples: len(listing),
         "classes": len(listing.classes),
         "smallest": min(per_class, default=0),
         "largest": max(per_class, default=0),
@@ -263,20 +248,12 @@ def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> i
     for split, listing in listings.items():
         for index, sample in enumerate(listing.samples):
             rows.setdefault(sample.path, (split, listing.said(index)))
-    groups: dict[bytes, list[Path]] = {}
-    lookalikes = Lookalikes()
-    for path, result in zip(rows, inspect_all(list(rows), look), strict=True):
+    copies = Copies(notes)
+    for path, result in zip(rows, in_order(inspect, list(rows), look), strict=True):
         if result.error:
-            notes.add("unreadable", "error", path, result.error)
+            report_unreadable(notes, path, result.error)
         else:
-            check_suffix(notes, path, result.kind)
-            groups.setdefault(result.digest, []).append(path)
-            lookalikes.add(rows[path][0], path, result.look, result.digest)
-    for paths in groups.values():
-        names = sorted({label for _, label in (rows[path] for path in paths)})
-        report_equal(notes, [[(rows[path][0], path) for path in paths]], again=len(names) == 1)
-        if len(names) > 1:
-            text = f"the same picture has several classes ({some_names(names)}): {other_names(notes, paths)}"
-            notes.add("label-conflict", "error", paths[0], text)
-    report_lookalikes(notes, lookalikes)
+            split, label = rows[path]
+            copies.take(split, path, result, label)
+    copies.report()
     return len(rows)

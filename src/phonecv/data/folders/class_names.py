@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
-from phonecv.text import quoted
+from phonecv.text import printable, quoted
 
 #: The file beside the splits that names the classes.
 CLASS_FILE = "classes.txt"

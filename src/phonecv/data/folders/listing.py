@@ -361,10 +361,11 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
     owners = _owners(folder, names, order, "the given classes" if given else f"{CLASS_FILE} or train/")
     problems += [
         Problem(
-            f"{printable(folder)}: the folder {quoted(name)} is taken for class {quoted(order.ids[label])}"
+            f"the folder {quoted(name)} is taken for class {quoted(order.ids[label])}"
             f" ({how_unlike(name, order.ids[label])})",
             "spelling",
             "note",
+            folder,
         )
         for label, name in owners.items()
         if not order.exactly(name)
@@ -382,12 +383,12 @@ def _from_folders(root: Path, split: str, given: ClassList | None, count: int | 
     empty = [name for name, found in trees.items() if not found]
     if empty:
         text = f"{counted(len(empty), 'classes are', of=len(order))} empty, no {kind.noun} in them: {some_names(empty)}"
-        problems.append(Problem(f"{printable(folder)}: {text}", "empty-class"))
+        problems.append(Problem(text, "empty-class", place=folder))
     absent = sorted(set(range(len(order))) - set(owners))
     if absent:
         missing = some_names([order.ids[label] for label in absent])
-        text = f"{printable(folder)}: no folder for {len(absent)} of {len(order)} classes: {missing}"
-        problems.append(Problem(text, "class-drift"))
+        text = f"no folder for {len(absent)} of {len(order)} classes: {missing}"
+        problems.append(Problem(text, "class-drift", place=folder))
     problems += [*_left_out(folder, passed), *heic_problems(root, folder, paths)]
     if split == "train" and folder != root:
         problems += [*_unnamed_splits(root, names)]
@@ -440,19 +441,16 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
             if is_helper_folder(entry.name) and entry.is_dir():
                 passed.helpers[entry.name] += 1
     if loose:
-        text = f"{printable(folder)}: {counted(loose, 'pictures lie')} outside the class folders and are left out"
-        problems.append(Problem(text))
+        text = f"{counted(loose, 'pictures lie')} outside the class folders and are left out"
+        problems.append(Problem(text, place=folder))
     if passed.helpers:
         names = some_names([f"{printable_name(name)} ({count})" for name, count in passed.helpers.most_common()])
-        text = f"{printable(folder)}: folders of other programs are no classes and are left out: {names}"
-        problems.append(Problem(text, "helper", "note"))
+        text = f"folders of other programs are no classes and are left out: {names}"
+        problems.append(Problem(text, "helper", "note", folder))
     if passed.unread:
         names = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
-        text = (
-            f"{printable(folder)}: {counted(passed.unread.total(), 'pictures')} of a kind that is not read left out:"
-            f" {names}; save them as JPEG or PNG"
-        )
-        problems.append(Problem(text))
+        what = f"{counted(passed.unread.total(), 'pictures')} of a kind that is not read left out"
+        problems.append(Problem(f"{what}: {names}; save them as JPEG or PNG", place=folder))
     return problems
 
 
@@ -488,14 +486,14 @@ def _from_entries(
         raise entries.refusal()
     if not entries.paths:
         raise UserError(f"{printable(path)}: no {kind.noun} in this list")
-    problems = [Problem(f"{printable(path)}: {note}", "spelling", "note") for note in entries.notes]
+    problems = [Problem(note, "spelling", "note", path) for note in entries.notes]
     repeats = entries.problems
     if repeats:
         text = f"{counted(len(repeats), 'lines repeat')} earlier ones: {entries.describe(repeats, 1)}"
         problems.append(Problem(text, "repeated-line"))
 
     if entries.seen:
-        problems.append(Problem(f"{printable(path)}: {entries.seen}", "labels", "note"))
+        problems.append(Problem(entries.seen, "labels", "note", path))
     problems += heic_problems(root, path, entries.paths)
     if entries.sets is not None:
         order = named or _classes_of_sets(entries, count)

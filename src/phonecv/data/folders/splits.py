@@ -38,15 +38,14 @@ def split_folder(root: Path, split: str) -> tuple[Path, tuple[Problem, ...]]:
     if found is not None:
         if found.name in (split, root.name):
             return found, ()
-        text = f"{printable(root)}: the folder {quoted(found.name)} is taken for {split}/"
-        return found, (Problem(text, "spelling", "note"),)
+        return found, (Problem(f"the folder {quoted(found.name)} is taken for {split}/", "spelling", "note", root),)
     instead = find_split(root, "test") if split == "val" else None
     if instead is not None:
         text = (
-            f"{printable(root)}: there is no {split}/, so the folder {quoted(instead.name)} is taken for it; pictures"
-            " that choose the best epoch do not tell how good it is"
+            f"there is no {split}/, so the folder {quoted(instead.name)} is taken for it; pictures that choose the"
+            " best epoch do not tell how good it is"
         )
-        return instead, (Problem(text, "spelling"),)
+        return instead, (Problem(text, "spelling", place=root),)
     splits = [name for name in known_splits() if find_split(root, name)]
     if split == WHOLE and splits:
         raise UserError(f"{printable(root)}: is divided into {' and '.join(splits)}; name one of them as the split")

@@ -30,7 +30,7 @@ def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem
     except OSError:  # reported when its turn comes
         return []
     text = f"{counted(len(named), 'pictures are', of=len(paths))} HEIC, which needs one more package: {HEIC_INSTALL}"
-    return [Problem(f"{printable(place)}: {text}", "unreadable", "error")]
+    return [Problem(text, "unreadable", "error", place)]
 
 
 def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]) -> list[Problem]:
@@ -43,29 +43,29 @@ def tree_suspicions(folder: Path, split: str, trees: Mapping[str, Sequence[str]]
     if nested and all(split_of(name) for name in inner):
         deeper = folder / next(iter(inner))
         text = f"its folders {some_names([*inner])} are splits themselves; name {printable(folder)} as the data folder"
-        return [Problem(f"{printable(folder)}: {text}, or {printable(deeper)} as a split", "structure", "error")]
+        return [Problem(f"{text}, or {printable(deeper)} as a split", "structure", "error", folder)]
     if are_splits([*filled]):
         text = (
-            f"{printable(folder)}: the folders {some_names([*filled])} are called like splits, not like classes; call"
-            " them train/ and val/, with a folder for each class or a list of the pictures' classes (train.csv)"
+            f"the folders {some_names([*filled])} are called like splits, not like classes; call them train/ and val/,"
+            " with a folder for each class or a list of the pictures' classes (train.csv)"
         )
-        return [Problem(text, "structure", "error")]
+        return [Problem(text, "structure", "error", folder)]
     if len(filled) == 1:
         (name,) = filled
-        text = f"{printable(folder)}: only one class, {quoted(name)}; there is nothing to tell it from"
+        text = f"only one class, {quoted(name)}; there is nothing to tell it from"
         if nested and len(below) > 1:
             text = (
-                f"{printable(folder)}: the only folder {quoted(name)} holds no pictures itself, but the folders"
-                f" {some_names(sorted(below))}; if these are the classes, move them up to {folder.name}/<class>"
+                f"the only folder {quoted(name)} holds no pictures itself, but the folders {some_names(sorted(below))};"
+                f" if these are the classes, move them up to {folder.name}/<class>"
             )
         # Validation may lack classes.
-        return [Problem(text, "structure", "error")] if split in LEARNT else []
+        return [Problem(text, "structure", "error", folder)] if split in LEARNT else []
     if nested and max(map(len, inner.values())) > 1 and max(below.values()) == 1:
         text = (
-            f"{printable(folder)}: all pictures lie in {len(below)} folders within the {len(inner)} class folders"
+            f"all pictures lie in {len(below)} folders within the {len(inner)} class folders"
             f" ({some_names(sorted(below))}); if these are the classes, move them up to {folder.name}/<class>"
         )
-        return [Problem(text, "structure")]
+        return [Problem(text, "structure", place=folder)]
     return []
 
 
@@ -73,9 +73,10 @@ def alike_names(path: Path, names: Sequence[str]) -> list[Problem]:
     """Names of classes in a list that people take for the same one."""
     return [
         Problem(
-            f"{printable(path)}: {quoted(one)} and {quoted(other)} are read as two classes ({how_unlike(one, other)});"
-            " write them alike if they are one",
+            f"{quoted(one)} and {quoted(other)} are read as two classes ({how_unlike(one, other)}); write them alike"
+            " if they are one",
             "label-names",
+            place=path,
         )
         for one, other in look_alikes(names)
     ]
@@ -89,18 +90,18 @@ def list_suspicions(
     if split in LEARNT and len(there) == 1:
         (label,) = there
         text = f"only one class, {quoted(order.names[label])}; there is nothing to tell it from"
-        return [Problem(f"{printable(path)}: {text}", "structure", "error")]
+        return [Problem(text, "structure", "error", path)]
     absent = sorted(set(range(len(order))) - there)
     if numbered and absent == [0] and len(there) > 1:
         text = (
             f"the labels are 1 to {max(there)}, no picture has label 0: they seem to be counted from 1. Labels count"
             " from 0; as it is, the network gets a class without pictures"
         )
-        return [Problem(f"{printable(path)}: {text}", "one-based")]
+        return [Problem(text, "one-based", place=path)]
     if absent and split in LEARNT:
         names = some_names([order.names[label] for label in absent])
         text = f"{counted(len(absent), 'classes have', of=len(order))} no picture in this list: {names}"
-        return [Problem(f"{printable(path)}: {text}", "empty-class")]
+        return [Problem(text, "empty-class", place=path)]
     return []
 
 
@@ -116,11 +117,11 @@ def set_suspicions(path: Path, split: str, order: ClassList, sets: np.ndarray) -
     problems, counts, each = [], sets.sum(0), sets.sum(1)
     if len(sets) > 1 and (each == 1).all():
         text = "every picture has one label: data.labels=one trains on classes that exclude each other"
-        problems.append(Problem(f"{printable(path)}: {text}", "labels"))
+        problems.append(Problem(text, "labels", place=path))
     if split != "train":
         return problems
     for number, what in ((0, "have no picture"), (len(sets), "stand at every picture")):
         if found := [order.names[label] for label in np.flatnonzero(counts == number)]:
             text = f"{len(found)} of {len(order)} classes {what} in this list: {some_names(found)}"
-            problems.append(Problem(f"{printable(path)}: {text}", "empty-class"))
+            problems.append(Problem(text, "empty-class", place=path))
     return problems

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +17,8 @@ from phonecv.data.labelmaps.files import IGNORE, LabelFormatError, LabelSizeErro
 from phonecv.data.labelmaps.folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
 from phonecv.data.labelmaps.suspicions import smoothed, suspicions
-from phonecv.data.pictures.audit import check_suffix, digest_of, report_equal, report_lookalikes
-from phonecv.data.pictures.lookalikes import Lookalikes, reduced
+from phonecv.data.pictures.audit import Copies, Inspected, in_order
+from phonecv.data.pictures.lookalikes import known_by
 from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_of
 from phonecv.data.split_names import WHOLE, split_of
 from phonecv.data.splitting.stratified import undivided_told
@@ -61,12 +59,10 @@ class _Pair:
         kind: what is wrong with it, a key of `MAP_FIXES`, or "".
         path: the file at fault.
         message: what is wrong.
-        format: of the picture.
-        digest: of the upright RGB pixels of the picture.
+        picture: the picture alone.
         values: numbers in the label map.
         counts: how many pixels of each.
         smooth: why the label map seems to be smoothed, or "".
-        look: what copies of the picture are known by.
         turned: its EXIF note turns the picture: "alike" if that leaves its size, so that nothing tells how the label
             map lies; "stored" or "upright" by the size of the label map; or "".
         sizes: of a label map of another size, see `LabelSizeError`.
@@ -75,12 +71,10 @@ class _Pair:
     kind: str = ""
     path: Path = Path()
     message: str = ""
-    format: str = ""
-    digest: bytes = b""
+    picture: Inspected = Inspected("")
     values: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
     smooth: str = ""
-    look: bytes = b""
     turned: str = ""
     sizes: tuple[int, int, int, int] | None = None
 
@@ -124,29 +118,23 @@ def audit_labels(notes: Notes, root: Path, look: Look) -> Numbers:
     if reading.note:
         notes.add("reading", "note", classes.path if classes else root, reading.note)
 
-    digests: dict[bytes, list[tuple[str, Path]]] = {}
-    lookalikes = Lookalikes()
+    copies = Copies(notes)
     looked: list[tuple[Path, _Pair]] = []
-    for done, ((name, image_path, label_path), pair) in enumerate(_inspected(chosen, reading, look), 1):
+    results = in_order(partial(_inspect, reading, look.quick), [paths for _, *paths in chosen], look)
+    for (name, image_path, label_path), pair in zip(chosen, results, strict=True):
         looked.append((image_path, pair))
-        if look.progress:
-            look.progress(done, len(chosen))
         if pair.sizes:
             continue  # below, all together
         if pair.kind:
             notes.add(pair.kind, "error", pair.path, pair.message)
         else:
-            check_suffix(notes, image_path, pair.format)
-            digests.setdefault(pair.digest, []).append((name, image_path))
-            if not look.quick:
-                lookalikes.add(name, image_path, pair.look, pair.digest)
+            copies.take(name, image_path, pair.picture)
             if pair.smooth:
                 notes.add("anti-aliased", "error", label_path, pair.smooth)
             else:
                 splits[name].take(label_path, pair)
     _report_splits(notes, root, {name: split.images for name, split in splits.items()})
-    report_equal(notes, digests.values())
-    report_lookalikes(notes, lookalikes)
+    copies.report()
     _report_sizes(notes, root, [pair for _, pair in looked if pair.sizes])
     _report_turned(notes, [(image_path, pair.turned) for image_path, pair in looked])
     _report_values(notes, root, classes, splits)
@@ -192,21 +180,10 @@ def _report_left_out(notes: Notes, folders: LabelFolders, left_out: Iterable[tup
         )
 
 
-def _inspected(
-    chosen: list[tuple[str, Path, Path]], reading: MapReading, look: Look
-) -> Iterator[tuple[tuple[str, Path, Path], _Pair]]:
-    pool = multiprocessing.get_context("spawn").Pool(look.workers) if look.workers > 1 else nullcontext()
-    tasks = [(image, label) for _, image, label in chosen]
-    run = partial(_inspect, reading)
-    with pool as running:
-        results = running.imap(run, tasks, chunksize=16) if running else map(run, tasks)
-        yield from zip(chosen, results, strict=True)
-
-
-def _inspect(reading: MapReading, paths: tuple[Path, Path]) -> _Pair:
+def _inspect(reading: MapReading, quick: bool, paths: Sequence[Path]) -> _Pair:
     try:
         picture_format = probe_image(paths[0])[0]
-        picture, raw = read_pair(*paths, reading)
+        picture, raw = read_pair(paths[0], paths[1], reading)
         turned = _turned(paths[0], picture.size, paths[1])
     except LabelSizeError as error:
         return _Pair("label-size", error.path, error.reason, sizes=error.sizes)
@@ -214,13 +191,13 @@ def _inspect(reading: MapReading, paths: tuple[Path, Path]) -> _Pair:
         kind = error.kind if isinstance(error, LabelFormatError) else "unreadable"
         return _Pair(kind, error.path, error.reason)
     values, counts = np.unique(raw, return_counts=True)
+    known = known_by(picture)
     return _Pair(
-        format=picture_format,
-        digest=digest_of(picture),
+        # Of a sample only equal pictures are told.
+        picture=Inspected("", picture_format, known._replace(reduced=b"") if quick else known),
         values=tuple(values.tolist()),
         counts=tuple(counts.tolist()),
         smooth=smoothed(raw, values, counts),
-        look=reduced(picture),
         turned=turned,
     )
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from phonecv.data.folders.class_names import AFTER_NUMBER, CLASS_FILE, class_text
 from phonecv.data.labelmaps import ade20k
-from phonecv.data.pictures.opening import printable
 from phonecv.errors import UserError
-from phonecv.text import some_names
+from phonecv.text import printable, some_names
 
 Colour = tuple[int, int, int]
 

@@ -15,9 +15,9 @@ from PIL import Image
 from phonecv.data.labelmaps.colours import IGNORE
 from phonecv.data.labelmaps.pixels import LARGEST, LabelFormatError, read_pixels
 from phonecv.data.labelmaps.reading import MapReading
-from phonecv.data.pictures.opening import ImageError, decoded, opened, printable, turn_of
+from phonecv.data.pictures.opening import ImageError, decoded, opened, turn_of
 from phonecv.errors import UserError
-from phonecv.text import counted
+from phonecv.text import counted, printable
 
 __all__ = ["IGNORE", "LabelFormatError", "LabelSizeError", "LabelValues", "read_map", "read_pair"]
 

@@ -7,10 +7,11 @@ differed by 0.2 of their contrast at least, copies of quality 40 to 95 and half 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -39,6 +40,19 @@ def reduced(image: Image.Image) -> bytes:
     """What a picture is known by, 768 bytes; nothing for one of hardly any contrast."""
     small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return small.tobytes() if np.asarray(small).std() >= _CONTRAST else b""
+
+
+class Known(NamedTuple):
+    """What a picture is known by: the digest of its pixels, which equal ones share, and `reduced` of it."""
+
+    digest: bytes = b""
+    reduced: bytes = b""
+
+
+def known_by(image: Image.Image) -> Known:
+    """Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture."""
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size).digest()
+    return Known(digest, reduced(image))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.crops import open_part
-from phonecv.data.pictures.lookalikes import alike_pairs, reduced
+from phonecv.data.pictures.lookalikes import Known, alike_pairs, known_by
 from phonecv.data.pictures.opening import ImageError
 from phonecv.devices import usable_cores
 
@@ -36,13 +34,6 @@ _SOURCES = (
     re.compile(r"([\w-]{11})_\d{6}_\d{6}"),
     re.compile(r"(v_\w+_g\d+)_c\d+"),
 )
-
-
-class _Look(NamedTuple):
-    """What a sample is known by: the digest of its picture, and `phonecv.data.pictures.lookalikes.reduced` of it."""
-
-    digest: bytes
-    reduced: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +56,11 @@ def small_picture(path: Path) -> Image.Image:
     return image if box == (0, 0, *image.size) else image.crop((left, top, right, bottom))
 
 
-def _look_at(path: Path, picture: Callable[[Path], Image.Image]) -> _Look:
+def _look_at(path: Path, picture: Callable[[Path], Image.Image]) -> Known:
     try:
-        image = picture(path)
+        return known_by(picture(path))
     except ImageError:  # whoever trains on it tells
-        return _Look(b"", b"")
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size).digest()
-    return _Look(digest, reduced(image))
+        return Known()
 
 
 def together(
