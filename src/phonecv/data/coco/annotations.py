@@ -12,10 +12,9 @@ import numpy as np
 
 from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco import shapes as coco_shapes
-from phonecv.data.coco.boxes import to_xywh
 from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.masks import MaskError
-from phonecv.data.coco.suspicions import Suspect, suspect
+from phonecv.data.coco.suspicions import suspect_apart, suspect_classes, suspect_crowds, suspect_layout, suspect_repeats, to_xywh
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
@@ -52,13 +51,12 @@ class AnnotationReader:
         self.places: dict[int | None, int] = {**places}
         self.rows: dict[int | None, int] = {**rows}
         self.heights, self.widths = tables.heights.tolist(), tables.widths.tolist()
-        self.images, self.labels, self.ids = array("q"), array("i"), array("q")
+        self.images, self.labels = array("q"), array("i")
         self.boxes, self.areas, self.crowd = array("d"), array("d"), array("b")
         self.masks: list[bytes] = []
         self.seen: set[int] = set()
-        self.unnumbered: list[int] = []
         self.raw, self.raw_images = array("d"), array("q")  # as in the file, whatever becomes of them
-        self.strange: Counter[int | None] = Counter()  # categories that are not listed
+        self.strange: set[int | None] = set()  # categories that are not listed
         self.names: dict[str, dict[str, int]] = {}  # by key of the annotations, where those are names
         self.told: dict[str, CocoProblem] = {}
 
@@ -76,17 +74,16 @@ class AnnotationReader:
         tables.categories_of = np.frombuffer(self.labels, dtype=np.int32)[order]
         tables.crowd = np.frombuffer(self.crowd, dtype=np.int8).astype(bool)[order]
         tables.areas = np.frombuffer(self.areas, dtype=np.float64)[order]
-        ids = np.frombuffer(self.ids, dtype=np.int64).copy()
-        # Numbers that nobody else has.
-        ids[self.unnumbered] = max(self.seen, default=0) + 1 + np.arange(len(self.unnumbered))
-        tables.annotation_ids = ids[order]
         tables.mask_rows = order
         tables.masks = ByteTable(self.masks) if self.with_masks else None
         raw = np.frombuffer(self.raw, dtype=np.float64).reshape(-1, 4)
         images = np.frombuffer(self.raw_images, dtype=np.int64)
-        suspect(
-            tables, records, Suspect(self.layout, raw, images, self.places, self.strange, self.document is not None)
-        )
+        suspect_layout(tables, self.layout, raw, images)
+        suspect_classes(tables, records, {key for key in self.strange if key is not None})
+        suspect_repeats(tables)
+        suspect_apart(tables)
+        if self.document is None:  # which told already why annotations are crowds
+            suspect_crowds(tables)
 
     def _take(self, number: int, record: Any) -> None:
         if type(record) is not dict:
@@ -106,7 +103,7 @@ class AnnotationReader:
         if label is None:
             what = "has no category_id"
             if "category_id" in record:
-                self.strange[_number(record["category_id"])] += 1
+                self.strange.add(_number(record["category_id"]))
                 what = f"category_id {shown(record['category_id'])} is not among the {len(self.places)} categories"
             self._note("category", number, record, what, dropped=True)
             return
@@ -154,7 +151,7 @@ class AnnotationReader:
             self._note(kind, number, record, reason)
         for text in mended:
             self._tell("respelled", number, record, text)
-        self._number_it(number, record)
+        self._check_id(number, record)
         self.images.append(image)
         self.labels.append(label)
         self.boxes.extend(box)  # pyrefly: ignore[bad-argument-type]
@@ -198,16 +195,13 @@ class AnnotationReader:
             self._tell("area", number, record, f"area {shown(value)} is impossible; that of its {of} is used, {area:g}")
         return area
 
-    def _number_it(self, number: int, record: dict[str, Any]) -> None:
+    def _check_id(self, number: int, record: dict[str, Any]) -> None:
         key = _number(record.get("id"))
         if key is None or key in self.seen:
             what = f"id {shown(record.get('id'))} is given twice" if key is not None else no_id(record)
             self._note("annotation-id", number, record, f"{what}; a new one is used")
-            self.unnumbered.append(len(self.ids))
-            key = 0
         else:
             self.seen.add(key)
-        self.ids.append(key)
 
     def _place(self, number: int, record: dict[str, Any]) -> str:
         if self.document is not None:

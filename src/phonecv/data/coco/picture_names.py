@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -35,7 +35,7 @@ def unsafe_name(name: Any) -> str:
     """Why a picture's file name is refused; empty if it is a path that stays below its folder."""
     if not isinstance(name, str) or not name:
         return f"file_name {shown(name)} is not the name of a file"
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
+    if _ADDRESS.match(name):
         return f"file_name {shown(name)} is a web address; nothing is downloaded, give a path relative to the folder"
     path = PurePosixPath(name)
     windows = PureWindowsPath(name)
@@ -54,20 +54,6 @@ def unsafe_name(name: Any) -> str:
 def clean_name(name: str) -> str:
     """A safe file name with "/" between its parts, as in files made on Windows it is not."""
     return str(PurePosixPath(name.replace("\\", "/")))
-
-
-def missing_files(folder: Path, names: Sequence[str]) -> list[int]:
-    """Places of the names that are not in `folder`; every sub-folder is listed once, which is faster than asking."""
-    there: dict[str, set[str]] = {}
-    missing = []
-    for place, name in enumerate(names):
-        parent, _, last = name.rpartition("/")
-        if parent not in there:
-            there[parent] = set(file_names(folder / parent))
-        # Where capitals do not count, the file may be there under another name.
-        if last not in there[parent] and not exists(folder / name):
-            missing.append(place)
-    return missing
 
 
 def near_names(folder: Path, wanted: Mapping[int, Any], taken: Collection[str]) -> dict[int, str]:

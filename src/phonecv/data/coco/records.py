@@ -17,13 +17,14 @@ from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco import shapes as coco_shapes
 from phonecv.data.coco.annotations import AnnotationReader
 from phonecv.data.coco.conventions import PLAIN, CocoReading
-from phonecv.data.coco.fitting import fit_to_pictures, stored_size, upright_size
-from phonecv.data.coco.picture_names import REFUSED, called, clean_name, missing_files, near_names, unsafe_name
+from phonecv.data.coco.sizes import fit_to_pictures, stored_size, upright_size
+from phonecv.data.coco.picture_names import REFUSED, called, clean_name, near_names, unsafe_name
 from phonecv.data.coco.suspicions import drop_placeholders
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
 from phonecv.data.loading.byte_table import ByteTable
+from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import MAX_PIXELS, ImageError, printable
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
@@ -202,8 +203,8 @@ def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids:
         absent = [row for row, name in enumerate(names) if name == REFUSED]
         near: dict[int, str] = {}
     else:
-        absent = [row for row in missing_files(folder, names) if names[row] != REFUSED]
-        absent = sorted({*absent, *(row for row, name in enumerate(names) if name == REFUSED)})
+        present = Present(folder)  # reads each folder once, which is faster than asking
+        absent = [row for row, name in enumerate(names) if name == REFUSED or name not in present]
         near = near_names(folder, {row: given[row] for row in absent}, taken=set(names)) if absent else {}
     found = 0
     for row in absent:

@@ -6,64 +6,45 @@ Such a suspicion takes the place of the many single problems that it explains.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from phonecv.data.coco import masks as coco_masks
-from phonecv.data.coco.boxes import suspected_layout
-from phonecv.data.coco.conventions import setting_and_flag
+from phonecv.data.coco.conventions import BOX_LAYOUTS, setting_and_flag
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.folders.class_names import same_name
 from phonecv.data.json_file import shown, whole
 from phonecv.text import printable
 
+#: What each layout of boxes is called in a message.
+_WORDS = {
+    "xywh": "left, top, width, height",
+    "xyxy": "two corners (x1, y1, x2, y2)",
+    "cxcywh": "centre, width, height",
+    "xywh_shares": "left, top, width, height as shares of the picture",
+    "xyxy_shares": "two corners as shares of the picture",
+    "cxcywh_shares": "centre, width, height as shares of the picture",
+}
+#: Fewer boxes, or crowds, tell nothing.
+_LEAST = 4
+#: Boxes of a layout lie in their pictures, but for rounding (pixels, and a share of the side) and a few mistakes.
+_ROUNDING, _SHARE, _MISTAKES = 1.0, 0.005, 0.02
+#: Share of the boxes that have to stick out as they are read before another layout is suspected.
+_STICKING_OUT = 0.05
+#: Shares of sides end here, but for rounding; a whole file of boxes of one pixel and less is no file of pixels.
+_LARGEST_SHARE = 1.01
 #: Problems of single boxes that another layout explains.
 _BY_LAYOUT = frozenset(("bad-box", "empty-box", "outside-box", "clipped-box", "area"))
 #: Boxes that are compared with their outlines, and the share of both together that they have in common at least.
 _COMPARED, _COMMON = 200, 0.5
 #: What tools call the category of what is no object, without "_".
 _NO_OBJECT = ("background", "ignore")
-#: Share of the annotations that are crowds from which on they are told; COCO has one in a hundred. Fewer tell nothing.
-_MANY_CROWDS, _LEAST = 0.1, 4
+#: Share of the annotations that are crowds from which on they are told; COCO has one in a hundred.
+_MANY_CROWDS = 0.1
 #: What annotations call the name of their category beside its id.
 _NAME_KEYS = ("category_name", "category", "class_name", "class", "label", "name")
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """What is known of the annotations of a file besides the tables.
-
-    Attributes:
-        layout: in which boxes are read.
-        boxes: N 4, as in the file.
-        images: N, rows of their pictures.
-        places: of the categories, by id.
-        strange: ids of categories that annotations name and the file does not list, and how often.
-        crowds_told: whether it was said already why annotations are crowds.
-    """
-
-    layout: str
-    boxes: np.ndarray
-    images: np.ndarray
-    places: dict[int | None, int]
-    strange: Counter[int | None]
-    crowds_told: bool = False
-
-
-def suspect(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
-    """Put every suspicion among the problems of `tables`."""
-    _layout(tables, seen)
-    _shifted(tables, seen)
-    _named_otherwise(tables, records, seen)
-    _repeated(tables)
-    if not any(problem.kind == "box-layout" for problem in tables.problems):
-        _apart(tables)
-    if not seen.crowds_told:
-        _crowds(tables)
 
 
 def _replace(tables: CocoTables, kinds: frozenset[str], kind: str, message: str) -> None:
@@ -75,22 +56,62 @@ def _replace(tables: CocoTables, kinds: frozenset[str], kind: str, message: str)
     tables.problems.insert(0, CocoProblem(kind, '"annotations"', message + left_out, dropped > 0, max(1, dropped)))
 
 
-def _layout(tables: CocoTables, seen: Suspect) -> None:
-    heights, widths = tables.heights[seen.images].astype(float), tables.widths[seen.images].astype(float)
-    layout, why = suspected_layout(seen.layout, seen.boxes, heights, widths)
-    if layout:
+def suspect_layout(tables: CocoTables, layout: str, boxes: np.ndarray, images: np.ndarray) -> None:
+    """Boxes (N 4, as in the file, finite) of pictures (N rows) that in all probability have another `layout`."""
+    if len(boxes) < _LEAST:
+        return
+    heights, widths = tables.heights[images].astype(float), tables.widths[images].astype(float)
+    largest, shares = float(np.abs(boxes).max()), layout.endswith("_shares")
+    if not shares and 0 < largest <= _LARGEST_SHARE:
+        shares, why = True, f"none of their numbers is larger than {largest:.3g}"
+    elif shares and largest > 2:
+        shares, why = False, f"their numbers reach {largest:.5g}"
+    else:
+        sticking = 1 - float(_fits(layout, boxes, heights, widths).mean())
+        if sticking < _STICKING_OUT:
+            return
+        why = f"{sticking:.0%} of them stick out of their pictures as {_WORDS[layout]}"
+    names = [name for name in BOX_LAYOUTS if name != layout and name.endswith("_shares") == shares]
+    found = [float(_fits(name, boxes, heights, widths).mean()) for name in names]
+    best = int(np.argmax(found))
+    if found[best] >= 1 - _MISTAKES:
         message = (
-            f"bbox seems to be written as {layout}, not {seen.layout}: of {len(seen.boxes)} boxes {why};"
-            f" {setting_and_flag('boxes', layout)} reads them so"
+            f"bbox seems to be written as {names[best]}, not {layout}: of {len(boxes)} boxes {why}, {found[best]:.0%}"
+            f" are good as {_WORDS[names[best]]}; {setting_and_flag('boxes', names[best])} reads them so"
         )
         _replace(tables, _BY_LAYOUT, "box-layout", message)
 
 
-def _shifted(tables: CocoTables, seen: Suspect) -> None:
+def _fits(layout: str, boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Which boxes (N 4) have a size and lie in their pictures (N) if they are read in this way; N bool."""
+    left, top, wide, tall = to_xywh(layout, boxes.T, heights, widths)
+    slack_x, slack_y = _ROUNDING + _SHARE * widths, _ROUNDING + _SHARE * heights
+    inside = (left >= -slack_x) & (top >= -slack_y) & (left + wide <= widths + slack_x)
+    return inside & (top + tall <= heights + slack_y) & (wide > 0) & (tall > 0)
+
+
+def to_xywh(layout: str, box: Any, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
+    """Left, top, width and height in pixels; `box` is four numbers, or four columns of many."""
+    a, b, c, d = box
+    form, _, shares = layout.partition("_")
+    if shares:
+        a, b, c, d = a * width, b * height, c * width, d * height
+    if form == "xyxy":
+        return a, b, c - a, d - b
+    if form == "cxcywh":
+        return a - c / 2, b - d / 2, c, d
+    return a, b, c, d
+
+
+def suspect_classes(tables: CocoTables, records: list[Any], strange: set[int]) -> None:
+    """Annotations that seem to mean other categories than they say; `strange` are their ids that are not listed."""
+    if strange:
+        _shifted(tables, strange)
+    _named_otherwise(tables, records)
+
+
+def _shifted(tables: CocoTables, strange: set[int]) -> None:
     """Annotations that count their categories from another number than the list of categories does."""
-    strange = {key for key in seen.strange if key is not None}
-    if not strange:
-        return
     listed = {key for key, _ in tables.categories}
     used = strange | {tables.categories[place][0] for place in np.unique(tables.categories_of).tolist()}
     for shift in (1, -1):
@@ -104,7 +125,7 @@ def _shifted(tables: CocoTables, seen: Suspect) -> None:
             return
 
 
-def _named_otherwise(tables: CocoTables, records: list[Any], seen: Suspect) -> None:
+def _named_otherwise(tables: CocoTables, records: list[Any]) -> None:
     """Annotations that say the name of their category beside the id, and it is that of another one."""
     names = dict(tables.categories)
     known = {same_name(name): key for key, name in names.items()}
@@ -128,7 +149,7 @@ def _named_otherwise(tables: CocoTables, records: list[Any], seen: Suspect) -> N
             return
 
 
-def _repeated(tables: CocoTables) -> None:
+def suspect_repeats(tables: CocoTables) -> None:
     """Annotations of the same picture, class and box."""
     if len(tables.boxes) < 2:
         return
@@ -143,9 +164,10 @@ def _repeated(tables: CocoTables) -> None:
         tables.problems.append(CocoProblem("repeated-object", '"annotations"', message))
 
 
-def _apart(tables: CocoTables) -> None:
-    """Boxes and outlines that mostly lie in different places."""
-    if tables.masks is None or len(tables.boxes) < _LEAST:
+def suspect_apart(tables: CocoTables) -> None:
+    """Boxes and outlines that mostly lie in different places, where no other layout of boxes says why."""
+    told = any(problem.kind == "box-layout" for problem in tables.problems)
+    if told or tables.masks is None or len(tables.boxes) < _LEAST:
         return
     images = np.repeat(np.arange(len(tables.starts) - 1), np.diff(tables.starts))
     places = range(0, len(tables.boxes), max(1, len(tables.boxes) // _COMPARED))
@@ -172,7 +194,8 @@ def common_share(one: Sequence[float], other: Sequence[float]) -> float:
     return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
 
 
-def _crowds(tables: CocoTables) -> None:
+def suspect_crowds(tables: CocoTables) -> None:
+    """Many crowds."""
     count, total = int(tables.crowd.sum()), len(tables.crowd)
     if count >= _LEAST and count > _MANY_CROWDS * total:
         message = (

@@ -63,7 +63,6 @@ class CocoTables:
         categories_of: A int32, places in `categories`.
         crowd: A bool.
         areas: A float64.
-        annotation_ids: A int64.
         masks: packed masks (`phonecv.data.coco.masks`), A rows in the order `mask_rows`; None if not asked for.
         mask_rows: A int64.
         total: annotations in the file, those left out included.
@@ -80,7 +79,6 @@ class CocoTables:
     categories_of: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     areas: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    annotation_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     masks: ByteTable | None = None
     mask_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     total: int = 0

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from phonecv.data.pictures import turbojpeg as turbo
-from phonecv.data.pictures.opening import MAX_PIXELS, decoded, fits_jpeg, opened, to_rgb, turn_of
+from phonecv.data.pictures.opening import FLIPS, MAX_PIXELS, decoded, fits_jpeg, opened, to_rgb, turn_of
 from phonecv.data.shards.index import read_source, size_of
 
 #: A picture is decoded at a fraction of its size only if the crop keeps this many times the pixels it is resized to,
@@ -53,9 +53,6 @@ Box = tuple[float, float, float, float]
 
 #: How to find the stored box of an upright one: the turn that undoes each turn.
 _UNDO = {Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90}
-_SWAPS_SIDES = (
-    Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270,
-)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -141,7 +138,7 @@ def _plain_jpeg(path: Path) -> turbo.Header | None:
 def _pillow_part(path: Path, choose: Callable[[Size], Box], side: int | None, bits: int | None = None) -> Part:
     with opened(path) as image:
         turn = turn_of(image)
-        size = (image.height, image.width) if turn in _SWAPS_SIDES else image.size
+        size = (image.height, image.width) if FLIPS[turn][0] else image.size
         box = choose(size)
         if image.format != "JPEG" or image.mode not in ("RGB", "L"):
             pixels = np.array(decoded(image, path, bits).crop(box))
@@ -165,18 +162,12 @@ def _pillow_part(path: Path, choose: Callable[[Size], Box], side: int | None, bi
 
 def turn_box(box: Box, size: Size, turn: Image.Transpose) -> Box:
     """Where `box` of a picture of `size` lies after a `turn` of the picture."""
-    left, top, right, bottom = box
-    width, height = size
-    flipped, upside = (width - right, width - left), (height - bottom, height - top)
-    x, y = {
-        Image.Transpose.FLIP_LEFT_RIGHT: (flipped, (top, bottom)),
-        Image.Transpose.FLIP_TOP_BOTTOM: ((left, right), upside),
-        Image.Transpose.ROTATE_180: (flipped, upside),
-        Image.Transpose.TRANSPOSE: ((top, bottom), (left, right)),
-        Image.Transpose.TRANSVERSE: (upside, flipped),
-        Image.Transpose.ROTATE_90: ((top, bottom), flipped),
-        Image.Transpose.ROTATE_270: (upside, (left, right)),
-    }[turn]
+    (exchange, *flips), spans = FLIPS[turn], [(box[0], box[2]), (box[1], box[3])]
+    if exchange:
+        spans, size = spans[::-1], size[::-1]
+    x, y = (
+        (side - span[1], side - span[0]) if flip else span for span, side, flip in zip(spans, size, flips, strict=True)
+    )
     return (x[0], y[0], x[1], y[1])
 
 

@@ -120,6 +120,17 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: Per turn: whether the sides are exchanged, and then whether left and right, top and bottom are.
+FLIPS: dict[Image.Transpose | None, tuple[bool, bool, bool]] = {
+    None: (False, False, False),
+    Image.Transpose.FLIP_LEFT_RIGHT: (False, True, False),
+    Image.Transpose.FLIP_TOP_BOTTOM: (False, False, True),
+    Image.Transpose.ROTATE_180: (False, True, True),
+    Image.Transpose.TRANSPOSE: (True, False, False),
+    Image.Transpose.ROTATE_270: (True, True, False),
+    Image.Transpose.ROTATE_90: (True, False, True),
+    Image.Transpose.TRANSVERSE: (True, True, True),
+}
 
 
 class ImageError(UserError):
