@@ -156,7 +156,7 @@ def evaluation(
         if data.reading.note:
             notes.append(data.reading.note)
         notes += data.problems if has_outlines(root) else ()
-    part = data if limit is None else data.first(limit)
+    part = data if limit is None else data.select(range(len(data))[:limit])
     where = f"{printable(data.root)} ({data.split})"
     return SegmenterEvaluation(runner, data, part, match_outputs(runner, data), where, notes)
 

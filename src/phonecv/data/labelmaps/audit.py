@@ -12,11 +12,10 @@ import numpy as np
 
 from phonecv.data.findings import FIXES, Look, Notes, Numbers
 from phonecv.data.labelmaps.classes import LabelClasses, find_class_file, read_label_classes, unlike_class_files
-from phonecv.data.labelmaps.content import EFFECTS
 from phonecv.data.labelmaps.files import IGNORE, LabelFormatError, LabelSizeError, read_pair
 from phonecv.data.labelmaps.folders import NO_LABEL, LabelFolders, find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading
-from phonecv.data.labelmaps.suspicions import smoothed, suspicions
+from phonecv.data.labelmaps.suspicions import EFFECTS, smoothed, suspicions
 from phonecv.data.pictures.audit import Copies, Inspected, in_order
 from phonecv.data.pictures.lookalikes import known_by
 from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_of

@@ -7,9 +7,9 @@ and those of the objects; where objects overlap, the one that comes later in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -44,37 +44,27 @@ class DrawnSplit(LabelSplit):
         numbers: class of each class of objects, uint8; pixels of none are `outside`.
     """
 
-    objects: CocoSplit | None = None
-    numbers: tuple[int, ...] = ()
-    outside: int = 0
+    _: KW_ONLY
+    objects: CocoSplit
+    numbers: tuple[int, ...]
+    outside: int
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What a person should know but can live with."""
-        return (DRAWN, *self.objects.notes) if self.objects is not None else (DRAWN,)
+        return (DRAWN, *self.objects.notes)
 
     @property
     def label_digest(self) -> str:
         """See `LabelSplit.label_digest`."""
-        return "" if self.objects is None else self.objects.label_digest
+        return self.objects.label_digest
 
-    def first(self, count: int) -> DrawnSplit:
-        """Its first `count` pictures alone."""
-        return self.select(range(min(count, len(self))))
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> DrawnSplit:
+    def select(self, rows: Sequence[int] | np.ndarray) -> Self:
         """These pictures alone."""
-        rows, objects = [int(row) for row in rows], self.objects
-        return replace(
-            self,
-            images=tuple(self.images[row] for row in rows),
-            labels=tuple(self.labels[row] for row in rows),
-            objects=None if objects is None else objects.select(rows),
-        )
+        return replace(super().select(rows), objects=self.objects.select(rows))
 
     def read_label(self, index: int) -> np.ndarray:
         """``H W`` uint8, classes, of the size that the annotations are for."""
-        assert self.objects is not None
         table = np.array((self.outside, *self.numbers), dtype=np.uint8)
         return table[self.objects.drawn(index)]
 

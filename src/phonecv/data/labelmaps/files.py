@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from phonecv.data.labelmaps.colours import IGNORE
-from phonecv.data.labelmaps.pixels import LARGEST, LabelFormatError, read_pixels
-from phonecv.data.labelmaps.reading import MapReading
+from phonecv.data.labelmaps.reading import IGNORE, LARGEST, LabelFormatError, MapReading, read_pixels
 from phonecv.data.pictures.opening import ImageError, decoded, opened, turn_of
 from phonecv.errors import UserError
 from phonecv.text import counted, printable

@@ -12,7 +12,7 @@ import numpy as np
 
 from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign.layouts import refuse_foreign
-from phonecv.data.labelmaps.pixels import read_pixels
+from phonecv.data.labelmaps.reading import read_pixels
 from phonecv.data.pictures.opening import ImageError, is_image_name, scan_images
 from phonecv.data.split_names import WHOLE, known_splits, split_names
 from phonecv.errors import UserError

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -18,11 +19,9 @@ from phonecv.data.labelmaps.classes import (
     read_label_classes,
     unlike_class_files,
 )
-from phonecv.data.labelmaps.colours import decode, shown
 from phonecv.data.labelmaps.files import IGNORE, LabelValues, read_map, read_pair
 from phonecv.data.labelmaps.folders import LabelFolders, find_labels, has_label_maps, label_splits, pair_names
-from phonecv.data.labelmaps.pixels import read_pixels
-from phonecv.data.labelmaps.reading import MapReading, choose_reading
+from phonecv.data.labelmaps.reading import MapReading, choose_reading, decode, read_pixels, shown
 from phonecv.data.pictures.opening import ImageError, printable
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError
@@ -53,7 +52,6 @@ class LabelSplit:
         values: what the values of the label maps mean.
         reading: how their pixels become values.
         left_out: files without a partner, with the reason; they are in none of the above.
-        class_file: where the names come from, if from a file.
     """
 
     root: Path
@@ -65,7 +63,6 @@ class LabelSplit:
     values: LabelValues
     reading: MapReading = field(default_factory=MapReading)
     left_out: tuple[tuple[Path, str], ...] = ()
-    class_file: Path | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,14 +100,10 @@ class LabelSplit:
         every = max(1, len(self) // _DIGESTED)
         return digest(*(path.read_bytes() for path in self.labels[::every] if path.is_file()))
 
-    def select(self, rows: Sequence[int] | np.ndarray) -> LabelSplit:
+    def select(self, rows: Sequence[int] | np.ndarray) -> Self:
         """These pictures alone."""
         images, labels = ([paths[row] for row in rows] for paths in (self.images, self.labels))
         return replace(self, images=tuple(images), labels=tuple(labels))
-
-    def first(self, count: int) -> LabelSplit:
-        """Its first `count` pictures alone."""
-        return self.select(range(min(count, len(self))))
 
     def read_label(self, index: int) -> np.ndarray:
         """``H W`` uint8, classes and `IGNORE`, as the file holds it (`read` turns it like its picture)."""
@@ -179,9 +172,8 @@ def read_label_split(
         reading = choose_reading(maps, listed, count, stored=stored, reduce_zero_label=reduce_zero_label)
     reading = replace(reading, lossy=threshold is not None)
     values = LabelValues(len(names), reduce_zero_label, threshold, ignore)
-    return LabelSplit(
-        root, split, names, palette_for(names, colours), image_paths, label_paths, values, reading, left_out, class_file
-    )
+    palette = palette_for(names, colours)
+    return LabelSplit(root, split, names, palette, image_paths, label_paths, values, reading, left_out)
 
 
 def _all_maps(root: Path, split: str, own: Sequence[Path]) -> list[Path]:

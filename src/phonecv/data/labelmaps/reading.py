@@ -1,19 +1,32 @@
-"""How the pixels of a data set's label maps become numbers: by index, by colour, black and white."""
+"""How the pixels of a data set's label maps become numbers: by index, by colour, black and white.
+
+A colour is a class only where something says so: the class file beside the maps, or the palette of Pascal VOC, which
+most drawing programs share. Nothing is ever taken for its nearest colour.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from phonecv.data.labelmaps.classes import Colour, LabelClasses
-from phonecv.data.labelmaps.colours import IGNORE, ColourKey, Palette, class_key, decode, encode, shown, voc_key
-from phonecv.data.labelmaps.pixels import LabelColourError, LabelFormatError, MapPixels, PaletteError, read_pixels
-from phonecv.data.pictures.opening import ImageError
+from phonecv.data.pictures.opening import ImageError, opened, turn_of
 from phonecv.text import counted, printable_name
+
+#: Label of pixels that count for nothing.
+IGNORE = 255
+#: Largest number that a label map may hold.
+LARGEST = 65535
+#: Formats whose pixels are not what was saved.
+_LOSSY = ("JPEG", "MPO", "WEBP")
+#: Pillow spreads gray values of 2 and 4 bits over 0..255; in a label map they are numbers.
+_SPREAD = {"L;2": 85, "L;4": 17}
 
 #: Label maps that are looked into before the reading of all is chosen, spread evenly over the split.
 _LOOKED_INTO = 24
@@ -23,8 +36,203 @@ _WHITE = 64
 
 
 @dataclass(frozen=True)
+class ColourKey:
+    """Which number each colour stands for, and who says so."""
+
+    numbers: dict[Colour, int]
+    source: str
+    _codes: np.ndarray = field(init=False, repr=False, compare=False)
+    _values: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        codes = encode(np.array(list(self.numbers)))
+        order = np.argsort(codes)
+        object.__setattr__(self, "_codes", codes[order])
+        object.__setattr__(self, "_values", np.array(list(self.numbers.values()), dtype=np.uint8)[order])
+
+    def __call__(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of colours given as `encode` does, and which of them are known."""
+        places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        return self._values[places], self._codes[places] == codes
+
+    def knows(self, colours: Sequence[Colour]) -> bool:
+        """Whether every one of them stands for a number."""
+        return all(colour in self.numbers for colour in colours)
+
+
+def encode(pixels: np.ndarray) -> np.ndarray:
+    """``... 3`` bytes as one number each."""
+    wide = pixels.astype(np.int64)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def decode(codes: np.ndarray) -> list[Colour]:
+    """The colours of such numbers."""
+    return [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in codes]
+
+
+@cache
+def voc_palette() -> tuple[Colour, ...]:
+    """The 256 colours of Pascal VOC: the bits of the index, spread over red, green and blue from the highest down."""
+
+    def channel(index: int, which: int) -> int:
+        return sum((index >> (3 * place + which) & 1) << (7 - place) for place in range(3))
+
+    return tuple((channel(index, 0), channel(index, 1), channel(index, 2)) for index in range(256))
+
+
+@cache
+def voc_key() -> ColourKey:
+    """The VOC palette; its last colour is the border, which is ignored."""
+    return ColourKey({colour: index for index, colour in enumerate(voc_palette())}, "the palette of Pascal VOC")
+
+
+def class_key(classes: LabelClasses | None, reduce_zero_label: bool = False) -> ColourKey | None:
+    """The colours of a class file, if it gives every class one of its own; as in `LabelClasses.under`."""
+    if classes is None or classes.colours is None or len(set(classes.colours)) < len(classes.colours):
+        return None
+    first = int(reduce_zero_label) if classes.first is None else classes.first
+    numbers = {colour: first + index for index, colour in enumerate(classes.colours)}
+    return ColourKey({voc_palette()[-1]: IGNORE} | numbers, classes.path.name)
+
+
+def shown(colours: Sequence[Colour], most: int = 4) -> str:
+    """Some of them, for people."""
+    return ", ".join(f"({r}, {g}, {b})" for r, g, b in colours[:most]) + (", ..." if len(colours) > most else "")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """What the indices of palette pictures look like, taken from one file of the data set."""
+
+    path: Path
+    colours: dict[int, Colour]
+
+    def difference(self, colours: dict[int, Colour]) -> str:
+        """In what the colours of another file's indices contradict this palette, or ""."""
+        for index, colour in colours.items():
+            other = self.colours.get(index, colour)
+            if other != colour and index != IGNORE:
+                return (
+                    f"index {index} is {shown([colour])} here and {shown([other])} in {printable_name(self.path.name)}"
+                )
+        return ""
+
+
+class LabelFormatError(ImageError):
+    """A file whose pixels are no class numbers; `kind` is of the finding that an audit makes of it."""
+
+    kind = "label-format"
+
+
+class LabelColourError(LabelFormatError):
+    """Colours that stand for no class."""
+
+    kind = "label-colour"
+
+
+class PaletteError(LabelFormatError):
+    """A palette that contradicts those of the other label maps."""
+
+    kind = "palette"
+
+
+@dataclass(frozen=True)
+class MapPixels:
+    """The pixels of a label map before anything says what they mean, upright.
+
+    Attributes:
+        values: ``H W``: numbers, uint8 or uint16; or colours as one number each (`encode`), int64.
+        coloured: whether they are colours.
+        palette: colours of the numbers that occur, if the file has a palette that is more than shades of gray.
+    """
+
+    values: np.ndarray
+    coloured: bool = False
+    palette: dict[int, Colour] | None = None
+
+    @property
+    def grays(self) -> np.ndarray | None:
+        """Colours that are all gray as numbers; None if there are others."""
+        red, green, blue = (self.values >> shift & 255 for shift in (16, 8, 0))
+        return blue.astype(np.uint8) if bool(((red == green) & (green == blue)).all()) else None
+
+
+def read_pixels(path: Path, *, lossy: bool = False) -> MapPixels:
+    """What is in a label map: gray of 1 to 32 bits, whole floating point numbers, a palette's indices, or colours;
+    `lossy`: also of a JPEG, whose numbers are only near those that were saved."""
+    with opened(path) as image:
+        refused = image.format in _LOSSY and not lossy
+        arguments = image.tile[0][3] if image.tile else None
+        raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+        image.load()
+        if refused:
+            raise LabelFormatError(path, _lossy(image))
+        turn = turn_of(image)
+        whole = image if turn is None else image.transpose(turn)
+        if len(image.getbands()) > 1:
+            return _coloured(whole, path)
+        palette = _palette(image) if image.mode == "P" else None
+        values = np.asarray(whole)
+    if values.dtype == np.bool_:
+        return MapPixels(values.astype(np.uint8))
+    if values.dtype == np.uint8:
+        values = values // _SPREAD[raw_mode] if raw_mode in _SPREAD else values
+        if palette is not None:
+            palette = {index: palette[index] for index in np.unique(values).tolist() if index in palette}
+        return MapPixels(values, palette=palette)
+    if values.dtype.kind == "f":
+        strange = ~np.isfinite(values) | (values != np.round(values))
+        if strange.any():
+            some = ", ".join(f"{value:g}" for value in values[strange][:3].tolist())
+            raise LabelFormatError(
+                path, f"{int(strange.sum())} pixels hold no whole number ({some}), so they are no class numbers"
+            )
+    if values.min(initial=0) < 0 or values.max(initial=0) > LARGEST:
+        low, high = values.min(), values.max()
+        raise LabelFormatError(
+            path, f"label values {low:g} to {high:g} are outside 0..{LARGEST}; save the label map with 8 or 16 bits"
+        )
+    return MapPixels(values.astype(np.uint16))
+
+
+def _coloured(image: Image.Image, path: Path) -> MapPixels:
+    bands = image.getbands()
+    if bands[-1] in ("A", "a"):
+        alpha = np.asarray(image.getchannel(len(bands) - 1))
+        levels = np.unique(alpha)
+        # Fully transparent pixels are taken by their colour, black as a rule; half-transparent ones are edges.
+        if set(levels.tolist()) - {0, 255} and len(levels) > 1:
+            raise LabelFormatError(
+                path, f"{len(levels)} degrees of opacity: a label map has none, so it was drawn with smoothing"
+            )
+    if image.mode in ("LA", "La"):
+        return MapPixels(np.asarray(image.getchannel(0)))
+    if image.mode not in ("RGB", "RGBA", "RGBa", "RGBX"):
+        raise LabelFormatError(path, f"channels {' '.join(bands)}; save label maps as gray, palette or RGB PNG")
+    return MapPixels(encode(np.asarray(image)[..., :3]), coloured=True)
+
+
+def _palette(image: Image.Image) -> dict[int, Colour] | None:
+    flat = image.getpalette("RGB") or []
+    colours = {index: (flat[3 * index], flat[3 * index + 1], flat[3 * index + 2]) for index in range(len(flat) // 3)}
+    return None if all(colour == (index, index, index) for index, colour in colours.items()) else colours
+
+
+def _lossy(image: Image.Image) -> str:
+    gray = image.mode == "L"
+    pixels = np.asarray(image if gray else image.convert("RGB"))
+    count = len(np.unique(pixels if gray else encode(pixels)))
+    what = "values" if gray else "colours"
+    return (
+        f"label map saved as {image.format}, which changes the numbers of its classes (it holds {count} different"
+        f" {what}); save it as PNG, or, if it is black and white, set segment.threshold=128 (eval: --threshold)"
+    )
+
+
+@dataclass(frozen=True)
 class MapReading:
-    """How the pixels of the label maps of a data set become numbers; `phonecv.data.labelmaps.reading` chooses it.
+    """How the pixels of the label maps of a data set become numbers; `choose_reading` chooses it.
 
     Attributes:
         key: what the colours of colour pictures stand for; None takes shades of gray as numbers and refuses colours.
