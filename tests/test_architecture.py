@@ -97,7 +97,7 @@ REASONS = {
     "data/coco/paths.py": "`json.detect_encoding`",
     "data/json_file.py": "`json.detect_encoding`",
     "data/labelmaps/audit.py": "a setting's name, in a message",
-    "data/labelmaps/pixels.py": "a setting's name, in a message",
+    "data/labelmaps/reading.py": "a setting's name, in a message",
     "data/pictures/opening.py": "who reads the videos that are no pictures",
     "demonstration.py": "it goes the way of a classifier",
     "migration.py": "what functions are called elsewhere",

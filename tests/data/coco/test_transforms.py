@@ -17,10 +17,9 @@ from phonecv.data.coco.transforms import (
     LightTransform,
     ResizeTransform,
     SSDTransform,
-    hue_turned,
     photometric_distortion,
-    saturated,
 )
+from phonecv.data.pictures.colours import hue_turned, saturated
 from phonecv.data.loading.loader import seeded
 from phonecv.errors import UserError
 

@@ -24,7 +24,6 @@ from phonecv.data.labelmaps.transforms import (
     RandomWarp,
     VariedCrop,
     light_transform,
-    saturated,
     train_transform,
 )
 from phonecv.data.loading.loader import seeded
@@ -338,7 +337,8 @@ def test_brightness_and_contrast_on_bytes() -> None:
 def test_saturation_is_that_of_hsv(factor: float) -> None:
     image = picture(6, 7)
     image[:, 0, 0], image[:, 0, 1], image[:, 0, 2] = 0, 255, 90
-    found = saturated(image.as_subclass(Tensor), factor)
+    params = {"brightness": None, "contrast": None, "saturation": factor, "hue": None, "contrast_first": True}
+    found = ByteDistortion().transform(image, params).as_subclass(Tensor)
     for row in range(6):
         for column in range(7):
             hue, saturation, value = colorsys.rgb_to_hsv(*(int(part) / 255 for part in image[:, row, column]))

@@ -19,6 +19,8 @@ from torchvision.transforms.v2 import functional as v2
 
 #: Modes of `min_iou_crop`: None keeps the picture whole, the others are least IoUs.
 MODES = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+#: Its crops for one mode; the shortest side of one, as a share, and how much longer the other one may be.
+_TRIES, _SHORTEST, _LONGER = 50, 0.3, 2.0
 
 
 class View(NamedTuple):
@@ -38,17 +40,10 @@ def expanded(width: int, height: int, most: float = 4.0) -> View:
 
 
 def min_iou_crop(
-    boxes: Tensor,
-    width: int,
-    height: int,
-    *,
-    modes: Sequence[float | None] = MODES,
-    tries: int = 50,
-    least: float = 0.3,
-    aspect: float = 2.0,
+    boxes: Tensor, width: int, height: int, *, modes: Sequence[float | None] = MODES
 ) -> tuple[View, Tensor]:
-    """The published SSD's crop: each of its sides at least `least` of the picture's, neither over `aspect` times as
-    long as the other, the *least* of its IoUs with all boxes not below the mode, and a box's centre inside.
+    """The published SSD's crop: each of its sides at least 0.3 of the picture's, neither over twice as long as the
+    other, the *least* of its IoUs with all boxes not below the mode, and a box's centre inside.
 
     torchvision's `RandomIoUCrop` asks for one box with such an IoU only, takes 40 tries, and has no mode 0 beside
     "keep": it crops tighter and oftener.
@@ -57,10 +52,7 @@ def min_iou_crop(
         boxes: N 4, xyxy, all of the picture's, crowds included; without any, every crop of that shape will do.
         width: of the picture.
         height: of the picture.
-        modes: one is drawn; another one if `tries` crops fail it.
-        tries: crops for one mode.
-        least: shortest side, as a share.
-        aspect: of height and width.
+        modes: one is drawn; another one if `_TRIES` crops fail it.
 
     Returns:
         The crop, in whole pixels, and which boxes (N, bool) have their centre in it.
@@ -72,13 +64,13 @@ def min_iou_crop(
         if mode is None:
             return View(0, 0, width, height), torch.ones(len(boxes), dtype=torch.bool)
         # All tries at once: only the first good one is looked at, so the result is distributed as if made one by one.
-        sides, places = torch.rand(2, tries, 2, dtype=torch.float64)
+        sides, places = torch.rand(2, _TRIES, 2, dtype=torch.float64)
         full = torch.tensor([width, height], dtype=torch.float64)
-        sides = full * (least + (1 - least) * sides)
+        sides = full * (_SHORTEST + (1 - _SHORTEST) * sides)
         starts = (full - sides) * places
         crops = torch.cat([starts, starts + sides], 1).floor()  # T 4
         shape = sides[:, 1] / sides[:, 0]
-        good = (shape >= 1 / aspect) & (shape <= aspect) & (crops[:, 2:] > crops[:, :2]).all(1)
+        good = (shape >= 1 / _LONGER) & (shape <= _LONGER) & (crops[:, 2:] > crops[:, :2]).all(1)
         inside = ((centres > crops[:, :2]) & (centres < crops[:, 2:])).all(-1)  # N T
         if len(boxes):
             good &= (box_iou(crops, boxes).amin(1) >= mode) & inside.any(0)

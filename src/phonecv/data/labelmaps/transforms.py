@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from phonecv.data.labelmaps.listing import IGNORE
+from phonecv.data.pictures.colours import hue_turned, saturated
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 
@@ -295,18 +296,11 @@ class ByteDistortion(v2.Transform):
 
     _transformed_types = (tv_tensors.Image,)
 
-    def __init__(
-        self, brightness: float = 32, contrast: float = 0.5, saturation: float = 0.5, hue: int = 18, p: float = 0.5
-    ) -> None:
-        super().__init__()
-        self.brightness, self.contrast, self.saturation, self.hue, self.p = brightness, contrast, saturation, hue, p
-
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """What is done in which order; None for what is left out."""
-        contrast_first, *done = torch.rand(5).lt(torch.tensor([0.5] + [self.p] * 4)).tolist()
+        contrast_first, *done = torch.rand(5).lt(0.5).tolist()
         shift, factor, colourful = (2 * torch.rand(3, dtype=torch.float64) - 1).tolist()
-        turn = int(torch.randint(-self.hue, self.hue, ()))
-        values = (self.brightness * shift, 1 + self.contrast * factor, 1 + self.saturation * colourful, turn)
+        values = (32 * shift, 1 + 0.5 * factor, 1 + 0.5 * colourful, int(torch.randint(-18, 18, ())))
         names = ("brightness", "contrast", "saturation", "hue")
         chosen = {name: value if use else None for name, value, use in zip(names, values, done, strict=True)}
         return {"contrast_first": contrast_first, **chosen}
@@ -319,9 +313,9 @@ class ByteDistortion(v2.Transform):
         if params["contrast_first"]:
             image = self._contrast(image, params["contrast"])
         if params["saturation"] is not None:
-            image = saturated(image, params["saturation"])
+            image = _bytes(saturated(image.float(), params["saturation"]) + 0.5)
         if params["hue"]:
-            image = turned(image, params["hue"] / 180)
+            image = _bytes(hue_turned(image.float(), 2 * params["hue"]) + 0.5)
         if not params["contrast_first"]:
             image = self._contrast(image, params["contrast"])
         return tv_tensors.wrap(image, like=inpt)
@@ -329,38 +323,6 @@ class ByteDistortion(v2.Transform):
     @staticmethod
     def _contrast(image: Tensor, factor: float | None) -> Tensor:
         return image if factor is None else _bytes(image.float().mul_(factor))
-
-
-def saturated(image: Tensor, factor: float) -> Tensor:
-    """``3 H W`` bytes with the S of their HSV multiplied, at most to full saturation; hue and value stay."""
-    # With V the largest channel, S = (V - smallest) / V, and all three channels keep their share of the way to V.
-    value, spread = _value_and_spread(image)
-    limit = (value / spread.clamp(min=1)).clamp_(max=factor)
-    return _bytes(value - (value - image).mul_(limit) + 0.5)
-
-
-def turned(image: Tensor, share: float) -> Tensor:
-    """``3 H W`` bytes with their hue turned by a share of the wheel; saturation and value stay.
-
-    torchvision does the same in twice the time.
-    """
-    value, spread = _value_and_spread(image)
-    red, green, blue = image.float()
-    safe = spread.clamp(min=1)
-    # The hue in sixths of the wheel: 0 for red, 2 for green, 4 for blue.
-    hue = torch.where(green == value, 2 + (blue - red) / safe, 4 + (red - green) / safe)
-    hue = torch.where(red == value, (green - blue) / safe, hue).add_(6 * share)
-    # Each channel is at its height within one sixth of its own hue and gone from two sixths on.
-    distance = hue + torch.tensor([5.0, 3.0, 1.0]).view(3, 1, 1)
-    distance.remainder_(6)
-    return _bytes(value - spread * torch.minimum(distance, 4 - distance).clamp_(0, 1) + 0.5)
-
-
-def _value_and_spread(image: Tensor) -> tuple[Tensor, Tensor]:
-    """V of HSV, and how far the smallest channel is below it; ``H W`` floats."""
-    red, green, blue = image
-    value = torch.maximum(torch.maximum(red, green), blue).float()
-    return value, value - torch.minimum(torch.minimum(red, green), blue)
 
 
 def _bytes(values: Tensor) -> Tensor:

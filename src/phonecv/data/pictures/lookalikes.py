@@ -66,11 +66,10 @@ class Lookalike:
 
 
 class Lookalikes:
-    """Collects the pictures of all splits; `opener` gives one again, for its finer structure."""
+    """Collects the pictures of all splits."""
 
-    def __init__(self, opener: Callable[[Path], Image.Image] = open_image) -> None:
+    def __init__(self) -> None:
         self._splits: dict[str, list[tuple[Path, bytes, bytes]]] = {}
-        self._open = opener
 
     def add(self, split: str, path: Path, look: bytes, digest: bytes) -> None:
         """Take up a picture: what it is known by (`reduced`), and what equal pictures have in common."""
@@ -101,7 +100,7 @@ class Lookalikes:
             best = (asked @ known.T).argmax(1)  # the largest correlation
             for index in np.flatnonzero(_close(asked_flat, known_flat[best])).tolist():
                 path, other = rows[index][0], ours[best[index]][0]
-                if len(found) >= _MOST_OPENED or _alike(path, other, self._open):
+                if len(found) >= _MOST_OPENED or _alike(path, other, open_image):
                     found.append(Lookalike(later, path, earlier, other))
         return found
 
@@ -114,11 +113,7 @@ class Joined(Protocol):
 
 
 def alike_pairs(
-    paths: Sequence[Path],
-    looks: Sequence[bytes],
-    joined: Joined,
-    *,
-    opener: Callable[[Path], Image.Image] = open_image,
+    paths: Sequence[Path], looks: Sequence[bytes], joined: Joined, opener: Callable[[Path], Image.Image]
 ) -> bool:
     """Join all pairs of pictures of one set that seem to be copies; False where there are too many to compare.
 

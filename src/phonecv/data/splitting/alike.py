@@ -92,7 +92,7 @@ def together(
         equal = _equal([one.digest for one in looks])
         joined.all_of(equal)
         again = lru_cache(maxsize=2048)(picture)
-        if not alike_pairs(paths, [one.reduced for one in looks], joined, opener=again):
+        if not alike_pairs(paths, [one.reduced for one in looks], joined, again):
             notes.append(f"{len(paths):,} samples are too many to compare all with all: only copies were looked for")
     groups = joined.groups()
     most = max(_MOST, round(_MOST_SHARE * len(names)))
