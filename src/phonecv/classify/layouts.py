@@ -16,13 +16,13 @@ from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.layouts import Layout
 from phonecv.data.pictures.opening import scan_images
 from phonecv.data.shards.samples import has_shards
-from phonecv.data.split_names import WHOLE, known_splits
+from phonecv.data.split_names import ALIASES, WHOLE
 
 
 def has_lists(root: Path) -> bool:
     """Whether list files give pictures and their classes; those of paths alone (YOLO), of boxes or of clips are other
     layouts."""
-    lists = [path for split in (*known_splits(), WHOLE) if (path := find_list(root, split)) is not None]
+    lists = [path for split in (*ALIASES, WHOLE) if (path := find_list(root, split)) is not None]
     return any(_labels(root, path) for path in lists) and not has_clip_lists(root)
 
 
@@ -35,7 +35,7 @@ def _labels(root: Path, path: Path) -> bool:
 
 def has_class_folders(root: Path) -> bool:
     """Whether the folders of the splits hold a folder of pictures for each class."""
-    splits = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
+    splits = [folder for split in ALIASES if (folder := find_split(root, split)) is not None]
     folders = [folder / name for folder in splits for name in _classes(folder)]
     return any(next(scan_images(folder), None) is not None for folder in folders)
 

@@ -20,7 +20,7 @@ from phonecv.data.folders import listing as folders
 from phonecv.data.folders.class_names import CLASS_FILE
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.shards.index import SUFFIX, read_source
-from phonecv.data.split_names import WHOLE, known_splits
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_text
 from phonecv.text import printable, printable_name
@@ -109,7 +109,7 @@ def convert_data(
 def _listings(source: Path) -> dict[str, Listing]:
     """Every split, with the classes of the first."""
     found: dict[str, Listing] = {}
-    for split in [one for one in known_splits() if folders.has_split(source, one)] or [WHOLE]:
+    for split in [one for one in ALIASES if folders.has_split(source, one)] or [WHOLE]:
         first = next(iter(found.values()), None)
         listing = read_split(source, split, classes=first.classes if first else None, labels="auto")
         if listing.sets is not None:
@@ -191,7 +191,7 @@ def _to_coco(source: Path, destination: Path, on_progress: Progress | None) -> R
     whole = undivided(source)
     splits: dict[str, CocoSplit] = {}
     notes: list[str] = []
-    for split in [WHOLE] if whole is not None else [one for one in known_splits() if has_split(source, one)]:
+    for split in [WHOLE] if whole is not None else [one for one in ALIASES if has_split(source, one)]:
         paths = whole or find_coco(source, split)
         first = next(iter(splits.values()), None)
         classes = first.classes if first else None

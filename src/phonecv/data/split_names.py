@@ -44,8 +44,3 @@ def are_splits(folders: Sequence[str]) -> bool:
     return len(folders) > 1 == len(rests) and all(
         sum(split_of(word) is not None for word in found) == 1 for found in words
     )
-
-
-def known_splits() -> tuple[str, ...]:
-    """All splits that a folder may hold."""
-    return tuple(ALIASES)

@@ -12,7 +12,7 @@ from phonecv.data.labelmaps.drawn import has_outlines, read_split
 from phonecv.data.labelmaps.folders import label_splits
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.reading import MapReading
-from phonecv.data.split_names import WHOLE, known_splits
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.files import relative_name
 from phonecv.segment.config import SegmentConfig
@@ -50,7 +50,7 @@ def list_data(config: SegmentConfig) -> tuple[LabelSplit, LabelSplit | None]:
         )
 
     drawn = has_outlines(root)
-    there = [one for one in known_splits() if has_split(root, one)] if drawn else label_splits(root)
+    there = [one for one in ALIASES if has_split(root, one)] if drawn else label_splits(root)
     divided = bool("train" in there or wanted.train_images or wanted.train_labels)
     val = bool(wanted.val_images or wanted.val_labels or (divided and "val" in there))
     if val:

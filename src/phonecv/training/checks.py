@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split, shared_names
-from phonecv.data.split_names import WHOLE, known_splits
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError, did_you_mean, near_path
 from phonecv.files import check_writable
@@ -143,7 +143,7 @@ def read_listings(
         UserError: there is no such data, an error in the listing of the first, or too little to hold a share out.
     """
     root, wanted = Path(root), config.data
-    there = [split for split in known_splits() if has_split(root, split, kind)] if root.is_dir() else []
+    there = [split for split in ALIASES if has_split(root, split, kind)] if root.is_dir() else []
     val = wanted.val_list or next((split for split in ("val", "test") if split in there), None)
     if wanted.val is not None and (wanted.val_list or "val" in there):
         refuse_share(config, f"data.val_list={wanted.val_list}" if wanted.val_list else f"{printable(root)}: val")

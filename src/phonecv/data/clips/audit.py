@@ -11,7 +11,7 @@ from phonecv.data.folders.audit import check_list, numbers_of, report_problems, 
 from phonecv.data.folders.listing import Listing, has_split
 from phonecv.data.pictures.audit import in_order, sampled
 from phonecv.data.pictures.opening import ImageError
-from phonecv.data.split_names import WHOLE, known_splits
+from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.text import counted
 
@@ -28,7 +28,7 @@ CLIP_FIXES = {
 def audit_clips(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at a data set of clips: quickly at a sample of them, else at all."""
     listings: dict[str, Listing] = {}
-    there = [split for split in known_splits() if has_split(root, split, CLIPS)]
+    there = [split for split in ALIASES if has_split(root, split, CLIPS)]
     for split in there or [WHOLE]:
         if not check_list(notes, root, split, look.quick, CLIPS):
             continue

@@ -18,7 +18,7 @@ from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
 from phonecv.data.folders.splits import class_folders, find_split
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.pictures.opening import ImageError, is_image_name, probe_image
-from phonecv.data.split_names import WHOLE, known_splits, split_of
+from phonecv.data.split_names import ALIASES, WHOLE, split_of
 from phonecv.errors import UserError
 
 #: Frames that a folder has which is surely one of frames.
@@ -40,7 +40,7 @@ def read_clips(
 
 def has_clip_folders(root: Path) -> bool:
     """Whether a class of a split is a folder of clips; without splits, whether several folders surely are such."""
-    if any(find_split(root, split) for split in known_splits()):
+    if any(find_split(root, split) for split in ALIASES):
         return any(_first_clip(folder) is not None for folder in _classes(root))
     names = class_folders(root)
     # Pictures and label maps in folders of splits look like this, too.
@@ -59,7 +59,7 @@ def surely_clips(root: Path) -> bool:
 
 
 def _classes(root: Path) -> Iterator[Path]:
-    found = [folder for split in known_splits() if (folder := find_split(root, split)) is not None]
+    found = [folder for split in ALIASES if (folder := find_split(root, split)) is not None]
     return (folder / name for folder in found or [root] for name in class_folders(folder))
 
 
@@ -85,7 +85,7 @@ def _surely_clip(path: Path) -> bool:
 
 def has_clip_lists(root: Path) -> bool:
     """Whether list files name clips."""
-    for split in (*known_splits(), WHOLE):
+    for split in (*ALIASES, WHOLE):
         path = find_list(root, split, kind=CLIPS)
         if path is None:
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.findings import Look, Notes, Numbers
-from phonecv.data.folders.class_names import CLASS_FILE, read_class_file
+from phonecv.data.folders.class_names import CLASS_FILE
 from phonecv.data.folders.label_sets import Labels
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import (
@@ -19,6 +19,7 @@ from phonecv.data.folders.listing import (
     SPLITS,
     Kind,
     Listing,
+    class_file,
     class_folders,
     find_list,
     has_split,
@@ -30,7 +31,7 @@ from phonecv.data.pictures.audit import Copies, check_header, in_order, inspect,
 from phonecv.data.pictures.bit_depth import find_depth
 from phonecv.data.pictures.opening import UNREAD_SUFFIXES, Passed, is_helper_folder, is_image_name, suffix_of
 from phonecv.data.shards.samples import has_shards
-from phonecv.data.split_names import WHOLE, known_splits, split_of
+from phonecv.data.split_names import ALIASES, WHOLE, split_of
 from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
 from phonecv.text import counted, printable, printable_name, some_names
@@ -41,7 +42,7 @@ IMBALANCE = 10
 
 def audit_folders(notes: Notes, root: Path, look: Look) -> Numbers:
     """Look at a data set of class folders or lists."""
-    splits = [split for split in known_splits() if has_split(root, split)]
+    splits = [split for split in ALIASES if has_split(root, split)]
     whole = WHOLE if split_of(root.name) is None else "val"
     listings: dict[str, Listing] = {}
     labels: Labels = look.labels
@@ -84,8 +85,8 @@ def check_list(
     if path is None:
         return True
     try:
-        names = read_class_file(root / CLASS_FILE).names if (root / CLASS_FILE).is_file() else None
-        count = None if names is None else len(names)
+        known = class_file(root)
+        names, count = (known.names, len(known)) if known else (None, None)
         entries = read_list(path, root, split, classes=count, labels=labels, names=names)
     except UserError as error:
         notes.add("structure", "error", path, str(error))

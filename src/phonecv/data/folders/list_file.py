@@ -14,7 +14,7 @@ from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
 from phonecv.data.folders.list_columns import Row, is_header, read_rows
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
-from phonecv.data.split_names import WHOLE, known_splits, name_words, split_names, split_of
+from phonecv.data.split_names import ALIASES, WHOLE, name_words, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import counted, printable, printable_name, quoted, some_names
 
@@ -361,7 +361,7 @@ def list_splits(path: Path) -> list[str]:
     except UserError:  # whoever reads the list tells
         return []
     found = dict.fromkeys(split_of(row.split) for row in rows if row.split)
-    return [split for split in known_splits() if split in found]
+    return [split for split in ALIASES if split in found]
 
 
 def lists_files(path: Path, root: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -34,9 +34,10 @@ from phonecv.data.folders.list_file import (
 from phonecv.data.folders.splits import class_folders, find_split, split_folder
 from phonecv.data.folders.suspicions import alike_names, heic_problems, list_suspicions, set_suspicions, tree_suspicions
 from phonecv.data.foreign.layouts import foreign_layout, refuse_foreign
+from phonecv.data.loading.byte_table import ByteTable
 from phonecv.data.pictures.opening import Passed, is_helper_folder, is_image_name, scan_images
 from phonecv.data.shards.samples import find_shards, read_shards
-from phonecv.data.split_names import SPLITS, WHOLE, are_splits, known_splits, split_names, split_of
+from phonecv.data.split_names import ALIASES, SPLITS, WHOLE, are_splits, split_names, split_of
 from phonecv.errors import UserError, did_you_mean
 from phonecv.files import digest
 from phonecv.text import counted, printable, printable_name, quoted, some_names
@@ -65,19 +66,15 @@ class SampleTable(Sequence[Sample]):
     """
 
     def __init__(self, root: Path, names: Iterable[str], labels: Iterable[int]) -> None:
-        encoded = [os.fsencode(name) for name in names]
-        self._root = root
-        self._bytes = b"".join(encoded)
-        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        self.labels = np.fromiter(labels, dtype=np.int64, count=len(encoded))
+        self._root, self._names = root, ByteTable(map(os.fsencode, names))
+        self.labels = np.fromiter(labels, dtype=np.int64, count=len(self._names))
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._names)
 
     def name(self, index: int) -> str:
         """Path of one sample relative to the data folder."""
-        start = int(self._ends[index - 1]) if index else 0
-        return os.fsdecode(self._bytes[start : int(self._ends[index])])
+        return os.fsdecode(self._names[index])
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -90,9 +87,6 @@ class SampleTable(Sequence[Sample]):
             raise IndexError(f"sample {index} of {len(self)}")
         index %= len(self)
         return Sample(self._root / self.name(index), int(self.labels[index]))
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -242,8 +236,8 @@ def read_split(
     if not root.is_dir():
         what = "not a folder" if root.exists() else "no such folder"
         raise UserError(f"{printable(root)}: {what}; a data set is a folder with train/<class>/* and val/<class>/*")
-    if split not in (*known_splits(), WHOLE):
-        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())}, and {WHOLE})")
+    if split not in (*ALIASES, WHOLE):
+        raise UserError(f"unknown split {split!r} (known: {', '.join(ALIASES)}, and {WHOLE})")
     if isinstance(classes, int):
         given, count = None, classes
     else:
@@ -251,13 +245,17 @@ def read_split(
         count = len(given) if given else None
 
     if shards := find_shards(root, split, list_file):
-        return _from_shards(root, split, shards, given, count)
+        entries = read_shards(shards, root, classes=_count(root, count))
+        return _from_entries(root, split, entries, given, count, PICTURES)
     chosen = find_list(root, split, list_file, kind)
     # Lists of paths alone are YOLO's as well.
     if not _has_classes(root, split, kind) and list_file is None and (chosen is None or not names_classes(chosen)):
         refuse_foreign(root)
     if chosen:
-        return _from_list(root, split, chosen, given, count, kind, labels)
+        named = _merge(given, class_file(root))
+        names = named.names if named else None
+        entries = read_list(chosen, root, split, classes=_count(root, count), labels=labels, names=names)
+        return _from_entries(root, split, entries, given, count, kind)
     if labels == "many":
         raise UserError(
             f"{printable(root)}: no list of pictures and their labels ({split}.csv, {split}.txt or"
@@ -337,8 +335,8 @@ def known_classes(root: Path) -> ClassList | None:
     A folder that is itself a split (``.../data/val``) belongs to the data set above it.
     """
     for folder in (root, root.parent) if split_of(root.name) else (root,):
-        if (folder / CLASS_FILE).is_file():
-            return read_class_file(folder / CLASS_FILE)
+        if (listed := class_file(folder)) is not None:
+            return listed
         train = find_split(folder, "train")
         if train is not None and (names := class_folders(train)):
             return ClassList.of_folders(names, train)
@@ -454,33 +452,20 @@ def _left_out(folder: Path, passed: Passed) -> list[Problem]:
     return problems
 
 
-def _from_list(
-    root: Path, split: str, path: Path, given: ClassList | None, count: int | None, kind: Kind, wanted: Labels
-) -> Listing:
-    named = _merge(given, _class_file(root))
-    names = named.names if named else None
-    entries = read_list(path, root, split, classes=_count(root, count), labels=wanted, names=names)
-    return _from_entries(root, split, entries, given, count, kind)
-
-
-def _from_shards(root: Path, split: str, shards: Sequence[Path], given: ClassList | None, count: int | None) -> Listing:
-    entries = read_shards(shards, root, classes=_count(root, count))
-    return _from_entries(root, split, entries, given, count, PICTURES)
-
-
-def _class_file(root: Path) -> ClassList | None:
+def class_file(root: Path) -> ClassList | None:
+    """The classes that the class file of a data set names; None without one."""
     return read_class_file(root / CLASS_FILE) if (root / CLASS_FILE).is_file() else None
 
 
 def _count(root: Path, count: int | None) -> int | None:
-    names = _class_file(root)
+    names = class_file(root)
     return len(names) if count is None and names else count
 
 
 def _from_entries(
     root: Path, split: str, entries: ListFile, given: ClassList | None, count: int | None, kind: Kind
 ) -> Listing:
-    path, known, file_names, count = entries.path, known_classes(root), _class_file(root), _count(root, count)
+    path, known, file_names, count = entries.path, known_classes(root), class_file(root), _count(root, count)
     named = _merge(given, file_names)
     if entries.errors:
         raise entries.refusal()

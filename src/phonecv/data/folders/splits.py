@@ -9,7 +9,7 @@ from typing import NamedTuple
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.opening import is_helper_folder, is_image_name
-from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
+from phonecv.data.split_names import ALIASES, WHOLE, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import printable, quoted, some_names
 
@@ -46,7 +46,7 @@ def split_folder(root: Path, split: str) -> tuple[Path, tuple[Problem, ...]]:
             " best epoch do not tell how good it is"
         )
         return instead, (Problem(text, "spelling", place=root),)
-    splits = [name for name in known_splits() if find_split(root, name)]
+    splits = [name for name in ALIASES if find_split(root, name)]
     if split == WHOLE and splits:
         raise UserError(f"{printable(root)}: is divided into {' and '.join(splits)}; name one of them as the split")
     inner = [name for name in class_folders(root)[:_LOOKED_INTO] if _holds_splits(root / name)]
@@ -99,5 +99,5 @@ def _is_class(root: Path, name: str) -> bool:
 
 def _holds_splits(folder: Path) -> bool:
     """Whether a folder has a training and a validation or test folder with classes in them."""
-    found = [find_split(folder, split) for split in known_splits()]
+    found = [find_split(folder, split) for split in ALIASES]
     return found[0] is not None and any(found[1:]) and all(_kinds(path).folders for path in found if path)

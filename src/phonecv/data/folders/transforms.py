@@ -48,7 +48,7 @@ def train_transform(augment: AugmentConfig, size: int, preprocessing: Preprocess
         interpolation = "bilinear" if augment.interpolation == "random" else augment.interpolation
         steps[:1] = [
             LimitAspect(),
-            transforms.Resize(size, _interpolation(interpolation)),
+            transforms.Resize(size, transforms.InterpolationMode(interpolation)),
             transforms.RandomCrop(size, padding=TINY_PADDING),
         ]
         return transforms.Compose(steps)
@@ -179,7 +179,3 @@ def _operations(steps: list[Any]) -> Iterator[AugmentOp]:
             yield from step.ops
         elif isinstance(step, AutoAugment):
             yield from (operation for policy in step.policy for operation in policy)
-
-
-def _interpolation(name: str) -> transforms.InterpolationMode:
-    return transforms.InterpolationMode(name)

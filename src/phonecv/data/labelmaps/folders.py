@@ -14,7 +14,7 @@ from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign.layouts import refuse_foreign
 from phonecv.data.labelmaps.reading import read_pixels
 from phonecv.data.pictures.opening import ImageError, is_image_name, scan_images
-from phonecv.data.split_names import WHOLE, known_splits, split_names
+from phonecv.data.split_names import ALIASES, WHOLE, split_names
 from phonecv.errors import UserError
 from phonecv.text import printable
 
@@ -92,8 +92,8 @@ def find_labels(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{printable(root)}: {'not a folder' if root.exists() else 'no such folder'}")
-    if split not in (*known_splits(), WHOLE):
-        raise UserError(f"unknown split {split!r} (known: {', '.join(known_splits())}, and {WHOLE})")
+    if split not in (*ALIASES, WHOLE):
+        raise UserError(f"unknown split {split!r} (known: {', '.join(ALIASES)}, and {WHOLE})")
     for given in (images, labels):
         if given is not None and not (root / given).is_dir():
             raise UserError(f"{printable(root / given)}: no such folder")
@@ -129,7 +129,7 @@ def has_label_maps(root: Path | str) -> bool:
 
 def label_splits(root: Path | str) -> list[str]:
     """The splits that have label maps; of what is not divided "all" alone."""
-    found = [split for split in known_splits() if _has_split(Path(root), split)]
+    found = [split for split in ALIASES if _has_split(Path(root), split)]
     undivided = found in ([], ["val"]) and _has_split(Path(root), WHOLE)
     return [WHOLE] if undivided else found
 
@@ -183,7 +183,7 @@ def _candidates(root: Path, split: str, images: Path | str | None, labels: Path 
     found = [pair for name in names for pair in pairs(root, name)]
     found += [pair for name in names for pair in pairs(root / name)]
     found += [pair for name in names for pair in _joined(root, name)]
-    every = [name for other in known_splits() for name in split_names(other)]
+    every = [name for other in ALIASES for name in split_names(other)]
     # Without its pictures CVAT's export has no JPEGImages.
     base = _voc(root)
     voc = [LabelFolders(base / image, base / label) for image in (_VOC_IMAGES, *IMAGE_FOLDERS) for label in _VOC_LABELS]

@@ -16,7 +16,7 @@ from pathlib import Path
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.folders.list_file import ListFile, ListProblem
 from phonecv.data.shards.index import LONGEST_TEXT, SUFFIX, open_index, read_at
-from phonecv.data.split_names import WHOLE, known_splits, split_names, split_of
+from phonecv.data.split_names import ALIASES, WHOLE, split_names, split_of
 from phonecv.errors import UserError
 from phonecv.text import counted, printable, printable_name
 
@@ -58,7 +58,7 @@ def find_shards(root: Path, split: str, given: Path | str | None = None) -> list
 
 def has_shards(root: Path) -> bool:
     """Whether a folder holds shards."""
-    return any(find_shards(root, split) for split in (*known_splits(), WHOLE))
+    return any(find_shards(root, split) for split in (*ALIASES, WHOLE))
 
 
 def expanded(name: str) -> list[str]:
