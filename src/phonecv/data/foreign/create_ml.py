@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from phonecv.data.foreign.document import Document, Reads, numbers, reads_of
-from phonecv.data.foreign.tree import Source, Tree, by_split
+from phonecv.data.foreign.tree import Source, by_split, starting
 from phonecv.data.json_file import read_json_file
 
 _START = re.compile(rb'\A\s*\[\s*\{.*"coordinates"\s*:\s*\{', re.S)
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".createml.json", ".json"), _START)
+#: Gives the file that tells the layout.
+find = starting(_START, ".json")
 
 
 def splits(source: Source) -> Reads:

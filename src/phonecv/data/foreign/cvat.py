@@ -6,14 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from phonecv.data.foreign.document import Document, Reads, ellipse, numbers, reads_of, rotated
 from phonecv.data.foreign.reading import read_xml
-from phonecv.data.foreign.tree import Source, Tree, split_in
+from phonecv.data.foreign.tree import Source, split_in, starting
 from phonecv.data.json_file import whole
 from phonecv.data.pictures.opening import MAX_PIXELS, scan_images
 from phonecv.data.split_names import WHOLE, split_of
@@ -28,10 +27,8 @@ _SHAPES = ("box", "polygon", "mask", "ellipse")
 #: What has no inside, and labels of whole pictures.
 _UNREAD = ("polyline", "points", "skeleton", "cuboid", "tag")
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".xml"), _FIND)
+#: Gives the file that tells the layout.
+find = starting(_FIND, ".xml")
 
 
 def splits(source: Source) -> Reads:

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from phonecv.data.foreign.document import Document, Reads, numbers, reads_of
-from phonecv.data.foreign.pairing import Partners
 from phonecv.data.foreign.reading import FileError, read_text
-from phonecv.data.foreign.tree import Source, Tree, by_split
+from phonecv.data.foreign.tree import Partners, Source, by_split, starting
 from phonecv.data.pictures.opening import scan_images
 
 _LINE = re.compile(rb"\A\s*[^\s\d][^\s,;]*(?:[ \t]+-?\d+(?:\.\d+)?){14,15}[ \t]*(?:\r?\n|\Z)")
 _COLUMNS = (15, 16)
 _NOT_A_CLASS = "dontcare"
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".txt"), _LINE)
+#: Gives the file that tells the layout.
+find = starting(_LINE, ".txt")
 
 
 def splits(source: Source) -> Reads:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from phonecv.data.foreign.document import Document, Reads, ellipse, numbers, reads_of
-from phonecv.data.foreign.pairing import Partners
-from phonecv.data.foreign.tree import Source, Tree, by_split
+from phonecv.data.foreign.tree import Partners, Source, by_split, starting
 from phonecv.data.json_file import read_json_file
 from phonecv.data.pictures.opening import scan_images
 from phonecv.errors import UserError
@@ -20,10 +18,8 @@ _START = re.compile(
     re.S,
 )
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".json"), _START)
+#: Gives the file that tells the layout.
+find = starting(_START, ".json")
 
 
 def splits(source: Source) -> Reads:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from phonecv.data.foreign import box_csv, create_ml, cvat, kitti, label_studio, labelme, via, voc, yolo
 from phonecv.data.foreign.document import Document, Reads
-from phonecv.data.foreign.tree import Source, Tree
+from phonecv.data.foreign.tree import Source, Tree, starting
 from phonecv.errors import UserError
 from phonecv.text import printable
 
@@ -52,24 +52,24 @@ LAYOUTS: tuple[_Row, ...] = (
     ),
     _Row(
         "Label Studio's CSV",
-        lambda tree: tree.starts(tree.ending(".csv", ".tsv"), _STUDIO_TABLE),
+        starting(_STUDIO_TABLE, ".csv", ".tsv"),
         advice='export the project once more as "JSON"',
     ),
     _Row("the VGG Image Annotator (VIA)", via.find, via.splits),
     _Row("labelme's JSON, one file a picture", labelme.find, labelme.splits),
     _Row(
         "Datumaro's JSON",
-        lambda tree: tree.starts(tree.ending(".json"), _DATUMARO),
+        starting(_DATUMARO, ".json"),
         advice='export the project once more as "COCO"',
     ),
     _Row(
         "boxes in lines behind names of pictures (YOLO for Keras)",
-        lambda tree: tree.starts(tree.ending(".txt"), _LINES),
+        starting(_LINES, ".txt"),
         advice='export the project once more as "COCO" from the labelling tool',
     ),
     _Row(
         "a Supervisely project",
-        lambda tree: tree.starts(tree.ending(".json"), _SUPERVISELY),
+        starting(_SUPERVISELY, ".json"),
         advice='export it with Supervisely\'s app "Export to COCO"',
     ),
     _Row(

@@ -12,7 +12,7 @@ from typing import Any
 
 from phonecv.data.foreign.document import NAMELESS, Document, Reads, ellipse, number, numbers, reads_of
 from phonecv.data.foreign.reading import read_table
-from phonecv.data.foreign.tree import Source, Tree, by_split
+from phonecv.data.foreign.tree import Source, by_split, starting
 from phonecv.data.json_file import parse_json, read_json_file
 from phonecv.errors import UserError
 
@@ -22,10 +22,8 @@ _START = re.compile(
 _CLASS_WORDS = ("class", "label", "name", "category", "type", "class_name", "object", "species")
 _NO_INSIDE = ("point", "polyline", "line")
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".json", ".csv"), _START)
+#: Gives the file that tells the layout.
+find = starting(_START, ".json", ".csv")
 
 
 def splits(source: Source) -> Reads:

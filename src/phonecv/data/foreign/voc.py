@@ -14,9 +14,8 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from phonecv.data.foreign.document import Document, Reads, number, numbers, reads_of, rotated
-from phonecv.data.foreign.pairing import Partners
 from phonecv.data.foreign.reading import FileError, read_text, read_xml
-from phonecv.data.foreign.tree import Source, Tree, by_split
+from phonecv.data.foreign.tree import Partners, Source, by_split, starting
 from phonecv.data.labelmaps.classes import BACKGROUND, find_class_file, read_label_classes
 from phonecv.data.pictures.opening import scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
@@ -31,10 +30,8 @@ _LISTS = "ImageSets/Main"
 _MASKS = re.compile(r"(?:^|/)Segmentation\w*/")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
-
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    return tree.starts(tree.ending(".xml"), _FIND)
+#: Gives the file that tells the layout.
+find = starting(_FIND, ".xml")
 
 
 def splits(source: Source) -> Reads:

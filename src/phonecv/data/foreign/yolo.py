@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.data.foreign.document import Document, Reads, numbers, reads_of
-from phonecv.data.foreign.pairing import Partners
 from phonecv.data.foreign.reading import FileError, read_text
-from phonecv.data.foreign.tree import Source, Tree, beginning, by_split, files_ending, inside, relative, split_in
+from phonecv.data.foreign.tree import Partners, Source, Tree, beginning, by_split, files_ending, inside, relative, split_in
 from phonecv.data.json_file import whole
 from phonecv.data.pictures.opening import is_image_name, scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
