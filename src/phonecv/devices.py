@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Arithmetic of evaluation by the names of torch's types; "none" is float32.
 AMP_TYPES = {"none": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
+#: Below this many pictures, starting loader processes costs more than it gives where each is read once.
+WORKERS_FROM = 256
+
 _log = logging.getLogger("phonecv")
 
 
@@ -29,6 +32,16 @@ def usable_cores() -> int:
         if limit.isdigit():
             cores = min(cores, max(1, round(int(limit) / int(period))))
     return cores
+
+
+def default_workers() -> int:
+    """Loader processes that suit this machine: one per usable core, less one for the training, at most 8."""
+    return max(0, min(8, usable_cores() - 1))
+
+
+def eval_workers(count: int, workers: int | None = None) -> int:
+    """Loader processes for so many pictures that are read once: as many as are asked for, or what pays off."""
+    return workers if workers is not None else default_workers() if count >= WORKERS_FROM else 0
 
 
 def computes_bf16() -> bool:

@@ -152,7 +152,7 @@ def _write_digits(folder: Path, split: str, size: int, seed: int, count: int, pa
         label = index % len(DIGITS)
         canvas = source.background(random, size, size)
         height = int(random.integers(round(0.5 * size), round(0.85 * size) + 1))
-        source.draw(canvas, random, label, height)
+        source.place(canvas, random, label, height).paint(canvas)
         _save(canvas, folder / DIGITS[label] / f"{index:06d}.jpg")
 
 
@@ -396,10 +396,6 @@ class _Source:
         ink.paste(digit, box)
         color, halo_color = _colors(np.asarray(canvas.crop(box)), random)
         return _Drawing(ink, _halo(ink, height), color, halo_color)
-
-    def draw(self, canvas: Image.Image, random: np.random.Generator, label: int, height: int) -> None:
-        """Paint one digit."""
-        self.place(canvas, random, label, height).paint(canvas)
 
 
 #: What becomes of each of 256 levels of ink, as `Image.point` takes it; a function would be asked 256 times a picture.

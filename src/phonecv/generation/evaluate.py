@@ -12,9 +12,9 @@ from torch import Tensor
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
 from phonecv.data.loading.loader import ClassificationDataset, eval_batches, make_loader
-from phonecv.data.loading.processes import eval_workers
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import eval_transform
+from phonecv.devices import eval_workers
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.generation.autoencoder import Autoencoder

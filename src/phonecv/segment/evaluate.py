@@ -20,9 +20,9 @@ from phonecv.data.labelmaps.folders import label_splits
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationDataset, make_segmentation_loader
 from phonecv.data.loading.loader import eval_batches
-from phonecv.data.loading.processes import eval_workers
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.split_names import WHOLE
+from phonecv.devices import eval_workers
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.files import relative_name

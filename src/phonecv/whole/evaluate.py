@@ -14,10 +14,10 @@ from torch import Tensor
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing
 from phonecv.data.loading.loader import ClassificationDataset, eval_batches, make_loader
-from phonecv.data.loading.processes import eval_workers
 from phonecv.data.loading.workers import workers_explained
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import Reader
+from phonecv.devices import eval_workers
 from phonecv.errors import UserError
 from phonecv.evaluating import EvaluationResult, Skipped
 from phonecv.verbs import Steps, Together

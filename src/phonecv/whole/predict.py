@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from phonecv.data.loading.processes import eval_workers
 from phonecv.data.pictures.opening import ImageError, reason_of
 from phonecv.data.pictures.reading import EvalTransform, Reader
+from phonecv.devices import eval_workers
 from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.predicting import Prediction

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import natural_key
@@ -70,14 +69,8 @@ def _missing(root: Path, split: str, inner: list[str]) -> str:
     return text
 
 
-class _Kinds(NamedTuple):
-    """What a folder holds directly."""
-
-    folders: bool
-    pictures: bool
-
-
-def _kinds(folder: Path) -> _Kinds:
+def _holds(folder: Path) -> tuple[bool, bool]:
+    """Whether a folder holds folders directly, and whether pictures."""
     folders = pictures = False
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -85,19 +78,19 @@ def _kinds(folder: Path) -> _Kinds:
             pictures = pictures or is_image_name(entry.name)
             if folders and pictures:
                 break
-    return _Kinds(folders, pictures)
+    return folders, pictures
 
 
 def _is_class(root: Path, name: str) -> bool:
     """Whether a folder called like a split is a class: it holds pictures alone, and so do its other neighbours."""
-    kinds = _kinds(root / name)
-    if kinds.folders or not kinds.pictures:
+    pictures_alone = (False, True)
+    if _holds(root / name) != pictures_alone:
         return False
     others = [other for other in class_folders(root)[:_LOOKED_INTO] if split_of(other) is None]
-    return any(_kinds(root / other) == kinds for other in others)
+    return any(_holds(root / other) == pictures_alone for other in others)
 
 
 def _holds_splits(folder: Path) -> bool:
     """Whether a folder has a training and a validation or test folder with classes in them."""
     found = [find_split(folder, split) for split in ALIASES]
-    return found[0] is not None and any(found[1:]) and all(_kinds(path).folders for path in found if path)
+    return found[0] is not None and any(found[1:]) and all(_holds(path)[0] for path in found if path)

@@ -15,7 +15,7 @@ from typing import Any
 
 from phonecv.data.foreign.document import Document, Reads, numbers, reads_of
 from phonecv.data.foreign.reading import FileError, read_text
-from phonecv.data.foreign.tree import Partners, Source, Tree, beginning, by_split, files_ending, inside, relative, split_in
+from phonecv.data.foreign.tree import Partners, Source, Tree, by_split, files_ending, inside, relative, split_in
 from phonecv.data.json_file import whole
 from phonecv.data.pictures.opening import is_image_name, scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
@@ -184,7 +184,7 @@ def _orphans(source: Source, labels: Sequence[str], pictures: Sequence[str]) -> 
     """Label files whose picture is nowhere."""
     partners = Partners(pictures, labels)
     alone = [name for name in labels if not partners.of(name)]
-    return [name for name in alone if _LINE.search(beginning(source.root / name))]
+    return [name for name in alone if _LINE.search(source.tree.start(source.root / name))]
 
 
 def _read(

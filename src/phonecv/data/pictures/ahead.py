@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from phonecv.data.loading.processes import default_workers
 from phonecv.data.pictures.opening import ImageError, open_image, printable
 from phonecv.data.pictures.reading import planes
+from phonecv.devices import default_workers
 
 
 class Pictures(NamedTuple):

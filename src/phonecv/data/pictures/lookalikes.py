@@ -8,10 +8,10 @@ differed by 0.2 of their contrast at least, copies of quality 40 to 95 and half 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -105,11 +105,36 @@ class Lookalikes:
         return found
 
 
-class Joined(Protocol):
-    """Takes up pairs of places, and tells whether two places are apart so far."""
+class Joined:
+    """Places that were joined, by twos (union-find)."""
 
-    def __call__(self, one: int, other: int) -> None: ...  # noqa: D102
-    def apart(self, one: int, other: int) -> bool: ...  # noqa: D102
+    def __init__(self, count: int) -> None:
+        self._above = list(range(count))
+
+    def first(self, place: int) -> int:
+        """What stands for all that `place` is joined with."""
+        above = self._above
+        while above[place] != place:
+            above[place] = place = above[above[place]]
+        return place
+
+    def __call__(self, one: int, other: int) -> None:
+        one, other = sorted((self.first(one), self.first(other)))
+        self._above[other] = one
+
+    def apart(self, one: int, other: int) -> bool:
+        """Whether two places are not joined so far."""
+        return self.first(one) != self.first(other)
+
+    def all_of(self, groups: Iterable[Sequence[int]]) -> None:
+        """Join the places of each group."""
+        for places in groups:
+            for place in places[1:]:
+                self(places[0], place)
+
+    def groups(self) -> list[int]:
+        """The number of each place's group."""
+        return [self.first(place) for place in range(len(self._above))]
 
 
 def alike_pairs(

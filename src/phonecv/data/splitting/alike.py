@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,7 +14,7 @@ from PIL import Image
 
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.crops import open_part
-from phonecv.data.pictures.lookalikes import Known, alike_pairs, known_by
+from phonecv.data.pictures.lookalikes import Joined, Known, alike_pairs, known_by
 from phonecv.data.pictures.opening import ImageError
 from phonecv.devices import usable_cores
 
@@ -78,7 +78,7 @@ def together(
         picture: of one of them; None goes by the names alone.
         progress: called with the number of files done and their total.
     """
-    joined = _Joined(len(names))
+    joined = Joined(len(names))
     joined.all_of(_named_alike(names))
     notes: list[str] = []
     equal: list[list[int]] = []
@@ -106,38 +106,6 @@ def together(
             " were dealt out by name, in runs, so new pictures may do worse than those held out"
         )
     return Together(groups, tuple(notes))
-
-
-class _Joined:
-    """Places that were joined, by twos (union-find)."""
-
-    def __init__(self, count: int) -> None:
-        self._above = list(range(count))
-
-    def first(self, place: int) -> int:
-        """What stands for all that `place` is joined with."""
-        above = self._above
-        while above[place] != place:
-            above[place] = place = above[above[place]]
-        return place
-
-    def __call__(self, one: int, other: int) -> None:
-        one, other = sorted((self.first(one), self.first(other)))
-        self._above[other] = one
-
-    def apart(self, one: int, other: int) -> bool:
-        """Whether two places are not joined so far."""
-        return self.first(one) != self.first(other)
-
-    def all_of(self, groups: Iterable[Sequence[int]]) -> None:
-        """Join the places of each group."""
-        for places in groups:
-            for place in places[1:]:
-                self(places[0], place)
-
-    def groups(self) -> list[int]:
-        """The number of each place's group."""
-        return [self.first(place) for place in range(len(self._above))]
 
 
 def _equal(keys: Sequence[object]) -> list[list[int]]:
