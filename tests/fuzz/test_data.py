@@ -13,8 +13,7 @@ from data.coco_files import content
 from fuzz.mutations import CASES, ODD, damaged, mutated, survive
 from phonecv.data.audit import audit
 from phonecv.data.coco.paths import CocoPaths
-from phonecv.data.coco.reader import read_coco
-from phonecv.data.coco.results import read_results
+from phonecv.data.coco.reader import read_coco, read_results
 from phonecv.data.folders.class_names import read_class_file
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.labelmaps.classes import read_label_classes

@@ -243,7 +243,7 @@ class Look:
         workers: processes that decode; 0 does it in this one.
         progress: called with the number of files done and their total.
         alone: whether the data set has one layout only; what another layout lacks is no fault.
-        labels: how many a picture of a list has, see `phonecv.data.folders.label_sets`.
+        labels: how many a picture of a list has, see `phonecv.data.folders.list_columns`.
     """
 
     quick: bool = False

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from phonecv.data.folders.label_sets import Labels
+from phonecv.data.folders.list_columns import Labels
 from phonecv.data.folders.listing import PICTURES, Kind, Listing, has_split, read_split, shared_names
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.devices import usable_cores

@@ -12,7 +12,8 @@ from data.label_folders import save_map, squares, write_labels
 from data.picture_files import noise
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.classes import palette_for, read_label_classes
-from phonecv.data.labelmaps.listing import IGNORE, find_labels, has_label_maps, label_splits, read_label_split
+from phonecv.data.labelmaps.folders import has_label_maps
+from phonecv.data.labelmaps.listing import IGNORE, find_labels, label_splits, read_label_split
 from phonecv.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/segmentation/misc.json").read_text())

@@ -12,7 +12,7 @@ import numpy as np
 
 from phonecv.data.findings import Look, Notes, Numbers
 from phonecv.data.folders.class_names import CLASS_FILE
-from phonecv.data.folders.label_sets import Labels
+from phonecv.data.folders.list_columns import Labels
 from phonecv.data.folders.list_file import read_list
 from phonecv.data.folders.listing import (
     PICTURES,

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonecv.data.folders.class_names import text_lines
-from phonecv.data.folders.label_sets import MANY, Labels, find_sets, single
-from phonecv.data.folders.list_columns import Row, is_header, read_rows
+from phonecv.data.folders.list_columns import MANY, Labels, Row, find_sets, is_header, read_rows, single
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import ALIASES, WHOLE, name_words, split_names, split_of
@@ -116,7 +115,7 @@ def read_list(
         root: the data folder; paths in the list are relative to it, or to its sub-folder `split`.
         split: "train", "val" or "test", whose rows alone are read of a list with a column of splits; "all" reads each.
         classes: number of classes, to check the labels; None if the list itself defines them.
-        labels: how many a picture has, see `phonecv.data.folders.label_sets`.
+        labels: how many a picture has, see `phonecv.data.folders.list_columns`.
         names: of the classes, where they are known.
 
     Raises:

@@ -21,8 +21,7 @@ import numpy as np
 
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import CLASS_FILE, ClassList, how_unlike, natural_key, read_class_file
-from phonecv.data.folders.label_sets import Labels
-from phonecv.data.folders.list_columns import UNLABELLED
+from phonecv.data.folders.list_columns import UNLABELLED, Labels
 from phonecv.data.folders.list_file import (
     ListFile,
     list_splits,

@@ -20,17 +20,12 @@ from phonecv.data.labelmaps.classes import (
     unlike_class_files,
 )
 from phonecv.data.labelmaps.files import IGNORE, LabelValues, read_map, read_pair
-from phonecv.data.labelmaps.folders import LabelFolders, find_labels, has_label_maps, label_splits, pair_names
+from phonecv.data.labelmaps.folders import find_labels, label_splits, pair_names
 from phonecv.data.labelmaps.reading import MapReading, choose_reading, decode, read_pixels, shown
 from phonecv.data.pictures.opening import ImageError, printable
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError
 from phonecv.files import digest
-
-__all__ = [
-    "IGNORE", "LabelFolders", "LabelSplit", "LabelValues", "find_labels", "has_label_maps", "label_splits",
-    "pair_names", "read_label_split",
-]  # fmt: skip
 
 #: Label maps looked into to suggest how many classes there are.
 _FEW = 50
