@@ -27,16 +27,23 @@ _FRAMES = re.compile(r"[ \t]+([0-9]+)(?=[ \t]|$)")
 #: Lines that are looked at to tell how the columns are separated, and the share of them that has to agree.
 _LOOKED_AT, _AGREE = 200, 0.8
 
-# Words of header lines, without blanks, "_" and letter case.
+#: Words of header lines, without blanks, "_" and letter case, for pictures and for their classes or those of boxes; of
+#: several that are there the first is meant.
+PICTURE_WORDS = (
+    "filename", "file", "filepath", "imagepath", "imagename", "imagefile", "path", "image", "img", "imageid", "images",
+    "imgname", "imgpath", "imgid", "fname", "picture",
+)  # fmt: skip
+CLASS_WORDS = (
+    "class", "label", "classname", "labelname", "name", "category", "categoryname", "classid", "categoryid", "target",
+    "annotationtag", "classlabel", "labelid", "objectclass", "objectname", "objecttype", "tag",
+)  # fmt: skip
 _PATH_WORDS = frozenset(
-    ("path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "imagefilename", "imageid",
-     "imageindex", "img", "imgpath", "imgname", "imgid", "picture", "photo", "id", "name", "relativepath", "video",
-     "videopath", "videoname", "videoid", "clip", "clippath", "folder", "framefolder", "framedir", "directory")
+    (*PICTURE_WORDS, "imagefilename", "imageindex", "photo", "id", "name", "relativepath", "video", "videopath",
+     "videoname", "videoid", "clip", "clippath", "folder", "framefolder", "framedir", "directory")
 )  # fmt: skip
 _LABEL_WORDS = frozenset(
-    ("label", "labels", "labelid", "labelname", "class", "classes", "classid", "classname", "classindex", "category",
-     "categoryid", "categoryname", "target", "y", "species", "breed", "diagnosis", "tag", "tags", "choice",
-     "choices", "findinglabels", "attributes")
+    (*(word for word in CLASS_WORDS if word != "name"), "labels", "classes", "classindex", "y", "species", "breed",
+     "diagnosis", "tags", "choice", "choices", "findinglabels", "attributes")
 )  # fmt: skip
 _SPLIT_WORDS = frozenset(("split", "set", "subset", "partition", "fold", "usage", "phase"))
 _FRAME_WORDS = frozenset(("frames", "numframes", "nframes", "totalframes", "framecount", "nbframes", "length"))

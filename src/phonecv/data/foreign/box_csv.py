@@ -12,6 +12,7 @@ from typing import Any
 
 from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.shapes import box_of
+from phonecv.data.folders.list_columns import CLASS_WORDS, PICTURE_WORDS
 from phonecv.data.foreign.document import NAMELESS, Document, Reads, number, numbers, reads_of
 from phonecv.data.foreign.reading import FileError, read_table
 from phonecv.data.foreign.tree import Source, Tree, beginning, split_in
@@ -33,48 +34,11 @@ _BARE = re.compile(
 #: Make Sense without a header: class, left, top, width, height, picture and its sides.
 _MAKE_SENSE = re.compile(rb"\A[^\n,]+,(?:\s*\d+(?:\.\d+)?,){4}[^\n,]+\.\w{3,4},\d+,\d+\s*(?:\n|\Z)", re.I)
 _NAMES = ("_annotations.csv", "annotations.csv")
-#: Words of a header, without blanks, "_", letter case and the "Roi." of GTSRB.
-_PICTURE = (
-    "filename",
-    "file",
-    "filepath",
-    "imagepath",
-    "imagename",
-    "imagefile",
-    "path",
-    "image",
-    "img",
-    "imageid",
-    "images",
-    "imgname",
-    "imgpath",
-    "imgid",
-    "fname",
-    "picture",
-)
-_CLASS = (
-    "class",
-    "label",
-    "classname",
-    "labelname",
-    "name",
-    "category",
-    "categoryname",
-    "classid",
-    "categoryid",
-    "target",
-    "annotationtag",
-    "classlabel",
-    "labelid",
-    "objectclass",
-    "objectname",
-    "objecttype",
-    "tag",
-)
+#: Words of a header, as those in `list_columns`, and without the "Roi." of GTSRB.
 _WIDTH, _HEIGHT = ("imagewidth", "imgwidth", "width", "imgw"), ("imageheight", "imgheight", "height", "imgh")
 _SPLIT, _GROUP = ("split", "subset", "set"), ("isgroupof",)
-#: Four columns of a box, and how they are to be read; width and height of a box come before those of a picture.
-_BOXES: tuple[tuple[tuple[str, str, str, str], BoxLayout], ...] = (
+#: Four columns of a box, or one, and how it is to be read; width and height of a box come before those of a picture.
+_BOXES: tuple[tuple[tuple[str, ...], BoxLayout], ...] = (
     (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
     (("x1", "y1", "x2", "y2"), "xyxy"),
     (("left", "top", "right", "bottom"), "xyxy"),
@@ -89,6 +53,9 @@ _BOXES: tuple[tuple[tuple[str, str, str, str], BoxLayout], ...] = (
     (("xmin", "ymin", "width", "height"), "xywh"),
     (("x", "y", "w", "h"), "xywh"),
     (("x", "y", "width", "height"), "xywh"),
+    (("bbox",), "xywh"),
+    (("box",), "xywh"),
+    (("boundingbox",), "xywh"),
 )
 
 
@@ -145,26 +112,21 @@ def _columns(path: Path, header: Sequence[str]) -> _Columns:
     def of(*names: str) -> int | None:
         return next((words.index(name) for name in names if name in words), None)
 
-    picture = of(*_PICTURE)
+    picture = of(*PICTURE_WORDS)
     if picture is None and len(header) == 8 and is_image_name(header[5]):
         return _Columns(5, 0, (1, 2, 3, 4), "xywh", (6, 7), header=False)
     if picture is None:
         if not is_image_name(header[0].replace("\\", "/").rpartition("/")[2]) or len(header) < 6:
             raise FileError(path, "no column of the first line names the pictures (filename, path, image and so on)")
         return _Columns(0, 5, (1, 2, 3, 4), "xyxy", (6, 7) if len(header) == 8 else None, header=False)
-    for names, layout in _BOXES:
-        found = [words.index(name) for name in names if name in words]
-        if len(found) == 4:
-            left = [None if place in found else word for place, word in enumerate(words)]
-            sides = [next((left.index(name) for name in side if name in left), None) for side in (_WIDTH, _HEIGHT)]
-            both = (sides[0], sides[1]) if None not in sides else None
-            return _Columns(picture, of(*_CLASS), tuple(found), layout, both, of(*_SPLIT), of(*_GROUP))  # pyrefly: ignore[bad-argument-type]
-    one = of("bbox", "box", "boundingbox")
-    if one is None:
+    row = next((row for row in _BOXES if set(row[0]) <= set(words)), None)
+    if row is None:
         raise FileError(path, "no columns of the first line hold boxes (xmin, ymin, xmax, ymax; x1, y1, x2, y2; bbox)")
-    sides = (of(*_WIDTH), of(*_HEIGHT))
-    both = sides if None not in sides else None
-    return _Columns(picture, of(*_CLASS), (one,), "xywh", both, of(*_SPLIT))  # pyrefly: ignore[bad-argument-type]
+    boxes = tuple(words.index(name) for name in row[0])
+    left = [None if place in boxes else word for place, word in enumerate(words)]
+    sides = [next((left.index(name) for name in side if name in left), None) for side in (_WIDTH, _HEIGHT)]
+    both = (sides[0], sides[1]) if None not in sides else None
+    return _Columns(picture, of(*CLASS_WORDS), boxes, row[1], both, of(*_SPLIT), of(*_GROUP))  # pyrefly: ignore[bad-argument-type]
 
 
 def _read(source: Source, split: str, rows: Sequence[tuple[str, int, list[str], _Columns]]) -> Document:
