@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonecv.data.labelmaps.suspicions import EFFECTS, check_content
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.loading import SegmentationBatch, SegmentationDataset, make_segmentation_loader
+from phonecv.data.labelmaps.suspicions import EFFECTS, check_content
 from phonecv.data.labelmaps.transforms import light_transform, train_transform
 from phonecv.data.pictures.opening import ImageError
 from phonecv.dense.distilling import Taught, make_taught

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonecv.data.coco.paths import has_split
-from phonecv.data.labelmaps.suspicions import check_content
 from phonecv.data.labelmaps.drawn import has_outlines, read_split
 from phonecv.data.labelmaps.folders import label_splits
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.data.labelmaps.reading import MapReading
+from phonecv.data.labelmaps.suspicions import check_content
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.files import relative_name

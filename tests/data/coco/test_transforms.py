@@ -19,8 +19,8 @@ from phonecv.data.coco.transforms import (
     SSDTransform,
     photometric_distortion,
 )
-from phonecv.data.pictures.colours import hue_turned, saturated
 from phonecv.data.loading.loader import seeded
+from phonecv.data.pictures.colours import hue_turned, saturated
 from phonecv.errors import UserError
 
 W, H = 60, 44

@@ -11,8 +11,8 @@ from PIL import Image
 from data.label_folders import SIZE, save_map, squares, write_labels
 from data.picture_files import noise
 from phonecv.data.audit import audit
-from phonecv.data.labelmaps.suspicions import check_content
 from phonecv.data.labelmaps.listing import read_label_split
+from phonecv.data.labelmaps.suspicions import check_content
 from phonecv.data.pictures.opening import TURNS
 from phonecv.errors import UserError
 

@@ -42,7 +42,7 @@ def test_later_objects_lie_on_top(tmp_path: Path) -> None:
     expected[24:40, 16:40] = 2
     assert np.array_equal(labels, expected)
     assert not split.read_label(1).any()
-    assert len(split.first(1)) == 1
+    assert len(split.select([0])) == 1
     assert np.array_equal(split.select([1, 0]).read_label(1), expected)
     assert "later objects lie on top" in "\n".join(split.problems)
 

@@ -139,7 +139,8 @@ class DetectionBatch(StepBatch):
 
 
 def _unpack(packed: Packed, indices: list[int], errors: list[str]) -> DetectionBatch:
-    small = {name: torch.from_numpy(part) for name in _COLUMNS if (part := getattr(packed, name)) is not None}
+    columns = ((name, getattr(packed, name)) for name in _COLUMNS)
+    small: dict[str, Any] = {name: torch.from_numpy(part) for name, part in columns if part is not None}
     return DetectionBatch._from(packed._replace(**small), torch.tensor(indices), errors)
 
 

@@ -17,8 +17,8 @@ from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco import shapes as coco_shapes
 from phonecv.data.coco.annotations import AnnotationReader
 from phonecv.data.coco.conventions import PLAIN, CocoReading
-from phonecv.data.coco.sizes import fit_to_pictures, stored_size, upright_size
 from phonecv.data.coco.picture_names import REFUSED, called, clean_name, near_names, unsafe_name
+from phonecv.data.coco.sizes import fit_to_pictures, stored_size, upright_size
 from phonecv.data.coco.suspicions import drop_placeholders
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.foreign.document import Document

@@ -227,4 +227,3 @@ def photometric_distortion(
     if shuffle and chosen():
         image = image[random.sample(range(3), 3)]
     return image
-

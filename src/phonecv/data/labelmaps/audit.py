@@ -48,6 +48,7 @@ MAP_FIXES = FIXES | {
 QUICK_PAIRS = 100
 
 _VALUES = 65536
+_UNSEEN = Inspected("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class _Pair:
     kind: str = ""
     path: Path = Path()
     message: str = ""
-    picture: Inspected = Inspected("")
+    picture: Inspected = _UNSEEN
     values: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
     smooth: str = ""

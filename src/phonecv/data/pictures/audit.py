@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from phonecv.data.findings import Look, Notes
-from phonecv.data.pictures.lookalikes import Known, Lookalikes, known_by
+from phonecv.data.pictures.lookalikes import NOTHING, Known, Lookalikes, known_by
 from phonecv.data.pictures.opening import HEIC_SUFFIXES, ImageError, open_image, probe_image
 from phonecv.data.shards.index import shard_of
 from phonecv.text import first_names, printable, some_names
@@ -66,7 +66,7 @@ class Inspected:
 
     error: str
     kind: str = ""
-    known: Known = Known()
+    known: Known = NOTHING
 
 
 def inspect(path: Path) -> Inspected:

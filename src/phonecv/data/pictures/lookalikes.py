@@ -49,6 +49,9 @@ class Known(NamedTuple):
     reduced: bytes = b""
 
 
+NOTHING = Known()
+
+
 def known_by(image: Image.Image) -> Known:
     """Of the pixels, not of the file: a copy saved again as PNG, or with other metadata, is the same picture."""
     digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.size).digest()
@@ -119,6 +122,7 @@ class Joined:
         return place
 
     def __call__(self, one: int, other: int) -> None:
+        """Join two."""
         one, other = sorted((self.first(one), self.first(other)))
         self._above[other] = one
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from phonecv.data.folders.class_names import natural_key
 from phonecv.data.pictures.crops import open_part
-from phonecv.data.pictures.lookalikes import Joined, Known, alike_pairs, known_by
+from phonecv.data.pictures.lookalikes import NOTHING, Joined, Known, alike_pairs, known_by
 from phonecv.data.pictures.opening import ImageError
 from phonecv.devices import usable_cores
 
@@ -60,7 +60,7 @@ def _look_at(path: Path, picture: Callable[[Path], Image.Image]) -> Known:
     try:
         return known_by(picture(path))
     except ImageError:  # whoever trains on it tells
-        return Known()
+        return NOTHING
 
 
 def together(
