@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phonecv.data.folders.class_names import name_key, natural_key
 from phonecv.errors import UserError
-from phonecv.text import printable_name, some_names
+from phonecv.text import first_names, printable_name, some_names
 
 #: How many classes ImageNet-1k has; a model with as many and no names of its own is taken for one of it.
 IMAGENET_CLASSES = 1000
@@ -137,10 +137,8 @@ def _by_number(labels: Sequence[int], ids: Sequence[str], num_classes: int) -> O
 
 def _order_note(ids: Sequence[str]) -> str:
     """Says that order decided, and where that is likely to mislead."""
-    shown = ", ".join(f"{printable_name(name)} = {output}" for output, name in enumerate(ids[:3]))
-    text = f"the network knows no class names, so the order of the data's decides which output is which: {shown}" + (
-        ", ..." if len(ids) > 3 else ""
-    )
+    shown = first_names([f"{printable_name(name)} = {output}" for output, name in enumerate(ids)], 3)
+    text = f"the network knows no class names, so the order of the data's decides which output is which: {shown}"
     as_text = sorted(ids)
     if list(ids) == sorted(ids, key=natural_key) != as_text:
         text += (

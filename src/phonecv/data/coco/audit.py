@@ -288,14 +288,13 @@ def _check_classes(notes: Notes, splits: Mapping[str, CocoSplit]) -> None:
         classes = [name for _, name in renamed]
         tested = [classes[label] for label in np.flatnonzero(split.class_counts)]
         unlisted = [one for one in tested if one not in known]
-        if unlisted:
-            message = f"{counted(len(unlisted), 'classes are')} in {name} but not in train: {first_names(unlisted)}"
-            notes.add("class-drift", "error", split.source, message)
         untrained = [one for one in tested if one in known and one not in trained]
-        if untrained:
-            message = f"{counted(len(untrained), 'classes have')} objects in {name} but none in train"
-            message += f": {first_names(untrained)}"
-            notes.add("class-drift", "error", split.source, message)
+        for found, what in (
+            (unlisted, f"{counted(len(unlisted), 'classes are')} in {name} but not in train"),
+            (untrained, f"{counted(len(untrained), 'classes have')} objects in {name} but none in train"),
+        ):
+            if found:
+                notes.add("class-drift", "error", split.source, f"{what}: {first_names(found)}")
         ids = dict(zip(classes, split.category_ids, strict=True))
         moved = [one for one, key in ids.items() if known.get(one, key) != key]
         if moved and not split.layout:  # other tools number their classes in each split anew

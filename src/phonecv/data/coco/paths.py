@@ -16,7 +16,7 @@ from phonecv.data.coco.picture_names import called, clean_name, exists, file_nam
 from phonecv.data.foreign.layouts import Document, foreign_layout, refuse_foreign
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
-from phonecv.text import printable
+from phonecv.text import first_names, printable
 
 #: What tools call the annotations of a folder that holds one split: Roboflow, globox, Label Studio, FiftyOne, CVAT.
 _WHOLE = (
@@ -222,7 +222,7 @@ def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> Use
         return UserError(f"{printable(root)}: no annotations of {split!r} here; {expected}, or name the file")
     if len(files) == 1:
         return UserError(f"{printable(root)}: no annotations of {split!r} here; {undivided_hint(files[0])}")
-    listed = ", ".join(printable(file.relative_to(root)) for file in files[:6]) + (", ..." if len(files) > 6 else "")
+    listed = first_names([str(file.relative_to(root)) for file in files])
     return UserError(
         f"{printable(root)}: no annotations of {split!r} here, but {listed}; name the files of the splits by"
         f" {GROUP}.train_annotations and {GROUP}.val_annotations (eval: --annotations)"

@@ -27,7 +27,7 @@ from phonecv.data.folders.class_names import same_name
 from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.json_file import read_json_file, shown, whole
 from phonecv.errors import UserError
-from phonecv.text import counted, printable
+from phonecv.text import counted, first_names, printable
 
 #: Faults that a message names; `phonecv audit` lists them all.
 _MOST = 5
@@ -142,8 +142,7 @@ def _match_classes(
         )
         raise UserError(
             f"{printable(source)}: {len(strange)} categories with objects are not among the {len(wanted)} given"
-            f" classes: {shown}; the classes are {', '.join(map(printable, list(wanted)[:8]))}"
-            + (", ..." if len(wanted) > 8 else "")
+            f" classes: {shown}; the classes are {first_names(list(wanted), 8)}"
         )
     twice = [name for name, count in Counter(name for _, name in categories).items() if count > 1 and name in wanted]
     if len(wanted) < len(classes) or twice:

@@ -185,31 +185,24 @@ def _check_classes(notes: Notes, root: Path, listings: dict[str, Listing]) -> No
     if not set(SPLITS) <= set(listings):
         return
     trained, tested = (set(np.flatnonzero(listings[split].counts).tolist()) for split in SPLITS)
-    if listings["train"].class_ids == listings["val"].class_ids:
-        unknown = [listings["val"].classes[label] for label in sorted(tested - trained)]
-        if unknown:
-            shown = some_names(unknown)
-            notes.add(
-                "class-drift",
-                "error",
-                root / "val",
-                f"{counted(len(unknown), 'classes have')} no training pictures, first: {shown}",
-            )
-        return
     ours, theirs = (set(listings[split].class_ids) for split in SPLITS)
     drifted = any(finding.kind == "class-drift" and finding.severity == "error" for finding in notes.findings)
-    if ours == theirs and not drifted and not _read_by_name(root, listings["train"], listings["val"]):
-        notes.add("class-drift", "error", root / "val", "train and val order the same classes differently")
-    for split, severity, names in (("train", "warning", ours - theirs), ("val", "error", theirs - ours)):
-        # Folders of val that training lacks were reported when val was listed.
-        if names and not (split == "val" and drifted):
-            shown = some_names(sorted(names))
-            notes.add(
-                "class-drift",
-                severity,
-                root / split,
-                f"{counted(len(names), 'classes are')} in {split} only, first: {shown}",
+    if listings["train"].class_ids == listings["val"].class_ids:
+        unknown = [listings["val"].classes[label] for label in sorted(tested - trained)]
+        told = [("val", "error", unknown, f"{counted(len(unknown), 'classes have')} no training pictures")]
+    else:
+        if ours == theirs and not drifted and not _read_by_name(root, listings["train"], listings["val"]):
+            notes.add("class-drift", "error", root / "val", "train and val order the same classes differently")
+        told = [
+            (split, severity, sorted(names), f"{counted(len(names), 'classes are')} in {split} only")
+            # Folders of val that training lacks were reported when val was listed.
+            for split, severity, names in (
+                ("train", "warning", ours - theirs), ("val", "error", set() if drifted else theirs - ours),
             )
+        ]  # fmt: skip
+    for split, severity, names, text in told:
+        if names:
+            notes.add("class-drift", severity, root / split, f"{text}, first: {some_names(names)}")
 
 
 def _read_by_name(root: Path, train: Listing, val: Listing) -> bool:

@@ -134,16 +134,19 @@ def same_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
-def class_text(path: Path) -> str:
-    """What a list of classes holds, its line ends as they are."""
+def class_lines(path: Path) -> list[tuple[int, str]]:
+    """The numbered lines of a list of classes, see `text_lines`."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        lines = text_lines(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{printable(path)}: not UTF-8 text (byte {error.start}); save the class list as UTF-8"
         ) from error
     except OSError as error:
         raise UserError(f"{printable(path)}: can't be read ({error.strerror})") from error
+    if not lines:
+        raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
+    return lines
 
 
 def read_class_file(path: Path | str) -> ClassList:
@@ -158,10 +161,7 @@ def read_class_file(path: Path | str) -> ClassList:
         UserError: with the number of the line.
     """
     path = Path(path)
-    lines = text_lines(class_text(path))
-    if not lines:
-        raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
-
+    lines = class_lines(path)
     indexed = all(_WHOLE_NUMBER.fullmatch(AFTER_NUMBER.split(line, maxsplit=1)[0]) for _, line in lines)
     # Ten classes called "0" to "9" are names without an index, unless a second column follows.
     indexed = indexed and any(AFTER_NUMBER.search(line) for _, line in lines)

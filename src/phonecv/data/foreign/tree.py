@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
 from phonecv.data.coco.picture_names import without_upload
-from phonecv.data.pictures.opening import is_helper_folder, is_image_name
+from phonecv.data.pictures.opening import is_image_name, scan_images
 from phonecv.data.split_names import ALIASES, WHOLE
 
 #: Folders looked into, nearest first, how deep, and entries of each.
@@ -128,23 +128,9 @@ def relative(path: Path, root: Path) -> str:
 
 
 def files_ending(root: Path, *suffixes: str) -> list[str]:
-    """Paths, relative to `root` and in order, of all files with one of these endings (in small letters).
-
-    Hidden files and folders, and those that other programs leave, do not count. No folder is entered twice.
-    """
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            inner.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        inner[:] = [name for name in inner if not name.startswith(".") and not is_helper_folder(name)]
-        here = relative(Path(folder), root)
-        names = (name for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
-        found += [name if here == "." else f"{here}/{name}" for name in names]
-    return sorted(found)
+    """Paths, relative to `root` and in order, of all files with one of these endings (in small letters); hidden files
+    do not count, see `scan_images`."""
+    return sorted(scan_images(root, wanted=lambda name: name.lower().endswith(suffixes) and not name.startswith(".")))
 
 
 def split_in(name: str) -> str | None:

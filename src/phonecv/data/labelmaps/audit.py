@@ -249,27 +249,18 @@ def _report_turned(notes: Notes, turned: Sequence[tuple[Path, str]]) -> None:
     counts = Counter(how for _, how in turned if how)
     if not counts:
         return
-    told = f" ({counts['stored']} maps lie as stored and {counts['upright']} upright, by their sizes)"
-    first = next(path for path, how in turned if how)
+    sized = f" ({counts['stored']} maps lie as stored and {counts['upright']} upright, by their sizes)"
+    stored = counts["alike"] > 0 and counts["stored"] > counts["upright"]
+    text = f"{counts['alike'] or counts.total()} of {len(turned)} pictures looked at are turned by their EXIF note"
     if counts["alike"]:
-        stored = counts["stored"] > counts["upright"]
         advice = f"that speaks for {STORED}" if stored else f"{STORED} says otherwise"
-        notes.add(
-            "turned",
-            "warning" if stored else "note",
-            first,
-            f"{counts['alike']} of {len(turned)} pictures looked at are turned by their EXIF note and keep their size,"
-            " so nothing tells how their label maps lie: taken as drawn on the upright picture, as most programs show"
-            f" it; {advice}{told if counts['stored'] + counts['upright'] else ''}",
+        text += (
+            " and keep their size, so nothing tells how their label maps lie: taken as drawn on the upright picture, as"
+            f" most programs show it; {advice}{sized if counts['stored'] + counts['upright'] else ''}"
         )
     else:
-        notes.add(
-            "turned",
-            "note",
-            first,
-            f"{sum(counts.values())} of {len(turned)} pictures looked at are turned by their EXIF note, and their label"
-            f" maps accordingly{told}",
-        )
+        text += f", and their label maps accordingly{sized}"
+    notes.add("turned", "warning" if stored else "note", next(path for path, how in turned if how), text)
 
 
 def _report_values(notes: Notes, root: Path, classes: LabelClasses | None, splits: dict[str, _Split]) -> None:
@@ -311,25 +302,15 @@ def _report_classes(notes: Notes, root: Path, classes: LabelClasses | None, spli
     names = classes.names
     first = classes.first or 0
     seen = {name: split.files[first : first + len(names)] > 0 for name, split in splits.items()}
-    nowhere = [names[index] for index in np.flatnonzero(~np.any(list(seen.values()), axis=0))]
-    if nowhere:
-        notes.add(
-            "unseen-class",
-            "warning",
-            classes.path,
-            f"{counted(len(nowhere), 'classes', of=len(names))} without a pixel: {first_names(nowhere)}",
-        )
-    if "train" not in seen:
-        return
-    for name, there in seen.items():
-        unlearnt = [names[index] for index in np.flatnonzero(there & ~seen["train"])]
-        if unlearnt:
-            notes.add(
-                "unseen-class",
-                "warning",
-                classes.path,
-                f"{counted(len(unlearnt), 'classes occur')} in {name} but never in train: {first_names(unlearnt)}",
-            )
+    nowhere = np.flatnonzero(~np.any(list(seen.values()), axis=0))
+    told = [(nowhere, f"{counted(len(nowhere), 'classes', of=len(names))} without a pixel")]
+    for name, there in seen.items() if "train" in seen else ():
+        unlearnt = np.flatnonzero(there & ~seen["train"])
+        told.append((unlearnt, f"{counted(len(unlearnt), 'classes occur')} in {name} but never in train"))
+    for places, text in told:
+        if len(places):
+            shown = first_names([names[place] for place in places])
+            notes.add("unseen-class", "warning", classes.path, f"{text}: {shown}")
 
 
 def _report_nothing(notes: Notes, root: Path, classes: LabelClasses | None, splits: dict[str, _Split]) -> None:

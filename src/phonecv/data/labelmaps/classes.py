@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonecv.data.folders.class_names import AFTER_NUMBER, CLASS_FILE, class_text
+from phonecv.data.folders.class_names import AFTER_NUMBER, CLASS_FILE, class_lines
 from phonecv.data.labelmaps import ade20k
 from phonecv.errors import UserError
 from phonecv.text import printable, some_names
@@ -114,7 +114,7 @@ def read_label_classes(path: Path | str) -> LabelClasses:
         UserError: with the number of the line.
     """
     path = Path(path)
-    lines = _lines(path)
+    lines = class_lines(path)
     columns = _header(lines[0][1])
     rows = _rows(path, lines[1:], columns) if columns else _coloured_rows(path, lines) or _plain_rows(lines)
     rows = [row for row in rows if row.name != _NOT_A_CLASS]
@@ -159,15 +159,6 @@ class _Row:
     value: int | None
     name: str
     colour: Colour | None = None
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    text = class_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
-    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise UserError(f"{printable(path)}: no classes in this file; write one class name a line")
-    return lines
 
 
 def _header(line: str) -> dict[str, int]:

@@ -103,7 +103,7 @@ def find_labels(
             images=root / images if images is not None else place.images,
             labels=root / labels if labels is not None else place.labels,
         )
-        if found.images.is_dir() and found.labels.is_dir() and _holds_pictures(found.labels):
+        if found.images.is_dir() and found.labels.is_dir() and any(scan_images(found.labels)):
             return found
     beside = [root / name for name in split_names(split)] + [root] * (split == WHOLE)
     for folder in beside if images is None and labels is None else ():
@@ -214,10 +214,6 @@ def _joined(root: Path, split: str) -> list[LabelFolders]:
     ]
     labels = [entry for entry, rest in there if rest and _JOINED_LABELS.fullmatch(rest)]
     return [LabelFolders(image, label) for label in labels for image, rest in there if _JOINED_IMAGES.fullmatch(rest)]
-
-
-def _holds_pictures(folder: Path) -> bool:
-    return next(scan_images(folder), None) is not None
 
 
 def _beside_each_other(folder: Path) -> bool:

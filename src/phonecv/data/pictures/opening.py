@@ -25,7 +25,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -454,8 +454,10 @@ class Passed:
     unread: Counter[str] = field(default_factory=Counter)
 
 
-def scan_images(folder: Path | str, passed: Passed | None = None) -> Iterator[str]:
-    """Paths, relative to `folder` and in order, of the pictures in it and in its sub-folders.
+def scan_images(
+    folder: Path | str, passed: Passed | None = None, wanted: Callable[[str], bool] = is_image_name
+) -> Iterator[str]:
+    """Paths, relative to `folder` and in order, of the pictures (the `wanted` names) in it and in its sub-folders.
 
     Links are followed, but no folder is entered twice, so loops end. Hidden files and folders are left out, and so are
     links that point nowhere and the folders that other programs leave behind; `passed` takes up what that was.
@@ -479,7 +481,7 @@ def scan_images(folder: Path | str, passed: Passed | None = None) -> Iterator[st
                 passed.helpers[entry.name] += 1
             elif is_folder:
                 yield from walk(entry.path, f"{relative}{entry.name}/")
-            elif is_file and is_image_name(entry.name):
+            elif is_file and wanted(entry.name):
                 yield relative + entry.name
             elif is_file and (suffix := suffix_of(entry.name)) in UNREAD_SUFFIXES and entry.name[0] != ".":
                 passed.unread[suffix] += 1

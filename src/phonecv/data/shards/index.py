@@ -82,7 +82,10 @@ def source_of(path: Path) -> Path | io.BytesIO:
         OSError: there is no such member, or the shard can't be read.
     """
     found = shard_of(path)
-    return path if found is None else io.BytesIO(read_member(*found))
+    if found is None:
+        return path
+    index, place = _place(*found)
+    return io.BytesIO(read_at(found[0], int(index.offsets[place]), int(index.sizes[place])))
 
 
 def read_source(path: Path, most: int = -1) -> bytes:
@@ -109,12 +112,6 @@ def is_there(path: Path) -> bool:
     if found is None:
         return os.path.isfile(path)  # noqa: PTH113 - False for names that are too long
     return open_index(found[0]).find(os.fsencode(found[1])) is not None
-
-
-def read_member(shard: Path, name: str) -> bytes:
-    """The content of a member."""
-    index, place = _place(shard, name)
-    return read_at(shard, int(index.offsets[place]), int(index.sizes[place]))
 
 
 def read_at(shard: Path, offset: int, size: int) -> bytes:
