@@ -14,6 +14,7 @@ from typing import Any
 from phonecv.data.coco.conventions import GROUP
 from phonecv.data.coco.picture_names import called, clean_name, exists, file_names, near_names, unsafe_name
 from phonecv.data.foreign.layouts import Document, foreign_layout, refuse_foreign
+from phonecv.data.foreign.tree import beginning
 from phonecv.data.split_names import ALIASES, WHOLE
 from phonecv.errors import UserError
 from phonecv.text import first_names, printable
@@ -231,11 +232,7 @@ def _no_annotations(root: Path, split: str, others: dict[str, CocoPaths]) -> Use
 
 def starts_like_coco(path: Path) -> bool:
     """Whether a file begins as COCO files do; a small one also has to hold pictures or annotations."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_BEGINNING).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
-    except OSError:  # not ours to read
-        return False
+    start = beginning(path)[:_BEGINNING].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
     # Label Studio lists classes in a notes.json.
     holds = len(start) >= _BEGINNING // 4 or b'"images"' in start or b'"annotations"' in start
     return holds and _COCO.match(start) is not None

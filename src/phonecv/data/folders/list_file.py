@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phonecv.data.folders.class_names import text_lines
 from phonecv.data.folders.list_columns import MANY, Labels, Row, find_sets, is_header, read_rows, single
+from phonecv.data.foreign.tree import beginning
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import ALIASES, WHOLE, name_words, split_names, split_of
@@ -345,12 +346,8 @@ def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
 
 def lists_pictures(path: Path) -> bool:
     """Whether a CSV file is there whose header says that it names pictures."""
-    try:
-        with path.open("rb") as file:
-            first = os.fsdecode(file.readline(_BEGINNING).removeprefix(b"\xef\xbb\xbf")).strip()
-        return any(is_header([cell.strip('"') for cell in first.split(mark)]) for mark in ",;\t")
-    except OSError:
-        return False
+    first = os.fsdecode(beginning(path).partition(b"\n")[0]).strip()
+    return any(is_header([cell.strip('"') for cell in first.split(mark)]) for mark in ",;\t")
 
 
 def list_splits(path: Path) -> list[str]:
@@ -382,9 +379,5 @@ def lists_files(path: Path, root: Path) -> bool:
 
 def names_classes(path: Path) -> bool:
     """Whether the first lines of a list hold more than paths."""
-    try:
-        with path.open("rb") as file:
-            lines = [line for line in file.readlines(_BEGINNING) if not line.lstrip().startswith(b"#")]
-    except OSError:  # reading all of it tells
-        return False
+    lines = [line for line in beginning(path)[:_BEGINNING].splitlines() if not line.lstrip().startswith(b"#")]
     return any(len(line.replace(b",", b" ").split()) > 1 for line in lines)

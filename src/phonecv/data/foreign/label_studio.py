@@ -32,20 +32,12 @@ _OWN = frozenset(("id", "annotator", "annotation_id", "created_at", "updated_at"
 _PICTURE = ("image", "img", "picture", "photo", "url")
 
 
-def find(tree: Tree) -> Path | None:
-    """The file that tells the layout."""
-    paths = (path for path in tree.ending(".json") if _START.search(tree.start(path)))
-    return next((path for path in paths if not _only_choices(tree.start(path))), None)
-
-
-def find_choices(tree: Tree) -> Path | None:
-    """The file that tells the layout of classes of whole pictures."""
-    paths = (path for path in tree.ending(".json") if _START.search(tree.start(path)))
-    return next((path for path in paths if _only_choices(tree.start(path))), None)
-
-
-def _only_choices(start: bytes) -> bool:
-    return _CHOICES.search(start) is not None and _SHAPES.search(start) is None
+def find(tree: Tree, *, choices: bool = False) -> Path | None:
+    """The file that tells the layout, or that of classes of whole pictures."""
+    starts = ((path, tree.start(path)) for path in tree.ending(".json"))
+    found = ((path, start) for path, start in starts if _START.search(start))
+    only = ((path, bool(_CHOICES.search(start)) and not _SHAPES.search(start)) for path, start in found)
+    return next((path for path, of_pictures in only if of_pictures == choices), None)
 
 
 def splits(source: Source) -> Reads:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ LAYOUTS: tuple[_Row, ...] = (
     _Row("Label Studio's JSON", label_studio.find, label_studio.splits),
     _Row(
         "classes of whole pictures in Label Studio's JSON",
-        label_studio.find_choices,
+        partial(label_studio.find, choices=True),
         advice="move the pictures into a folder for each class, or write lists of pictures and classes",
     ),
     _Row(

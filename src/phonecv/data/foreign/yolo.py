@@ -77,7 +77,10 @@ class _Settings:
     def of(cls, source: Source) -> _Settings:
         evidence = source.evidence
         if evidence.suffix.lower() in (".yaml", ".yml"):
-            return cls._of_yaml(source)
+            settings = read_yaml(read_text(evidence), printable(evidence))
+            if not isinstance(settings, Mapping):
+                raise FileError(evidence, "holds no keys and values; `names:` and `train:` are expected")
+            return cls._of_content(source, evidence, settings)
         data = next(source.tree.ending(".data"), None)
         if data is not None:
             pairs = (line.partition("=") for line in read_text(data).splitlines())
@@ -91,13 +94,6 @@ class _Settings:
             if (path := folder / f"{word}.txt").is_file() and lists_pictures(path)
         }
         return cls._of_content(source, evidence, lists)
-
-    @classmethod
-    def _of_yaml(cls, source: Source) -> _Settings:
-        content = read_yaml(read_text(source.evidence), printable(source.evidence))
-        if not isinstance(content, Mapping):
-            raise FileError(source.evidence, "holds no keys and values; `names:` and `train:` are expected")
-        return cls._of_content(source, source.evidence, content)
 
     @classmethod
     def _of_content(cls, source: Source, file: Path, content: Mapping[str, Any]) -> _Settings:

@@ -42,10 +42,12 @@ def find_depth(paths: Sequence[Path]) -> Depth | None:
     One for the whole data set: scaled picture by picture, a dark one would come out as bright as a bright one.
     """
     candidates = [path for path in _picked(paths, _NAMES) if suffix_of(path.name) in _DEEP]
-    deep = [path for path in _picked(candidates, _HEADERS) if is_deep(path)]
-    values = []
-    for path in _picked(deep, _DECODED):
+    deep, values = [], []
+    for path in _picked(candidates, _HEADERS):
         with suppress(ImageError):  # told when its turn comes
+            deep += [path] * (largest_value(path, header_only=True) > 0xFF)
+    for path in _picked(deep, _DECODED):
+        with suppress(ImageError):
             values.append(largest_value(path))
     return Depth(depth_of(max(values)), max(values), len(values)) if values else None
 
@@ -71,14 +73,6 @@ def tell_depth(text: str) -> None:
     """Log what `settle_depth` says, where there is no report to put it into."""
     if text:
         logging.getLogger("phonecv").warning("%s", text)
-
-
-def is_deep(path: Path) -> bool:
-    """Whether a file holds a picture of 16 bits per pixel; an unreadable one does not."""
-    try:
-        return largest_value(path, header_only=True) > 0xFF
-    except ImageError:
-        return False
 
 
 def _picked(items: Sequence[T], most: int) -> list[T]:
