@@ -198,7 +198,7 @@ def test_zero_as_nothing(root: Path) -> None:
     model = ByColour(("box", "ball"))
     model.levels.data = torch.tensor(LEVELS[1:]) / 255
     result = evaluate(model, root)
-    assert result.split.reduce_zero_label
+    assert result.split.values.reduce_zero_label
     assert result.scores.miou == 1.0
     split = read_label_split(root, "val", reduce_zero_label=True)
     assert int(result.scores.labelled.sum()) == sum(int((split.read_label(i) != 255).sum()) for i in range(5))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file, has_foreign
+from phonecv.data.coco.audit import COCO_FIXES, audit_coco_file, foreign_name
 from phonecv.data.findings import FIXES, SEVERITIES, AuditReport, Finding, Look, Notes
 from phonecv.data.folders.splits import class_folders
 from phonecv.data.foreign.layouts import foreign_layout
@@ -53,7 +53,7 @@ def audit(
         find_task(task)
     started = time.perf_counter()
     root, look = Path(root), Look(quick, workers, progress, labels=labels)
-    if root.is_file() and root.suffix.lower() != ".json" and not has_foreign(root):
+    if root.is_file() and root.suffix.lower() != ".json" and not foreign_name(root):
         raise UserError(f"{printable(root)}: not a folder, nor a file of annotations that is read")
     if not root.exists():
         raise UserError(f"{printable(root)}: no such folder; name a data set folder{near_path(root)}")

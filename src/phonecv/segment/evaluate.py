@@ -185,7 +185,7 @@ def choose_reading(root: Path, runner: SegmentRunner) -> tuple[bool, str]:
 
 def match_outputs(runner: SegmentRunner, data: LabelSplit) -> np.ndarray:
     """The model's class for every label of the data, 256 numbers; ignored stays ignored."""
-    other = str(not data.reduce_zero_label).lower()
+    other = str(not data.values.reduce_zero_label).lower()
     hint = f"; name the classes in classes.txt as the model does, or choose reduce_zero_label={other}"
     names = runner.classes if runner.named else None
     outputs = map_classes(range(len(data.classes)), data.classes, data.classes, names, len(runner.classes), hint=hint)

@@ -72,7 +72,7 @@ class SegmentationResult(EvaluationResult):
 
     def measures(self) -> dict[str, Any]:
         """See `EvaluationResult`."""
-        return figures(self.scores) | {"reduce_zero_label": self.split.reduce_zero_label}
+        return figures(self.scores) | {"reduce_zero_label": self.split.values.reduce_zero_label}
 
     def lines(self) -> list[str]:
         """See `EvaluationResult`."""

@@ -347,6 +347,6 @@ def test_hostile_names(shared_dir: Path, tmp_path: Path) -> None:
 def test_missing_line_is_not_looked_for_outside(tmp_path: Path) -> None:
     add(tmp_path, "val/a/1.jpg")
     (tmp_path / "l.txt").write_text("val/a/1.jpg 0\n")
-    assert read_list(tmp_path / "l.txt", tmp_path, "val").prefix == ""
+    assert read_list(tmp_path / "l.txt", tmp_path, "val").paths == ("val/a/1.jpg",)
     (tmp_path / "l.txt").write_text("a/1.jpg 0\n")
-    assert read_list(tmp_path / "l.txt", tmp_path, "val").prefix == "val/"
+    assert read_list(tmp_path / "l.txt", tmp_path, "val").paths == ("val/a/1.jpg",)

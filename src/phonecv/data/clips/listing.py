@@ -8,13 +8,14 @@ as those of pictures, see `phonecv.data.folders.listing`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from phonecv.data.clips.reading import frame_files, frame_steps, is_clip, scan_clips
 from phonecv.data.clips.streams import is_video
 from phonecv.data.folders.list_file import read_list
-from phonecv.data.folders.listing import Kind, Listing, find_list, read_split
+from phonecv.data.folders.listing import Kind, find_list, read_split
 from phonecv.data.folders.splits import class_folders, find_split
 from phonecv.data.labelmaps.folders import IMAGE_FOLDERS, LABEL_FOLDERS
 from phonecv.data.pictures.opening import ImageError, is_image_name, probe_image
@@ -27,15 +28,8 @@ LEAST = 4
 CLIPS = Kind(scan_clips, "clips")
 
 
-def read_clips(
-    root: Path | str,
-    split: str = "train",
-    *,
-    list_file: Path | str | None = None,
-    classes: Sequence[str] | None = None,
-) -> Listing:
-    """List the clips of one split; see `phonecv.data.folders.listing.read_split`."""
-    return read_split(root, split, list_file=list_file, classes=classes, kind=CLIPS)
+#: Lists the clips of one split, see `phonecv.data.folders.listing.read_split`.
+read_clips = partial(read_split, kind=CLIPS)
 
 
 def has_clip_folders(root: Path) -> bool:

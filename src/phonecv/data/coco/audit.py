@@ -89,19 +89,18 @@ _WARNINGS = frozenset(
 
 def has_objects(root: Path) -> bool:
     """Whether there are annotations of objects: COCO files in one of the usual places, or what other tools write."""
-    return has_coco_files(root) or has_foreign(root)
+    return has_coco_files(root) or bool(foreign_name(root))
 
 
-def has_foreign(root: Path) -> bool:
-    """Whether there are annotations of objects of another tool."""
+def foreign_name(root: Path) -> str:
+    """What the annotations of objects of another tool are, for people; empty where there are none."""
     found = foreign_layout(root)
-    return found is not None and found.is_read
+    return found.name if found is not None and found.is_read else ""
 
 
 def what_is_there(root: Path) -> str:
     """What the annotations of a folder are, for people; empty for COCO files."""
-    found = None if has_coco_files(root) else foreign_layout(root)
-    return found.name if found is not None and found.is_read else ""
+    return "" if has_coco_files(root) else foreign_name(root)
 
 
 def has_coco_files(root: Path) -> bool:
@@ -167,7 +166,7 @@ def _looked_at(notes: Notes, root: Path, splits: dict[str, CocoSplit], look: Loo
 
 def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
     """Look at one annotation file and the pictures it names."""
-    if not starts_like_coco(file) and has_foreign(file):
+    if not starts_like_coco(file) and foreign_name(file):
         return _looked_at(notes, file.parent, _other_splits(notes, file), look)
     split = _read_file(notes, file, partial(locate_coco, file))
     return _finish(notes, {} if split is None else {file.stem: split}, look)

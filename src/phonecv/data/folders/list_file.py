@@ -50,7 +50,6 @@ class ListFile:
     """A list file as read: the good lines and what is wrong with the others.
 
     Attributes:
-        prefix: folder, relative to the data folder, that the paths start from; "" or for instance "val/".
         paths: relative to the data folder, "/" between folders.
         labels: one per path, or None where the list holds paths only, or names of classes.
         class_names: one per path where the labels are names of classes; else None.
@@ -63,7 +62,6 @@ class ListFile:
     """
 
     path: Path
-    prefix: str
     paths: tuple[str, ...]
     labels: tuple[int, ...] | None
     lines: tuple[int, ...]
@@ -196,7 +194,6 @@ def read_list(
     notes += [f"{counted(count, 'paths are')} written {how}" for how, count in repaired.items() if how]
     return ListFile(
         path=path,
-        prefix=prefix,
         paths=tuple(full for _, full in kept),
         labels=tuple(int(row.label or 0) for row, _ in kept) if labelled and not named else None,
         lines=tuple(row.line for row, _ in kept),

@@ -29,6 +29,10 @@ _LINES = re.compile(rb"\A[^\n]+\.\w{3,4}(?:[ \t]+\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?)
 _SUPERVISELY = re.compile(rb'"classTitle"|"(?:projectType|classes)"\s*:.*"shape"', re.S)
 
 
+_ONCE_MORE = 'export the project once more as "{}"'
+_FROM_THE_TOOL = f"{_ONCE_MORE.format('COCO')} from the labelling tool"
+
+
 class _Row(NamedTuple):
     """A layout: its name for people, what tells it, and either what reads it or what to do with it."""
 
@@ -51,23 +55,11 @@ LAYOUTS: tuple[_Row, ...] = (
         partial(label_studio.find, choices=True),
         advice="move the pictures into a folder for each class, or write lists of pictures and classes",
     ),
-    _Row(
-        "Label Studio's CSV",
-        starting(_STUDIO_TABLE, ".csv", ".tsv"),
-        advice='export the project once more as "JSON"',
-    ),
+    _Row("Label Studio's CSV", starting(_STUDIO_TABLE, ".csv", ".tsv"), advice=_ONCE_MORE.format("JSON")),
     _Row("the VGG Image Annotator (VIA)", via.find, via.splits),
     _Row("labelme's JSON, one file a picture", labelme.find, labelme.splits),
-    _Row(
-        "Datumaro's JSON",
-        starting(_DATUMARO, ".json"),
-        advice='export the project once more as "COCO"',
-    ),
-    _Row(
-        "boxes in lines behind names of pictures (YOLO for Keras)",
-        starting(_LINES, ".txt"),
-        advice='export the project once more as "COCO" from the labelling tool',
-    ),
+    _Row("Datumaro's JSON", starting(_DATUMARO, ".json"), advice=_ONCE_MORE.format("COCO")),
+    _Row("boxes in lines behind names of pictures (YOLO for Keras)", starting(_LINES, ".txt"), advice=_FROM_THE_TOOL),
     _Row(
         "a Supervisely project",
         starting(_SUPERVISELY, ".json"),
@@ -76,7 +68,7 @@ LAYOUTS: tuple[_Row, ...] = (
     _Row(
         "TensorFlow records",
         lambda tree: next(tree.ending(".tfrecord", ".tfrec", ".tfrecords"), None),
-        advice='export the project once more as "COCO" from the labelling tool',
+        advice=_FROM_THE_TOOL,
     ),
 )
 

@@ -63,11 +63,6 @@ class LabelSplit:
         return len(self.images)
 
     @property
-    def reduce_zero_label(self) -> bool:
-        """Whether the value 0 is ignored and 1 is class 0."""
-        return self.values.reduce_zero_label
-
-    @property
     def problems(self) -> tuple[str, ...]:
         """What a person should know but can live with."""
         texts = [self.reading.note] if self.reading.note else []

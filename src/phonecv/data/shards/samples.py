@@ -120,7 +120,6 @@ def read_shards(shards: Sequence[Path], root: Path, *, classes: int | None = Non
     numbered = all(_WHOLE_NUMBER.fullmatch(word) for word in words)
     return ListFile(
         path=shards[0],
-        prefix="",
         paths=tuple(paths),
         labels=tuple(map(int, words)) if numbered else None,
         lines=tuple(range(1, len(paths) + 1)),
