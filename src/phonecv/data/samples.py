@@ -8,15 +8,10 @@ Everything follows from the seed.
 
 from __future__ import annotations
 
-import glob
 import json
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -31,7 +26,7 @@ from phonecv.data.clips.streams import decoder
 from phonecv.data.pictures.opening import open_image, printable
 from phonecv.devices import usable_cores
 from phonecv.errors import UserError
-from phonecv.files import write_json, write_text
+from phonecv.files import scratch_folder, write_json, write_text
 
 DIGITS = tuple("0123456789")
 
@@ -563,7 +558,7 @@ def _write_once(root: Path, settings: dict[str, Any], write: Callable[[Path], No
             return root
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{printable(root)}: holds something else; give a new or an empty folder for the samples")
-    with _scratch_folder(root) as scratch:
+    with scratch_folder(root) as scratch:
         fresh = scratch / "fresh"
         fresh.mkdir()
         write(fresh)
@@ -572,18 +567,3 @@ def _write_once(root: Path, settings: dict[str, Any], write: Callable[[Path], No
             root.rename(scratch / "old")
         fresh.rename(root)
     return root
-
-
-@contextmanager
-def _scratch_folder(root: Path) -> Iterator[Path]:
-    """A temporary folder beside `root`, removed at the end; what a killed run left there over an hour ago goes too."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{root.name}-unfinished-"
-    for left in root.parent.glob(f"{glob.escape(prefix)}*"):
-        if time.time() - left.stat().st_mtime > 3600:
-            shutil.rmtree(left)
-    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch)
