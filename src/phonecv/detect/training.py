@@ -12,9 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.data.coco.audit import COCO_FIXES, audit_splits
-from phonecv.data.coco.loading import DetectionBatch, DetectionDataset, DetectionTransform, make_detection_loader
+from phonecv.data.coco.loading import (
+    DetectionBatch,
+    DetectionDataset,
+    DetectionTransform,
+    make_detection_loader,
+    plan_tiles,
+)
 from phonecv.data.coco.reader import CocoSplit
-from phonecv.data.coco.tiles import plan_tiles
 from phonecv.data.coco.transforms import LightTransform, ResizeTransform, SSDTransform
 from phonecv.data.findings import Look, Notes
 from phonecv.dense.distilling import Taught, make_taught

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from detect.scenes import write_scenes
-from phonecv.data.coco.loading import DetectionBatch, DetectionDataset
+from phonecv.data.coco.loading import VISIBLE, DetectionBatch, DetectionDataset, plan_tiles
 from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
-from phonecv.data.coco.tiles import VISIBLE, plan_tiles
 from phonecv.data.coco.transforms import LightTransform
 from phonecv.detect.tiling import Tiles
 

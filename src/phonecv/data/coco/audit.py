@@ -24,7 +24,7 @@ from phonecv.data.coco.sizes import SizeCheck
 from phonecv.data.coco.split import CocoSplit
 from phonecv.data.coco.tables import READING, CocoProblem
 from phonecv.data.findings import FIXES, Look, Notes, Numbers
-from phonecv.data.folders.audit import IMBALANCE
+from phonecv.data.folders.audit import imbalance
 from phonecv.data.foreign.layouts import foreign_layout
 from phonecv.data.pictures.audit import Copies, check_header, in_order, inspect, report_unreadable, sampled
 from phonecv.data.pictures.opening import reason_of, scan_images
@@ -246,22 +246,10 @@ def _check_counts(notes: Notes, split: CocoSplit) -> None:
     empty = np.flatnonzero(counts == 0)
     if len(empty) and counts.any():
         shown = first_names([split.classes[label] for label in empty])
-        notes.add(
-            "empty-class",
-            "note",
-            split.source,
-            f"{counted(len(empty), 'classes have', of=len(counts))} no objects: {shown}",
-        )
-    there = np.flatnonzero(counts)
-    if len(there) and counts.max() >= IMBALANCE * counts[there].min():
-        least, most = there[counts[there].argmin()], counts.argmax()
-        notes.add(
-            "imbalance",
-            "note",  # usual in detection, where one picture holds many objects
-            split.source,
-            f"class {printable(split.classes[least])} has {counted(counts[least], 'objects')},"
-            f" {printable(split.classes[most])} has {counts[most]}",
-        )
+        text = f"{counted(len(empty), 'classes have', of=len(counts))} no objects: {shown}"
+        notes.add("empty-class", "note", split.source, text)
+    if text := imbalance(counts, split.classes, "objects"):  # usual, where one picture holds many objects
+        notes.add("imbalance", "note", split.source, text)
     if not split.learnable:
         what = f"all {split.crowds} objects are crowds" if split.crowds else "there is no object"
         notes.add("nothing", "error", split.source, f"{what}: nothing can be learnt from it, and nothing judged by it")

@@ -178,9 +178,7 @@ def _read_images(
         sizes.append((height, width) if height > 0 and width > 0 and height * width <= MAX_PIXELS else _UNKNOWN)
     names = _found_names(tables, folder, given, list(rows))
     if folder is not None:
-        if reading.sizes == "pictures" or not sized:
-            _correct_sizes(tables, folder, names, sizes, stored=reading.stored, told=sized)
-        _complete_sizes(tables, folder, names, sizes)
+        _take_sizes(tables, folder, names, sizes, reading, sized=sized)
     else:
         for name, size in zip(names, sizes, strict=True):
             if size == _UNKNOWN:
@@ -231,37 +229,35 @@ def _found_names(tables: CocoTables, folder: Path | None, given: list[Any], ids:
     return names
 
 
-def _correct_sizes(
-    tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]], *, stored: bool, told: bool
+def _take_sizes(
+    tables: CocoTables,
+    folder: Path,
+    names: list[str],
+    sizes: list[tuple[int, int]],
+    reading: CocoReading,
+    *,
+    sized: bool,
 ) -> None:
-    """Take the sizes of all pictures from themselves."""
-    other = 0
-    for row, name in enumerate(names):
-        try:
-            width, height = stored_size(folder / name)[:2] if stored else upright_size(folder / name)
-        except ImageError:  # it can't be used, which opening it will tell
+    """Take sizes from the pictures: all if wanted, else those that the file does not tell, or tells impossibly."""
+    every, other = reading.sizes == "pictures" or not sized, 0
+    for row, told in enumerate(sizes):
+        if not every and told != _UNKNOWN:
             continue
-        other += sizes[row] != (height, width)
-        sizes[row] = height, width
-    if other and told:
+        path, message = folder / names[row], ""
+        try:
+            width, height = stored_size(path)[:2] if every and reading.stored else upright_size(path)
+            sizes[row] = height, width
+            other += told != sizes[row]
+            if not every:
+                message = f"has no height and width here; those of the file are used, {height} x {width}"
+        except ImageError as error:  # opening it will tell
+            if told == _UNKNOWN:  # its boxes have no place to be then; they are left out one by one
+                message = f"has no height and width here, and can't be read ({error.reason})"
+        if message:
+            tables.problems.append(CocoProblem("picture-size", f"picture {printable(names[row])}", message))
+    if other and every and sized:
         message = f"{other} of {len(names)} have another size than the file says; that of the pictures is used"
         tables.problems.append(CocoProblem("fitted", '"images"', message))
-
-
-def _complete_sizes(tables: CocoTables, folder: Path, names: list[str], sizes: list[tuple[int, int]]) -> None:
-    """Take sizes that the file does not tell, or tells impossibly, from the pictures."""
-    for row, size in enumerate(sizes):
-        if size != _UNKNOWN:
-            continue
-        place = f"picture {printable(names[row])}"
-        try:
-            width, height = upright_size(folder / names[row])
-            sizes[row] = height, width
-            message = f"has no height and width here; those of the file are used, {height} x {width}"
-        except ImageError as error:
-            # Its boxes have no place to be then; they are left out one by one.
-            message = f"has no height and width here, and can't be read ({error.reason})"
-        tables.problems.append(CocoProblem("picture-size", place, message))
 
 
 def numbered(categories: Any, annotations: list[Any]) -> tuple[Any, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -163,13 +163,18 @@ def _check_counts(notes: Notes, listing: Listing) -> None:
             f"{each.mean():.1f} labels a picture, {int((each == 0).sum())} pictures without; pictures by label: {shown}"
         )
         notes.add("labels", "note", listing.list_file or listing.root, text)
-    if not counts:
-        return
-    (most, largest), (least, smallest) = counts[0], counts[-1]
-    if largest >= IMBALANCE * smallest:
-        rare, frequent = (printable_name(listing.classes[label]) for label in (least, most))
-        text = f"class {rare} has {counted(smallest, 'pictures')}, {frequent} has {largest}"
+    if text := imbalance(listing.counts, listing.classes, "pictures"):
         notes.add("imbalance", "warning", listing.root / listing.split, text)
+
+
+def imbalance(counts: np.ndarray, classes: Sequence[str], nouns: str) -> str:
+    """The rarest and the most frequent class, where one has many times the `nouns` of the other; else empty."""
+    there = np.flatnonzero(counts)
+    if not len(there) or counts.max() < IMBALANCE * counts[there].min():
+        return ""
+    rare, frequent = there[counts[there].argmin()], counts.argmax()
+    names = [printable_name(classes[label]) for label in (rare, frequent)]
+    return f"class {names[0]} has {counted(int(counts[rare]), nouns)}, {names[1]} has {counts[frequent]}"
 
 
 def _check_depth(notes: Notes, root: Path, listing: Listing | None) -> None:
