@@ -172,7 +172,7 @@ def imbalance(counts: np.ndarray, classes: Sequence[str], nouns: str) -> str:
     there = np.flatnonzero(counts)
     if not len(there) or counts.max() < IMBALANCE * counts[there].min():
         return ""
-    rare, frequent = there[counts[there].argmin()], counts.argmax()
+    rare, frequent = int(there[counts[there].argmin()]), int(counts.argmax())
     names = [printable_name(classes[label]) for label in (rare, frequent)]
     return f"class {names[0]} has {counted(int(counts[rare]), nouns)}, {names[1]} has {counts[frequent]}"
 
