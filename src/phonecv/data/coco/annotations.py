@@ -12,9 +12,10 @@ import numpy as np
 
 from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco import shapes as coco_shapes
+from phonecv.data.coco import suspicions
 from phonecv.data.coco.conventions import BoxLayout
 from phonecv.data.coco.masks import MaskError
-from phonecv.data.coco.suspicions import suspect_apart, suspect_classes, suspect_crowds, suspect_layout, suspect_repeats, to_xywh
+from phonecv.data.coco.suspicions import to_xywh
 from phonecv.data.coco.tables import CocoProblem, CocoTables
 from phonecv.data.foreign.document import Document
 from phonecv.data.json_file import no_id, shown, whole
@@ -78,12 +79,12 @@ class AnnotationReader:
         tables.masks = ByteTable(self.masks) if self.with_masks else None
         raw = np.frombuffer(self.raw, dtype=np.float64).reshape(-1, 4)
         images = np.frombuffer(self.raw_images, dtype=np.int64)
-        suspect_layout(tables, self.layout, raw, images)
-        suspect_classes(tables, records, {key for key in self.strange if key is not None})
-        suspect_repeats(tables)
-        suspect_apart(tables)
+        suspicions.suspect_layout(tables, self.layout, raw, images)
+        suspicions.suspect_classes(tables, records, {key for key in self.strange if key is not None})
+        suspicions.suspect_repeats(tables)
+        suspicions.suspect_apart(tables)
         if self.document is None:  # which told already why annotations are crowds
-            suspect_crowds(tables)
+            suspicions.suspect_crowds(tables)
 
     def _take(self, number: int, record: Any) -> None:
         if type(record) is not dict:
