@@ -9,6 +9,7 @@ import decimal
 import enum
 import functools
 import io
+import itertools
 import pickle
 import random
 import struct
@@ -120,6 +121,10 @@ def test_a_payload_is_refused_and_not_run(protocol: int, tmp_path: Path) -> None
         {("a", "b"): 1, Phase.WARM: 2},
         uuid.UUID(int=3),
         decimal.Decimal(3),
+        ...,
+        NotImplemented,
+        itertools.count(3),
+        time.localtime(0),
     ],
     ids=lambda value: type(value).__name__,
 )

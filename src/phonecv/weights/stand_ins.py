@@ -17,13 +17,16 @@ _LIBRARY = sys.stdlib_module_names | _OF_PYTHON_2
 
 _BUILTINS = (
     "bool", "bytearray", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set", "slice",
-    "str", "tuple", "type", "unicode", "long", "xrange",
+    "str", "tuple", "type", "unicode", "long", "xrange", "Ellipsis", "NotImplemented",
 )  # fmt: skip
 
 #: What of Python's own library may be mentioned. Everything else of it is refused: no weight file needs it.
 _HARMLESS = frozenset(
     [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILTINS]
-    + [f"collections.{name}" for name in ("ChainMap", "Counter", "OrderedDict", "UserDict", "defaultdict", "deque")]
+    + [
+        f"collections.{name}"
+        for name in ("ChainMap", "Counter", "OrderedDict", "UserDict", "UserList", "UserString", "defaultdict", "deque")
+    ]
     + [f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")]
     + [
         f"{module}.{name}"
@@ -33,7 +36,9 @@ _HARMLESS = frozenset(
     + [f"typing.{name}" for name in ("Any", "Dict", "List", "Optional", "Tuple", "Union")]
     + [f"enum.{name}" for name in ("Enum", "Flag", "IntEnum", "IntFlag", "StrEnum")]
     + ["argparse.Namespace", "types.SimpleNamespace", "types.MappingProxyType", "types.NoneType"]
+    + [f"itertools.{name}" for name in ("chain", "count", "cycle", "repeat")]
     + ["decimal.Decimal", "fractions.Fraction", "functools.partial", "ipaddress.IPv4Address", "uuid.UUID"]
+    + ["ipaddress.IPv6Address", "time.struct_time"]
     + ["copyreg._reconstructor", "copy_reg._reconstructor", "random.Random", "zoneinfo.ZoneInfo", "string.Template"]
     + ["logging.Logger", "logging.getLogger", "re._compile", "optparse.Values", "configparser.ConfigParser"]
     + ["builtins.getattr", "__builtin__.getattr", "_operator.or_"]  # of an enumeration, see `pickles`

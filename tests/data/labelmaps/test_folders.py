@@ -28,6 +28,8 @@ LAYOUTS = {
     "segnet": ("{split}", "{split}annot", ("train", "val")),
     "joined": ("{split}_images", "{split}_masks", ("train", "val")),
     "mmsegmentation": ("img_dir/{split}", "ann_dir/{split}", ("train", "val")),
+    "ground truth": ("{split}/img", "{split}/gt", ("train", "val")),
+    "inputs": ("{split}/input", "{split}/target", ("train", "val")),
 }
 
 

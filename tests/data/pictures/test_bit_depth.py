@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,34 @@ def test_values_fill_the_range_of_their_depth(tmp_path: Path, suffix: str, large
     wanted = (values >> (bits - 8)).astype(np.uint8)
     for found in (open_image(path), open_image(path, bits=bits)):
         assert np.array_equal(np.asarray(found), np.repeat(wanted[..., None], 3, 2))
+
+
+def save_colours(path: Path, values: np.ndarray, kind: int) -> Path:
+    """A PNG of 16 bits a channel, which Pillow does not write; `kind` is 2 for RGB, 6 for RGBA."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    parts = (struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks.items())
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize(("largest", "bits", "steps"), [(200, 8, "1 step"), (4095, 12, "16 steps"), (65535, 16, "")])
+def test_colours_of_few_bits_are_scaled_and_told(tmp_path: Path, largest: int, bits: int, steps: str) -> None:
+    values = np.dstack([ramp(largest), ramp(largest // 2), ramp(0)])
+    opaque = np.dstack([values, np.full(values.shape[:2], 65535)])
+    path, with_opacity = save_colours(tmp_path / "a.png", values, 2), save_colours(tmp_path / "b.png", opaque, 6)
+    wanted = (values >> 8 << (16 - bits)).astype(np.uint8)
+    for one in (path, with_opacity):
+        for found in (open_image(one), open_image(one, bits=bits)):
+            assert np.array_equal(np.asarray(found), wanted)
+        depth = find_depth([one])
+        assert depth is not None
+        assert (depth.bits, f"these have {steps}:" in str(depth)) == (bits, bool(steps))
 
 
 def test_one_depth_for_a_data_set(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ __all__ = ["LAYOUTS", "Document", "ForeignLayout", "foreign_layout", "refuse_for
 _STUDIO_TABLE = re.compile(rb'\A[^\n]*annotat[^\n]*\n.*"(?:rectangle|polygon|brush|ellipse)labels"', re.S)
 _DATUMARO = re.compile(rb'\A\s*\{.*"categories"\s*:\s*\{.*"items"\s*:\s*\[', re.S)
 _LINES = re.compile(rb"\A[^\n]+\.\w{3,4}(?:[ \t]+\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){4})+[ \t]*\r?\n")
+#: Layouts that are not read, and what their files hold: all from what the tools' exports look like.
+_VOTT = re.compile(rb'"assets"\s*:.*"boundingBox"\s*:|"asset"\s*:\s*\{.*"regions"\s*:', re.S)
+_LABELBOX = re.compile(rb'"data_row"\s*:.*"projects"\s*:|"Labeled Data"\s*:', re.S)
+_SUPERANNOTATE = re.compile(rb'"instances"\s*:.*"className"\s*:', re.S)
+_SCALABEL = re.compile(rb'"labels"\s*:.*"(?:box2d|poly2d)"\s*:', re.S)
+_VIA_3 = re.compile(rb'"project"\s*:\s*\{[^}]*"pid"\s*:.*"metadata"\s*:', re.S)
 _SUPERVISELY = re.compile(rb'"classTitle"|"(?:projectType|classes)"\s*:.*"shape"', re.S)
 
 
@@ -64,6 +70,31 @@ LAYOUTS: tuple[_Row, ...] = (
         "a Supervisely project",
         starting(_SUPERVISELY, ".json"),
         advice='export it with Supervisely\'s app "Export to COCO"',
+    ),
+    _Row(
+        "a VoTT project",
+        lambda tree: tree.starts(tree.ending(".json"), _VOTT),
+        advice='export it from VoTT once more as "Pascal VOC" or "CSV"',
+    ),
+    _Row(
+        "Labelbox's export",
+        lambda tree: tree.starts(tree.ending(".json", ".ndjson"), _LABELBOX),
+        advice="write it as COCO, of which it has everything",
+    ),
+    _Row(
+        "SuperAnnotate's JSON",
+        lambda tree: tree.starts(tree.ending(".json"), _SUPERANNOTATE),
+        advice="write it as COCO, of which it has everything",
+    ),
+    _Row(
+        "Scalabel's JSON, as BDD100K has it",
+        lambda tree: tree.starts(tree.ending(".json"), _SCALABEL),
+        advice="convert it with `python -m scalabel.label.to_coco`",
+    ),
+    _Row(
+        "a project of VIA 3",
+        lambda tree: tree.starts(tree.ending(".json"), _VIA_3),
+        advice='export it from VIA once more as "COCO format"',
     ),
     _Row(
         "TensorFlow records",

@@ -18,10 +18,10 @@ from phonecv.data.split_names import ALIASES, WHOLE, split_names
 from phonecv.errors import UserError
 from phonecv.text import printable
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "leftImg8bit")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "leftImg8bit", "input", "inputs")
 LABEL_FOLDERS = (
     "annotations", "annotation", "labels", "label", "masks", "mask", "semantic", "segmentation", "label_maps",
-    "ann_dir", "gtFine",
+    "ann_dir", "gtFine", "gt", "GT", "ground_truth", "groundtruth", "target", "targets",
 )  # fmt: skip
 
 #: Pascal VOC's folders, as CVAT and labelme write them, too; lists name the pictures of each split.
@@ -30,7 +30,7 @@ _VOC_LISTS = Path("ImageSets/Segmentation")
 
 #: ``train_labels`` beside ``train`` or ``train_images``, as CamVid and many others have them.
 _JOINED_IMAGES, _JOINED_LABELS = (
-    re.compile(rf"(?:[-_]?(?:{'|'.join(names)}))?", re.I) for names in (IMAGE_FOLDERS, (*LABEL_FOLDERS, "annot", "gt"))
+    re.compile(rf"(?:[-_]?(?:{'|'.join(names)}))?", re.I) for names in (IMAGE_FOLDERS, (*LABEL_FOLDERS, "annot"))
 )
 
 #: What folders of label maps are called, too; folders looked into; and values that a map may hold where nothing else

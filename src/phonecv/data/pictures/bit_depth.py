@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from phonecv.data.pictures.opening import ImageError, depth_of, largest_value, suffix_of
+from phonecv.data.pictures.opening import DEPTHS, ImageError, depth_of, largest_value, suffix_of
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
+from phonecv.text import counted
 
 T = TypeVar("T")
 
@@ -23,17 +24,23 @@ _NAMES, _HEADERS, _DECODED = 20_000, 256, 64
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What was found in a data set: bits that the values need, the largest one, and 16-bit pictures looked at."""
+    """What was found in a data set: bits that the values need, the largest one, 16-bit pictures looked at, and whether
+    their colours have so few bits that their high bytes, all that is read, are coarse."""
 
     bits: int
     largest: int
     looked_at: int
+    coarse: bool = False
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"16-bit pictures hold values up to {self.largest} (in {self.looked_at} of them), so they are read as"
             f" {self.bits} bits"
         )
+        if self.coarse:
+            steps = counted((self.largest >> 8) + 1, "steps")
+            text += f"; of 16-bit colours the high bytes alone are read, so these have {steps}: save them with 8 bits"
+        return text
 
 
 def find_depth(paths: Sequence[Path]) -> Depth | None:
@@ -45,11 +52,15 @@ def find_depth(paths: Sequence[Path]) -> Depth | None:
     deep, values = [], []
     for path in _picked(candidates, _HEADERS):
         with suppress(ImageError):  # told when its turn comes
-            deep += [path] * (largest_value(path, header_only=True) > 0xFF)
+            deep += [path] * (largest_value(path, header_only=True)[0] > 0xFF)
     for path in _picked(deep, _DECODED):
         with suppress(ImageError):
             values.append(largest_value(path))
-    return Depth(depth_of(max(values)), max(values), len(values)) if values else None
+    if not values:
+        return None
+    largest, colours = max(values)
+    bits = depth_of(largest)
+    return Depth(bits, largest, len(values), colours and bits < DEPTHS[-1])
 
 
 Spec = TypeVar("Spec", bound=Preprocessing | DensePreprocessing)

@@ -8,8 +8,8 @@ The choices, the same in training, evaluation, prediction and the demo:
 - the EXIF orientation is always applied;
 - transparency is composed onto white;
 - gray of 16 bits is scaled to 8 by the number of bits that its values hold: as the caller says, for a whole data set
-  (`phonecv.data.pictures.bit_depth`), else by the largest value of the picture; of 48-bit colour the high bytes
-  count, as in Pillow;
+  (`phonecv.data.pictures.bit_depth`), else by the largest value of the picture; of 48-bit colour Pillow has the high
+  bytes alone, which are scaled likewise: coarse where the values hold 12 bits, black where they hold 8;
 - of an animation or a file of several pages the first picture counts;
 - floating point files are refused: there is no range to scale them by, and they may hold NaN.
 """
@@ -108,6 +108,8 @@ _JPEG_PIXELS = 1024
 _SCANNED_PIXELS = 12 * MAX_PIXELS
 
 _BACKGROUND = (255, 255, 255)
+#: Says in a picture's notes that its colours had 16 bits.
+_DEEP = "phonecv deep colour"
 _ORIENTATION = 0x0112  # EXIF tag
 
 #: How the stored picture is turned to stand upright, by EXIF orientation; others stand upright already.
@@ -187,19 +189,21 @@ def probe_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[str,
         return image.format or "", image.width, image.height
 
 
-def largest_value(path: Path, *, header_only: bool = False) -> int:
-    """Largest value of a gray picture of more than 8 bits, 255 for all others; with `header_only` the most it can hold.
+def largest_value(path: Path, *, header_only: bool = False) -> tuple[int, bool]:
+    """Largest value of a picture of more than 8 bits, 255 for all others; with `header_only` the most it can hold. And
+    whether the high byte alone is known, as of 48-bit colour.
 
     Raises:
         ImageError: the file can't be used.
     """
     with opened(path) as image:
-        if not image.mode.startswith("I"):
-            return 0xFF
+        deep = _DEEP in image.info
+        if not deep and not image.mode.startswith("I"):
+            return 0xFF, False
         if header_only:
-            return 0xFFFF
+            return 0xFFFF, deep
         image.load()
-        return int(_deep_values(image, path).max(initial=0))
+        return _brightest(image) << 8 | 0xFF if deep else int(_deep_values(image, path).max(initial=0)), deep
 
 
 def depth_of(largest: int) -> int:
@@ -225,6 +229,8 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.Image
                     raise ImageError(path, _too_large(f"{image.width} x {image.height} pixels", max_pixels))
                 if image.format in ("JPEG", "MPO"):
                     _check_jpeg(image, path)
+                if len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in image.tile):
+                    image.info[_DEEP] = True  # once it is loaded, nothing tells
                 yield image
         except ImageError:
             raise
@@ -344,6 +350,8 @@ def to_rgb(image: Image.Image, path: Path, bits: int | None = None) -> Image.Ima
         )
     if image.mode.startswith("I"):
         image = _scale_to_8_bits(_deep_values(image, path), bits)
+    elif _DEEP in image.info:
+        image = _scale_colours(image, bits)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         rgb = Image.new("RGB", image.size, _BACKGROUND)
@@ -372,6 +380,26 @@ def _scale_to_8_bits(values: np.ndarray, bits: int | None) -> Image.Image:
         bits = depth_of(int(values.max(initial=0)))
     # A value beyond the depth, which the pictures that were looked at did not have, is as bright as can be.
     return Image.fromarray((np.minimum(values, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8))
+
+
+def _brightest(image: Image.Image) -> int:
+    """The largest value of the colours, without the opacity."""
+    bands = image.split()[: 1 if image.mode.startswith("L") else 3]
+    return max(int(band.getextrema()[1]) for band in bands)  # pyrefly: ignore[bad-index, bad-argument-type]
+
+
+def _scale_colours(image: Image.Image, bits: int | None) -> Image.Image:
+    """The high bytes of 16-bit colours as bright as `bits` say; opacity has all its bits."""
+    if bits is None:
+        bits = depth_of(_brightest(image) << 8 | 0xFF)
+    if bits == DEPTHS[-1]:
+        return image
+    factor = 1 << (DEPTHS[-1] - bits)
+    bands = [
+        band if name in "Aa" else band.point([min(255, factor * value) for value in range(256)])
+        for name, band in zip(image.getbands(), image.split(), strict=True)
+    ]
+    return Image.merge(image.mode, bands)
 
 
 def _too_large(what: str, max_pixels: int) -> str:
