@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS, ModelRecord
@@ -18,12 +18,12 @@ from phonecv.models.names import check_named, check_no_folder, published_room, t
 from phonecv.preprocessing import Preprocessing
 from phonecv.task import DEFAULT_TASK, TASKS
 from phonecv.text import counted, some_names
+from phonecv.weights.hub import local
 
 if TYPE_CHECKING:
     from phonecv.models import VisionModel
     from phonecv.models.base import Form
     from phonecv.weights import CheckpointInfo
-from phonecv.weights.hub import local
 
 #: Input side up to which counting a network runs it.
 _RUN_UP_TO = 512
@@ -161,7 +161,9 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
             None, None, None, named=Named(text, TASKS[task].title, room.recipe_for(text), tuple(header), own)
         )
     if not path.is_file():
-        _explain_missing(text, path)
+        check_no_folder(path)
+        check_named(text)
+        raise UserError(f"{text!r} is no file; public weights of a network are shown with its name alone")
     from phonecv.weights import read_checkpoint
 
     file = read_checkpoint(path)
@@ -186,12 +188,6 @@ def info(text: str, *, form: str | None = None, size: int | None = None) -> Desc
     missing = model.parameters - file.parameters if model.form == file.form else 0
     remark = f"the file lacks {missing:,} parameters of the network" if missing > 0 else ""
     return Description(record, file, model, remark)
-
-
-def _explain_missing(text: str, path: Path) -> NoReturn:
-    check_no_folder(path)
-    check_named(text)
-    raise UserError(f"{text!r} is no file; public weights of a network are shown with its name alone")
 
 
 def _file_fields(file: CheckpointInfo) -> list[tuple[str, Any]]:

@@ -232,9 +232,9 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
             yield _join(prefix, name), kind, hint
 
 
-def paths(kind: Any, prefix: str = "") -> Iterator[str]:
+def paths(kind: Any) -> Iterator[str]:
     """The full name of every single setting under the dataclass `kind`."""
-    return (name for name, _, _ in leaves(kind, prefix))
+    return (name for name, _, _ in leaves(kind))
 
 
 def written(value: object) -> str:

@@ -10,7 +10,7 @@ The LayerNorm before the classifier keeps its affine part: features taken there 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -214,36 +214,32 @@ def _fold_pre_norm(
     return rest.train(norm.training), pad_value
 
 
-def _fold_scale_into_queries(qk: ConvNormAct, scale: float) -> None:
-    weight, bias = qk.conv.weight.double(), _bias(qk.conv)
-    queries = weight.shape[0] // 2
-    weight[:queries] *= scale
-    bias[:queries] *= scale
-    qk.conv = _conv(qk.conv, weight, bias)
+def _fold_into_units(
+    block: IRMB | I2RMB, units: Iterable[nn.Module | None], windowed: Sequence[IRMB | WindowExpansion]
+) -> None:
+    """Fold a block's pre-norm into the units that read it, and the attention's scale into its queries."""
+    _fuse_conv_norm_act(block.conv_local)
+    followers = [unit for unit in units if isinstance(unit, ConvNormAct)]
+    block.norm, pad_value = _fold_pre_norm(block.norm, followers, windowed=bool(windowed))
+    for operator in windowed:
+        operator.pad_value = operator.pad_value if pad_value is None else pad_value.clone()
+        qk = cast("ConvNormAct", operator.qk)
+        weight, bias = qk.conv.weight.double(), _bias(qk.conv)
+        queries = weight.shape[0] // 2
+        weight[:queries] *= operator.scale
+        bias[:queries] *= operator.scale
+        qk.conv, operator.scale = _conv(qk.conv, weight, bias), 1.0
 
 
 def _fuse_irmb(block: IRMB) -> IRMB:
-    _fuse_conv_norm_act(block.conv_local)
-    if block.qk is None:
-        block.norm, _ = _fold_pre_norm(block.norm, [block.v], windowed=False)
-        return block
     # The attention's rows sum to one, so the affine part of the values passes through it to `v`.
-    block.norm, pad_value = _fold_pre_norm(block.norm, [block.qk, block.v], windowed=True)
-    block.pad_value = block.pad_value if pad_value is None else pad_value
-    _fold_scale_into_queries(block.qk, block.scale)
-    block.scale = 1.0
+    _fold_into_units(block, (block.qk, block.v), [] if block.qk is None else [block])
     return block
 
 
 def _fuse_i2rmb(block: I2RMB) -> I2RMB:
-    _fuse_conv_norm_act(block.conv_local)
     windowed = [operator for operator in block.eops if isinstance(operator, WindowExpansion)]
-    followers = [unit for operator in block.eops for unit in operator.children() if isinstance(unit, ConvNormAct)]
-    block.norm, pad_value = _fold_pre_norm(block.norm, followers, windowed=bool(windowed))
-    for operator in windowed:
-        operator.pad_value = operator.pad_value if pad_value is None else pad_value.clone()
-        _fold_scale_into_queries(operator.qk, operator.scale)
-        operator.scale = 1.0
+    _fold_into_units(block, (unit for operator in block.eops for unit in operator.children()), windowed)
     if isinstance(block.ls, LayerScale2d):
         # The projection has no bias to scale. Rounding once more here keeps the convolution bias-free.
         weight = block.proj.conv.weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from phonecv.devices import computes_bf16
 from phonecv.errors import UserError
 from phonecv.models.catalog import MODELS
+from phonecv.settings import flatten
 from phonecv.text import counted
 from phonecv.training.config import TrainConfig
 
@@ -26,6 +27,15 @@ COMPILE_AFTER = 5000
 
 #: Devices for which PyTorch has optimizers of a single kernel that were tried or are in wide use.
 FUSED_ON = ("cpu", "cuda")
+
+
+#: The choices, and the setting of each.
+SETTINGS = {
+    "amp": "run.amp",
+    "channels_last": "run.channels_last",
+    "compile": "run.compile",
+    "fused": "optimizer.fused",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +60,11 @@ class Speed:
 
     def to_plain(self) -> dict[str, Any]:
         """The choices alone, for the resume state."""
-        return {name: value for name, value in asdict(self).items() if name not in ("reasons", "notes")}
+        return {name: getattr(self, name) for name in SETTINGS}
 
     def chosen(self) -> list[tuple[str, Any, str]]:
         """What was "auto": setting, value and reason."""
-        values = {"run.amp": self.amp, "run.channels_last": self.channels_last, "run.compile": self.compile}
-        values["optimizer.fused"] = self.fused
+        values = {setting: getattr(self, name) for name, setting in SETTINGS.items()}
         return [(name, values[name], reason) for name, reason in self.reasons.items()]
 
 
@@ -74,12 +83,6 @@ def choose_speed(
     Raises:
         UserError: something was asked for that cannot be had here.
     """
-    wanted: dict[str, Any] = {
-        "amp": config.run.amp,
-        "channels_last": config.run.channels_last,
-        "compile": config.run.compile,
-        "fused": config.optimizer.fused,
-    }
     rules = {
         "amp": lambda: _amp(device, family),
         "channels_last": lambda: _channels_last(device, family),
@@ -90,14 +93,16 @@ def choose_speed(
         ),
         "fused": lambda: (device.type in FUSED_ON, f"PyTorch has it on {device.type}"),
     }
+    wanted: dict[str, Any] = flatten(config)
     values, reasons, notes = {}, {}, []
-    for name, value in wanted.items():
+    for name, setting in SETTINGS.items():
+        value = wanted[setting]
         if value != "auto":
             values[name] = value
         elif before is not None:
-            values[name], reasons[_setting(name)] = before[name], "as this run began"
+            values[name], reasons[setting] = before[name], "as this run began"
         else:
-            values[name], reasons[_setting(name)] = rules[name]()
+            values[name], reasons[setting] = rules[name]()
     if values["fused"] and device.type not in FUSED_ON:
         raise UserError(f"optimizer.fused=true: it is offered on {' and '.join(FUSED_ON)}, not on {device.type}")
     if values["compile"] and (problem := compiler_problem(device)):
@@ -120,10 +125,6 @@ def keeps_memory(config: TrainConfig, device: torch.device) -> bool:
         return config.run.keep_memory
     record = MODELS.get(config.model.name)
     return device.type == "cpu" and record is not None and record.family == "mobileone"
-
-
-def _setting(name: str) -> str:
-    return "optimizer.fused" if name == "fused" else f"run.{name}"
 
 
 def _amp(device: torch.device, family: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -21,16 +21,13 @@ from phonecv.errors import UserError
 from phonecv.files import cache_dir as _default_cache
 from phonecv.models.catalog import WeightRecord
 
-#: Called with bytes so far and bytes in all (None if the server does not say).
-Progress = Callable[[int, int | None], None]
-
 TIMEOUT = 30.0
 ATTEMPTS = 4
 _CHUNK = 1 << 18
 _log = logging.getLogger("phonecv")
 
 
-def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Path:
+def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None) -> Path:
     """The local copy of a public weight file, downloaded if it is not there.
 
     An interrupted download goes on where it stopped, also in another process. A file put into the cache by hand under
@@ -39,7 +36,6 @@ def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None, progress
     Args:
         record: from the catalog.
         cache_dir: instead of `cache_dir()`.
-        progress: told of every piece.
 
     Raises:
         UserError: no connection, no such file, or content that is not the published one. The message says
@@ -63,7 +59,7 @@ def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None, progress
         with _locked(target):
             if not target.is_file():  # another process may have been faster
                 _log.info("downloading %s to %s", record.url, target)
-                _download(record, target, progress)
+                _download(record, target)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder} ({error.strerror or error}); set PHONECV_CACHE to another folder"
@@ -120,14 +116,14 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _download(record: WeightRecord, target: Path, progress: Progress | None) -> None:
+def _download(record: WeightRecord, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     by_hand = f"download {record.url} by hand and save it as {target}"
     failures = 0
     while True:
         before = part.stat().st_size if part.is_file() else 0
         try:
-            complete = _receive(record.url, part, progress)
+            complete = _receive(record.url, part)
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise UserError(f"{record.url} answered {error.code} {error.reason}; {by_hand}") from error
@@ -155,7 +151,7 @@ def _download(record: WeightRecord, target: Path, progress: Progress | None) -> 
     _tag_path(part).unlink(missing_ok=True)
 
 
-def _receive(url: str, part: Path, progress: Progress | None) -> bool:
+def _receive(url: str, part: Path) -> bool:
     """Get the rest of the file into `part`; whether it is complete then."""
     have = part.stat().st_size if part.is_file() else 0
     tag = _tag_path(part)
@@ -176,13 +172,13 @@ def _receive(url: str, part: Path, progress: Progress | None) -> bool:
             if total and int(total[1]) == have:
                 return True
             part.unlink()
-            return _receive(url, part, progress)
+            return _receive(url, part)
         raise
     with response:
         total = _total(response, have)
         if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink()
-            return _receive(url, part, progress)
+            return _receive(url, part)
         if response.status != 206:
             have = 0
         identity = _identity(response.headers)
@@ -194,8 +190,6 @@ def _receive(url: str, part: Path, progress: Progress | None) -> bool:
             while piece := response.read(_CHUNK):
                 file.write(piece)
                 have += len(piece)
-                if progress is not None:
-                    progress(have, total)
     return total is None or have == total
 
 

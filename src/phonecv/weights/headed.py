@@ -71,8 +71,8 @@ def tensors_of(raw: RawFile) -> dict[str, Tensor]:
     return state
 
 
-def build_headed(record: Record, source: str, *, tensors: int, values: int, form: Form | None = None) -> HeadedModel:
-    """The backbone with heads that a record describes, with fresh values; `form` takes the place of the record's.
+def build_headed(record: Record, source: str, *, tensors: int, values: int) -> HeadedModel:
+    """The backbone with heads that a record describes, with fresh values.
 
     The record may lie: the file holds `tensors` with so many `values`, and no network that is far larger is made.
 
@@ -95,7 +95,7 @@ def build_headed(record: Record, source: str, *, tensors: int, values: int, form
         parameters_within(made, what, arguments, tensors=tensors, values=values)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    model = made(form=form or record.form)
+    model = made(form=record.form)
     if record.backbone_form == "deploy":
         model.fuse_backbone()
     return model

@@ -48,11 +48,11 @@ class Refused(UserError):
     """The file asks for something other than plain data."""
 
 
-def unsafe(name: str, advice: str = "get it anew from a source you trust") -> Refused:
+def unsafe(name: str) -> Refused:
     """The refusal of a file that wants something called."""
     return Refused(
         f"unsafe content: it asks to run {brief(name, 100)}, which a weight file has no use for; nothing was run. "
-        f"Do not open it with another program; {advice}"
+        "Do not open it with another program; get it anew from a source you trust"
     )
 
 
