@@ -52,6 +52,11 @@ class _Quantizer(XNNPACKQuantizer):
     It rounds what goes into the ReLU6, in steps that also span what is cut away behind it.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Batch norms are folded before; to look for them it would trace a dozen small networks, for seconds.
+        self.SUPPORTED_PATTERNS = [pattern for pattern in self.SUPPORTED_PATTERNS if not pattern.is_qat]
+
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         annotated = super().annotate(model)
         for node in annotated.graph.nodes:
