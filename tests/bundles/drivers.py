@@ -3,7 +3,8 @@
 Arguments: pixels (RGBA), width, height, a file for the input, and then a file for the result and those of the outputs.
 The input's file starts with its sizes: height, width, used height, used width (int32), then the values. A result is a
 map of classes (uint16) and shares are printed, or it is seven floats for each object: label, score, left, top, right,
-bottom, and pixels of its mask. The first class's name is printed last.
+bottom, and pixels of its mask. The first class's name is printed last. Node, which starts slowly, takes a list of such
+arguments as JSON, and prints -- after each.
 """
 
 from __future__ import annotations
@@ -78,16 +79,18 @@ _CPP_READ = {
 _NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
 import * as reader from "./phonecv_reader.mjs";
-const [pixels, width, height, target, end, ...outputs] = process.argv.slice(2);
-const data = new Uint8ClampedArray(readFileSync(pixels));
-const input = reader.preprocess({ data, width: Number(width), height: Number(height) });
-const sizes = Int32Array.of(input.height, input.width, input.usedHeight, input.usedWidth);
-writeFileSync(target, Buffer.concat([Buffer.from(sizes.buffer), Buffer.from(input.values.buffer)]));
-const bytes = (place) => Uint8Array.from(readFileSync(outputs[place])).buffer;
-const floats = (place) => new Float32Array(bytes(place)), whole = (place) => new Int32Array(bytes(place));
-if (end) {
-  READ
-  console.log(reader.NAMES[0]);
+for (const [pixels, width, height, target, end, ...outputs] of JSON.parse(process.argv[2])) {
+  const data = new Uint8ClampedArray(readFileSync(pixels));
+  const input = reader.preprocess({ data, width: Number(width), height: Number(height) });
+  const sizes = Int32Array.of(input.height, input.width, input.usedHeight, input.usedWidth);
+  writeFileSync(target, Buffer.concat([Buffer.from(sizes.buffer), Buffer.from(input.values.buffer)]));
+  const bytes = (place) => Uint8Array.from(readFileSync(outputs[place])).buffer;
+  const floats = (place) => new Float32Array(bytes(place)), whole = (place) => new Int32Array(bytes(place));
+  if (end) {
+    READ
+    console.log(reader.NAMES[0]);
+  }
+  console.log("--");
 }
 """
 _NODE_MAP = """

@@ -60,10 +60,11 @@ int main(int, char** argv) {
 _NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { preprocess, @NAME@ } from "./phonecv_reader.mjs";
-const [source, width, height, target] = process.argv.slice(2);
-const data = new Uint8ClampedArray(readFileSync(source));
-const input = preprocess({ data, width: Number(width), height: Number(height) });
-writeFileSync(target, Buffer.from(input.buffer));
+for (const [source, width, height, target] of JSON.parse(process.argv[2])) {
+  const data = new Uint8ClampedArray(readFileSync(source));
+  const input = preprocess({ data, width, height });
+  writeFileSync(target, Buffer.from(input.buffer));
+}
 console.log(JSON.stringify(@NAME@([0.5, 3, -1, 2], 2)));
 """
 
@@ -139,14 +140,16 @@ def test_javascript(tmp_path: Path, place: int, layout: str, baked: bool) -> Non
     source = _NODE.replace("@NAME@", "told" if place in THRESHOLDS else "top")
     (folder / "main.mjs").write_text(source, encoding="utf-8")
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    for size in SIZES:
-        image = picture(*size)
-        (folder / "pixels").write_bytes(image.convert("RGBA").tobytes())
-        arguments = ["main.mjs", "pixels", *map(str, size), "input"]
-        done = subprocess.run([node, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-        check(folder / "input", image, spec, layout, baked=baked)
-        found = json.loads(done.stdout)
-        assert [tuple(one) for one in found] == [(label, pytest.approx(share)) for label, share in answer(place)]
+    images = [picture(*size) for size in SIZES]
+    for number, image in enumerate(images):
+        (folder / f"pixels{number}").write_bytes(image.convert("RGBA").tobytes())
+    asked = [[f"pixels{number}", *size, f"input{number}"] for number, size in enumerate(SIZES)]
+    command = [node, "main.mjs", json.dumps(asked)]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    for number, image in enumerate(images):
+        check(folder / f"input{number}", image, spec, layout, baked=baked)
+    found = json.loads(done.stdout)
+    assert [tuple(one) for one in found] == [(label, pytest.approx(share)) for label, share in answer(place)]
 
 
 def test_how_far_tall_pictures_may_be_off() -> None:

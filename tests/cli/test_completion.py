@@ -44,16 +44,23 @@ def offered(script: Path, *words: str) -> list[str]:
     return done.stdout.split()
 
 
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """What the program answers, to whom bash passes such words as they are; of it what starts like the last."""
+    assert main(["__complete", *words]) == 0
+    told = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    return [value for value in told if value.startswith(words[-1])]
+
+
 def test_verbs_and_options_are_offered(script: Path) -> None:
     assert sorted(offered(script, "")) == sorted(VERBS)
     assert offered(script, "tr") == ["train"]
     assert offered(script, "train", "finetune", "--ep") == ["--epochs"]
 
 
-def test_names_are_offered(script: Path) -> None:
-    assert offered(script, "train", "detect_") == ["detect_scratch", "detect_small"]
-    assert set(offered(script, "train", "finetune", "--model", "emo_")) == {n for n in MODELS if n.startswith("emo_")}
-    assert "schedule.epochs=" in offered(script, "train", "finetune", "schedule.ep")
+def test_names_are_offered(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(capsys, "train", "detect_") == ["detect_scratch", "detect_small"]
+    assert set(asked(capsys, "train", "finetune", "--model", "emo_")) == {n for n in MODELS if n.startswith("emo_")}
+    assert "schedule.epochs=" in asked(capsys, "train", "finetune", "schedule.ep")
     assert offered(script, "train", "finetune", "optimizer.name", "=", "ad") == ["adamw"]
     assert offered(script, "export", "a.safetensors", "out", "--to", "onnx,lit") == [
         "onnx\\,litert"
