@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import gc
+import hashlib
 import os
+import pickle
+import shutil
 import signal
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +142,40 @@ def one_table_of_operators() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_trace_of_a_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of a network written as ONNX before, by whatever test: tracing takes most of the time of a tiny one."""
+    place = tmp_path_factory.mktemp("traced")
+    real = torch.onnx.export
+
+    def export(model: Any, args: Any = (), f: Any = None, **named: Any) -> Any:
+        content = BytesIO()
+        try:
+            torch.save((model, *((array.shape, array.dtype) for array in args), repr(sorted(named.items()))), content)
+        except (AttributeError, TypeError, pickle.PicklingError):  # a class of its own, inside a test
+            return real(model, args, f, **named)
+        kept = place / hashlib.sha256(content.getbuffer()).hexdigest()
+        if kept.is_file():
+            shutil.copyfile(kept, f)
+            return None
+        done = real(model, args, f, **named)
+        shutil.copyfile(f, kept)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def toolkits_in_this_process() -> Iterator[None]:
     """Formats are written where the tests run: a process for each file imports torch anew, most of a tiny one's time.
 
-    tests/exporting/test_flow.py holds what such a process does, and two formats keep theirs: ExecuTorch, whose threads
-    belong to the process, and ONNX Runtime's own.
+    tests/exporting/test_flow.py holds what such a process does, and ExecuTorch keeps its own: its threads belong to it.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, format in EXPORTERS.items():
-            if name in ("executorch", "ort"):
-                continue
-            patch.setitem(EXPORTERS, name, replace(format, isolated=False))
+            if name != "executorch":
+                patch.setitem(EXPORTERS, name, replace(format, isolated=False))
         yield
 
 

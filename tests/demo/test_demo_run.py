@@ -5,14 +5,18 @@ The whole takes nearly three minutes a seed; PHONECV_DEMO_SEEDS=0,1,2 runs the t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import phonecv
+from conftest import TINY
 from phonecv import demonstration
+from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS
 from phonecv.training import load_config
@@ -23,19 +27,28 @@ def test_the_configuration_is_one_a_recipe_can_hold(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(config.to_yaml())
     assert load_config(tmp_path / "c.yaml") == config
     assert config.run.seed == 3
+    network = phonecv.create_model(config.model.name, **config.model.overrides)
+    assert {block.window for block in network.modules() if hasattr(block, "window")} == {0}
 
 
 def test_what_is_missing_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXPORTERS, "onnx", dataclasses.replace(EXPORTERS["onnx"], packages=("no_such_package",)))
+    monkeypatch.setitem(EXPORTERS, "onnx", replace(EXPORTERS["onnx"], packages=("no_such_package",)))
     with pytest.raises(UserError, match=r"pip install"):
         demonstration.demo(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path) -> None:
+def test_a_glimpse_leaves_everything_and_says_what_it_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = demonstration.demo_config
+
+    def narrow(*given: Any, **named: Any) -> ClassifyConfig:
+        config = real(*given, **named)
+        return replace(config, model=replace(config.model, overrides={**config.model.overrides, **TINY["emo_1m"]}))
+
+    monkeypatch.setattr(demonstration, "demo_config", narrow)
     lines: list[str] = []
-    result = demonstration.demo(tmp_path / "run", epochs=1, train_images=128, val_images=40, say=lines.append)
+    result = demonstration.demo(tmp_path / "run", epochs=1, train_images=64, val_images=40, say=lines.append)
     for name in (
         "config.yaml", "metrics.csv", "curves.png", "best.safetensors", "training.safetensors", "deploy.safetensors",
         "deploy.onnx", "forms.json", "export.json", "evaluation/confusion.png", "evaluation/summary.json",

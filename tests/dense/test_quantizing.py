@@ -132,7 +132,9 @@ def test_a_detector_as_onnx(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert score["lost"] + score["added"] + score["same"] == score["total"]
     runner = open_detector(path)
     assert runner.classes == CLASSES
-    shown = command(capsys, "predict", path, pictures, "--out", tmp_path / "shown", "--threshold", "0.5")
+    shown = command(
+        capsys, "predict", path, *sorted(pictures.iterdir())[:3], "--out", tmp_path / "shown", "--threshold", "0.5"
+    )  # fmt: skip
     assert shown.status == 0, shown.err
     assert (tmp_path / "shown" / "predictions.json").is_file()
 

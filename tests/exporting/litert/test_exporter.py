@@ -292,10 +292,10 @@ def test_the_report_is_by_operator_and_layer(mobileone: tuple[Job, Written]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.long), (256, 160)])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.long), (128, 160)])
 @pytest.mark.parametrize("name", mostly_long(["emo_1m", "emov2_1m"], "emov2_1m"))
 def test_emo_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
-    job = job_of(tiny(name), *size)
+    job = job_of(tiny(name, depths=(1, 1, 2, 1)), *size)  # attention in one block
     made = written(job, tmp_path)
     check(job, made.path, 1e-5)
     outside = made.report["where"][0]["outside"]
@@ -305,7 +305,7 @@ def test_emo_agrees_with_pytorch(tmp_path: Path, name: str, size: tuple[int, int
         (entry,) = outside
         assert (entry["rule"], set(entry["operators"])) == ("axes", {"RESHAPE", "TRANSPOSE"})
         # An operator that was merged with one of the next layer is named after that.
-        assert {layer[:8] for layer in entry["layers"]} >= {"stage3.1", "stage4.1"}
+        assert {layer[:8] for layer in entry["layers"]} >= {"stage3.1"}
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_the_training_form(tmp_path: Path) -> None:
 
 
 def test_normalisation_can_be_part_of_the_file(tmp_path: Path) -> None:
-    job = job_of(tiny("emo_1m"), 64, 64, bake=True)
+    job = job_of(tiny("mobileone_s0"), 64, 64, bake=True)
     check(job, outputs_of(written(job, tmp_path).path, job.examples[0]), 1e-5)
 
 
