@@ -47,8 +47,8 @@ WAYS: dict[str, dict[str, Any]] = {
 
 MEMORY = """
 import resource, sys, phonecv
-from phonecv.detect.opening import open_detector
-open_detector(sys.argv[1])
+from phonecv.opening import open_runner
+open_runner(sys.argv[1], "detect")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 phonecv.predict(sys.argv[1], sys.argv[2], tile=640, workers=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)

@@ -177,6 +177,11 @@ class OpeningRoom(Protocol):
         ...
 
 
+def own_names(record: FileRecord) -> Sequence[str] | None:
+    """`OpeningRoom.names_in` of a task that takes none for granted."""
+    return record.get("classes") or None
+
+
 def opening_room(task: str) -> OpeningRoom:
     """What a task brings to opening."""
     return cast(OpeningRoom, TASKS[task].room("opening"))

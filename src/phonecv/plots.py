@@ -553,6 +553,13 @@ def legible(text: str, limit: int | None = None) -> str:
 
 
 @cache
+def font_file() -> str:
+    """The file of the font that pictures are labelled in, whose letters `legible` knows."""
+    found: Any = findfont(FontProperties())
+    return str(found)
+
+
+@cache
 def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 

@@ -98,11 +98,7 @@ class PredictRoom(Protocol):
         ...
 
     def write_predictions(self, predictions: Sequence[Any], out: Path | str) -> Path:
-        """Write tables and pictures into a folder.
-
-        Raises:
-            UserError: there are no predictions.
-        """
+        """Write tables and pictures of some predictions into a folder."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,8 +46,8 @@ LONGEST_CELL = 200
 
 
 def figure(value: float | None, digits: int) -> str:
-    """A number with so many decimals; nothing for None."""
-    return "" if value is None else f"{value:.{digits}f}"
+    """A number with so many decimals; nothing for one that is not defined, None or not a number."""
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def inert(cell: Any) -> Any:

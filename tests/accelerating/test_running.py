@@ -10,9 +10,9 @@ import torch
 
 import phonecv
 from classify.test_evaluate import coloured_folder, tiny_model
+from opened import open_classifier
 from phonecv.accelerating import running
 from phonecv.benchmarking.runtimes import RUNTIMES
-from phonecv.classify.opening import open_classifier
 from phonecv.errors import UserError
 
 pytestmark = pytest.mark.skipif(bool(RUNTIMES["openvino"].missing()), reason="OpenVINO is not installed")

@@ -15,16 +15,15 @@ from bundles.dense_cases import NAMES, segmenter
 from bundles.test_bundle import tiny
 from bundles.test_readers import picture
 from exporting.dense_files import busy, busy_masks
+from opened import open_detector, open_segmenter
 from phonecv.bundles import BundleResult, bundle, verify
 from phonecv.bundles.expected import write_expected
 from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.data.pictures.reading import planes
 from phonecv.detect.bundling import preparation, reading
-from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.opening import open_session
-from phonecv.segment.opening import open_segmenter
 
 
 def photographs(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from bundles.drivers import THRESHOLD, driver
 from bundles.languages import faults, kotlin
 from bundles.test_readers import picture
 from conftest import mostly_long
+from opened import open_detector, open_segmenter
 from phonecv.bundles.languages import LANGUAGES
 from phonecv.bundles.readers import write_readers
 from phonecv.bundles.room import bundling_of
@@ -27,11 +28,9 @@ from phonecv.data.pictures.reading import planes
 from phonecv.dense.inputs import prepare
 from phonecv.detect.detections import decode_masks
 from phonecv.detect.finding import find
-from phonecv.detect.opening import open_detector
 from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
-from phonecv.segment.opening import open_segmenter
 
 #: Width and height: of the files' shape, high, smaller than the input, and long.
 SIZES = ((192, 128), (75, 131), (40, 33), (300, 40))
@@ -108,7 +107,7 @@ def same_map(path: Path, said: list[str], wanted: np.ndarray) -> int:
 
 
 def objects(file: Made, image: torch.Tensor) -> Any:
-    (found,) = find(open_detector(file.path, options=OpeningOptions(threshold=THRESHOLD)), [image], THRESHOLD)
+    ((found, _),) = find(open_detector(file.path, options=OpeningOptions(threshold=THRESHOLD)), [image], THRESHOLD)
     return found
 
 

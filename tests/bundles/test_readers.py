@@ -15,9 +15,9 @@ from PIL import Image
 
 from conftest import mostly_long
 from phonecv.bundles.languages import LANGUAGES
-from phonecv.classify.bundling import classifier_reader_files
+from phonecv.classify.bundling import reader_files
 from phonecv.data.pictures.reading import eval_transform
-from phonecv.errors import UserError
+from phonecv.exporting.fields import FileRecord
 from phonecv.preprocessing import Preprocessing
 
 #: Width and height: landscape, portrait, smaller than the crop, square, and so long that its ends are cut off.
@@ -76,11 +76,19 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray((np.asarray(coarse) + noise).clip(0, 255).astype(np.uint8), "RGB")
 
 
+def record_of(place: int, layout: str, *, baked: bool) -> FileRecord:
+    """What a file of four classes says of itself, as far as its readers ask."""
+    return {
+        "preprocessing": SETTINGS[place].to_dict(),
+        "num_classes": 4,
+        "report": {"inputs": [{"layout": layout.upper()}]},
+        "input_range": "pixels 0..255" if baked else "normalised",
+        "decoding": {"thresholds": THRESHOLDS.get(place)},
+    }
+
+
 def written(folder: Path, place: int, layout: str, *, baked: bool) -> Path:
-    made = classifier_reader_files(
-        SETTINGS[place], name="m", classes=4, layout=layout, baked=baked, thresholds=THRESHOLDS.get(place)
-    )
-    for name, text in made.items():
+    for name, text in reader_files(record_of(place, layout, baked=baked), "m").items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -164,7 +172,7 @@ def test_how_far_tall_pictures_may_be_off() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_placeholder_is_filled(language: str, place: int) -> None:
     spec, thresholds = SETTINGS[place], THRESHOLDS.get(place)
-    made = classifier_reader_files(spec, name="a */ b\nc", classes=4, layout="nhwc", baked=False, thresholds=thresholds)
+    made = reader_files(record_of(place, "nhwc", baked=False), "a */ b\nc")
     text = made[LANGUAGES[language].file]
     assert not re.search(r"@[A-Z_]+@|^//(if|end)", text, re.MULTILINE)
     if thresholds:
@@ -176,8 +184,3 @@ def test_every_placeholder_is_filled(language: str, place: int) -> None:
         assert repr(value) in text
     resized = {"C++": "kResize = 36", "Kotlin": "RESIZE = 36", "Swift": "resize = 36", "JavaScript": '"size": 33'}
     assert resized[language] in text
-
-
-def test_an_unknown_layout() -> None:
-    with pytest.raises(UserError, match="nchw, nhwc"):
-        classifier_reader_files(SETTINGS[0], name="m", classes=4, layout="chwn", baked=False)

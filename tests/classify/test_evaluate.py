@@ -16,8 +16,9 @@ from torchvision import datasets, transforms
 
 import phonecv
 from conftest import TINY
+from opened import open_classifier
 from phonecv.api import evaluate
-from phonecv.classify.opening import ClassifyRunner, open_classifier
+from phonecv.classify.opening import ClassifyRunner
 from phonecv.data.folders.listing import read_split
 from phonecv.errors import UserError
 from phonecv.evaluating import write_evaluation

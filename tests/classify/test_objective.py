@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from conftest import TINY
 from phonecv import create_model
 from phonecv.classify.config import LossConfig
-from phonecv.classify.objective import ClassifyObjective, DistillObjective, distillation_loss
+from phonecv.classify.objective import ClassifyObjective, distillation_loss
 from phonecv.classify.teacher import load_teacher
 from phonecv.data.folders.listing import read_split
 from phonecv.data.folders.transforms import eval_transform
@@ -124,12 +124,12 @@ def test_distill_task_adds_the_weighted_term() -> None:
     teacher = Teacher(
         Logits(opinion), name="t", num_classes=C, own=Preprocessing(size=8), student=Preprocessing(size=8)
     )
-    task = DistillObjective(C, LossConfig(), DistillConfig(teacher="t", weight=3.0), teacher)
+    task = ClassifyObjective(C, LossConfig(), None, teacher, DistillConfig(teacher="t", weight=3.0))
     losses = task.losses(Logits(student), batch(torch.zeros(4, 3, 8, 8), labels))
     assert list(losses) == ["ce", "kd"]
     torch.testing.assert_close(losses["kd"], 3 * distillation_loss(student, opinion))
     with pytest.raises(UserError, match="the teacher t knows 5 classes, the student 6"):
-        DistillObjective(6, LossConfig(), DistillConfig(teacher="t"), teacher)
+        ClassifyObjective(6, LossConfig(), None, teacher, DistillConfig(teacher="t"))
 
 
 def test_teachers_that_do_not_exist_are_refused() -> None:

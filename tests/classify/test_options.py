@@ -16,7 +16,8 @@ from torch import Tensor
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.opening import ClassifyRunner, open_classifier
+from opened import open_classifier
+from phonecv.classify.opening import ClassifyRunner
 from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.models import VisionModel

@@ -11,7 +11,7 @@ from torch import nn
 
 import phonecv
 from conftest import TINY
-from phonecv.dense.backbone import backbone_for_heads, feature_channels, make_backbone, normalisation
+from phonecv.dense.backbone import feature_channels, make_backbone, normalisation
 from phonecv.dense.model import DenseModel
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
@@ -56,7 +56,6 @@ def test_classification_weights_are_taken(name: str, tmp_path: Path) -> None:
         ("emov2_5m", (16, 32), {"depth": 3}, "has no argument 'depth'"),
         ("timm:mobilenetv3_smal_050", (16, 32), {}, "did you mean"),
         (TIMM, (16, 64), {}, r"not \[64\]"),
-        (TIMM, (16, 32), {"form": "deploy"}, "timm's means"),
         (TIMM, (16, 32), {"weights": "somewhere.pth"}, "'pretrained'"),
         (TIMM, (16, 32), {"no_such_argument": 1}, "cannot serve"),
         (nn.Conv2d(3, 4, 3), (16, 32), {}, "no feature_info"),
@@ -91,14 +90,14 @@ def test_heads_stand_on_a_backbone_of_either_form(tmp_path: Path) -> None:
     phonecv.save_checkpoint(fused, tmp_path / "fused.safetensors")
     given: dict[str, Any] = {"weights": tmp_path / "fused.safetensors", **TINY["mobileone_s0"]}
     with pytest.raises(UserError, match="cannot be undone"):
-        backbone_for_heads("mobileone_s0", (16, 32), form="training", **given)
-    assert backbone_for_heads("mobileone_s0", (16, 32), **given).form == "deploy"
-    network = backbone_for_heads("mobileone_s0", (16, 32), form="deploy", **given)
+        make_backbone("mobileone_s0", (16, 32), form="training", **given)
+    assert make_backbone("mobileone_s0", (16, 32), **given).form == "deploy"
+    network = make_backbone("mobileone_s0", (16, 32), form="deploy", **given)
     assert network.form == "deploy"
     with pytest.raises(UserError, match="deploy form"):
-        backbone_for_heads(network, (16, 32), form="training")
-    assert backbone_for_heads(network, (16, 32)) is network
-    assert backbone_for_heads(network, (16, 32), form="deploy") is network
+        make_backbone(network, (16, 32), form="training")
+    assert make_backbone(network, (16, 32)) is network
+    assert make_backbone(network, (16, 32), form="deploy") is network
 
 
 def test_normalisation_follows_the_weights() -> None:

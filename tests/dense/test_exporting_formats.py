@@ -8,9 +8,9 @@ import pytest
 
 from detect.detectors import pictures
 from exporting.dense_files import busy, found_by
+from opened import open_detector
 from phonecv.dense.exporting import MAX_DIFF_FP16
 from phonecv.detect.exporting_checks import compare_objects
-from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.checks import Limits

@@ -19,17 +19,16 @@ from conftest import mostly_long
 from detect.detectors import pictures
 from detect.scenes import CLASSES
 from exporting.dense_files import busy, busy_masks, pretend
+from opened import open_detector, open_segmenter
 from phonecv.cli import main
 from phonecv.detect.base import Detector
 from phonecv.detect.masks import BoxMasks
-from phonecv.detect.opening import open_detector
 from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.record import record_path
 from phonecv.inspection import info
 from phonecv.opening import task_of
-from phonecv.segment.opening import open_segmenter
 from phonecv.weights import Loading
 from segment.tiny import OPTIONS, tiny
 

@@ -16,13 +16,13 @@ import phonecv
 from cli.conftest import Outcome
 from detect.scenes import CLASSES
 from exporting.dense_files import busy
+from opened import open_detector, open_segmenter
 from phonecv.cli import main
 from phonecv.dense.quantizing import batch_at
 from phonecv.dense.quantizing_data import all_pictures, canvas_tensor, split_pictures
 from phonecv.detect import quantizing as detect
 from phonecv.detect.boxes import pairwise_iou
 from phonecv.detect.detections import Detections
-from phonecv.detect.opening import open_detector
 from phonecv.errors import UserError
 from phonecv.exporting.run import in_form
 from phonecv.models.headed import RawOutputs
@@ -33,7 +33,6 @@ from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges
 from phonecv.segment import quantizing as segment
 from phonecv.segment.base import Segmenter
-from phonecv.segment.opening import open_segmenter
 from segment.tiny import tiny
 
 

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from detect import test_mask_rcnn as mask_rcnn
 from detect.test_mask_rcnn_masks import random_boxes
+from opened import open_detector
 from phonecv.detect.detections import Detections, decode_masks, encode_masks
 from phonecv.detect.masks import BoxMasks
-from phonecv.detect.opening import open_detector
 
 
 def squares(count: int, seed: int = 0) -> Tensor:

@@ -17,12 +17,13 @@ from torch import Tensor
 
 import phonecv
 from detect.scenes import CATEGORY_IDS, CLASSES, colour_runner, jittered, to_detections, write_scenes
+from opened import open_detector
 from phonecv.api import evaluate
 from phonecv.data.coco.reader import CocoSplit, find_coco, read_coco
 from phonecv.data.pictures.ahead import Pictures, read_pictures
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.evaluate import DetectMeter, match_outputs
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner
 from phonecv.errors import UserError
 from phonecv.training.world import World
 

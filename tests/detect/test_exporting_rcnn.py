@@ -19,12 +19,12 @@ import phonecv
 from detect import test_mask_rcnn as mask_rcnn
 from detect.scenes import CLASSES
 from exporting.dense_files import busy_masks
+from opened import open_detector
 from phonecv.cli import main
 from phonecv.detect.detections import encode_masks
 from phonecv.detect.exporting_rcnn import _pool
 from phonecv.detect.mask_rcnn import MaskRCNN
 from phonecv.detect.masks import BoxMasks
-from phonecv.detect.opening import open_detector
 from phonecv.detect.roi import pool, with_picture
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export

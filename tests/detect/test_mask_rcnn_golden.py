@@ -14,7 +14,7 @@ from torch import Tensor
 from detect import golden
 from detect.reference_names_mask import reference_name
 from phonecv.detect.mask_rcnn import MaskRCNN
-from phonecv.detect.masks import paste_masks
+from phonecv.detect.masks import BoxMasks
 from phonecv.detect.roi import level_of, pool
 
 STRIDES = (4, 8, 16, 32)
@@ -178,6 +178,6 @@ def compare_predictions(detector: MaskRCNN, x: Tensor, arrays: dict[str, np.ndar
     with torch.no_grad():
         squares = detector._squares(levels, wanted, torch.ones(2, 2))
     for square, there, area in zip(squares, wanted, areas, strict=True):
-        ours = (paste_masks(square, there["boxes"], HEIGHT, WIDTH) >= 0.5).sum((1, 2, 3)).numpy()
+        ours = (BoxMasks(square, there["boxes"], HEIGHT, WIDTH).paste() >= 0.5).sum((1, 2, 3)).numpy()
         # A pixel at a probability of one half may fall to either side.
         np.testing.assert_allclose(ours, area, atol=2)

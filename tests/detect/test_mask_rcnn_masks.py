@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from phonecv.detect.masks import crop_masks, paste_masks, target_masks
+from phonecv.detect.masks import BoxMasks, crop_masks, target_masks
 from phonecv.errors import UserError
 
 
@@ -57,7 +57,7 @@ def test_no_crops() -> None:
 def test_pasting_against_a_loop() -> None:
     squares = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[2.3, 1.7, 9.1, 7.9], [0.0, 0.0, 12.0, 10.0], [5.0, 5.0, 6.0, 5.5]])
-    found = paste_masks(squares, boxes, 10, 12)
+    found = BoxMasks(squares, boxes, 10, 12).paste()
     assert found.shape == (3, 1, 10, 12)
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         for row in range(10):
@@ -81,7 +81,7 @@ def test_pasting_against_grid_sample() -> None:
     x = (torch.arange(width) + 0.5 - boxes[:, :1]) / (boxes[:, 2:3] - boxes[:, :1]) * 2 - 1
     grid = torch.stack([x[:, None].expand(20, height, width), y[:, :, None].expand(20, height, width)], -1)
     wanted = F.grid_sample(squares[:, None], grid, align_corners=False)
-    torch.testing.assert_close(paste_masks(squares, boxes, height, width), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(BoxMasks(squares, boxes, height, width).paste(), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_pasting_undoes_cropping() -> None:
@@ -90,12 +90,12 @@ def test_pasting_undoes_cropping() -> None:
     box = torch.tensor([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]).float()
     zero = torch.zeros(1, dtype=torch.int64)
     square = crop_masks([mask[None]], box, zero, zero, 28)
-    again = paste_masks(square.float(), box, 80, 90)[0, 0] >= 0.5
+    again = BoxMasks(square.float(), box, 80, 90).paste()[0, 0] >= 0.5
     assert (again & mask).sum() / (again | mask).sum() > 0.95
 
 
 def test_pasted_masks_are_probabilities_within_their_boxes() -> None:
-    pasted = paste_masks(torch.ones(1, 28, 28), torch.tensor([[10.0, 20, 30, 50]]), 60, 40)
+    pasted = BoxMasks(torch.ones(1, 28, 28), torch.tensor([[10.0, 20, 30, 50]]), 60, 40).paste()
     assert pasted.min() == 0
     assert pasted.max() == 1
     assert (pasted[0, 0, 21:49, 11:29] == 1).all()
@@ -107,7 +107,7 @@ def test_pasted_masks_are_probabilities_within_their_boxes() -> None:
 
 
 def test_pasting_nothing() -> None:
-    assert paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), 7, 9).shape == (0, 1, 7, 9)
+    assert BoxMasks(torch.zeros(0, 28, 28), torch.zeros(0, 4), 7, 9).paste().shape == (0, 1, 7, 9)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -115,9 +115,9 @@ def test_pasting_of_other_precisions_under_autocast(dtype: torch.dtype) -> None:
     squares = torch.rand(2, 28, 28, generator=torch.Generator().manual_seed(0)).to(dtype)
     boxes = random_boxes(2, 30, 40)
     with torch.autocast("cpu", torch.bfloat16):
-        found = paste_masks(squares, boxes, 30, 40)
+        found = BoxMasks(squares, boxes, 30, 40).paste()
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, paste_masks(squares.float(), boxes, 30, 40))
+    torch.testing.assert_close(found, BoxMasks(squares.float(), boxes, 30, 40).paste())
 
 
 def target(count: int, masks: Tensor | None) -> dict[str, Tensor]:

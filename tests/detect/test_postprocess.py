@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +15,41 @@ from torch import Tensor
 from detect.golden import misc
 from detect.test_boxes import random_boxes
 from phonecv.dense.inputs import Prepared
-from phonecv.detect.boxes import SSD_STDS, decode
-from phonecv.detect.postprocess import best_pairs, class_nms, dense_detections
+from phonecv.detect.boxes import SSD_STDS, UNIT_STDS, decode
+from phonecv.detect.one_stage import OneStage
+from phonecv.detect.postprocess import Found, best_pairs, class_nms
 
 LEVELS, C, B = (40, 25, 9), 4, 3
+
+
+def chosen(
+    scores: list[Tensor],
+    codes: list[Tensor],
+    anchors: list[Tensor],
+    prepared: Prepared,
+    *,
+    threshold: float,
+    candidates: int,
+    overlap: float,
+    keep: int,
+    stds: Sequence[float] = UNIT_STDS,
+    logits: bool = False,
+) -> list[Found]:
+    """What a detector of one stage makes of levels ``B N classes`` and ``B N 4``, logits or scores as they are."""
+    detector = SimpleNamespace(
+        box_rule=SimpleNamespace(activation="sigmoid" if logits else "", stds=stds, scores=lambda level: level),
+        num_classes=scores[0].shape[2],
+        score_threshold=threshold,
+        candidates=candidates,
+        nms_overlap=overlap,
+        max_detections=keep,
+        class_agnostic=False,
+        anchors=lambda sizes, device: anchors,
+    )
+    maps = [
+        [level.movedim(2, 1)[..., None] for level in levels] for levels in (scores, codes)
+    ]  # a cell for each anchor
+    return OneStage.postprocess(cast(Any, detector), (maps[0], maps[1]), prepared)
 
 
 @pytest.mark.parametrize("overlap", [0.45, 0.5, 0.7])
@@ -77,7 +112,7 @@ def test_equals_a_plain_loop(threshold: float, top: int, logits: bool) -> None:
         torch.zeros(B, 3, 192, 256), ((192, 256), (150, 256), (192, 100)), ((384, 256), (75, 128), (192, 100))
     )
     scores = [x.sigmoid() for x in raw]
-    found = dense_detections(
+    found = chosen(
         raw if logits else scores, codes, anchors, prepared,
         threshold=threshold, candidates=top, overlap=0.5, keep=20, stds=SSD_STDS, logits=logits,
     )  # fmt: skip
@@ -92,7 +127,7 @@ def test_equals_a_plain_loop(threshold: float, top: int, logits: bool) -> None:
 
 def test_nothing_found() -> None:
     prepared = Prepared(torch.zeros(2, 3, 32, 32), ((32, 32),) * 2, ((32, 32),) * 2)
-    found = dense_detections(
+    found = chosen(
         [torch.zeros(2, 5, C)], [torch.zeros(2, 5, 4)], [random_boxes(5)], prepared,
         threshold=0.5, candidates=10, overlap=0.5, keep=10,
     )  # fmt: skip
@@ -106,7 +141,7 @@ def test_nothing_found() -> None:
 def test_boxes_outside_the_picture_are_dropped() -> None:
     prepared = Prepared(torch.zeros(1, 3, 32, 32), ((32, 32),), ((32, 32),))
     anchors = torch.tensor([[40.0, 40, 60, 60], [0, 0, 10, 10]])
-    (found,) = dense_detections(
+    (found,) = chosen(
         [torch.ones(1, 2, 1)], [torch.zeros(1, 2, 4)], [anchors], prepared,
         threshold=0.5, candidates=10, overlap=0.5, keep=10,
     )  # fmt: skip

@@ -132,8 +132,6 @@ def test_the_files(photos: Path, tmp_path: Path) -> None:
         difference = np.abs(np.asarray(drawn).astype(int) - np.asarray(plain)).max(2) > 60
     assert difference[10, 25:55].any()  # the edge of the first box
     assert not difference[:, 75:].any()
-    with pytest.raises(UserError, match="no predictions"):
-        write_predictions([], tmp_path)
 
 
 def test_names_are_told_apart_also_where_case_does_not_count(tmp_path: Path) -> None:
@@ -243,7 +241,12 @@ def test_only_one_frame_is_held(film: Path) -> None:
     sizes: list[int] = []
     runner = dark_runner()
     counting = DetectRunner("one", lambda pictures: (sizes.append(len(pictures)), runner.run(pictures))[1], ("ball",))
-    assert predict_video(counting, film, limit=5).frames == 5
+
+    def stop(frame: dict[str, Any]) -> None:
+        if frame["frame"] == 4:
+            raise KeyboardInterrupt
+
+    assert predict_video(counting, film, on_frame=stop).frames == 5
     assert sizes == [1] * 5
 
 
@@ -292,7 +295,6 @@ def test_mistakes_with_videos(tmp_path: Path, film: Path, monkeypatch: pytest.Mo
         (text, {}, "not a video that can be read"),
         ("/dev/video97", {"camera": True}, "no camera"),
         ("97", {"camera": True}, "no camera"),
-        (film, {"threshold": 2}, "threshold=2"),
     )
     for source, options, message in cases:
         with pytest.raises(UserError, match=message):
@@ -401,7 +403,6 @@ def test_a_video_that_ends_early_says_so(tmp_path: Path) -> None:
     result = predict_video(dark_runner(), cut)
     assert 5 < result.frames < 35
     assert "s of 7.8 s: it is cut off or damaged" in result.error or "s of 8.0 s: it is cut off" in result.error
-    assert predict_video(dark_runner(), cut, limit=3).error == ""
 
 
 def test_videos_of_one_name_and_a_folder_of_videos(film: Path, tmp_path: Path) -> None:

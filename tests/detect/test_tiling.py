@@ -17,10 +17,11 @@ from conftest import mostly_long
 from detect.detectors import pictures, small
 from detect.scenes import CLASSES
 from exporting.dense_files import busy, busy_masks, pretend
+from opened import open_detector
 from phonecv.accelerating.network import accelerate
 from phonecv.api import evaluate, predict
 from phonecv.detect.detections import decode_masks
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.postprocess import Found
 from phonecv.detect.tiling import Tiles, find_in_tiles
 from phonecv.detect.verbs import OpeningOptions
@@ -103,7 +104,7 @@ def test_objects_larger_than_a_tile(whole: bool) -> None:
     picture, boxes = scattered(420, 500, [(250, 40), (30, 260), (140, 130), (12, 9)], 3)
     found = tiled(picture, Tiles(SIDE, 0.3, whole), lambda images: seen(images, masks=True))
     same_boxes(found, boxes)
-    masks = decode_masks(found["masks"].encode(0.5))
+    masks = decode_masks(found["masks"].encode())
     for box, mask in zip(found["boxes"].long().tolist(), masks, strict=True):
         left, top, right, bottom = box
         assert mask.sum() == (right - left) * (bottom - top)
@@ -231,12 +232,12 @@ def test_masks_of_a_network_in_tiles() -> None:
     (found,) = detector.in_tiles([image], tiles)
     assert detector.paste is False
     assert len(found["labels"]) == len(pasted["masks"]) > 10
-    torch.testing.assert_close(decode_masks(found["masks"].encode(0.5)).float(), pasted["masks"][:, 0])
+    torch.testing.assert_close(decode_masks(found["masks"].encode()).float(), pasted["masks"][:, 0])
     # Those that one view shows alone are as that view has them.
     (whole,) = detector.find([image])
     rows = (found["boxes"][:, None] == whole["boxes"]).all(2).nonzero()
     assert len(rows) > 2
-    own = decode_masks(whole["masks"].encode(0.5))
+    own = decode_masks(whole["masks"].encode())
     for row, other in rows.tolist():
         assert torch.equal(pasted["masks"][row, 0].bool(), own[other])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import opening
 from phonecv.exporting.job import Session

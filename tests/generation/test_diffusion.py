@@ -127,16 +127,6 @@ def test_guidance_goes_beyond_the_class() -> None:
     torch.testing.assert_close(found.mean(), torch.tensor(0.1), rtol=0, atol=1e-3)
 
 
-def test_steps_are_told() -> None:
-    told: list[tuple[int, int]] = []
-    sampling = Sampling("ddim", 3)
-    sample(
-        knows(flat), torch.tensor([1]), shape=SHAPE, no_class=9, sampling=sampling, clip=False,
-        on_step=lambda done, of: told.append((done, of)),
-    )  # fmt: skip
-    assert told == [(1, 3), (2, 3), (3, 3)]
-
-
 def test_loss_of_the_truth() -> None:
     """The true noise has no error; at the lower bound of the variance the bound is then 0 from step 1 on."""
     torch.manual_seed(0)

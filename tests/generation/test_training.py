@@ -20,7 +20,7 @@ from phonecv.errors import UserError
 from phonecv.generation.config import GenerateConfig
 from phonecv.generation.kept import KeptPictures
 from phonecv.generation.network import Generator
-from phonecv.generation.training import GenerateData, open_setup
+from phonecv.generation.training import GenerateData, GenerateMeter, open_setup
 from phonecv.training import load_config, train
 from phonecv.training.config import TrainConfig
 from phonecv.training.world import World
@@ -241,3 +241,7 @@ def test_the_published_recipe() -> None:
     wanted = load_config("d_emov2_latent")
     assert (wanted.model.name, wanted.data.batch_size, wanted.schedule.epochs) == ("d_emov2_s", 256, 80)
     assert phonecv.list_generators()[:4] == ["d_emov2_s", "d_emov2_b", "d_emov2_l", "d_emov2_xl"]
+
+
+def test_figures_add_up_in_main_memory_where_a_device_has_no_float64() -> None:
+    assert GenerateMeter(torch.device("mps")).sums.device.type == "cpu"

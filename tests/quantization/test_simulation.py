@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.exporting import export
 from phonecv.exporting.ranges import Int8Settings
 from phonecv.models.quantized import layers_of

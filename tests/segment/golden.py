@@ -14,7 +14,8 @@ from torch import Tensor
 from golden_rules import load_rule
 from kept import kept
 from phonecv.segment.base import Segmenter
-from phonecv.segment.published import create_published
+from phonecv.segment.create import create_segmenter
+from phonecv.segment.published import PUBLISHED
 from segment.reference_names import reference_name
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -38,6 +39,13 @@ FILES: dict[str, str] = {
 
 
 rule = load_rule("detseg_fill")
+
+
+def create_published(name: str, **changes: Any) -> Segmenter:
+    """The network of a published row; `changes` are arguments of `create_segmenter`."""
+    row = PUBLISHED[name]
+    arguments: dict[str, Any] = {"num_classes": row.num_classes, **row.overrides} | changes
+    return create_segmenter(row.architecture, row.backbone, **arguments)
 
 
 def load_arrays(file: str) -> dict[str, np.ndarray]:

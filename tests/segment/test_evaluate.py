@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from data.label_folders import save_map, squares
+from opened import open_segmenter
 from phonecv.api import evaluate
 from phonecv.data.labelmaps import ade20k
 from phonecv.data.labelmaps.listing import read_label_split
 from phonecv.errors import UserError
 from phonecv.evaluating import write_evaluation
 from phonecv.segment.evaluate import choose_reading
-from phonecv.segment.opening import open_segmenter
 from phonecv.segment.overlay import overlay, save_label_map
 from phonecv.segment.report import BARS
 from phonecv.segment.result import SegmentationResult

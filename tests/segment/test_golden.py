@@ -12,10 +12,10 @@ from conftest import mostly_long
 from phonecv.models.fusing import fuse
 from phonecv.segment.inference import slide, whole
 from phonecv.segment.layers import resize
-from phonecv.segment.published import create_published
 from segment.golden import (
     FILES,
     assert_golden,
+    create_published,
     golden_input,
     golden_labels,
     golden_model,

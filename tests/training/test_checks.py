@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from phonecv.classify.checks import read_splits
 from phonecv.classify.config import ClassifyConfig
-from phonecv.classify.training_data import read_splits
 from phonecv.errors import UserError
 from phonecv.training import checks, launch, load_config, train
 from training.conftest import Configure

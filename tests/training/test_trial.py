@@ -9,7 +9,7 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.models.headed import check_takes_pictures
 from phonecv.training import train

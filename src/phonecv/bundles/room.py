@@ -119,3 +119,13 @@ def bundling_of(record: FileRecord) -> BundlingRoom:
 def bundling_room(task: Task) -> BundlingRoom:
     """The hooks of a task."""
     return cast(BundlingRoom, task.room("bundling"))
+
+
+def no_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
+    """`write_class_files` of a task whose classes have names alone."""
+    return {}
+
+
+def no_sources(record: FileRecord, name: str = "") -> dict[str, str]:
+    """`reader_files` and `app_sources` of a task that has none."""
+    return {}

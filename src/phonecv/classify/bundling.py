@@ -6,18 +6,17 @@ single values may be a few of 255 off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from phonecv.bundles import readers
 from phonecv.bundles.records import channels_first, decoding_kind, is_baked, values_step
-from phonecv.bundles.room import Found, OutputMeaning
-from phonecv.classify.opening import open_classifier, thresholds_in
+from phonecv.bundles.room import Found, OutputMeaning, no_class_files
+from phonecv.classify.opening import thresholds_in
 from phonecv.classify.predict import TOP, predictions
 from phonecv.classify.verbs import PredictOptions
-from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.opening import open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.verbs import Steps
 
@@ -27,6 +26,8 @@ READERS_TESTED = (
     " files."
 )
 WHY_NO_APPS = ""
+
+write_class_files = no_class_files
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -84,49 +85,25 @@ def why_no_readers(record: FileRecord) -> str:
 
 def reader_files(record: FileRecord, name: str) -> dict[str, str]:
     """File name -> source text, see `phonecv.bundles.room`."""
-    return classifier_reader_files(
-        Preprocessing.from_dict(record["preprocessing"]),
-        name=name,
-        classes=record["num_classes"],
-        layout="nchw" if channels_first(record) else "nhwc",
-        baked=is_baked(record),
-        thresholds=thresholds_in(record),
-    )
-
-
-def classifier_reader_files(
-    preprocessing: Preprocessing,
-    *,
-    name: str,
-    classes: int,
-    layout: str,
-    baked: bool,
-    thresholds: tuple[float, ...] | None = None,
-) -> dict[str, str]:
-    """File name -> source text.
-
-    The model takes pixel values 0..255 where normalising is `baked` in; its labels do not exclude each other where they
-    have `thresholds`.
-    """
-    if layout not in ("nchw", "nhwc"):
-        raise UserError(f"layout {layout!r} is not one of nchw, nhwc")
-    side, channels = preprocessing.size, preprocessing.channels
-    shape = f"1 x {channels} x {side} x {side}" if layout == "nchw" else f"1 x {side} x {side} x {channels}"
+    spec, thresholds = Preprocessing.from_dict(record["preprocessing"]), thresholds_in(record)
+    planes, baked = channels_first(record), is_baked(record)
+    side, channels = spec.size, spec.channels
+    shape = f"1 x {channels} x {side} x {side}" if planes else f"1 x {side} x {side} x {channels}"
     found = readers.filled_readers(
         "phonecv.classify",
         name,
         {
-            "RESIZE": preprocessing.resize,
+            "RESIZE": spec.resize,
             "SIZE": side,
-            "CLASSES": classes,
-            "BICUBIC": preprocessing.interpolation == "bicubic",
+            "CLASSES": record["num_classes"],
+            "BICUBIC": spec.interpolation == "bicubic",
             "NORMALISE": not baked,
-            "CHANNELS_FIRST": layout == "nchw",
+            "CHANNELS_FIRST": planes,
             "BAKED": baked,
-            "PREPROCESSING": preprocessing.to_dict(),
-            "MEAN": preprocessing.mean,
-            "STD": preprocessing.std,
-            "LAYOUT": layout,
+            "PREPROCESSING": spec.to_dict(),
+            "MEAN": spec.mean,
+            "STD": spec.std,
+            "LAYOUT": "nchw" if planes else "nhwc",
             "LAYOUT_TEXT": f"float32, {shape}, {'0..255' if baked else 'normalised'}",
             "THRESHOLDS": thresholds or (),
             "CHANNELS": channels,
@@ -150,7 +127,9 @@ def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found |
         return None
     thresholds = thresholds_in(record)
     topk = TOP if thresholds is None else len(thresholds)
-    steps = predictions(open_classifier(file), [Path(picture)], Steps(workers=0), PredictOptions(topk=topk), None)
+    steps = predictions(
+        open_runner(file, "classify"), [Path(picture)], Steps(workers=0), PredictOptions(topk=topk), None
+    )
     (prediction,) = next(steps)
     best = list(zip(prediction.indices, prediction.labels, prediction.probabilities, strict=True))
     told = [index for index, _, share in best if thresholds is not None and share >= thresholds[index]]
@@ -166,8 +145,3 @@ def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found |
         rows=[(name, f"{share:.4f}", f"{thresholds[index]:.4f}") for index, name, share in best],
         note=f"{len(told)} of them reach their threshold.",
     )
-
-
-def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Nothing: classes have names alone."""
-    return {}

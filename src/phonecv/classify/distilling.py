@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from phonecv.classify.config import ClassifyConfig
 from phonecv.classify.features import MOST_BYTES, FeatureData
-from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, make_loader
+from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.training.groups import DistillConfig
@@ -242,32 +242,29 @@ class TaughtData(FeatureData):
             size, every = self.config.data.eval_batch_size, max(1, self.train_size // SAMPLE)
             keys = [SampleKey(place) for place in range(0, self.train_size, every)]
             batches = [keys[start : start + size] for start in range(0, len(keys), size)]
-            loader = self._pictures(self.pictures.augmented, batches)
+            loader = self.loader(self.pictures.augmented, batches)
             teacher.settle(torch.cat([teacher(self.placed(batch).images) for batch in loader]))
 
     def train_loader(self, epoch: int, start: int) -> Iterable[Batch]:
         """Batches of an epoch (from 0) for this process, from part number `start` on."""
         batches: Any = self.batches.epoch(epoch, start, self.config.stage(epoch))
         if not self.kept:
-            return self._pictures(self.pictures.augmented, batches)
+            return self.loader(self.pictures.augmented, batches)
         views = [[key._replace(epoch=self._view(key), repeat=0) for key in keys] for keys in batches]
         return self._taught(self.pictures.augmented, views, "train")
 
     def eval_loader(self) -> Iterable[Batch]:
         """This process's share of the pictures held out."""
         if not self.kept:
-            return self._pictures(self.pictures.val, self.val_batches)
+            return self.loader(self.pictures.val, self.val_batches)
         return self._taught(self.pictures.val, self.val_batches, "val")
 
     def _taught(self, dataset: ClassificationDataset, batches: list[list[SampleKey]], split: str) -> Iterator[Batch]:
         rows = self.kept[split].features
-        for keys, batch in zip(batches, self._pictures(dataset, batches), strict=True):
+        for keys, batch in zip(batches, self.loader(dataset, batches), strict=True):
             views, places = (torch.tensor([getattr(key, name) for key in keys]) for name in ("epoch", "index"))
             batch.labels = rows[views, places] if split == "train" else rows[places]
             yield batch
-
-    def _pictures(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
-        return make_loader(dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last)
 
     def _features(self, images: Tensor) -> Tensor:
         return self.net(images)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+from torch import Tensor
 
 from phonecv.classify.attention import looked
 from phonecv.classify.many_result import LabelsResult
@@ -17,13 +17,12 @@ from phonecv.classify.predict import sigmoid
 from phonecv.classify.result import ClassificationResult
 from phonecv.classify.verbs import EvaluateOptions
 from phonecv.data.folders.listing import Listing, has_split, read_split
-from phonecv.data.pictures.opening import printable, reason_of
+from phonecv.data.pictures.opening import printable
 from phonecv.data.pictures.reading import EvalTransform, eval_transform
 from phonecv.data.split_names import WHOLE
 from phonecv.errors import UserError
-from phonecv.evaluating import Evaluation, Skipped
-from phonecv.verbs import Steps, Together
-from phonecv.whole.evaluate import BATCH, WholeEvaluation, evaluation_of, run_images
+from phonecv.evaluating import Evaluation
+from phonecv.whole.evaluate import WholeEvaluation, evaluation_of
 
 
 def evaluation(
@@ -48,38 +47,21 @@ def evaluation(
     return evaluation_of(runner, listing, limit, trust_labels=trust, reader=_reader, kind=kind)
 
 
-@dataclass
 class LabelsEvaluation(WholeEvaluation):
-    """The same where pictures have several labels or none: `rows` are place, path, probabilities and labels of each."""
+    """The same where pictures have several labels or none; of each its path, probabilities and labels are kept."""
 
-    rows: list[tuple[int, Path, np.ndarray, np.ndarray]] = field(default_factory=list)
-
-    def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
-        """Judge every picture."""
-        sets, count = self.listing.sets, self.runner.num_classes
-        assert sets is not None
-        labels, outputs = [*self.outputs], [*self.outputs.values()]
-        reader, batch = self.reader(self.runner), steps.batch_size or BATCH
-        for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps):
-            bad = []
-            for index, row, error in zip(indices.tolist(), sigmoid(logits.numpy()), errors, strict=True):
-                path, truth = self.listing.samples[index].path, np.zeros(count, bool)
-                truth[outputs] = sets[index, labels]
-                if error:
-                    bad.append((path, reason_of(error, path)))
-                else:
-                    self.rows.append((index, path, np.nan_to_num(row), truth))
-            yield len(errors), bad
-
-    def gather(self, world: Together) -> None:
-        """See `phonecv.evaluating.Shared`."""
-        self.rows = sorted((row for part in world.gather(self.rows) for row in part), key=lambda row: row[0])
+    def judged(self, logits: Tensor, places: Sequence[int], paths: Sequence[Path]) -> Sequence[Any]:
+        """See `WholeEvaluation`."""
+        assert self.listing.sets is not None
+        truth = np.zeros((len(places), self.runner.num_classes), bool)
+        truth[:, [*self.outputs.values()]] = self.listing.sets[places][:, [*self.outputs]]
+        return list(zip(paths, np.nan_to_num(sigmoid(logits.numpy())), truth, strict=True))
 
     def result(self) -> LabelsResult:
         """What was found."""
         runner = cast(ClassifyRunner, self.runner)
         assert runner.thresholds is not None
-        _, paths, probabilities, truth = zip(*self.rows, strict=True)
+        paths, probabilities, truth = zip(*(image for _, image in self.images), strict=True)
         spec = {"preprocessing": runner.preprocessing.to_dict(), "thresholds": list(runner.thresholds)}
         return LabelsResult(
             runner.classes, paths, np.stack(probabilities), np.stack(truth), runner.thresholds, details=spec

@@ -22,7 +22,7 @@ from phonecv.exporting.comparing import MAX_DIFF, TIE, Compared, Sides, compare_
 from phonecv.exporting.example import Example, first_example
 from phonecv.exporting.pictures import Pictures
 from phonecv.exporting.pictures import cropped_batch as input_batch
-from phonecv.exporting.plain import inputs, needs, nothing_compared, traceable
+from phonecv.exporting.plain import inputs, needs, nothing_compared, timed, traceable
 from phonecv.models import VisionModel
 
 
@@ -32,7 +32,6 @@ def as_module(network: VisionModel, *, decode: str, size: tuple[int, int] | None
     Raises:
         UserError: probabilities of feature maps.
     """
-    del size
     if network.out_indices is None:
         return (network, ("logits",)) if decode == "raw" else (Probabilities(network), ("probabilities",))
     if decode != "raw":
@@ -101,7 +100,6 @@ def _output_of(folder: str, classes: Sequence[str] | None, num_classes: int) -> 
 
 def decoding(network: VisionModel, height: int, width: int, decode: str) -> dict[str, Any]:
     """Of labels that do not exclude each other their activation and thresholds; other logits need no word."""
-    del height, width
     if network.out_indices is not None:
         return {}
     if network.thresholds is None:
@@ -126,11 +124,6 @@ def compare(sides: Sides, max_diff: float | None) -> Compared:
     tolerance = min(max_diff or 0.0, TIE) * max(1.0, float(np.abs(want).max(initial=0)))
     same = ((want >= level) == (got >= level)) | (np.abs(want - level) <= tolerance)
     return replace(compared, same=int(same.sum()), count=same.size, unit="labels")
-
-
-def timed(network: VisionModel) -> tuple[nn.Module, str]:
-    """All of it."""
-    return network, ""
 
 
 __all__ = ["MAX_DIFF", "as_module", "choose_example", "compare", "decoding", "input_batch", "inputs", "needs",

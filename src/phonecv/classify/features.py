@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from phonecv.classify.config import ClassifyConfig
-from phonecv.classify.many_objective import ManyObjective
-from phonecv.classify.objective import ClassifyObjective
 from phonecv.data.loading.loader import Batch, ClassificationDataset, SampleKey, eval_indices, make_loader
 from phonecv.devices import cpu_batch
 from phonecv.models import VisionModel
@@ -53,23 +51,6 @@ def kept_views(config: ClassifyConfig, pictures: int, features: int) -> tuple[in
     return views, f"the backbone is frozen: features of {views} views of each training picture are kept{fewer}"
 
 
-class _OfFeatures:
-    """The part of an objective that runs the head alone, on kept features."""
-
-    def predict(self, net: nn.Module, batch: Batch) -> Tensor:
-        """Logits."""
-        assert isinstance(net, VisionModel)
-        return net.get_classifier()(batch.images)
-
-
-class ProbeObjective(_OfFeatures, ClassifyObjective):
-    """`ClassifyObjective` on kept features."""
-
-
-class ManyProbeObjective(_OfFeatures, ManyObjective):
-    """`ManyObjective` on kept features."""
-
-
 @dataclass(slots=True)
 class Kept:
     """Features of a split, computed by this process or by all of them.
@@ -94,7 +75,15 @@ class Pictures(NamedTuple):
     val: ClassificationDataset
 
 
-class FeatureData(SplitData):
+class PictureData(SplitData):
+    """Loaders of classified pictures."""
+
+    def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
+        """A loader of pictures with a class each."""
+        return make_loader(dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last)
+
+
+class FeatureData(PictureData):
     """Loaders of kept features, some views of each training picture: batches whose `images` are ``B width``.
 
     Args:
@@ -171,9 +160,7 @@ class FeatureData(SplitData):
         errors: dict[int, str] = {}
         keys = [SampleKey(index, epoch=view) for index in indices]
         batches = [keys[start : start + size] for start in range(0, len(keys), size)]
-        loader: Iterable[Any] = make_loader(
-            dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last
-        )
+        loader = self.loader(dataset, batches)
         self.net.eval()
         title = "features of validation" if split == "val" else f"features, view {view + 1} of {self.views}"
         show = run.log.bar_for(title, len(batches))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phonecv.classify.config import LossConfig
-from phonecv.classify.objective import ClassifyObjective, DistillObjective
+from phonecv.classify.objective import ClassifyObjective
 from phonecv.classify.ranking import average_precision, best_thresholds, counted, mean_defined
 from phonecv.data.loading.loader import Batch
 from phonecv.models import VisionModel
@@ -57,12 +57,6 @@ class ManyObjective(ClassifyObjective):
     def error(self, figures: Mapping[str, float]) -> float | None:
         """Only the pictures would tell."""
         return None
-
-
-class ManyDistillObjective(ManyObjective, DistillObjective):
-    """`ManyObjective` plus the teacher's opinion, label by label."""
-
-    loss_names = ("bce", "kd")
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """See `labelwise_loss`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,17 +14,12 @@ from phonecv.exporting.assumed import tell_assumed
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.exporting.record import at_size, preprocessing_of, record_path
-from phonecv.opening import Placed, open_runner
+from phonecv.opening import Placed
 from phonecv.preprocessing import Preprocessing
-from phonecv.verbs import Opening
-from phonecv.weights.loading import Loading
 from phonecv.whole.opening import WholeRunner, in_parts
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from phonecv.models import VisionModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +33,6 @@ class ClassifyRunner(WholeRunner):
     task: ClassVar[str] = "classify"
 
     thresholds: tuple[float, ...] | None = None
-
-
-def open_classifier(
-    model: VisionModel | ClassifyRunner | Path | str,
-    *,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    loading: Loading = Loading(),  # noqa: B008  (frozen)
-) -> ClassifyRunner:
-    """Whatever names a classifier -> a runner, see `phonecv.opening.open_runner`.
-
-    Args:
-        model: what names it.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16", for PyTorch.
-        loading: what to take of a checkpoint.
-
-    Raises:
-        UserError: nothing of that name, or a file that cannot be used.
-    """
-    return open_runner(model, "classify", Opening(device, amp, loading))
 
 
 def network_runner(placed: Placed, options: OpeningOptions | None) -> ClassifyRunner:

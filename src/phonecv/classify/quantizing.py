@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, cat, float64, tensor
 
-from phonecv.classify.opening import open_classifier
 from phonecv.classify.quantizing_data import CHOOSE, SCORE, Pictures, find, split_data
 from phonecv.classify.ranking import average_precision, mean_defined
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
+from phonecv.opening import open_runner
 from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import Measure, Score, ratio
 from phonecv.quantization.sensitivity import signal_to_noise
 from phonecv.quantization.workshop import Workshop
 from phonecv.text import counted
+from phonecv.verbs import Opening
 from phonecv.whole.metrics import label_rank
 
 #: An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones right.
@@ -112,11 +113,11 @@ class ClassifyWorkshop(Workshop[Pictures]):
 
     def float_outputs(self, pictures: Pictures) -> Tensor:
         """Logits."""
-        return logits_of(open_classifier(self.network, device="cpu"), pictures)
+        return logits_of(open_runner(self.network, "classify", Opening("cpu")), pictures)
 
     def judge(self, path: Path, pictures: Pictures, reference: Tensor) -> Score:
         """By its answers."""
-        logits, thresholds = logits_of(open_classifier(path), pictures), self.network.thresholds
+        logits, thresholds = logits_of(open_runner(path, "classify"), pictures), self.network.thresholds
         if thresholds is not None:
             return score_labels(reference, logits, pictures.labels, thresholds)
         return score(reference, logits, pictures.labels)
@@ -141,7 +142,6 @@ class ClassifyWorkshop(Workshop[Pictures]):
 
 def check_int8(network: VisionModel, formats: Sequence[str]) -> None:
     """Every format that holds int8 holds classifiers."""
-    del network, formats
 
 
 def open_workshop(network: VisionModel, options: QuantizeOptions) -> ClassifyWorkshop:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.classify.opening import open_classifier
 from phonecv.data.folders.listing import SPLITS, find_list, read_split
 from phonecv.data.folders.splits import find_split
 from phonecv.data.pictures.opening import find_images, open_image, printable
@@ -19,9 +18,11 @@ from phonecv.data.pictures.reading import eval_transform
 from phonecv.data.splitting.lists import listed_files
 from phonecv.errors import UserError
 from phonecv.models import VisionModel
+from phonecv.opening import open_runner
 from phonecv.preprocessing import Preprocessing
 from phonecv.quantization.data import check_counts, check_enough, evenly, picked_text
 from phonecv.quantization.options import CALIBRATE
+from phonecv.verbs import Opening
 from phonecv.whole.evaluate import match_outputs
 
 #: Pictures to choose by, and to score at the end, at most.
@@ -93,7 +94,7 @@ def find(source: Path | str, network: VisionModel, split: str = "val", listed: P
     folder, name = Path(source), printable(listed or source)
     try:
         listing = read_split(folder, split, list_file=listed, labels="one" if network.thresholds is None else "many")
-        outputs = match_outputs(open_classifier(network, device="cpu"), listing, trust_labels=False)
+        outputs = match_outputs(open_runner(network, "classify", Opening("cpu")), listing, trust_labels=False)
     except UserError as error:
         within = folder / split
         found = listed_files(listed, folder) if listed else find_images(within if within.is_dir() else source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +14,6 @@ from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
 from phonecv.training.groups import DistillConfig
 from phonecv.training.teacher import Teacher
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    net: nn.Module
-    num_classes: int
-    own: Preprocessing
 
 
 def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = False) -> Teacher:
@@ -36,23 +29,22 @@ def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = 
     """
     name = config.teacher or ""
     if name.startswith("timm:"):
-        source = _from_timm(name.removeprefix("timm:"), config.weights, config.size)
+        net, own = _from_timm(name.removeprefix("timm:"), config.weights, config.size)
     else:
-        source = _from_phonecv(name, config.weights)
+        net, own = _from_phonecv(name, config.weights)
     told = config.kind != "features"  # whose teacher is not asked for classes
-    if told and isinstance(source.net, VisionModel) and (source.net.thresholds is not None) != many:
+    if told and isinstance(net, VisionModel) and (net.thresholds is not None) != many:
         kinds = ("any number of labels", "one class") if many else ("one class", "any number of labels")
         raise UserError(
             f"distill.teacher={name!r} gives a picture {kinds[1]}, this data {kinds[0]}; train a teacher on it first"
         )
-    own = source.own
     for key in ("size", "mean", "std"):
         if (value := getattr(config, key)) is not None:
             own = replace(own, **{key: value})
     return Teacher(
-        source.net,
+        net,
         name=name,
-        num_classes=source.num_classes,
+        num_classes=int(getattr(net, "num_classes", 0)),
         own=own,
         student=student,
         interpolation=config.interpolation,
@@ -60,7 +52,7 @@ def load_teacher(config: DistillConfig, student: Preprocessing, *, many: bool = 
     )
 
 
-def _from_phonecv(name: str, weights: str | None) -> _Source:
+def _from_phonecv(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing]:
     from phonecv.create import create_model, load_network
     from phonecv.models.catalog import list_models
 
@@ -79,10 +71,10 @@ def _from_phonecv(name: str, weights: str | None) -> _Source:
             f"distill.teacher={name!r} is neither a checkpoint file nor a catalog name{near}; timm's networks are"
             " written timm:NAME"
         )
-    return _Source(model, model.num_classes, model.preprocessing)
+    return model, model.preprocessing
 
 
-def _from_timm(name: str, weights: str | None, size: int | None) -> _Source:
+def _from_timm(name: str, weights: str | None, size: int | None) -> tuple[nn.Module, Preprocessing]:
     import timm
     from timm.data.config import resolve_data_config
 
@@ -109,7 +101,7 @@ def _from_timm(name: str, weights: str | None, size: int | None) -> _Source:
     own = Preprocessing(
         size=int(data["input_size"][-1]), mean=tuple(data["mean"]), std=tuple(data["std"]), crop=float(data["crop_pct"])
     )
-    return _Source(net, int(getattr(net, "num_classes", 0)), own)
+    return net, own
 
 
 def _load_file(name: str, path: Path) -> nn.Module:

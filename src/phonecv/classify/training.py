@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from phonecv.classify.checks import loss_weights, read_splits
 from phonecv.classify.config import ClassifyConfig
 from phonecv.classify.distilling import FeatureObjective, FeatureTeacher, Projected, TaughtData, taught_views
-from phonecv.classify.features import FeatureData, ManyProbeObjective, Pictures, ProbeObjective, kept_views
-from phonecv.classify.many_objective import ManyDistillObjective, ManyObjective
-from phonecv.classify.objective import ClassifyObjective, DistillObjective
+from phonecv.classify.features import FeatureData, PictureData, Pictures, kept_views
+from phonecv.classify.many_objective import ManyObjective
+from phonecv.classify.objective import ClassifyObjective
 from phonecv.classify.teacher import load_teacher
-from phonecv.classify.training_data import loss_weights, read_splits
 from phonecv.data.class_mapping import map_classes
 from phonecv.data.folders.listing import Listing
 from phonecv.data.folders.transforms import eval_transform, train_transform
-from phonecv.data.loading.loader import Batch, ClassificationDataset, make_loader
+from phonecv.data.loading.loader import Batch, ClassificationDataset
 from phonecv.errors import UserError
 from phonecv.models import VisionModel, build_model
 from phonecv.preprocessing import Preprocessing
 from phonecv.text import some_names
-from phonecv.training.loaders import SplitData
 from phonecv.training.objective import Objective
 from phonecv.training.optim import freeze
 from phonecv.training.setup import ListedSetup, class_count, quick_findings, with_settings
@@ -103,12 +100,13 @@ class ClassifySetup(ListedSetup):
         config = self.config
         factors = loss_weights(config, self.train, net.num_classes)
         weights = None if factors is None else torch.tensor(factors, device=world.device)
-        if config.distill.teacher is None:
-            plain, kept = (ManyObjective, ManyProbeObjective) if self.many else (ClassifyObjective, ProbeObjective)
-            return (kept if self._keeps(net) else plain)(net.num_classes, config.loss, weights)
-        teacher = load_teacher(config.distill, net.preprocessing, many=self.many).to(world.device)
-        distilled = ManyDistillObjective if self.many else DistillObjective
-        return distilled(net.num_classes, config.loss, config.distill, teacher, weights)
+        teacher = None
+        if config.distill.teacher is not None:
+            teacher = load_teacher(config.distill, net.preprocessing, many=self.many).to(world.device)
+        kind = ManyObjective if self.many else ClassifyObjective
+        objective = kind(net.num_classes, config.loss, weights, teacher, config.distill)
+        objective.on_features = self._keeps(net)
+        return objective
 
 
 class UnlabelledSetup(ClassifySetup):
@@ -156,8 +154,8 @@ def open_setup(config: ClassifyConfig) -> ClassifySetup:
     return (ClassifySetup if config.distill.kind != "features" else UnlabelledSetup)(config)
 
 
-class ClassifyData(SplitData):
-    """Loaders of classified pictures."""
+class ClassifyData(PictureData):
+    """The same of two listings, augmented by the stages of the curriculum."""
 
     def __init__(
         self,
@@ -190,10 +188,6 @@ class ClassifyData(SplitData):
         if self.channels_last:
             batch.images = batch.images.contiguous(memory_format=torch.channels_last)
         return batch
-
-    def loader(self, dataset: ClassificationDataset, batches: Any) -> Iterable[Any]:
-        """A loader of pictures with a class each."""
-        return make_loader(dataset, batches, self.workers, pin_memory=self.pinned, channels_last=self.channels_last)
 
 
 def follow_classes(net: VisionModel, data: Listing) -> None:

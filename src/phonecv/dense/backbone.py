@@ -32,7 +32,7 @@ def make_backbone(
     form: Form | None = None,
     **overrides: Any,
 ) -> nn.Module:
-    """A module that maps ``B 3 H W`` to the list of feature maps at `strides`.
+    """A module that maps ``B 3 H W`` to the list of feature maps at `strides`, for heads to stand on.
 
     Args:
         backbone: a catalog name; "timm:NAME" for any network of timm that offers `features_only`; or a module that
@@ -40,61 +40,36 @@ def make_backbone(
         strides: rising, such as (4, 8, 16, 32).
         weights: as for `phonecv.create_model`: a tag of the catalog, or a classification checkpoint of any layout; its
             classifier is not needed. For timm "pretrained" or None.
-        form: as for `phonecv.create_model`.
+        form: the one that heads and backbone shall have in the end. With None the backbone has that of its weights:
+            fresh heads can be trained on a fused backbone, and fused with it afterwards.
         **overrides: constructor arguments, such as ``window=10``, ``frozen_stages=1``, ``norm_eval=True``.
 
     Raises:
-        UserError: an unknown name, a stride it does not have, or arguments it does not take.
+        UserError: an unknown name, a stride it does not have, arguments it does not take, or a backbone in deploy form
+            where `form` insists on the other.
     """
     if isinstance(backbone, nn.Module):
-        if weights is not None or form is not None or overrides:
+        if weights is not None or overrides:
             raise UserError("a backbone given as a module is used as it is; load, fuse and set it up beforehand")
         feature_channels(backbone, strides)
-        return backbone
-    if backbone.startswith(TIMM):
-        return _from_timm(backbone.removeprefix(TIMM), strides, weights, form, overrides)
-    if backbone not in MODELS:
+        network = backbone
+    elif backbone.startswith(TIMM):
+        network = _from_timm(backbone.removeprefix(TIMM), strides, weights, overrides)
+    elif backbone not in MODELS:
         raise UserError(
             f"unknown backbone {backbone!r}{did_you_mean(backbone, MODELS)}; `phonecv models` lists ours,"
             f" and {TIMM}NAME takes one of timm's"
         )
-    indices = [stride.bit_length() - 2 for stride in strides]
-    if any(stride != 2 ** (index + 1) or not 0 <= index <= 4 for stride, index in zip(strides, indices, strict=True)):
-        raise UserError(f"{backbone} has maps of strides 2, 4, 8, 16 and 32, not all of {list(strides)}")
-    return create_model(backbone, weights=weights, form=form, out_indices=tuple(indices), **overrides)
-
-
-def backbone_for_heads(
-    backbone: str | nn.Module,
-    strides: Sequence[int],
-    *,
-    weights: str | Path | None = None,
-    form: Form | None = None,
-    **overrides: Any,
-) -> nn.Module:
-    """`make_backbone` for heads that are still to be trained, or to be fused together with it.
-
-    Args:
-        backbone: as for `make_backbone`, like the others.
-        strides: of the maps.
-        weights: of the backbone.
-        form: the one that heads and backbone shall have in the end. With None the backbone has that of its weights:
-            fresh heads can be trained on a fused backbone, and fused with it afterwards.
-        **overrides: of the backbone.
-
-    Raises:
-        UserError: a backbone in deploy form where `form` insists on the other.
-    """
-    own = form
-    if own is None and weights == "official":
-        own = "training"  # the public file that can be fused later, where there are both
-    network = make_backbone(
-        backbone,
-        strides,
-        weights=weights,
-        form=None if form == "deploy" or isinstance(backbone, nn.Module) else own,
-        **overrides,
-    )
+    else:
+        indices = [stride.bit_length() - 2 for stride in strides]
+        if any(
+            stride != 2 ** (index + 1) or not 0 <= index <= 4 for stride, index in zip(strides, indices, strict=True)
+        ):
+            raise UserError(f"{backbone} has maps of strides 2, 4, 8, 16 and 32, not all of {list(strides)}")
+        own = None if form == "deploy" else form
+        if form is None and weights == "official":
+            own = "training"  # the public file that can be fused later, where there are both
+        network = create_model(backbone, weights=weights, form=own, out_indices=tuple(indices), **overrides)
     if form == "training" and isinstance(network, VisionModel) and network.form == "deploy":
         raise UserError(
             "the backbone is in deploy form: take its training form, or leave out form='training' to train heads on it"
@@ -104,7 +79,7 @@ def backbone_for_heads(
 
 
 def completed(model: M, options: Mapping[str, Any], *, form: Form | None, pretrained: bool) -> M:
-    """A network whose heads have just been made on a backbone from `backbone_for_heads`, as it is given away.
+    """A network whose heads have just been made on a backbone from `make_backbone`, as it is given away.
 
     It gets the normalisation that its backbone was trained with, and the options of the heads as part of its record.
     """
@@ -157,15 +132,11 @@ def feature_channels(backbone: nn.Module, strides: Sequence[int]) -> list[int]:
     return [int(info["num_chs"]) for info in infos]
 
 
-def _from_timm(
-    name: str, strides: Sequence[int], weights: str | Path | None, form: Form | None, overrides: dict[str, Any]
-) -> nn.Module:
+def _from_timm(name: str, strides: Sequence[int], weights: str | Path | None, overrides: dict[str, Any]) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
         raise UserError(f"timm has no network {name!r}{did_you_mean(name, timm.list_models())}")
-    if form == "deploy":
-        raise UserError("form='deploy' is offered for our own networks; fuse a timm network by timm's means")
     if weights not in (None, "pretrained"):
         raise UserError(f"weights {str(weights)!r}: a timm backbone takes 'pretrained' or none")
     try:

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import OpenedFile
 from phonecv.preprocessing import DensePreprocessing
 
@@ -86,8 +85,3 @@ class DenseFile:
 def numbered(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """A name for every class, or its number where there are no names."""
     return tuple(map(str, range(count) if names is None else names))
-
-
-def names_of(record: FileRecord) -> Sequence[str] | None:
-    """See `phonecv.opening.OpeningRoom.names_in`: nothing is taken for granted."""
-    return record.get("classes") or None

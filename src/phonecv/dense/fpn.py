@@ -8,6 +8,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.dense.model import initialise
 from phonecv.errors import UserError
 from phonecv.models.blocks import Conv2d
 
@@ -32,11 +33,7 @@ class FPN(nn.Module):
         self.coarser = nn.ModuleList(
             [Conv2d(channels[-1], out, 3, 2, 1), Conv2d(out, out, 3, 2, 1)] if extra == "p6p7" else []
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """``B C H W`` each, fine to coarse, in and out."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phonecv.data.pictures.ahead import read_pictures
-from phonecv.dense.model import DenseModel
 from phonecv.dense.quantizing_data import CHOOSE, DensePictures, all_pictures, canvas_tensor, split_pictures
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import deployable
@@ -48,6 +47,13 @@ class DenseWorkshop(Workshop[DensePictures]):
 
     size: tuple[int, int] = (0, 0)
 
+    @classmethod
+    def of(cls, network: Any, size: tuple[int, int], options: QuantizeOptions) -> Self:
+        """The network with its pictures to calibrate on and to choose by, and how to train at this size."""
+        choose = CHOOSE if options.choose is None else options.choose
+        pictures = split_pictures(options.data, size, calibrate=options.calibrate, choose=choose, lists=options.lists)
+        return cls(network, *pictures, tuning=FineTuning(batch=batch_at(size)), size=size)
+
     @property
     def file_size(self) -> tuple[int, int]:
         """Height and width of a file's input."""
@@ -68,7 +74,6 @@ class DenseWorkshop(Workshop[DensePictures]):
 
     def notes(self, last: DensePictures | None) -> tuple[str, ...]:
         """How few pictures calibrate, and which remedies are none."""
-        del last
         left_out = "equalisation and ReLU6 rescaling need a plain chain of layers, as MobileOne classifiers are"
         return (*([self.calibration.note] if self.calibration.note else []), left_out)
 
@@ -98,37 +103,9 @@ class DenseWorkshop(Workshop[DensePictures]):
         return outputs_decibels(wanted, got)
 
 
-def prepared_for(options: QuantizeOptions, size: tuple[int, int]) -> tuple[DensePictures, DensePictures, FineTuning]:
-    """The pictures to calibrate on, those to choose by, and how to train at this size."""
-    choose = CHOOSE if options.choose is None else options.choose
-    tuning = FineTuning(batch=batch_at(size))
-    return (
-        *split_pictures(options.data, size, calibrate=options.calibrate, choose=choose, lists=options.lists),
-        tuning,
-    )
-
-
 def batch_at(size: tuple[int, int]) -> int:
     """Pictures of a step of fine-tuning at this size."""
     return max(2, min(16, _BATCH_PIXELS // (size[0] * size[1])))
-
-
-def check_heads(network: DenseModel, formats: Sequence[str], tried: Mapping[str, tuple[str, ...]]) -> None:
-    """These formats hold networks of this architecture in 8 bits.
-
-    `tried` has, by format, beginnings of the architectures whose int8 files were made and judged there, where not all
-    were.
-
-    Raises:
-        UserError: one is known not to, or was never tried.
-    """
-    for format in formats:
-        good = tried.get(format)
-        if good is not None and not network.architecture.startswith(good):
-            raise UserError(
-                f"{format} files of {network.architecture} are not written in int8: what the toolkit makes of it is no "
-                f"good or untried (there: {', '.join(good)}); take onnx, openvino or litert, or precision fp16"
-            )
 
 
 def read(pictures: DensePictures, together: int) -> Iterator[tuple[list[int], Sequence[Tensor]]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from phonecv.detect.boxes import pairwise_iou
+from phonecv.detect.boxes import area, common, pairwise_iou
 from phonecv.errors import UserError
 
 NEGATIVE = -1
@@ -79,52 +79,29 @@ def assign(
     parts = []
     for start in range(0, B, group):
         chosen = slice(start, start + group)
-        parts.append(
-            _assign(
-                anchors if anchors.ndim == 2 else anchors[chosen],
-                boxes[chosen],
-                valid[chosen],
-                positive,
-                negative,
-                least,
-                ties,
-                None if usable is None else usable[chosen],
-            )
-        )
+        there = valid[chosen]
+        own = anchors if anchors.ndim == 2 else anchors[chosen]
+        overlap = pairwise_iou(boxes[chosen], own.to(boxes.dtype))  # B G N
+        overlap.masked_fill_(~there[:, :, None], -1.0)
+        if usable is not None:
+            overlap.masked_fill_(~usable[chosen, None], -1.0)
+
+        most, index = overlap.max(1)  # B N; the first of several objects it overlaps equally
+        index = torch.where(most >= positive, index, torch.where(most < negative, NEGATIVE, IGNORED))
+
+        best, place = overlap.max(2)  # B G; the first anchor likewise
+        wanted = there & (best >= least) & (best > 0)
+        if ties == "first":
+            number = torch.where(wanted, torch.arange(G, device=boxes.device), -1)
+            claim = torch.full_like(index, -1).scatter_reduce_(1, place, number, "amax")
+        else:
+            number = torch.arange(G, device=boxes.device, dtype=torch.int16)[None, :, None]
+            # An impossible overlap stands for "wants none", so that one comparison decides.
+            best = best.masked_fill(~wanted, 2.0)
+            claim = torch.where(overlap == best[:, :, None], number, -1).amax(1).long()
+        index = torch.where(claim >= 0, claim, index)
+        parts.append(index if usable is None else index.masked_fill_(~usable[chosen], IGNORED))
     return Assigned(parts[0] if len(parts) == 1 else torch.cat(parts))
-
-
-def _assign(
-    anchors: Tensor,
-    boxes: Tensor,
-    valid: Tensor,
-    positive: float,
-    negative: float,
-    least: float,
-    ties: Literal["all", "first"],
-    usable: Tensor | None,
-) -> Tensor:
-    G = boxes.shape[1]
-    overlap = pairwise_iou(boxes, anchors.to(boxes.dtype))  # B G N
-    overlap.masked_fill_(~valid[:, :, None], -1.0)
-    if usable is not None:
-        overlap.masked_fill_(~usable[:, None], -1.0)
-
-    most, index = overlap.max(1)  # B N; the first of several objects it overlaps equally
-    index = torch.where(most >= positive, index, torch.where(most < negative, NEGATIVE, IGNORED))
-
-    best, place = overlap.max(2)  # B G; the first anchor likewise
-    wanted = valid & (best >= least) & (best > 0)
-    if ties == "first":
-        number = torch.where(wanted, torch.arange(G, device=boxes.device), -1)
-        claim = torch.full_like(index, -1).scatter_reduce_(1, place, number, "amax")
-    else:
-        number = torch.arange(G, device=boxes.device, dtype=torch.int16)[None, :, None]
-        # An impossible overlap stands for "wants none", so that one comparison decides.
-        best = best.masked_fill(~wanted, 2.0)
-        claim = torch.where(overlap == best[:, :, None], number, -1).amax(1).long()
-    index = torch.where(claim >= 0, claim, index)
-    return index if usable is None else index.masked_fill_(~usable, IGNORED)
 
 
 def spare(found: Assigned, anchors: Tensor, ignored: Sequence[Tensor]) -> Assigned:
@@ -140,12 +117,7 @@ def spare(found: Assigned, anchors: Tensor, ignored: Sequence[Tensor]) -> Assign
         if not len(boxes):
             continue
         own = (anchors if anchors.ndim == 2 else anchors[number]).to(boxes.dtype)
-        low, high = (
-            torch.maximum(own[None, :, :2], boxes[:, None, :2]),
-            torch.minimum(own[None, :, 2:], boxes[:, None, 2:]),
-        )
-        shared = (high - low).clamp(min=0).prod(-1)  # I N
-        inside = (shared >= 0.5 * (own[:, 2:] - own[:, :2]).prod(-1)).any(0)
+        inside = (area(common(own, boxes[:, None])) >= 0.5 * area(own)).any(0)  # I N -> N
         index = index.index_put(
             (torch.tensor(number, device=index.device),),
             torch.where(inside & (index[number] == NEGATIVE), IGNORED, index[number]),

@@ -29,13 +29,9 @@ class AveragePrecision:
     Attributes:
         precision: T R K A: 10 IoU thresholds, 101 recalls from 0 to 1, classes, ranges of area (all, small, medium,
             large); NaN where there is no true object.
-        recall: T K A: the highest recall.
-        scores: T R K A: score of the detection at that recall.
     """
 
     precision: np.ndarray
-    recall: np.ndarray
-    scores: np.ndarray
 
     def figures(self, prefix: str = "") -> dict[str, float]:
         """ap, ap50, ap75, ap_small, ap_medium, ap_large in percent; NaN where not defined."""
@@ -77,14 +73,9 @@ def average_precision(
     evaluation.accumulate()
     # The evaluator goes by rising category id.
     labels = np.argsort(np.argsort(category_ids))
-    arrays = {name: np.asarray(evaluation.eval[name], dtype=np.float64) for name in ("precision", "recall", "scores")}
+    precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)
     # COCO marks with -1 what is not defined.
-    defined = arrays["precision"] > -1
-    return AveragePrecision(
-        precision=np.where(defined, arrays["precision"], np.nan)[..., -1][:, :, labels],
-        recall=np.where(arrays["recall"] > -1, arrays["recall"], np.nan)[..., -1][:, labels],
-        scores=np.where(defined, arrays["scores"], np.nan)[..., -1][:, :, labels],
-    )
+    return AveragePrecision(np.where(precision > -1, precision, np.nan)[..., -1][:, :, labels])
 
 
 def shown(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import torch
@@ -28,6 +28,9 @@ ACCELERATOR_BATCH = 8
 
 #: So many labels without a single 0 tell that somebody counts from 1.
 _TELLING = 1000
+
+#: Options of every detector: how its final boxes are chosen.
+CHOOSING = ("score_threshold", "candidates", "nms_overlap", "max_detections", "class_agnostic", "tiles")
 
 #: Sets of anchors that a detector remembers; pictures of unequal shapes need one per shape of batch.
 _REMEMBERED = 16
@@ -77,18 +80,20 @@ class Detector(DenseModel):
 
     Attributes:
         score_threshold: predictions have a higher score.
+        candidates: pairs of anchor and class per level that enter the suppression of doubles.
+        nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
         max_detections: boxes per picture, of one in tiles per tile.
         class_agnostic: whether boxes of different classes suppress each other, too.
-        tiles: how large pictures are looked at; None: as wholes.
+        tiles: how large pictures are looked at, as an option ``{"side": 640, "overlap": 0.2}``; None: as wholes.
         most_in_tiles: boxes per picture that is looked at in tiles; None: as many as there are.
     """
 
     task = "detect"
     masks: ClassVar[bool] = False
-    score_threshold: float
-    candidates: int
-    nms_overlap: float
-    max_detections: int
+    score_threshold: float = 0.05
+    candidates: int = 1000
+    nms_overlap: float = 0.5
+    max_detections: int = 100
     class_agnostic: bool = False
     tiles: Tiles | None = None
     most_in_tiles: int | None = None
@@ -165,30 +170,25 @@ class Detector(DenseModel):
         spec = self.preprocessing
         return cpu_batch(spec.size, spec.longest or spec.size) if device.type == "cpu" else ACCELERATOR_BATCH
 
-    def choose_boxes(
-        self,
-        score_threshold: float,
-        candidates: int,
-        nms_overlap: float,
-        max_detections: int,
-        *,
-        agnostic: bool = False,
-        tiles: Mapping[str, Any] | None = None,
-    ) -> None:
-        """How final boxes are chosen; values out of range are refused."""
-        if not 0 <= score_threshold < 1:
-            raise UserError(f"score_threshold {score_threshold!r} is not in 0 .. 1 (1 excluded)")
-        if not 0 <= nms_overlap <= 1:
-            raise UserError(f"nms_overlap {nms_overlap!r} is not in 0 .. 1")
-        for name, value in (("candidates", candidates), ("max_detections", max_detections)):
+    def choose_boxes(self, options: Mapping[str, Any]) -> None:
+        """Set how final boxes are chosen where that is not the published way: those of `options` that are `CHOOSING`.
+
+        Raises:
+            UserError: a value out of range.
+        """
+        for name in CHOOSING:
+            setattr(self, name, options.get(name, getattr(self, name)))
+        if not 0 <= self.score_threshold < 1:
+            raise UserError(f"score_threshold {self.score_threshold!r} is not in 0 .. 1 (1 excluded)")
+        if not 0 <= self.nms_overlap <= 1:
+            raise UserError(f"nms_overlap {self.nms_overlap!r} is not in 0 .. 1")
+        for name, value in (("candidates", self.candidates), ("max_detections", self.max_detections)):
             if not (isinstance(value, int) and value >= 1):
                 raise UserError(f"{name} {value!r} is not a whole number >= 1")
-        self.score_threshold, self.candidates = score_threshold, candidates
-        self.nms_overlap, self.max_detections = nms_overlap, max_detections
-        self.class_agnostic = bool(agnostic)
-        if tiles is not None:
+        self.class_agnostic = bool(self.class_agnostic)
+        if (tiles := options.get("tiles")) is not None:
             check_known("tiles", "setting", tiles, [one.name for one in fields(Tiles)])
-        self.tiles = None if tiles is None else Tiles(**tiles)
+            self.tiles = Tiles(**tiles)
 
     @abstractmethod
     def losses(
@@ -223,11 +223,8 @@ class Detector(DenseModel):
 
     def prepare(self, images: Sequence[Tensor] | Tensor) -> Prepared:
         """Resized, normalised and padded pictures, in the number format of the weights."""
-        prepared = prepare(images, self.preprocessing)
-        dtype = next(self.parameters()).dtype
-        if prepared.batch.dtype == dtype:
-            return prepared
-        return Prepared(prepared.batch.to(dtype), prepared.sizes, prepared.originals)
+        prepared = prepare(images, self.preprocessing, canvas=self.canvas)
+        return replace(prepared, batch=prepared.batch.to(next(self.parameters()).dtype))
 
     def truth(self, targets: Targets, prepared: Prepared) -> Truth:
         """Targets as padded tensors, their boxes scaled along with the pictures."""

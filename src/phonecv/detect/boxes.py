@@ -75,3 +75,14 @@ def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
     overlap = width.mul_(height)
     union = ((x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1)).sub_(overlap)
     return overlap.div_(union.clamp_(min=_LEAST_AREA))
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Of boxes ``... 4``; 0 for those that are none."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+def common(boxes: Tensor, others: Tensor) -> Tensor:
+    """What boxes ``... 4`` have in common with others, by broadcasting; a box that is none where that is nothing."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    return torch.cat([low, torch.minimum(boxes[..., 2:], others[..., 2:])], -1)

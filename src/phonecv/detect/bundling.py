@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from phonecv.bundles import readers
 from phonecv.bundles.expected import save_drawing
 from phonecv.bundles.records import decoding_kind, output_shape
-from phonecv.bundles.room import Found, OutputMeaning
+from phonecv.bundles.room import Found, OutputMeaning, no_class_files
 from phonecv.data.pictures.opening import open_image
 from phonecv.data.pictures.reading import to_tensor
 from phonecv.dense.bundling import (
@@ -29,12 +28,14 @@ from phonecv.dense.bundling import (
 from phonecv.detect.anchors import anchors_by_rule
 from phonecv.detect.draw import draw_detections, to_image
 from phonecv.detect.finding import find as find_objects
-from phonecv.detect.opening import open_detector
 from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
+from phonecv.opening import open_runner
 
 __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "WHY_NO_APPS", "preparation", "why_no_readers"]
+
+write_class_files = no_class_files
 
 _BOX = "x1 y1 x2 y2 in pixels of the input, x to the right and y down from its upper left corner"
 
@@ -155,8 +156,8 @@ def _conditions(record: FileRecord) -> set[str]:
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     """The objects of the test picture, the best listed, and drawn."""
-    runner, tensor = open_detector(file, options=OpeningOptions(tile=0)), to_tensor(open_image(picture))
-    (every,) = find_objects(runner, [tensor], 0.0)
+    runner, tensor = open_runner(file, "detect", options=OpeningOptions(tile=0)), to_tensor(open_image(picture))
+    ((every, _),) = find_objects(runner, [tensor], 0.0)
     # A picture unlike those of the training may hold nothing that is sure.
     threshold = _THRESHOLD
     while len(every) and every.scores.max() < threshold:
@@ -182,8 +183,3 @@ def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
         total=len(found),
         note=f"Objects with scores from {threshold:g} up: {len(found)}.",
     )
-
-
-def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Nothing: classes have names alone."""
-    return {}

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from phonecv.dense.backbone import backbone_for_heads, completed
+from phonecv.dense.backbone import completed, make_backbone
 from phonecv.detect.architectures import get_architecture
-from phonecv.detect.base import Detector
+from phonecv.detect.base import CHOOSING, Detector
 from phonecv.errors import UserError
 from phonecv.models.base import Form, check_form
 from phonecv.models.factory import check_known
@@ -37,7 +37,8 @@ def create_detector(
         weights: of the backbone, as for `phonecv.create_model`: classification weights by tag or file.
         form: "deploy" for the fused detector; "training" for the one to train; None for training heads on a backbone in
             the form of its weights.
-        options: arguments of the heads that differ from the architecture's, such as ``{"size": 256}``.
+        options: arguments of the heads, or `phonecv.detect.base.CHOOSING`, that differ from the architecture's, such as
+            ``{"size": 256}``.
         **backbone_overrides: constructor arguments of the backbone, such as ``window=10``, ``frozen_stages=1``,
             ``norm_eval=True``.
 
@@ -58,7 +59,9 @@ def create_detector(
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     options = dict(options or {})
-    check_known(architecture, "option", options, known)
-    network = backbone_for_heads(backbone, entry.strides, weights=weights, form=form, **backbone_overrides)
-    detector: Detector = builder(architecture, network, num_classes, **(dict(entry.options) | options))
+    check_known(architecture, "option", options, [*known, *CHOOSING])
+    network = make_backbone(backbone, entry.strides, weights=weights, form=form, **backbone_overrides)
+    heads = dict(entry.options) | {name: value for name, value in options.items() if name in known}
+    detector: Detector = builder(architecture, network, num_classes, **heads)
+    detector.choose_boxes(options)
     return completed(detector, options, form=form, pretrained=weights is not None)

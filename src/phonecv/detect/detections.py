@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phonecv.detect.masks import MASK_THRESHOLD, BoxMasks, RunMasks
+from phonecv.detect.masks import MASK_THRESHOLD, BoxMasks, RunMasks, plain_code
 
 #: A mask as COCO writes it: {"size": [height, width], "counts": text}.
 RunLengths = dict[str, Any]
@@ -70,15 +70,10 @@ class Detections:
         )
 
     @classmethod
-    def none(cls, *, masks: bool = False) -> Detections:
+    def none(cls) -> Detections:
         """No detections at all."""
-        return cls(
-            np.zeros(0, np.int64),
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int64),
-            () if masks else None,
-        )
+        whole, real = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return cls(whole, real.reshape(0, 4), real, whole)
 
     @classmethod
     def joined(cls, parts: Sequence[Detections]) -> Detections:
@@ -150,7 +145,7 @@ def encode_masks(masks: Tensor | BoxMasks | RunMasks) -> list[RunLengths]:
     from faster_coco_eval.core import mask as coder
 
     if not isinstance(masks, Tensor):
-        return masks.encode(MASK_THRESHOLD)
+        return masks.encode()
     if not len(masks):
         return []
     if masks.ndim == 4:
@@ -158,7 +153,7 @@ def encode_masks(masks: Tensor | BoxMasks | RunMasks) -> list[RunLengths]:
     inside = masks if masks.dtype == torch.bool else masks >= MASK_THRESHOLD
     # Run lengths go down the columns, so the coder wants H W M in Fortran's order: that is M W H in ours.
     columns = inside.transpose(1, 2).contiguous().to(torch.uint8).cpu().numpy()
-    return [_plain(code) for code in coder.encode(columns.transpose(2, 1, 0))]
+    return [plain_code(code) for code in coder.encode(columns.transpose(2, 1, 0))]
 
 
 def decode_masks(codes: Sequence[RunLengths]) -> Tensor:
@@ -181,11 +176,3 @@ def with_boxes(found: Detections) -> Detections:
         around[:, 2:] += around[:, :2]
         boxes[bare] = around
     return Detections(found.pictures, boxes, found.scores, found.labels, found.masks)
-
-
-def _plain(code: Mapping[str, Any]) -> RunLengths:
-    counts = code["counts"]
-    return {
-        "size": [int(side) for side in code["size"]],
-        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
-    }

@@ -6,7 +6,6 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from phonecv.detect.detections import Detections, decode_masks
 from phonecv.detect.plates import letter_size, place_plates
-from phonecv.plots import COLOURS
+from phonecv.plots import COLOURS, font_file
 
 #: Share of a mask's colour in its pixels.
 MASK_ALPHA = 0.45
@@ -67,7 +66,7 @@ def draw(picture: Tensor, things: Drawn, letters: int | None = None) -> Tensor:
     if not named:
         return shown
     size = letters or letter_size(height, width, named)
-    length = ImageFont.truetype(_font(), size).getlength
+    length = ImageFont.truetype(font_file(), size).getlength
     plates = place_plates(boxes.numpy(), things.texts, size, height, width, length)
     if not plates:
         return shown
@@ -77,8 +76,8 @@ def draw(picture: Tensor, things: Drawn, letters: int | None = None) -> Tensor:
     # torchvision would write names into the boxes, where they hide small objects, and cut them at the border. So they
     # get boxes of their own, whose outline has no width.
     return draw_bounding_boxes(
-        shown, anchors, labels=[plate.text for plate in plates], colors=colours, width=0, font=_font(), font_size=size,
-        fill_labels=True, label_colors=inks,
+        shown, anchors, labels=[plate.text for plate in plates], colors=colours, width=0, font=font_file(),
+        font_size=size, fill_labels=True, label_colors=inks,
     )  # fmt: skip
 
 
@@ -134,12 +133,3 @@ def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
 def _ink(colour: str) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
-
-
-@cache
-def _font() -> str:
-    """The font file of the plots, so that `phonecv.plots.legible` knows its letters."""
-    from matplotlib.font_manager import FontProperties, findfont
-
-    found: Any = findfont(FontProperties())
-    return str(found)

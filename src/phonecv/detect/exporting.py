@@ -74,7 +74,6 @@ def as_module(network: Any, *, decode: str, size: tuple[int, int] | None) -> tup
 
 def needs(network: DenseModel, decode: str) -> tuple[str, ...]:
     """Suppression is more than a backbone's operators."""
-    del network
     return {"final": ("suppression",), "mediapipe": (MEDIAPIPE, "suppression")}.get(decode, ())
 
 
@@ -127,7 +126,6 @@ def traceable(network: Any, batch: Tensor) -> tuple[Any, Tensor]:
 
 def _laid_out(module: nn.Module, given: Any, maps: Sequence[Tensor]) -> list[Tensor]:
     """A hook; at the top of the module, so that the process that writes a file finds it."""
-    del module, given
     return [level.contiguous() for level in maps]
 
 

@@ -79,22 +79,16 @@ class DecodedBoxes(RawBoxes):
         return rule.scores(full_precision(logits)), cut(boxes, batch.shape[2], batch.shape[3])
 
 
-class FinalBoxes(nn.Module):
-    """The boxes that are shown."""
+class Choosing(nn.Module):
+    """A graph that ends with suppression, by the rules of a detector."""
 
-    def __init__(self, boxes: DecodedBoxes) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
-        self.boxes = boxes
-        network = boxes.network
         self.threshold, self.overlap = network.score_threshold, network.nms_overlap
         self.candidates, self.keep = network.candidates, network.max_detections
         self.agnostic = network.class_agnostic
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
-        """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
-        return self.chosen(*self.offered(batch, self.candidates))
-
-    def chosen(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    def chosen(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What suppression leaves of boxes ``B K 4``, best first, with their scores and labels ``B K``."""
         return final(
             boxes,
@@ -105,6 +99,18 @@ class FinalBoxes(nn.Module):
             keep=self.keep,
             agnostic=self.agnostic,
         )
+
+
+class FinalBoxes(Choosing):
+    """The boxes that are shown."""
+
+    def __init__(self, boxes: DecodedBoxes) -> None:
+        super().__init__(boxes.network)
+        self.boxes = boxes
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``."""
+        return self.chosen(*self.offered(batch, self.candidates))
 
     def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """What suppression chooses from, best first: boxes ``B K 4``, scores and labels ``B K``, K at most `most`."""

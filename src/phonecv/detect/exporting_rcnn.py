@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from phonecv.detect.base import flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS, UNIT_STDS, decode
-from phonecv.detect.exporting_boxes import best_pairs, cut, final, survivors, take
+from phonecv.detect.exporting_boxes import Choosing, best_pairs, cut, survivors, take
 from phonecv.detect.roi import level_of
 from phonecv.detect.roi_heads import BOX_BINS, MASK_BINS
 from phonecv.detect.rpn import OVERLAP
@@ -30,7 +30,7 @@ _AWAY = (-4.0, -4.0, -3.0, -3.0)
 _NONE = -1e4
 
 
-class FinalMasks(nn.Module):
+class FinalMasks(Choosing):
     """Boxes and the masks within them.
 
     Where the detector in PyTorch considers every pair of proposal and class above the threshold, this considers the
@@ -38,26 +38,15 @@ class FinalMasks(nn.Module):
     """
 
     def __init__(self, network: MaskRCNN, sizes: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
+        super().__init__(network)
         self.network = network
-        self.threshold, self.overlap = network.score_threshold, network.nms_overlap
-        self.candidates, self.keep = network.candidates, network.max_detections
-        self.agnostic = network.class_agnostic
         for number, level in enumerate(network.make_anchors(sizes)):
             self.register_buffer(f"anchors{number}", level, persistent=False)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """``B 3 H W`` -> boxes ``B M 4``, scores ``B M``, labels ``B M``, count ``B``, masks ``B M 28 28``, 0..1."""
         levels, boxes, value, label = self._found(batch, self.candidates)
-        boxes, value, label, found = final(
-            boxes,
-            value,
-            label,
-            threshold=self.threshold,
-            overlap=self.overlap,
-            keep=self.keep,
-            agnostic=self.agnostic,
-        )
+        boxes, value, label, found = self.chosen(boxes, value, label)
         return boxes, value, label, found, self._masks(levels, boxes, label)
 
     def offered(self, batch: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,16 +12,11 @@ from phonecv.detect.opening import DetectRunner
 from phonecv.detect.postprocess import Found
 
 
-def find(runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float) -> Iterator[Detections]:
-    """What is in each of the pictures (``3 H W`` bytes), from the threshold on."""
-    for found, _ in find_all(runner, pictures, threshold):
-        yield found
+def find(runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float) -> Iterator[tuple[Detections, str]]:
+    """What is in each of the pictures (``3 H W`` bytes), from the threshold on.
 
-
-def find_all(
-    runner: DetectRunner, pictures: Sequence[torch.Tensor], threshold: float
-) -> Iterator[tuple[Detections, str]]:
-    """The same, each with what to say of objects that were left out because a picture may not have more."""
+    Each with what to say of objects that were left out because a picture may not have more.
+    """
     if not pictures:
         return
     strong, said = [], []

@@ -7,8 +7,8 @@ published code it departs in one point: final boxes without width or height are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +61,12 @@ class MaskRCNN(Detector):
         channels: of the pyramid, the first stage and the masks.
         hidden: width of the two layers that tell class and box.
         proposals: boxes per picture that reach the second stage.
-        candidates: boxes per level before near duplicates among the proposals are dropped.
-        train_candidates: the same while training.
+        train_candidates: boxes per level before near duplicates among the proposals are dropped, while training.
         rpn_samples: anchors per picture that the first stage learns from, half of them positive at most; None for all.
         roi_samples: proposals per picture that the second stage learns from, a quarter positive at most; None for all.
 
     Attributes:
+        candidates: the same in predictions.
         paste: predictions hold masks as large as the pictures; False leaves them small, as `BoxMasks`, for whoever
             needs no pixels.
     """
@@ -85,21 +85,12 @@ class MaskRCNN(Detector):
         channels: int = 256,
         hidden: int = 1024,
         proposals: int = 1000,
-        candidates: int = 1000,
         train_candidates: int = 2000,
         rpn_samples: int | None = 256,
         roi_samples: int | None = 512,
-        score_threshold: float = 0.05,
-        nms_overlap: float = 0.5,
-        max_detections: int = 100,
-        class_agnostic: bool = False,
-        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        self.choose_boxes(
-            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
-        )
         for name, value in (("proposals", proposals), ("train_candidates", train_candidates)):
             if not (isinstance(value, int) and value >= 1):
                 raise UserError(f"{name} {value!r} is not a whole number >= 1")

@@ -75,28 +75,6 @@ def crop_masks(masks: Sequence[Tensor], boxes: Tensor, picture: Tensor, number: 
     return torch.cat(squares) if squares else boxes.new_zeros((0, side, side), dtype=torch.bool)
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
-    """Stretch each square over its box, bilinearly, zero outside.
-
-    Bilinear sampling works along one axis at a time, so two small matrix products do what a lookup per pixel of
-    `grid_sample` would, several times faster on a processor.
-
-    Args:
-        masks: ``M side side``, 0..1.
-        boxes: ``M 4`` in pixels of the picture, with area.
-        height: of the picture.
-        width: of the picture.
-
-    Returns:
-        ``M 1 height width``, 0..1.
-    """
-    side = masks.shape[-1]
-    with torch.autocast(masks.device.type, enabled=False):
-        rows = cell_weights(boxes[:, 1], boxes[:, 3], height, side)
-        columns = cell_weights(boxes[:, 0], boxes[:, 2], width, side)
-        return (rows @ masks.to(rows.dtype) @ columns.mT).clamp_(0, 1)[:, None]
-
-
 def cell_weights(start: Tensor, end: Tensor, length: int, side: int, first: int = 0) -> Tensor:
     """Share of each cell of a mask in each pixel along one axis, ``M length side``.
 
@@ -137,12 +115,20 @@ class BoxMasks:
         return BoxMasks(self.squares[rows], self.boxes[rows], self.height, self.width)
 
     def paste(self) -> Tensor:
-        """Whole pictures, ``M 1 height width``, 0..1."""
-        return paste_masks(self.squares, self.boxes, self.height, self.width)
+        """Whole pictures, ``M 1 height width``, 0..1: each square stretched over its box, bilinearly, zero outside.
+
+        Bilinear sampling works along one axis at a time, so two small matrix products do what a lookup per pixel of
+        `grid_sample` would, several times faster on a processor.
+        """
+        boxes, side = self.boxes, self.squares.shape[-1]
+        with torch.autocast(boxes.device.type, enabled=False):
+            rows = cell_weights(boxes[:, 1], boxes[:, 3], self.height, side)
+            columns = cell_weights(boxes[:, 0], boxes[:, 2], self.width, side)
+            return (rows @ self.squares.to(rows.dtype) @ columns.mT).clamp_(0, 1)[:, None]
 
     @torch.no_grad()
-    def encode(self, threshold: float) -> list[dict[str, Any]]:
-        """COCO's run lengths of the pixels from a probability on.
+    def encode(self) -> list[dict[str, Any]]:
+        """COCO's run lengths of the pixels from `MASK_THRESHOLD` on.
 
         Only what lies around a box becomes pixels, one object at a time: boxes differ in size.
         """
@@ -158,7 +144,7 @@ class BoxMasks:
             for square, box, (left, top), (right, bottom) in zip(squares, boxes, corner, end, strict=True):
                 rows = cell_weights(box[1:2], box[3:4], bottom - top, square.shape[0], first=top)[0]
                 columns = cell_weights(box[0:1], box[2:3], right - left, square.shape[1], first=left)[0]
-                inside = (rows @ square @ columns.mT >= threshold).numpy()
+                inside = (rows @ square @ columns.mT >= MASK_THRESHOLD).numpy()
                 runs.append(_counts(inside, top, left, self.height, self.width))
         return _coded(runs, self.height, self.width)
 
@@ -183,7 +169,7 @@ class RunMasks:
         from faster_coco_eval.core import mask as coder
 
         whole = [pieces[0] if len(pieces) == 1 else coder.merge(list(pieces), False) for pieces in codes]
-        return cls(tuple({"size": [height, width], "counts": _text(code["counts"])} for code in whole), height, width)
+        return cls(tuple(map(plain_code, whole)), height, width)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -201,19 +187,13 @@ class RunMasks:
             return torch.zeros(0, 1, self.height, self.width)
         return torch.from_numpy(coder.decode(list(self.codes)).transpose(2, 0, 1)[:, None].astype(np.float32))
 
-    def encode(self, threshold: float) -> list[dict[str, Any]]:
+    def encode(self) -> list[dict[str, Any]]:
         """The run lengths; what belongs to an object is settled already."""
         return list(self.codes)
 
 
 def placed_masks(
-    masks: Tensor | BoxMasks | RunMasks,
-    left: int,
-    top: int,
-    height: int,
-    width: int,
-    *,
-    threshold: float = MASK_THRESHOLD,
+    masks: Tensor | BoxMasks | RunMasks, left: int, top: int, height: int, width: int
 ) -> list[dict[str, Any]]:
     """Masks of a part of a picture as run lengths of the whole of it.
 
@@ -223,13 +203,12 @@ def placed_masks(
         top: likewise.
         height: of the picture.
         width: of the picture.
-        threshold: a pixel belongs to an object from this probability on.
     """
     if isinstance(masks, BoxMasks):
         shift = masks.boxes.new_tensor([left, top, left, top])
-        return BoxMasks(masks.squares, masks.boxes + shift, height, width).encode(threshold)
+        return BoxMasks(masks.squares, masks.boxes + shift, height, width).encode()
     pixels = masks.paste() if isinstance(masks, RunMasks) else masks
-    inside = (pixels[:, 0] >= threshold).cpu().numpy()
+    inside = (pixels[:, 0] >= MASK_THRESHOLD).cpu().numpy()
     return _coded([_counts(one, top, left, height, width) for one in inside], height, width)
 
 
@@ -239,7 +218,7 @@ def _coded(runs: Sequence[Sequence[int]], height: int, width: int) -> list[dict[
 
     given = [{"size": [height, width], "counts": counts} for counts in runs]
     codes = coder.frPyObjects(given, height, width) if given else []
-    return [{"size": [height, width], "counts": _text(code["counts"])} for code in codes]
+    return [plain_code(code) for code in codes]
 
 
 def _counts(inside: np.ndarray, top: int, left: int, height: int, width: int) -> list[int]:
@@ -261,5 +240,10 @@ def _counts(inside: np.ndarray, top: int, left: int, height: int, width: int) ->
     return (counts if counts[-1] else counts[:-1]).tolist()
 
 
-def _text(counts: bytes | str) -> str:
-    return counts.decode("ascii") if isinstance(counts, bytes) else counts
+def plain_code(code: Mapping[str, Any]) -> dict[str, Any]:
+    """Run lengths of the coder as JSON has them."""
+    counts = code["counts"]
+    return {
+        "size": [int(side) for side in code["size"]],
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }

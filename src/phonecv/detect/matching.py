@@ -36,11 +36,6 @@ class Objects:
         """Some rows."""
         return Objects(self.pictures[rows], self.boxes[rows], self.labels[rows], self.crowd[rows])
 
-    def of_picture(self, place: int) -> Objects:
-        """Those of one picture."""
-        start, end = np.searchsorted(self.pictures, (place, place + 1))
-        return self[int(start) : int(end)]
-
 
 @dataclass(frozen=True, slots=True)
 class Matching:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from phonecv.data.coco.loading import DetectionBatch
 from phonecv.data.coco.reader import CocoSplit
+from phonecv.data.pictures.ahead import Pictures
 from phonecv.detect.average_precision import average_precision
 from phonecv.detect.detections import Detections, Kind
 from phonecv.training.world import World
 from phonecv.verbs import ALONE, Together
-
-
-class PictureBatch(Protocol):
-    """What the meter wants to know of a batch: which pictures it holds, and which could not be read."""
-
-    @property
-    def indices(self) -> Tensor:
-        """B int64, places in the split."""
-        ...
-
-    @property
-    def errors(self) -> Sequence[str]:
-        """One text for each picture, empty where all is well."""
-        ...
 
 
 class DetectMeter:
@@ -45,7 +32,7 @@ class DetectMeter:
         self.broken = 0
 
     @torch.no_grad()
-    def update(self, predictions: Sequence[Mapping[str, Tensor]], batch: PictureBatch) -> None:
+    def update(self, predictions: Sequence[Mapping[str, Tensor]], batch: DetectionBatch | Pictures) -> None:
         """Take in a batch's predictions; those of unreadable pictures are left out."""
         places = batch.indices.tolist()
         good = [number for number, error in enumerate(batch.errors) if not error and places[number] not in self.seen]

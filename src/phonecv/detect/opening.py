@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from phonecv.dense.exported import DenseFile, names_of, numbered
-from phonecv.dense.model import DenseModel
+from phonecv.dense.exported import DenseFile, numbered
 from phonecv.detect.base import Detector
 from phonecv.detect.create import create_detector
 from phonecv.detect.exported import OUTPUTS, finder
@@ -21,14 +19,12 @@ from phonecv.detect.verbs import FindingOptions, OpeningOptions
 from phonecv.devices import cpu_batch
 from phonecv.errors import UserError
 from phonecv.exporting.opening import OpenedFile
-from phonecv.opening import Placed, Runner, open_runner
-from phonecv.verbs import Opening
-from phonecv.weights import Loading
+from phonecv.opening import Placed, Runner, own_names
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
 create = create_detector
 #: See `phonecv.opening.OpeningRoom`.
-names_in = names_of
+names_in = own_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +45,6 @@ class DetectRunner(Runner[Sequence[Tensor], Sequence[Mapping[str, Any]]]):
     masks: bool = False
     batch: int = 1
     most: int | None = None
-
-
-def open_detector(
-    model: DenseModel | DetectRunner | Path | str,
-    *,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    options: OpeningOptions | None = None,
-    loading: Loading = Loading(),  # noqa: B008  (frozen)
-) -> DetectRunner:
-    """Whatever names a detector -> a runner, see `phonecv.opening.open_runner`.
-
-    Args:
-        model: a detector, the path of a checkpoint of one or of an exported file, or a runner.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
-        options: how pictures are gone over; None for the detector's own way.
-        loading: what to take of a checkpoint.
-
-    Raises:
-        UserError: it detects nothing, or cannot be used.
-    """
-    return open_runner(model, "detect", Opening(device, amp, loading), options)
 
 
 def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunner:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor
-
-from phonecv.dense.inputs import Prepared
-from phonecv.detect.boxes import UNIT_STDS, decode
 
 
 class Found(dict[str, Any]):
@@ -25,61 +22,6 @@ class Found(dict[str, Any]):
     def __init__(self, columns: Mapping[str, Any], beyond: Tensor, full: str = "", surest: float = 0.0) -> None:
         super().__init__(columns)
         self.beyond, self.full, self.surest = beyond, full, surest
-
-
-def dense_detections(
-    scores: Sequence[Tensor],
-    codes: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    prepared: Prepared,
-    *,
-    threshold: float,
-    candidates: int,
-    overlap: float,
-    keep: int,
-    stds: Sequence[float] = UNIT_STDS,
-    logits: bool = False,
-    agnostic: bool = False,
-) -> list[Found]:
-    """Final boxes of one-stage detectors.
-
-    Pairs of an anchor and a class above the threshold; of these the best per level; decoded and cut to the picture;
-    those without area dropped; non-maximum suppression within each class.
-
-    Args:
-        scores: per level ``B N classes``, without background.
-        codes: per level ``B N 4``.
-        anchors: per level ``N 4``.
-        prepared: the pictures.
-        threshold: scores above it count.
-        candidates: pairs per level and picture before suppression.
-        overlap: intersection over union above which the weaker of two boxes goes.
-        keep: boxes per picture.
-        stds: of the codes.
-        logits: whether `scores` are still to go through a sigmoid, which is then spared for most of them.
-        agnostic: whether boxes of different classes suppress each other, too.
-
-    Returns:
-        Per picture "boxes" (in pixels of the picture as given), "scores", "labels", best first.
-    """
-    bar = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item() if logits else threshold
-    found = []
-    for score, code, anchor in zip(scores, codes, anchors, strict=True):
-        image, place, label, value = best_pairs(score, bar, candidates)
-        found.append((image, anchor[place], code[image, place], label, value))
-    image, anchor, code, label, value = (torch.cat(parts) for parts in zip(*found, strict=True))
-    sizes = torch.tensor(prepared.sizes, device=image.device)
-    boxes = decode(anchor.to(code.dtype), code, stds, clip=sizes[image])
-    return suppressed(
-        boxes,
-        value.sigmoid() if logits else value,
-        label,
-        image,
-        prepared.scales,
-        overlap=overlap,
-        keep=keep,
-        agnostic=agnostic,
-    )
 
 
 def suppressed(

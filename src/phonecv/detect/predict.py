@@ -15,7 +15,7 @@ from phonecv.data.pictures.reading import planes
 from phonecv.dense.predicting import Answer, answers
 from phonecv.detect.coco_files import CocoIds, write_coco
 from phonecv.detect.detections import Detections
-from phonecv.detect.finding import find_all, plain_detections
+from phonecv.detect.finding import find, plain_detections
 from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import PredictOptions
 from phonecv.detect.video import output_name, predict_video
@@ -111,7 +111,7 @@ def predictions(
     runner: DetectRunner, paths: Sequence[Path], steps: Steps, options: PredictOptions, out: Path | None
 ) -> Iterator[list[PictureDetections]]:
     """See `phonecv.predicting.PredictRoom`."""
-    looking = partial(find_all, runner, threshold=options.threshold)
+    looking = partial(find, runner, threshold=options.threshold)
     ids = CocoIds.of(options.coco_ids, paths, runner.classes)
     for step in answers(paths, steps, batch_size=runner.batch, bits=runner.bits, find=looking):
         yield [_described(answer, runner.classes, ids) for answer in step]
@@ -130,12 +130,7 @@ def write_predictions(predictions: Sequence[PictureDetections], out: Path | str)
     """Write predictions.json, predictions.csv (a line for each object), and every picture with its objects drawn.
 
     The same for other programs: coco_results.json, a list of COCO results, and coco.json, a whole data set of them.
-
-    Raises:
-        UserError: there are no predictions.
     """
-    if not predictions:
-        raise UserError("there are no predictions to write")
     out = Path(out)
     names = file_names([prediction.path for prediction in predictions])
     drawn = [draw_picture(prediction, out, f"{name}.jpg") for prediction, name in zip(predictions, names, strict=True)]

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from phonecv.data.coco.reader import find_coco
-from phonecv.dense.inputs import prepare
 from phonecv.dense.model import DenseModel
 from phonecv.dense.quantizing import (
     SPLIT,
-    TOGETHER,
     DenseWorkshop,
     PartsScore,
     labelled_score,
-    prepared_for,
     read,
 )
 from phonecv.dense.quantizing_data import DensePictures
 from phonecv.detect.detections import Detections
+from phonecv.detect.finding import find
 from phonecv.detect.judging import THRESHOLD
 from phonecv.detect.matching import Objects, match
-from phonecv.detect.opening import DetectRunner, open_detector
+from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import OpeningOptions
 from phonecv.errors import UserError
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.record import check_size
+from phonecv.opening import open_runner
 from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import LabelledScore, Measure, ratio
+from phonecv.verbs import Opening
 
 OBJECTS = Measure("% of confident detections that differ", 5.0)
 
@@ -76,14 +74,14 @@ class DetectWorkshop(DenseWorkshop):
 
     def judge(self, path: Path, pictures: DensePictures, reference: Detections) -> ObjectScore:
         """By what it is sure of."""
-        found = detections(open_detector(path, options=OpeningOptions(threshold=SHOWN, tile=0)), pictures)
+        found = detections(open_runner(path, "detect", options=OpeningOptions(threshold=SHOWN, tile=0)), pictures)
         return score_objects(reference, found, len(pictures), self.decibels(path, pictures))
 
     def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
         """By AP."""
         if not has_labels(folder):
             return None
-        runners = (float_detector(self.network, self.size), open_detector(path, options=OpeningOptions(tile=0)))
+        runners = (float_detector(self.network, self.size), open_runner(path, "detect", options=OpeningOptions(tile=0)))
         results = [evaluate_runner(runner, folder, split=SPLIT) for runner in runners]
         wanted, got = (result.figures["ap"] for result in results)
         return labelled_score("AP", results[0].count, wanted, got, folder)
@@ -95,9 +93,7 @@ def check_int8(network: DenseModel, formats: Sequence[str]) -> None:
 
 def open_workshop(network: DenseModel, options: QuantizeOptions) -> DetectWorkshop:
     """A detector with its pictures."""
-    network, size = usable(network, options.size)
-    calibration, choosing, tuning = prepared_for(options, size)
-    return DetectWorkshop(network, calibration, choosing, tuning=tuning, size=size)
+    return DetectWorkshop.of(*usable(network, options.size), options)
 
 
 def usable(network: Any, size: int | tuple[int, int] | None) -> tuple[Any, tuple[int, int]]:
@@ -132,32 +128,16 @@ def detections(runner: DetectRunner, pictures: DensePictures) -> Detections:
     """All that a detector would show."""
     parts = []
     for places, tensors in read(pictures, runner.batch):
-        shown = [
-            {name: column[found["scores"] >= SHOWN] for name, column in found.items()} for found in runner(tensors)
-        ]
-        parts.append(Detections.of(shown, places))
-    every = Detections.joined(parts)
-    return every[every.finite()]
+        for place, (found, _) in zip(places, find(runner, tensors, SHOWN), strict=True):
+            parts.append(replace(found, pictures=np.full(len(found), place)))
+    return Detections.joined(parts)
 
 
 def float_detector(network: Any, size: tuple[int, int], threshold: float = 0.0) -> DetectRunner:
     """The floating-point network as a runner that brings pictures to the file's size, as the file's own will."""
-    network = copy.deepcopy(network).eval()
-    network.score_threshold = max(network.score_threshold, threshold - 1e-6)
-    names = network.class_names
-
-    @torch.inference_mode()
-    def run(pictures: Sequence[Tensor]) -> Any:
-        prepared = prepare(pictures, network.preprocessing, canvas=size)
-        return network.postprocess(network.network(prepared.batch), prepared)
-
-    return DetectRunner(
-        description=network.name,
-        run=run,
-        classes=tuple(names or map(str, range(network.num_classes))),
-        named=names is not None,
-        batch=TOGETHER,
-    )
+    network = copy.deepcopy(network)
+    network.canvas = size
+    return open_runner(network, "detect", Opening("cpu"), OpeningOptions(threshold=threshold, tile=0))
 
 
 def check_confident(found: Detections, source: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from phonecv.files import write_lines
 from phonecv.plots import COLOURS, save_confusion, save_image_grid, save_precision_recall
 from phonecv.report import ClassTable
 from phonecv.rules import NUMBER
-from phonecv.tables import write_csv
+from phonecv.tables import figure, write_csv
 
 #: Pictures in each of the two grids, and their longer side in pixels when they are drawn on.
 GRID, SIDE = 12, 560
@@ -79,7 +78,7 @@ def write_files(result: DetectionResult, out: Path) -> None:
     write_csv(
         out / "per_image.csv",
         ("path", "objects", "found", "right", "quality"),
-        ((row.path, row.objects, row.found, row.right, _cell(row.quality, 4)) for row in result.pictures),
+        ((row.path, row.objects, row.found, row.right, figure(row.quality, 4)) for row in result.pictures),
     )
     write_results(result, out / "detections.json")
     _plot(result, out)
@@ -101,13 +100,8 @@ def _per_class(result: DetectionResult) -> tuple[Sequence[str], list[tuple[Any, 
     rows = []
     for row in result.per_class:
         figures = [row.ap, row.ap50, *((row.mask_ap, row.mask_ap50) if masks else ()), row.precision, row.recall]
-        rows.append((row.name, row.objects, *(_cell(value) for value in figures)))
+        rows.append((row.name, row.objects, *(figure(value, 2) for value in figures)))
     return header, rows
-
-
-def _cell(value: float | None, digits: int = 2) -> str:
-    """A figure in a table; empty where it is not defined."""
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _plot(result: DetectionResult, out: Path) -> None:
@@ -135,7 +129,7 @@ def _plot(result: DetectionResult, out: Path) -> None:
 # -------------------------------------------------------------------------------------- best and worst
 
 
-def save_grids(result: DetectionResult, out: Path) -> list[Path]:
+def save_grids(result: DetectionResult, out: Path) -> None:
     """best.png and worst.png: the truth on the left, what was found on the right of each pair."""
     counts = result.judged.pictures
     quality, weight = counts.quality, counts.objects + counts.found
@@ -143,7 +137,6 @@ def save_grids(result: DetectionResult, out: Path) -> list[Path]:
     # Among equals the pictures with the most in them tell the most.
     best = sorted(places, key=lambda place: (-quality[place], -weight[place]))[:GRID]
     worst = sorted(places, key=lambda place: (quality[place], -weight[place]))[:GRID]
-    written = []
     for name, chosen in (("best", best), ("worst", worst)):
         if not chosen:
             continue
@@ -154,10 +147,7 @@ def save_grids(result: DetectionResult, out: Path) -> list[Path]:
             " blue: right, orange: missed or wrong, grey: crowd"
         )
         columns = min(2, len(chosen))
-        written.append(
-            save_image_grid(pictures, captions, out / f"{name}.png", title=title, columns=columns, cell=_CELL)
-        )
-    return written
+        save_image_grid(pictures, captions, out / f"{name}.png", title=title, columns=columns, cell=_CELL)
 
 
 def _caption(result: DetectionResult, place: int) -> str:

@@ -9,15 +9,15 @@ again unlike torchvision's; the loss is normalised over the batch, not per pictu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
 from phonecv.dense.fpn import FPN
-from phonecv.dense.model import Further
+from phonecv.dense.model import Further, initialise
 from phonecv.detect.anchors import usable_anchors
 from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
@@ -47,13 +47,6 @@ class RetinaNet(OneStage):
         size: length of the short side, pixels.
         longest: most of the long side; None stretches pictures to a square of `size`.
         channels: of the pyramid and of the towers.
-        score_threshold: predictions have a higher score.
-        candidates: pairs of anchor and class per level that enter the suppression of doubles.
-        nms_overlap: intersection over union above which the weaker of two boxes of a class goes.
-        max_detections: boxes per picture.
-        class_agnostic: whether boxes of different classes suppress each other, too.
-        tiles: how large pictures are looked at, such as ``{"side": 640, "overlap": 0.2}``; see
-            `phonecv.detect.tiling.Tiles`. None looks at every picture as a whole.
     """
 
     def __init__(
@@ -65,18 +58,9 @@ class RetinaNet(OneStage):
         size: int = 800,
         longest: int | None = 1333,
         channels: int = 256,
-        score_threshold: float = 0.05,
-        candidates: int = 1000,
-        nms_overlap: float = 0.5,
-        max_detections: int = 100,
-        class_agnostic: bool = False,
-        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         preprocessing = DensePreprocessing(size=size, longest=longest, multiple=COARSEST_STRIDE)
         super().__init__(architecture, backbone, num_classes, preprocessing)
-        self.choose_boxes(
-            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
-        )
         if not (isinstance(channels, int) and channels >= 1):
             raise UserError(f"channels {channels!r} is not a whole number >= 1; published are 256")
         self.neck = FPN(feature_channels(backbone, (8, 16, 32)), channels, extra="p6p7")
@@ -86,11 +70,7 @@ class RetinaNet(OneStage):
         # 0.01 at the published width; narrower towers would hardly pass anything on with it.
         std = 0.01 * (256 / channels) ** 0.5
         for part in (self.class_tower, self.box_tower, self.class_head, self.box_head):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.normal_(module.weight, std=std)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+            initialise(part, partial(nn.init.normal_, std=std))
         assert self.class_head.bias is not None
         nn.init.constant_(self.class_head.bias, -math.log(1 / _PRIOR - 1))
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonecv.dense.model import initialise
 from phonecv.detect.assign import IGNORED, Assigned, assign, spare
 from phonecv.detect.base import Truth, full_precision
 from phonecv.detect.boxes import SSD_STDS, encode
@@ -55,11 +56,7 @@ class MaskHead(nn.Module):
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, 2)
         self.act = relu()
         self.mask = Conv2d(channels, num_classes, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self, partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"))
 
     def forward(self, x: Tensor) -> Tensor:
         """``R C 14 14`` -> logits ``R classes 28 28``."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from phonecv.dense.model import initialise
 from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import Truth
 from phonecv.detect.boxes import decode, encode
@@ -31,11 +32,7 @@ class ProposalHead(nn.Module):
         self.shared = ConvNormAct(channels, channels, 3, bias=True, act=partial(nn.ReLU, inplace=True))
         self.objectness = Conv2d(channels, anchors, 1)
         self.box = Conv2d(channels, 4 * anchors, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self, partial(nn.init.normal_, std=0.01))
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Maps ``B C H W`` -> logits ``B A H W`` and codes ``B 4*A H W``, per level."""

@@ -7,16 +7,16 @@ anchors of 320, whose coarse grids end before the picture does; `ssdlite512_corr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.backbone import feature_channels
-from phonecv.dense.model import Further
+from phonecv.dense.model import Further, initialise
 from phonecv.detect.assign import assign, spare
 from phonecv.detect.base import BoxRule, Targets, flatten_level, full_precision
 from phonecv.detect.boxes import SSD_STDS
@@ -45,6 +45,10 @@ class SSDLite(OneStage):
         anchor_strides: pixels from anchor to anchor on each level; None spreads them over the whole picture.
     """
 
+    score_threshold = 0.02
+    nms_overlap = 0.45
+    max_detections = 200
+
     def __init__(
         self,
         architecture: str,
@@ -55,17 +59,8 @@ class SSDLite(OneStage):
         min_sizes: Sequence[float] | None = None,
         max_sizes: Sequence[float] | None = None,
         anchor_strides: Sequence[float] | None = None,
-        score_threshold: float = 0.02,
-        candidates: int = 1000,
-        nms_overlap: float = 0.45,
-        max_detections: int = 200,
-        class_agnostic: bool = False,
-        tiles: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(architecture, backbone, num_classes, DensePreprocessing(size=size))
-        self.choose_boxes(
-            score_threshold, candidates, nms_overlap, max_detections, agnostic=class_agnostic, tiles=tiles
-        )
         sides = [-(-size // 2 ** (level + 4)) for level in range(len(_EXTRA) + 2)]
         self.min_sizes = _numbers("min_sizes", min_sizes, [s * size / 320 for s in _MIN_SIZES])
         self.max_sizes = _numbers("max_sizes", max_sizes, [s * size / 320 for s in _MAX_SIZES])
@@ -76,15 +71,8 @@ class SSDLite(OneStage):
         self.extras = nn.ModuleList([_extra(*pair) for pair in pairwise(channels[1:])])
         self.class_heads = nn.ModuleList([_head(width, _PER_CELL * (num_classes + 1)) for width in channels])
         self.box_heads = nn.ModuleList([_head(width, _PER_CELL * 4) for width in channels])
-        self._initialise()
-
-    def _initialise(self) -> None:
         for part, std in ((self.extras, 0.03), (self.class_heads, 0.001), (self.box_heads, 0.001)):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.trunc_normal_(module.weight, std=std)  # cut at +-2: a plain normal
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+            initialise(part, partial(nn.init.trunc_normal_, std=std))  # cut at +-2: a plain normal
 
     def network(self, batch: Tensor) -> Outputs:
         """Class logits ``B 6*(classes+1) H W``, background last, and box codes ``B 24 H W`` of the six levels."""

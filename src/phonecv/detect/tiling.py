@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phonecv.dense.windows import tile_windows
+from phonecv.detect.boxes import area, common
 from phonecv.detect.masks import RunMasks, placed_masks
 from phonecv.detect.postprocess import Found, class_nms
 from phonecv.errors import UserError
@@ -191,10 +192,10 @@ def _owners(
         near = whole[_touching(boxes[whole], views[number])]
         if not len(near):
             continue
-        own, seen = boxes[pieces, None], _within(boxes[near], views[number])
+        own, seen = boxes[pieces, None], common(boxes[near], views[number])
         agreed = _agreement(own, seen)
         # A weak box that covers more than a sure piece is another object, and mostly none.
-        inside = _shared(own, boxes[near]) / _area(own).clamp(min=1e-6)
+        inside = area(common(own, boxes[near])) / area(own).clamp(min=1e-6)
         agreed = torch.where(scores[near] >= scores[pieces, None], torch.maximum(agreed, inside), agreed)
         most, which = agreed.masked_fill(kinds[pieces, None] != kinds[near], 0.0).max(1)
         owner[pieces] = torch.where(most >= _SAME, near[which], -1)
@@ -216,14 +217,8 @@ def _continued(boxes: Tensor, kinds: Tensor, view: Tensor, views: Tensor, rest: 
     """Pairs ``P 2`` of pieces, the first of one view, the second of a later one, that show one object."""
     own, later = rest[view[rest] == number], rest[view[rest] > number]
     later = later[_touching(boxes[later], views[number])]
-    common = torch.cat(  # L 4: where both views look
-        [
-            torch.maximum(views[number, :2], views[view[later], :2]),
-            torch.minimum(views[number, 2:], views[view[later], 2:]),
-        ],
-        1,
-    )
-    first, second = _within(boxes[own, None], common), _within(boxes[later], common)  # O L 4, L 4
+    both = common(views[number], views[view[later]])  # L 4: where both views look
+    first, second = common(boxes[own, None], both), common(boxes[later], both)  # O L 4, L 4
     same = (_agreement(first, second) >= _SAME) & (kinds[own, None] == kinds[later])
     one, other = same.nonzero(as_tuple=True)
     return torch.stack([own[one], later[other]], 1)
@@ -231,25 +226,9 @@ def _continued(boxes: Tensor, kinds: Tensor, view: Tensor, views: Tensor, rest: 
 
 def _agreement(boxes: Tensor, others: Tensor) -> Tensor:
     """Intersection over union, ``... 4`` each, by broadcasting."""
-    shared = _shared(boxes, others)
-    return shared / (_area(boxes) + _area(others) - shared).clamp(min=1e-6)
+    shared = area(common(boxes, others))
+    return shared / (area(boxes) + area(others) - shared).clamp(min=1e-6)
 
 
 def _touching(boxes: Tensor, view: Tensor) -> Tensor:
-    return _shared(boxes, view) > 0
-
-
-def _shared(boxes: Tensor, others: Tensor) -> Tensor:
-    """Area that boxes have in common, ``... 4`` each, by broadcasting."""
-    return _area(_within(boxes, others))
-
-
-def _within(boxes: Tensor, others: Tensor) -> Tensor:
-    return torch.cat(
-        [torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])], -1
-    )
-
-
-def _area(boxes: Tensor) -> Tensor:
-    """Of boxes ``... 4``; 0 for those that are none."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    return area(common(boxes, view)) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,17 @@ from phonecv.dense.distilling import Taught, make_taught
 from phonecv.dense.training import frozen_note, make_dense
 from phonecv.detect.architectures import get_architecture
 from phonecv.detect.base import Detector
-from phonecv.detect.checks import DATA
+from phonecv.detect.checks import DATA, read_splits
 from phonecv.detect.config import DetectConfig
 from phonecv.detect.create import create_detector
 from phonecv.detect.meter import DetectMeter
 from phonecv.detect.tiling import Tiles
-from phonecv.detect.training_data import read_splits
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
 from phonecv.training.balance import pick_rates
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
+from phonecv.training.objective import Objective
 from phonecv.training.setup import Setup, finding_lines
 from phonecv.training.world import World
 
@@ -154,7 +154,7 @@ def tiles_of(config: DetectConfig) -> Tiles | None:
     return Tiles(wanted.tile, wanted.tile_overlap) if wanted.tile else None
 
 
-class DetectObjective:
+class DetectObjective(Objective):
     """The detector's losses; average precision over the validation split, whose figure `score` picks the best.
 
     Outputs beyond the data's classes are never right.
@@ -189,10 +189,6 @@ class DetectObjective:
     def meter(self, device: torch.device) -> DetectMeter:
         """Collects detections, in main memory."""
         return DetectMeter(self.val, masks=self.masks, outputs=self.outputs)
-
-    def error(self, figures: Mapping[str, float]) -> float | None:
-        """None: it does not follow from counts."""
-        return None
 
 
 def train_transform(config: DetectConfig, preprocessing: DensePreprocessing) -> DetectionTransform:

@@ -26,7 +26,6 @@ from phonecv.detect.opening import DetectRunner
 from phonecv.detect.verbs import THRESHOLD
 from phonecv.errors import UserError
 from phonecv.files import atomic_path
-from phonecv.options import Count, Share, taken
 from phonecv.predicting import OnFrame, Prediction
 
 #: Written times are multiples of 1 / this: fine enough for every frame rate, coarse enough for every encoder.
@@ -87,8 +86,7 @@ def predict_video(
     *,
     camera: bool = False,
     out: Path | str | None = None,
-    threshold: Share = THRESHOLD,
-    limit: Count | None = None,
+    threshold: float = THRESHOLD,
     file_name: str | None = None,
     on_frame: OnFrame | None = None,
 ) -> VideoDetections:
@@ -103,14 +101,12 @@ def predict_video(
         out: folder for ``NAME.mp4`` with the objects drawn (without sound) and ``NAME.jsonl`` with a line per frame:
             {"frame", "time" in seconds, "detections"}.
         threshold: least score.
-        limit: only the first frames.
         file_name: of the files in `out`, without extension; None takes that of the source.
         on_frame: called with {"frame", "time" in seconds, "detections"} of every frame.
 
     Raises:
-        UserError: no decoder is installed, the source cannot be opened, or a number is out of range.
+        UserError: no decoder is installed, or the source cannot be opened.
     """
-    threshold, limit = taken(threshold, Share, "threshold"), taken(limit, Count | None, "limit")
     av = decoder()
     container, upright = open_stream(av, str(source), camera=camera), uprighter(av)
     counted: Counter[str] = Counter()
@@ -122,10 +118,8 @@ def predict_video(
         with _writer(av, out, name) as write:
             try:
                 for number, (moment, frame) in enumerate(stream_frames(av, container)):
-                    if limit is not None and number >= limit:
-                        break
                     picture = torch.from_numpy(np.ascontiguousarray(upright(frame).transpose(2, 0, 1)))
-                    (found,) = find(runner, [picture], threshold)
+                    ((found, _),) = find(runner, [picture], threshold)
                     entries = plain_detections(found, runner.classes)
                     counted.update(entry["category"] for entry in entries)
                     write(number, moment, picture, found, runner.classes, entries)
@@ -138,7 +132,7 @@ def predict_video(
                 error = f"cannot be read further ({problem})"
             if not frames and not error:
                 error = "holds no frame that can be decoded"
-            if not error and limit is None and not camera:
+            if not error and not camera:
                 error = missing_end(container, last)
             if not frames:
                 raise UserError(f"{printable(str(source))}: {error}")

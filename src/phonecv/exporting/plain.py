@@ -33,6 +33,11 @@ def no_pictures(network: Any, images: Sequence[Image.Image], height: int, width:
     raise UserError(f"{network.name} takes no pictures; leave them out")
 
 
+def timed(network: N) -> tuple[N, str]:
+    """All of it."""
+    return network, ""
+
+
 def traceable(network: N, batch: Tensor) -> tuple[N, Tensor]:
     """Both as they are."""
     return network, batch
@@ -44,4 +49,4 @@ def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, An
     return {}
 
 
-__all__ = ["compare", "decoding", "inputs", "needs", "no_pictures", "nothing_compared", "traceable"]
+__all__ = ["compare", "decoding", "inputs", "needs", "no_pictures", "nothing_compared", "timed", "traceable"]

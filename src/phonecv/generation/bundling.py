@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from phonecv.bundles.expected import save_drawing
-from phonecv.bundles.room import Found, OutputMeaning
+from phonecv.bundles.room import Found, OutputMeaning, no_class_files, no_sources
 from phonecv.exporting.fields import FileRecord
 from phonecv.generation.diffusion import FIRST, LAST, STEPS
 from phonecv.generation.opening import GenerateRunner
@@ -23,6 +23,9 @@ from phonecv.opening import open_runner
 NEEDED_FIELDS = ("inputs",)
 READERS_TESTED = ""
 WHY_NO_APPS = "a bundle with --to onnx has sample.html already, a page that makes pictures in any browser"
+
+reader_files = app_sources = no_sources
+write_class_files = no_class_files
 
 #: How the test picture is made: few steps, so that phones are done soon.
 TEST = Sampling(sampler="ddim", steps=20, guidance=2.0)
@@ -63,16 +66,6 @@ def why_no_readers(record: FileRecord) -> str:
     return "sampling is a loop around the network, which the steps above say; sample/sample.js has it in JavaScript"
 
 
-def reader_files(record: FileRecord, name: str) -> dict[str, str]:
-    """None, see `why_no_readers`."""
-    return {}
-
-
-def app_sources(record: FileRecord) -> dict[str, str]:
-    """None, see `WHY_NO_APPS`."""
-    return {}
-
-
 def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
     """The picture that comes of the noise and the class among the test inputs, and the page that makes it again."""
     runner: GenerateRunner = open_runner(file, record["task"])
@@ -106,8 +99,3 @@ def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | N
         note=no_page and f"No page samples in the browser: {no_page}.",
         files=files,
     )
-
-
-def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Nothing: classes have names alone."""
-    return {}

@@ -70,7 +70,7 @@ def schedule(steps: int = STEPS) -> Schedule:
 
 def at(values: np.ndarray, index: Tensor, like: Tensor) -> Tensor:
     """Values of each picture's step, ``B 1 1 1`` in float32."""
-    return torch.from_numpy(values).to(like.device)[index].float()[:, None, None, None]
+    return torch.from_numpy(values).float().to(like.device)[index][:, None, None, None]
 
 
 def noised(clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from phonecv.data.class_mapping import OutputMap, map_classes
 from phonecv.data.folders.listing import Listing, read_split
-from phonecv.data.loading.loader import ClassificationDataset, eval_batches, make_loader
 from phonecv.data.pictures.opening import printable, reason_of
 from phonecv.data.pictures.reading import eval_transform
-from phonecv.devices import eval_workers
 from phonecv.errors import UserError
 from phonecv.evaluating import Skipped
 from phonecv.generation.autoencoder import Autoencoder
@@ -25,6 +23,7 @@ from phonecv.generation.pictures import MOST, to_bytes
 from phonecv.generation.result import GenerationResult
 from phonecv.generation.verbs import EvaluateOptions
 from phonecv.verbs import Steps
+from phonecv.whole.evaluate import run_images
 
 #: Pictures per step.
 BATCH = 64
@@ -59,23 +58,22 @@ class GeneratorEvaluation:
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Take the features of pictures and of samples, both by turns."""
         size, count = steps.batch_size or BATCH, len(self.listing)
-        dataset = ClassificationDataset(self.listing, eval_transform(self.runner.preprocessing), substitute=False)
-        workers = eval_workers(count, steps.workers)
+        reader = eval_transform(self.runner.preprocessing)
         samples = made_pictures(
             self.runner, self.autoencoder, self.asked, self.options, self.options.seed, steps.batch_size
         )
         done = made = 0
-        for batch in make_loader(dataset, eval_batches(count, size), workers):
-            good = torch.tensor([not error for error in batch.errors])
+        for images, indices, errors in run_images(lambda images: images, self.listing, reader, size, steps):
+            good = torch.tensor([not error for error in errors])
             if good.any():
-                self._count(to_bytes(batch.images[good]), real=True)
+                self._count(to_bytes(images[good]), real=True)
                 self.counted += int(good.sum())
-            done += len(batch.errors)
+            done += len(errors)
             while made < len(self.asked) * done // count:
                 made += self._take(next(samples))
-            paths = [self.listing.samples[int(index)].path for index in batch.indices]
-            bad = [(path, reason_of(error, path)) for path, error in zip(paths, batch.errors, strict=True) if error]
-            yield len(batch.errors), bad
+            paths = [self.listing.samples[int(index)].path for index in indices]
+            bad = [(path, reason_of(error, path)) for path, error in zip(paths, errors, strict=True) if error]
+            yield len(errors), bad
 
     def _take(self, pictures: Tensor) -> int:
         logits = self._count(pictures, real=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -12,15 +11,18 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord, require
+from phonecv.exporting.fields import require
 from phonecv.exporting.opening import OpenedFile
 from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
 from phonecv.generation.create import create_headed
-from phonecv.opening import Placed, Runner
+from phonecv.opening import Placed, Runner, own_names
 from phonecv.preprocessing import Preprocessing
+from phonecv.whole.opening import in_batches
 
 #: How weights make the network of a file.
 create = create_headed
+#: See `phonecv.opening.OpeningRoom`.
+names_in = own_names
 
 
 class Noisy(NamedTuple):
@@ -61,12 +63,7 @@ class GenerateRunner(Runner[Noisy, Tensor]):
         """See `phonecv.generation.sampling.Denoise`; a fixed batch size is served in parts, the last one filled up."""
         if self.batch is None:
             return self.run(Noisy(pictures, timesteps, classes))
-        parts = []
-        for given in zip(*(one.split(self.batch) for one in (pictures, timesteps, classes)), strict=True):
-            missing = self.batch - len(given[0])
-            filled = [torch.cat([one, one[-1:].expand(missing, *one.shape[1:])]) for one in given]
-            parts.append(self.run(Noisy(*filled))[: len(given[0])])
-        return torch.cat(parts)
+        return in_batches(lambda *given: self.run(Noisy(*given)), self.batch, pictures, timesteps, classes)
 
     def autoencoder(self, path: Path | str | None) -> Autoencoder | None:
         """The autoencoder of its latents; None where it works on pixels."""
@@ -127,8 +124,3 @@ def file_runner(file: OpenedFile, options: None) -> GenerateRunner:
         latent=spec.size != size,
         batch=file.session.batch,
     )
-
-
-def names_in(record: FileRecord) -> Sequence[str] | None:
-    """See `phonecv.opening.OpeningRoom`."""
-    return record.get("classes") or None

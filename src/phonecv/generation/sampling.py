@@ -36,7 +36,6 @@ def sample(
     seed: int = 0,
     first: int = 0,
     begin: Tensor | None = None,
-    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Pictures or latents of classes.
 
@@ -52,7 +51,6 @@ def sample(
         seed: of the noise.
         first: number of the first picture.
         begin: the noise to begin with, ``B C S S``; None draws it.
-        on_step: told how many steps are done, and of how many.
 
     Returns:
         ``B C S S`` float32, in the range that the network was trained on.
@@ -61,7 +59,7 @@ def sample(
     known, device, last = schedule(sampling.steps), classes.device, sampling.steps - 1
     clean_weights, noisy_weights = known.mean_weights
     x = (draw(streams, shape) if begin is None else begin).to(device)
-    for done, step in enumerate(range(last, -1, -1)):
+    for step in range(last, -1, -1):
         noise, share = _predict(denoise, x, int(known.timesteps[step]), classes, no_class, sampling.guidance)
         kept, before = float(known.kept[step]), float(known.before[step])
         clean = (x - (1 - kept) ** 0.5 * noise) / kept**0.5
@@ -76,8 +74,6 @@ def sample(
             if step:
                 low, high = (float(np.log(v[step])) for v in (known.posterior_variance, known.betas))
                 x = x + (0.5 * (low + (share + 1) / 2 * (high - low))).exp() * draw(streams, shape).to(device)
-        if on_step is not None:
-            on_step(done + 1, sampling.steps)
     return x
 
 
@@ -88,12 +84,10 @@ def sample_from(
     *,
     seed: int = 0,
     first: int = 0,
-    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """`sample` by a network of ours, ``B C S S`` on its device; so many at a time as suit its memory."""
     device = net.last.weight.device
     given, parts = torch.tensor(list(classes), device=device), []
-    rounds = -(-len(given) // TOGETHER)
     for turn, part in enumerate(given.split(TOGETHER)):
         parts.append(
             sample(
@@ -105,7 +99,6 @@ def sample_from(
                 clip=not net.latent,
                 seed=seed,
                 first=first + turn * TOGETHER,
-                on_step=on_step and (lambda done, of, turn=turn: on_step(turn * of + done, rounds * of)),
             )
         )
     return torch.cat(parts)

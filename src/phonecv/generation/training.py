@@ -18,6 +18,7 @@ from phonecv.data.loading.loader import SampleKey
 from phonecv.errors import UserError
 from phonecv.files import cache_dir
 from phonecv.generation.autoencoder import Autoencoder, open_autoencoder
+from phonecv.generation.checks import read_splits
 from phonecv.generation.config import GenerateConfig, GeneratorConfig
 from phonecv.generation.create import create_generator
 from phonecv.generation.diffusion import STEPS, hybrid_loss, noised
@@ -25,9 +26,9 @@ from phonecv.generation.kept import KeptPictures
 from phonecv.generation.network import Generator
 from phonecv.generation.pictures import save_grid
 from phonecv.generation.sampling import sample_from
-from phonecv.generation.training_data import read_splits
 from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
+from phonecv.training.objective import Objective
 from phonecv.training.setup import ListedSetup, class_count, with_settings
 from phonecv.training.world import World
 
@@ -205,7 +206,7 @@ class GenerateData(SplitData):
         return image, random.standard_normal(image.shape, np.float32), step, label
 
 
-class GenerateObjective:
+class GenerateObjective(Objective):
     """Squared error of the noise and the bound of its variance; validation by the same, in decibels below the noise.
 
     Args:
@@ -234,10 +235,6 @@ class GenerateObjective:
         """Sums."""
         return GenerateMeter(device)
 
-    def error(self, figures: Mapping[str, float]) -> float | None:
-        """None: the noise is the same every time, so it does not follow from figures."""
-        return None
-
     def illustrate(self, nets: Mapping[str, nn.Module], folder: Path, epoch: int) -> None:
         """Pictures of all classes in turn by the averaged network, from the same noise every time."""
         if not self.config.samples:
@@ -257,12 +254,15 @@ class GenerateMeter:
     """Means over the pictures that could be read."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # mse, bound, pictures
+        kept = device if device.type != "mps" else "cpu"  # which has no float64
+        self.sums = torch.zeros(3, dtype=torch.float64, device=kept)  # mse, bound, pictures
 
     def update(self, output: Mapping[str, Tensor], batch: NoisyBatch) -> None:
         """Take in one batch."""
         good = batch.good.to(self.sums.device)
-        rows = torch.stack([output["mse"].double(), output["bound"].double(), torch.ones_like(good).double()])
+        rows = (
+            torch.stack([output["mse"], output["bound"], torch.ones_like(output["mse"])]).to(self.sums.device).double()
+        )
         self.sums += rows[:, good].sum(1)
 
     def result(self, world: World) -> dict[str, float]:

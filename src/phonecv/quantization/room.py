@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol, cast
 
+from phonecv.errors import UserError
 from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.workshop import Workshop
 from phonecv.task import Task
@@ -37,3 +38,12 @@ class QuantizingRoom(Protocol):
 def quantizing_of(task: Task) -> QuantizingRoom:
     """The hooks of a task."""
     return cast(QuantizingRoom, task.room("quantizing"))
+
+
+def never(why: str) -> tuple[Callable[[Any, object], NoReturn], Callable[[Any, object], NoReturn]]:
+    """`check_int8` and `open_workshop` of a task whose networks are not quantized; `why` goes on from their name."""
+
+    def refuse(network: Any, given: object) -> NoReturn:
+        raise UserError(f"{network.name}{why}")
+
+    return refuse, refuse

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.dense.inputs import prepare
-from phonecv.dense.model import DenseModel, Further
+from phonecv.dense.model import Further
 from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
@@ -19,7 +19,7 @@ from phonecv.segment import inference
 from phonecv.segment.losses import IGNORE, pixel_cross_entropy
 
 
-class Segmenter(DenseModel):
+class Segmenter(inference.Labelling):
     """A backbone, a decode head and, for training, an auxiliary head.
 
     In training pictures are taken at the size they come in, since cropping and scaling belong to the data. In
@@ -35,13 +35,9 @@ class Segmenter(DenseModel):
         aux_head: maps to logits, at training alone.
         aux_weight: of its loss.
         windows: evaluate by sliding windows rather than the whole picture.
-
-    Attributes:
-        canvas: the only height and width that the network takes, see `phonecv.dense.inputs.prepare`; None for any.
     """
 
     task = "segment"
-    canvas: tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -67,11 +63,6 @@ class Segmenter(DenseModel):
         self.register_buffer("class_weights", None, persistent=False)
         self.class_factors: Tensor | None
         self.register_buffer("class_factors", None, persistent=False)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return next(self.head.parameters()).dtype
 
     def network(self, batch: Tensor, *, auxiliary: bool | None = None) -> tuple[Tensor, Tensor | None]:
         """Raw logits of a normalised batch, at the heads' resolution.

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from phonecv.bundles import readers
 from phonecv.bundles.expected import DRAWN, DRAWN_SIDE
@@ -29,8 +28,8 @@ from phonecv.dense.bundling import (
     reader_values,
 )
 from phonecv.exporting.fields import FileRecord
-from phonecv.segment.opening import open_segmenter
-from phonecv.segment.overlay import legend, overlay, save_label_map, shares
+from phonecv.opening import open_runner
+from phonecv.segment.overlay import overlay, save_label_map, shares, with_legend
 from phonecv.segment.predict import write_legend
 
 __all__ = ["NEEDED_FIELDS", "READERS_TESTED", "WHY_NO_APPS", "preparation"]
@@ -92,7 +91,7 @@ def app_sources(record: FileRecord) -> dict[str, str]:
 
 def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     """The map of the test picture, as a picture, drawn, and as shares of the classes."""
-    runner, image = open_segmenter(file), open_image(picture)
+    runner, image = open_runner(file, "segment"), open_image(picture)
     labels = runner([to_tensor(image)])[0].cpu().numpy()
     palette = palette_for(runner.classes)
     save_label_map(labels, palette, folder / _MAP)
@@ -100,11 +99,7 @@ def find(file: Path, picture: Path, record: FileRecord, folder: Path) -> Found:
     order = [int(label) for label in np.argsort(-share, kind="stable") if share[label]]
     drawn = overlay(image, labels, palette)
     drawn.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
-    strip = legend(max(drawn.width, DRAWN_SIDE // 3), order, runner.classes, palette)
-    sheet = Image.new("RGB", (strip.width, drawn.height + strip.height), "white")
-    sheet.paste(drawn, (0, 0))
-    sheet.paste(strip, (0, drawn.height))
-    sheet.save(folder / DRAWN)
+    with_legend([drawn], order, runner.classes, palette, least=DRAWN_SIDE // 3).save(folder / DRAWN)
     rows = [{"label": label, "name": runner.classes[label], "share": round(float(share[label]), 6)} for label in order]
     return Found(
         {"map": _MAP, "shares": rows},

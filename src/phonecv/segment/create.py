@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from phonecv.dense.backbone import backbone_for_heads, completed, feature_channels
+from phonecv.dense.backbone import completed, feature_channels, make_backbone
 from phonecv.dense.fpn import FPN
 from phonecv.dense.windows import Windows
 from phonecv.errors import UserError, did_you_mean
@@ -25,64 +26,13 @@ from phonecv.segment.unet_hrf import EMOv2UNet
 #: Evaluation of all ADE20K rows.
 ADE20K = DensePreprocessing(size=512, longest=2048)
 
-#: Neck or None, and head.
-Decoder = tuple[nn.Module | None, nn.Module]
-
-
-def _deeplabv3(
-    maps: list[int],
-    num_classes: int,
-    *,
-    channels: int = 256,
-    dilations: Sequence[int] = (12, 24, 36),
-    dropout: float = 0.1,
-) -> Decoder:
-    return None, ASPPHead(maps[-1], num_classes, channels=channels, dilations=dilations, dropout=dropout)
-
-
-def _pspnet(
-    maps: list[int], num_classes: int, *, channels: int = 256, pools: Sequence[int] = (1, 2, 3, 6), dropout: float = 0.1
-) -> Decoder:
-    return None, PSPHead(maps[-1], num_classes, channels=channels, pools=pools, dropout=dropout)
-
-
-def _semantic_fpn(
-    maps: list[int], num_classes: int, *, neck_channels: int = 256, channels: int = 128, dropout: float = 0.1
-) -> Decoder:
-    neck = FPN(maps, neck_channels, extra=None)
-    return neck, SemanticFPNHead(neck_channels, num_classes, levels=len(maps), channels=channels, dropout=dropout)
-
-
-def _segformer(maps: list[int], num_classes: int, *, channels: int | None = None, dropout: float = 0.1) -> Decoder:
-    if channels is None:
-        # Published: 180 for 1M, 288 for 2M, 5M and 20M.
-        channels = 180 if maps[-1] <= 180 else 288
-    return None, SegFormerHead(maps, num_classes, channels=channels, dropout=dropout)
-
-
-def _unet(maps: list[int], num_classes: int, *, widths: Sequence[int] | None = None, dropout: float = 0.1) -> Decoder:
-    if widths is None:
-        widths = (256, 128, 64, 32)[: len(maps) - 1]
-    return None, UNetHead(maps, num_classes, widths=widths, dropout=dropout)
-
-
-def _unet_hrf(
-    maps: list[int],
-    num_classes: int,
-    *,
-    channels: int = 16,
-    dilations: Sequence[int] = (12, 24, 36),
-    dropout: float = 0.1,
-) -> Decoder:
-    return _deeplabv3(maps, num_classes, channels=channels, dilations=dilations, dropout=dropout)
-
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A decode head and what belongs to it; the published choices.
 
     Attributes:
-        build: channels of the maps, number of classes and options -> neck or None, and head.
+        head: channels of the maps, number of classes and options -> the head.
         strides: of the maps that it takes from the backbone.
         auxiliary: whether it is trained with an auxiliary head, unless the person says otherwise.
         aux_stride: of the map that the auxiliary head takes.
@@ -90,9 +40,10 @@ class Architecture:
         backbone: of its own, or None for any.
         preprocessing: of evaluation.
         windows: of evaluation, or None for the whole picture.
+        pyramid: whether a feature pyramid stands between the maps and the head.
     """
 
-    build: Callable[..., Decoder]
+    head: Callable[..., nn.Module]
     strides: tuple[int, ...]
     auxiliary: bool = False
     aux_stride: int = 16
@@ -100,16 +51,17 @@ class Architecture:
     backbone: type[EMOv2UNet] | None = None
     preprocessing: DensePreprocessing = ADE20K
     windows: Windows | None = None
+    pyramid: bool = False
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "deeplabv3": Architecture(_deeplabv3, (32,), auxiliary=True),
-    "pspnet": Architecture(_pspnet, (32,), auxiliary=True),
-    "semantic_fpn": Architecture(_semantic_fpn, (4, 8, 16, 32)),
-    "segformer": Architecture(_segformer, (4, 8, 16, 32)),
-    "unet": Architecture(_unet, (2, 4, 8, 16, 32)),
+    "deeplabv3": Architecture(ASPPHead, (32,), auxiliary=True),
+    "pspnet": Architecture(PSPHead, (32,), auxiliary=True),
+    "semantic_fpn": Architecture(SemanticFPNHead, (4, 8, 16, 32), pyramid=True),
+    "segformer": Architecture(SegFormerHead, (4, 8, 16, 32)),
+    "unet": Architecture(UNetHead, (2, 4, 8, 16, 32)),
     "unet_hrf": Architecture(
-        _unet_hrf,
+        partial(ASPPHead, channels=16),
         (16, 8, 4, 2, 1),
         auxiliary=True,
         aux_stride=2,
@@ -166,8 +118,8 @@ def create_segmenter(
         raise UserError(f"num_classes {num_classes!r} is not 2..255 (label 255 marks ignored pixels)")
     entry = ARCHITECTURES[architecture]
     given = dict(options or {})
-    own = [key for key in inspect.signature(entry.build).parameters if key not in ("maps", "num_classes")]
-    check_options(architecture, given, own)
+    own = [key for key in inspect.signature(entry.head).parameters if key not in ("in_channels", "num_classes")]
+    check_options(architecture, given, ["neck_channels", *own] if entry.pyramid else own)
 
     aux = given.get("aux", entry.auxiliary)
     finest = given.get("finest", 1)
@@ -176,7 +128,10 @@ def create_segmenter(
         strides = sorted([*strides, entry.aux_stride])
     network = _backbone(architecture, entry, backbone, strides, weights, form, overrides)
     maps = feature_channels(network, strides)
-    neck, head = entry.build(maps, num_classes, **{key: given[key] for key in own if key in given})
+    wide = given.get("neck_channels", 256)
+    neck = FPN(maps, wide) if entry.pyramid else None
+    below = maps if neck is None else [wide] * len(maps)
+    head = entry.head(below, num_classes, **{key: given[key] for key in own if key in given})
     aux_head = None
     if aux:
         index = strides.index(entry.aux_stride)
@@ -215,7 +170,7 @@ def _backbone(
         network = entry.backbone(**overrides)
         network.overrides = dict(overrides)
         return network
-    return backbone_for_heads(backbone, strides, weights=weights, form=form, **overrides)
+    return make_backbone(backbone, strides, weights=weights, form=form, **overrides)
 
 
 #: Options that every architecture takes, and those of `unet` alone.

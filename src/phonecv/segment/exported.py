@@ -40,7 +40,6 @@ class FromFile(Segmenter):
 
     def network(self, batch: Tensor, *, auxiliary: bool | None = None) -> tuple[Tensor, None]:
         """Raw logits of a normalised batch; one that is smaller than the file's size is padded."""
-        del auxiliary
         height, width = batch.shape[2:]
         size = self.file.size or (height, width)
         if size == (height, width):

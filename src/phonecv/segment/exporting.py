@@ -35,7 +35,6 @@ MAX_DIFF_PIXELS = 1e-4
 
 def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) -> tuple[nn.Module, tuple[str, ...]]:
     """Logits or classes."""
-    del size
     if decode == "mediapipe":
         return LastLogits(network), (LAST,)
     return (PixelLogits(network), ("logits",)) if decode == "raw" else (PixelClasses(network), ("classes",))
@@ -43,13 +42,11 @@ def as_module(network: Segmenter, *, decode: str, size: tuple[int, int] | None) 
 
 def needs(network: Segmenter, decode: str) -> tuple[str, ...]:
     """A backbone's operators do."""
-    del network
     return (MEDIAPIPE,) if decode == "mediapipe" else ()
 
 
 def decoding(network: Segmenter, height: int, width: int, decode: str) -> dict[str, Any]:
     """With the windows that large pictures are cut into."""
-    del height, width
     windows = network.windows
     return {"kind": decode, "windows": None if windows is None else [windows.crop, windows.stride]}
 

@@ -41,7 +41,7 @@ class ASPPHead(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Sequence[int],
         num_classes: int,
         *,
         channels: int = 256,
@@ -49,19 +49,20 @@ class ASPPHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        width = in_channels[-1]
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.pooled = conv_bn_relu(in_channels, channels)
+        self.pooled = conv_bn_relu(width, channels)
         self.branches = nn.ModuleList(
             [
-                conv_bn_relu(in_channels, channels),
-                *(conv_bn_relu(in_channels, channels, 3, dilation=dilation) for dilation in dilations),
+                conv_bn_relu(width, channels),
+                *(conv_bn_relu(width, channels, 3, dilation=dilation) for dilation in dilations),
             ]
         )
         self.join = conv_bn_relu((2 + len(dilations)) * channels, channels, 3)
         self.classify = PixelClassifier(channels, num_classes, dropout)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """The last of `maps`, ``B in_channels H W``, to logits ``B num_classes H W``."""
+        """The last of `maps`, ``B C H W``, to logits ``B num_classes H W``."""
         x = maps[-1]
         check_batch_of_one(self.pooled, x)
         whole = resize(self.pooled(self.pool(x)), x.shape[-2:])
@@ -77,7 +78,7 @@ class PSPHead(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Sequence[int],
         num_classes: int,
         *,
         channels: int = 256,
@@ -85,14 +86,15 @@ class PSPHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        width = in_channels[-1]
         self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(side) for side in pools)
-        self.levels = nn.ModuleList(conv_bn_relu(in_channels, channels) for _ in pools)
+        self.levels = nn.ModuleList(conv_bn_relu(width, channels) for _ in pools)
         self.sides = tuple(pools)
-        self.join = conv_bn_relu(in_channels + len(pools) * channels, channels, 3)
+        self.join = conv_bn_relu(width + len(pools) * channels, channels, 3)
         self.classify = PixelClassifier(channels, num_classes, dropout)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """The last of `maps`, ``B in_channels H W``, to logits ``B num_classes H W``."""
+        """The last of `maps`, ``B C H W``, to logits ``B num_classes H W``."""
         x = maps[-1]
         parts = [x]
         for side, pool, level in zip(self.sides, self.pools, self.levels, strict=True):
@@ -129,21 +131,21 @@ class SemanticFPNHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, *, levels: int = 4, channels: int = 128, dropout: float = 0.1
+        self, in_channels: Sequence[int], num_classes: int, *, channels: int = 128, dropout: float = 0.1
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList()
-        for level in range(levels):
+        for level, width in enumerate(in_channels):
             steps: list[nn.Module] = []
             for step in range(max(1, level)):
-                steps.append(conv_bn_relu(channels if step else in_channels, channels, 3))
+                steps.append(conv_bn_relu(channels if step else width, channels, 3))
                 if level:
                     steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
             self.levels.append(nn.Sequential(*steps))
         self.classify = PixelClassifier(channels, num_classes, dropout)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps ``B in_channels H/2^i W/2^i`` to logits ``B num_classes H W``."""
+        """Maps ``B C H/2^i W/2^i`` to logits ``B num_classes H W``."""
         total, *others = [level(x) for level, x in zip(self.levels, maps, strict=True)]
         for other in others:
             # Doubling a size that was rounded up overshoots by a few pixels.
@@ -165,9 +167,12 @@ class SegFormerHead(SavesWork):
     whole: bool = False
 
     def __init__(
-        self, in_channels: Sequence[int], num_classes: int, *, channels: int = 288, dropout: float = 0.1
+        self, in_channels: Sequence[int], num_classes: int, *, channels: int | None = None, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        if channels is None:
+            # Published: 180 for 1M, 288 for 2M, 5M and 20M.
+            channels = 180 if in_channels[-1] <= 180 else 288
         self.levels = nn.ModuleList(conv_bn_relu(width, channels) for width in in_channels)
         self.join = conv_bn_relu(len(in_channels) * channels, channels)
         self.classify = PixelClassifier(channels, num_classes, dropout)
@@ -212,9 +217,11 @@ class UNetHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], num_classes: int, *, widths: Sequence[int], dropout: float = 0.1
+        self, in_channels: Sequence[int], num_classes: int, *, widths: Sequence[int] | None = None, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        if widths is None:
+            widths = (256, 128, 64, 32)[: len(in_channels) - 1]
         if len(widths) != len(in_channels) - 1:
             raise UserError(
                 f"widths {list(widths)}: {len(in_channels)} maps of the backbone need {len(in_channels) - 1} numbers,"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import reduce
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phonecv.dense.inputs import prepare
+from phonecv.dense.model import DenseModel
 from phonecv.dense.windows import Windows
 from phonecv.errors import UserError
 from phonecv.preprocessing import DensePreprocessing
@@ -29,34 +30,16 @@ _TILES = 8
 Label = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-class Labelling(Protocol):
-    """What inference needs of a network; `phonecv.segment.base.Segmenter` says what it means."""
+class Labelling(DenseModel):
+    """What inference knows of a segmenter; `windows` are slid over pictures, None looks at them as wholes."""
 
-    num_classes: int
-    preprocessing: DensePreprocessing
-    canvas: tuple[int, int] | None
+    head: nn.Module
     windows: Windows | None
-    training: bool
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        ...
-
-    @property
-    def network(self) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
-        """Raw logits of a normalised batch, and something else or None."""
-        ...
-
-    @property
-    def parameters(self) -> Callable[[], Iterator[Any]]:
-        """As of every module."""
-        ...
-
-    @property
-    def train(self) -> Callable[[bool], Any]:
-        """As of every module."""
-        ...
+        return next(self.head.parameters()).dtype
 
 
 def whole(model: Labelling, batch: Tensor) -> Tensor:
@@ -147,7 +130,8 @@ def predict_labels(
                 if views == [(1.0, False)]:
                     found = largest(logits(model, batch, final=False), size)
                 else:
-                    found = sum_of_views(model, batch, views).argmax(1)
+                    shares = (logits(model, batch, scale=scale, flip=both).softmax(1) for scale, both in views)
+                    found = reduce(Tensor.add_, shares).argmax(1)
                 for index, one in zip(group, found.to(torch.uint8), strict=True):
                     labels[index] = one
     finally:
@@ -204,16 +188,6 @@ def _own(start: int, stop: int, starts: Sequence[int]) -> slice:
     first = (starts[place - 1] + length + start) // 2 if place else start
     last = (starts[place + 1] + stop) // 2 if place + 1 < len(starts) else stop
     return slice(first, last)
-
-
-def sum_of_views(model: Labelling, batch: Tensor, views: Sequence[tuple[float, bool]]) -> Tensor:
-    """Class probabilities at the pictures' size, added up over (scale, mirrored), ``B classes H W``."""
-    total: Tensor | None = None
-    for scale, mirrored in views:
-        shares = logits(model, batch, scale=scale, flip=mirrored).softmax(1)
-        total = shares if total is None else total.add_(shares)
-    assert total is not None
-    return total
 
 
 def largest(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,28 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from phonecv.data.labelmaps.loading import SegmentationBatch
 from phonecv.segment.losses import IGNORE
 from phonecv.training.world import World
-
-
-class Labelled(Protocol):
-    """What a meter needs of a batch."""
-
-    @property
-    def labels(self) -> Tensor | Sequence[Tensor]:
-        """Label maps of the pictures' sizes."""
-        ...
-
-    @property
-    def errors(self) -> list[str]:
-        """One text per sample, empty where all is well."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ class SegmentMeter:
         self.matrix = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def update(self, output: Tensor | Sequence[Tensor], batch: Labelled) -> None:
+    def update(self, output: Tensor | Sequence[Tensor], batch: SegmentationBatch) -> None:
         """Count a batch.
 
         Args:
@@ -190,13 +176,3 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else 0.0
-
-
-def figures(scores: SegmentScores) -> dict[str, Any]:
-    """For a summary: percent, rounded, and what they are made of."""
-    names = ("miou", "aacc", "macc", "mdice")
-    return {
-        **{name: round(100 * float(getattr(scores, name)), 4) for name in names},
-        "pixels": int(scores.labelled.sum()),
-        "classes_with_pixels": int((scores.labelled > 0).sum()),
-    }

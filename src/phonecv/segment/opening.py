@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from phonecv.dense.exported import DenseFile, names_of, numbered
+from phonecv.dense.exported import DenseFile, numbered
 from phonecv.dense.windows import Windows, tile_windows
 from phonecv.errors import UserError
 from phonecv.exporting.opening import OpenedFile
-from phonecv.opening import Placed, Runner, open_runner
-from phonecv.segment.base import Segmenter
+from phonecv.opening import Placed, Runner, own_names
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.exported import OUTPUTS, labeller
 from phonecv.segment.inference import Label, label_tiles, predict_in_parts
 from phonecv.segment.verbs import OpeningOptions
-from phonecv.verbs import Opening
-from phonecv.weights import Loading
 
 #: How weights make the network of a file, see `phonecv.weights.headed.Building`.
 create = create_segmenter
 #: See `phonecv.opening.OpeningRoom`.
-names_in = names_of
+names_in = own_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +34,6 @@ class SegmentRunner(Runner[Sequence[Tensor], list[Tensor]]):
     """
 
     task: ClassVar[str] = "segment"
-
-
-def open_segmenter(
-    model: Segmenter | SegmentRunner | Path | str,
-    *,
-    device: str | torch.device | None = None,
-    amp: str = "none",
-    slide: tuple[int, int] | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-    loading: Loading = Loading(),  # noqa: B008  (frozen)
-) -> SegmentRunner:
-    """Whatever names a segmenter -> a runner, see `phonecv.opening.open_runner`.
-
-    Args:
-        model: a segmenter, the path of a checkpoint of one or of an exported file, or a runner.
-        device: for PyTorch; None for a GPU if there is one.
-        amp: "none" (float32), "bf16" or "fp16".
-        slide: see `OpeningOptions`, as the next two.
-        scales: sizes of the input.
-        flip: mirrored pictures too.
-        loading: what to take of a checkpoint.
-
-    Raises:
-        UserError: it labels nothing, cannot be used, or holds weights that are not numbers.
-    """
-    return open_runner(model, "segment", Opening(device, amp, loading), OpeningOptions(slide, tuple(scales), flip))
 
 
 def _details(chosen: OpeningOptions, windows: Windows | None) -> dict[str, Any]:

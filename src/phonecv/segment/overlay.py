@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -60,10 +58,10 @@ def shares(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def legend(width: int, order: Sequence[int], classes: Sequence[str], palette: Sequence[Colour]) -> Image.Image:
     """A strip with the names and colours of some classes, as many as fit into two lines; letters shrink with it."""
-    from phonecv.plots import INK, legible
+    from phonecv.plots import INK, font_file, legible
 
     size = max(_SMALLEST, min(_FONT_SIZE, round(width / _LETTERS)))
-    font = ImageFont.truetype(_font(), size)
+    font = ImageFont.truetype(font_file(), size)
     line, square = round(1.4 * size), size - 3
     strip = Image.new("RGB", (width, 2 * line + 4), "white")
     pen = ImageDraw.Draw(strip)
@@ -105,12 +103,3 @@ def with_legend(
         sheet.paste(picture, (place * (width + gap), 0))
     sheet.paste(strip, (0, height))
     return sheet
-
-
-@cache
-def _font() -> str:
-    """The font file of the plots, so that `phonecv.plots.legible` knows its letters."""
-    from matplotlib.font_manager import FontProperties, findfont
-
-    found: Any = findfont(FontProperties())
-    return str(found)

@@ -14,7 +14,6 @@ from PIL import Image
 from phonecv.data.labelmaps.classes import Colour, palette_for
 from phonecv.data.pictures.opening import file_names, find_images, fitted, printable, reopen
 from phonecv.dense.predicting import answers
-from phonecv.errors import UserError
 from phonecv.files import atomic_path, write_json
 from phonecv.predicting import Prediction, pictures_only
 from phonecv.segment.opening import SegmentRunner
@@ -89,13 +88,7 @@ def predictions(
 
 
 def write_predictions(predictions: Sequence[PictureClassMap], out: Path | str) -> Path:
-    """Write legend.json (number, name and colour of every class), predictions.json and a picture of the first ones.
-
-    Raises:
-        UserError: there are no predictions.
-    """
-    if not predictions:
-        raise UserError("there are no predictions to write")
+    """Write legend.json (number, name and colour of every class), predictions.json and a picture of the first ones."""
     out, classes = Path(out), predictions[0].names
     palette = palette_for(classes)
     write_legend(classes, palette, out / "legend.json")

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from phonecv.errors import UserError, did_you_mean
 from phonecv.segment.architectures import SEGMENTERS
 from phonecv.tables import Table, figure
-
-if TYPE_CHECKING:
-    from phonecv.segment.base import Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,25 +148,6 @@ _ROWS = (
 
 #: Every published row by architecture and backbone, such as "segformer_emov2_5m".
 PUBLISHED: dict[str, PublishedRow] = {row.name: row for row in _ROWS}
-
-
-def create_published(name: str, **changes: Any) -> Segmenter:
-    """The network of a published row.
-
-    Args:
-        name: key of `PUBLISHED`.
-        **changes: arguments of `phonecv.create_segmenter` that replace or add to the row's.
-
-    Raises:
-        UserError: no such row.
-    """
-    from phonecv.segment.create import create_segmenter
-
-    if name not in PUBLISHED:
-        raise UserError(f"no published row {name!r}{did_you_mean(name, PUBLISHED)} (known: {', '.join(PUBLISHED)})")
-    row = PUBLISHED[name]
-    arguments: dict[str, Any] = {"num_classes": row.num_classes, **row.overrides} | changes
-    return create_segmenter(row.architecture, row.backbone, **arguments)
 
 
 def heads_rows() -> Table:

@@ -18,23 +18,24 @@ from phonecv.dense.quantizing import (
     TOGETHER,
     DenseWorkshop,
     PartsScore,
-    check_heads,
     labelled_score,
-    prepared_for,
     read,
 )
 from phonecv.dense.quantizing_data import DensePictures
+from phonecv.errors import UserError
 from phonecv.evaluating import evaluate_runner
 from phonecv.exporting.record import check_size
+from phonecv.opening import open_runner
 from phonecv.quantization.options import QuantizeOptions
 from phonecv.quantization.scoring import LabelledScore, Measure, ratio
 from phonecv.segment.base import Segmenter
 from phonecv.segment.heads import SegFormerHead
-from phonecv.segment.opening import SegmentRunner, open_segmenter
+from phonecv.segment.opening import SegmentRunner
+from phonecv.verbs import Opening
 
 PIXELS = Measure("% of pixels changed", 2.0)
 
-#: See `phonecv.dense.quantizing.check_heads`.
+#: By format, beginnings of the architectures whose int8 files were made and judged there, where not all were.
 INT8_HEADS = {"executorch": ("segformer", "unet")}
 
 
@@ -62,31 +63,39 @@ class SegmentWorkshop(DenseWorkshop):
     def _float(self) -> SegmentRunner:
         network = copy.deepcopy(self.network)
         network.canvas = None if network.windows is not None else self.size
-        return open_segmenter(network, device="cpu")
+        return open_runner(network, "segment", Opening("cpu"))
 
     def judge(self, path: Path, pictures: DensePictures, reference: Sequence[Tensor]) -> PixelScore:
         """By the classes of all pixels."""
-        return score_pixels(reference, label_maps(open_segmenter(path), pictures), self.decibels(path, pictures))
+        return score_pixels(
+            reference, label_maps(open_runner(path, "segment"), pictures), self.decibels(path, pictures)
+        )
 
     def labelled(self, path: Path, folder: Path) -> LabelledScore | None:
         """By mIoU."""
         if not has_labels(folder):
             return None
-        results = [evaluate_runner(runner, folder, split=SPLIT) for runner in (self._float(), open_segmenter(path))]
+        results = [
+            evaluate_runner(runner, folder, split=SPLIT) for runner in (self._float(), open_runner(path, "segment"))
+        ]
         wanted, got = (100 * result.scores.miou for result in results)
         return labelled_score("mIoU", results[0].count, wanted, got, folder)
 
 
 def check_int8(network: Segmenter, formats: Sequence[str]) -> None:
-    """See `phonecv.dense.quantizing.check_heads`."""
-    check_heads(network, formats, INT8_HEADS)
+    """See `phonecv.quantization.room.QuantizingRoom`."""
+    for format in formats:
+        good = INT8_HEADS.get(format)
+        if good is not None and not network.architecture.startswith(good):
+            raise UserError(
+                f"{format} files of {network.architecture} are not written in int8: what the toolkit makes of it is no "
+                f"good or untried (there: {', '.join(good)}); take onnx, openvino or litert, or precision fp16"
+            )
 
 
 def open_workshop(network: Segmenter, options: QuantizeOptions) -> SegmentWorkshop:
     """A segmenter with its pictures."""
-    network, size = usable(network, options.size)
-    calibration, choosing, tuning = prepared_for(options, size)
-    return SegmentWorkshop(network, calibration, choosing, tuning=tuning, size=size)
+    return SegmentWorkshop.of(*usable(network, options.size), options)
 
 
 def usable(network: Any, size: int | tuple[int, int] | None) -> tuple[Any, tuple[int, int]]:

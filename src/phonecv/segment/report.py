@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from phonecv.report import ClassTable
 from phonecv.rules import NUMBER
 from phonecv.segment.overlay import overlay, shares, with_legend
 from phonecv.segment.result import PictureScore, SegmentationResult
-from phonecv.tables import write_csv
+from phonecv.tables import figure, write_csv
 
 #: Bars of the per-class picture; of more classes the best and the worst are drawn.
 BARS = 50
@@ -52,30 +51,31 @@ def write_files(result: SegmentationResult, out: Path) -> None:
     write_csv(
         out / "per_class.csv",
         ("class", "pixels", "predicted_pixels", "right_pixels", "iou_percent", "accuracy_percent"),
-        ((*row[:4], _percent(row[4]), _percent(row[5])) for row in zip(*columns, strict=True)),
+        ((*row[:4], *(figure(100 * share, 2) for share in row[4:])) for row in zip(*columns, strict=True)),
     )
     write_csv(
         out / "per_image.csv",
         ("path", "label_path", "pixels", "miou_percent", "pixel_accuracy_percent"),
         (
-            (one.path, one.label_path, one.pixels, *(_percent(value if one.pixels else math.nan) for value in shown))
+            (one.path, one.label_path, one.pixels, *(figure(100 * value if one.pixels else None, 2) for value in shown))
             for one in result.pictures
             for shown in [(one.miou, one.aacc)]
         ),
     )
     save_class_bars(result, out / "per_class.png")
-    save_confusion_picture(result, out / "confusion.png")
+    save_confusion(
+        result.matrix[:, : len(result.classes)],
+        result.classes,
+        out / "confusion.png",
+        title="Pixels, % of each true class",
+        percent=True,
+    )
     for name, chosen in (("best", result.best), ("worst", result.worst)):
         if chosen:
             save_grid(result, chosen, out / f"{name}.png", title=name.capitalize())
 
 
-def _percent(share: float) -> str:
-    """A figure in a table; empty where it is not defined."""
-    return "" if math.isnan(share) else f"{100 * share:.2f}"
-
-
-def save_class_bars(result: SegmentationResult, png_path: Path) -> Path:
+def save_class_bars(result: SegmentationResult, png_path: Path) -> None:
     """IoU of every class that is or was found somewhere, the best first."""
     iou = result.scores.iou
     order = sorted(np.flatnonzero(~np.isnan(iou)).tolist(), key=lambda label: -iou[label])
@@ -83,7 +83,7 @@ def save_class_bars(result: SegmentationResult, png_path: Path) -> Path:
     if len(order) > BARS:
         title += f" (the best and the worst {BARS // 2} of {len(order)})"
         order = [*order[: BARS // 2], *order[-(BARS // 2) :]]
-    return save_bars(
+    save_bars(
         {_unique(result.classes, label): 100 * float(iou[label]) for label in order},
         png_path,
         title=title,
@@ -97,20 +97,9 @@ def _unique(classes: Sequence[str], label: int) -> str:
     return name if classes.count(name) == 1 else f"{name} ({label})"
 
 
-def save_confusion_picture(result: SegmentationResult, png_path: Path) -> Path:
-    """Which share of every class's pixels was found as which class."""
-    return save_confusion(
-        result.matrix[:, : len(result.classes)],
-        result.classes,
-        png_path,
-        title="Pixels, % of each true class",
-        percent=True,
-    )
-
-
-def save_grid(result: SegmentationResult, chosen: Sequence[PictureScore], png_path: Path, *, title: str) -> Path:
+def save_grid(result: SegmentationResult, chosen: Sequence[PictureScore], png_path: Path, *, title: str) -> None:
     """Picture, truth and what was found, side by side, with the names of their colours below."""
-    return save_image_grid(
+    save_image_grid(
         [_triple(result, score) for score in chosen],
         [
             f"{printable(score.path.name)}\nmIoU {100 * score.miou:.1f} %, {100 * score.aacc:.1f} % of the pixels right"

@@ -11,7 +11,7 @@ import numpy as np
 from phonecv.data.labelmaps.classes import Colour
 from phonecv.data.labelmaps.listing import LabelSplit
 from phonecv.evaluating import EvaluationResult
-from phonecv.segment.metrics import SegmentScores, figures
+from phonecv.segment.metrics import SegmentScores
 from phonecv.text import counted
 
 
@@ -72,7 +72,10 @@ class SegmentationResult(EvaluationResult):
 
     def measures(self) -> dict[str, Any]:
         """See `EvaluationResult`."""
-        return figures(self.scores) | {"reduce_zero_label": self.split.values.reduce_zero_label}
+        scores = self.scores
+        shares = {name: round(100 * float(getattr(scores, name)), 4) for name in ("miou", "aacc", "macc", "mdice")}
+        counts = {"pixels": int(scores.labelled.sum()), "classes_with_pixels": int((scores.labelled > 0).sum())}
+        return shares | counts | {"reduce_zero_label": self.split.values.reduce_zero_label}
 
     def lines(self) -> list[str]:
         """See `EvaluationResult`."""

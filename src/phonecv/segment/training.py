@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ from phonecv.dense.distilling import Taught, make_taught
 from phonecv.dense.training import frozen_note, make_dense
 from phonecv.preprocessing import COARSEST_STRIDE
 from phonecv.segment.base import Segmenter
-from phonecv.segment.checks import DATA
+from phonecv.segment.checks import DATA, read_splits
 from phonecv.segment.config import SegmentConfig
 from phonecv.segment.create import create_segmenter
 from phonecv.segment.layers import PixelClassifier
 from phonecv.segment.losses import balanced_weights
 from phonecv.segment.metrics import SegmentMeter
-from phonecv.segment.training_data import read_splits
 from phonecv.training.balance import class_weights
 from phonecv.training.checks import data_folder
 from phonecv.training.loaders import SplitData
+from phonecv.training.objective import Objective
 from phonecv.training.setup import Setup, quick_findings
 from phonecv.training.world import World
 
@@ -143,7 +143,7 @@ class SegmentData(SplitData):
         return make_segmentation_loader(dataset, batches, self.workers, pin_memory=self.pinned)
 
 
-class SegmentObjective:
+class SegmentObjective(Objective):
     """The segmenter's losses; mean intersection over union on the validation split."""
 
     score = "miou"
@@ -165,7 +165,3 @@ class SegmentObjective:
     def meter(self, device: torch.device) -> SegmentMeter:
         """Counts pixels."""
         return SegmentMeter(self.num_classes, device)
-
-    def error(self, figures: Mapping[str, float]) -> float | None:
-        """None: it does not follow from counts."""
-        return None

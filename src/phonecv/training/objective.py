@@ -60,8 +60,8 @@ class Objective(Protocol):
         ...
 
     def error(self, figures: Mapping[str, float]) -> float | None:
-        """Standard error of the score among a meter's figures, in its unit; None where only the pictures are known."""
-        ...
+        """Standard error of the score among a meter's figures, in its unit; None where only the pictures would tell."""
+        return None
 
 
 @runtime_checkable

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.numpy import load_file
 
 from phonecv.bundles.records import values_step
-from phonecv.bundles.room import Found, OutputMeaning
+from phonecv.bundles.room import Found, OutputMeaning, no_class_files, no_sources
 from phonecv.data.class_mapping import display_names
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.opening import open_file
@@ -20,6 +19,9 @@ from phonecv.video.opening import names_in
 NEEDED_FIELDS = ()
 READERS_TESTED = ""
 WHY_NO_APPS = "a clip comes from the camera's own stream; README.md of a bundle says how it is fed and read"
+
+reader_files = app_sources = no_sources
+write_class_files = no_class_files
 
 
 def preparation(record: FileRecord) -> list[tuple[str, str]]:
@@ -56,16 +58,6 @@ def why_no_readers(record: FileRecord) -> str:
     )
 
 
-def reader_files(record: FileRecord, name: str) -> dict[str, str]:
-    """None, see `why_no_readers`."""
-    return {}
-
-
-def app_sources(record: FileRecord) -> dict[str, str]:
-    """None, see `WHY_NO_APPS`."""
-    return {}
-
-
 def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
     """The five best classes of the test clip."""
     (clip,) = load_file(given).values()
@@ -78,8 +70,3 @@ def find(file: Path, given: Path, record: FileRecord, folder: Path) -> Found | N
         header=("class", "probability"),
         rows=[(classes[label], f"{shares[label]:.4f}") for label in best],
     )
-
-
-def write_class_files(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Nothing: classes have names alone."""
-    return {}

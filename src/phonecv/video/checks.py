@@ -14,7 +14,6 @@ DATA = "a folder with train/<class>/<clip> and val/<class>/<clip>, with <class>/
 
 def check_training(config: VideoConfig, *, keep: bool) -> None:
     """Check that the clips can be listed."""
-    del keep
     read_listings(config, data_folder(config, DATA), CLIPS)
 
 

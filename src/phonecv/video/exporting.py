@@ -24,7 +24,6 @@ _SHOWN = 0.8
 
 def needs(network: VideoClassifier, decode: str) -> tuple[str, ...]:
     """Windows that hold several frames, where there are any."""
-    del decode
     return ("windows over frames",) if network.later > 1 else ()
 
 
@@ -32,7 +31,6 @@ def as_module(
     network: VideoClassifier, *, decode: str, size: tuple[int, int] | None
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """The network itself: nothing is to be decoded."""
-    del decode, size
     return RawOutputs(network), ("logits",)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from phonecv.errors import UserError
-from phonecv.exporting.fields import FileRecord, require
+from phonecv.exporting.fields import require
 from phonecv.exporting.opening import OpenedFile
-from phonecv.opening import Placed
+from phonecv.opening import Placed, own_names
 from phonecv.preprocessing import Preprocessing
 from phonecv.video.create import create_headed
 from phonecv.video.network import OPTIONS
@@ -19,6 +19,8 @@ from phonecv.whole.opening import WholeRunner, in_parts
 
 #: How weights make the network of a file.
 create = create_headed
+#: See `phonecv.opening.OpeningRoom`.
+names_in = own_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,3 @@ def file_runner(file: OpenedFile, options: None) -> VideoRunner:
         batch=file.session.batch,
         frames=frames,
     )
-
-
-def names_in(record: FileRecord) -> tuple[str, ...] | None:
-    """See `phonecv.opening.OpeningRoom`."""
-    return tuple(record["classes"]) if record.get("classes") else None

@@ -36,7 +36,7 @@ class WholeEvaluation:
     Attributes:
         reader: what reads the files for a model.
         kind: the task's result.
-        images: places and scores of those that were judged.
+        images: places of those that could be read, and what `judged` made of them.
     """
 
     runner: WholeRunner
@@ -46,7 +46,7 @@ class WholeEvaluation:
     notes: list[str]
     reader: Callable[[WholeRunner], Reader]
     kind: Callable[..., WholeResult] = WholeResult
-    images: list[tuple[int, ImageScore]] = field(default_factory=list)
+    images: list[tuple[int, Any]] = field(default_factory=list)
 
     @property
     def paths(self) -> list[Path]:
@@ -58,12 +58,16 @@ class WholeEvaluation:
         samples = self.listing.samples
         reader, batch = self.reader(self.runner), steps.batch_size or BATCH
         for logits, indices, errors in run_images(self.runner, self.listing, reader, batch, steps):
-            paths = [samples[int(index)].path for index in indices]
-            labels = torch.tensor([self.outputs[samples[int(index)].label] for index in indices])
-            scores = score(logits, labels, paths)
-            judged = zip(indices.tolist(), scores, errors, strict=True)
+            places = indices.tolist()
+            paths = [samples[place].path for place in places]
+            judged = zip(places, self.judged(logits, places, paths), errors, strict=True)
             self.images += [(place, image) for place, image, error in judged if not error]
             yield len(errors), [(path, reason_of(bad, path)) for path, bad in zip(paths, errors, strict=True) if bad]
+
+    def judged(self, logits: Tensor, places: Sequence[int], paths: Sequence[Path]) -> Sequence[Any]:
+        """What is kept of each picture of a batch: of logits ``B C``, places in the listing and files."""
+        labels = torch.tensor([self.outputs[self.listing.samples[place].label] for place in places])
+        return score(logits, labels, paths)
 
     def gather(self, world: Together) -> None:
         """See `phonecv.evaluating.Shared`."""
@@ -100,9 +104,9 @@ def evaluation_of(
 
 
 def run_images(
-    runner: WholeRunner, listing: Listing, reader: Reader, batch_size: int, steps: Steps
+    runner: Callable[[Tensor], Tensor], listing: Listing, reader: Reader, batch_size: int, steps: Steps
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """Logits, places in the listing, and errors of every batch; an unreadable picture has an error text."""
+    """What `runner` makes of each batch, places in the listing, and errors; an unreadable picture has an error text."""
     workers, world = eval_workers(len(listing), steps.workers), steps.world
     dataset = ClassificationDataset(listing, reader, substitute=False)
     # Channels last is what Pillow gives, and what convolutions on CPUs are faster with.

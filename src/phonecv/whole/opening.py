@@ -53,13 +53,16 @@ class WholeRunner(Runner["Tensor", "Tensor"]):
 
     def __call__(self, given: Tensor) -> Tensor:
         """Logits of a batch of any size; a fixed batch size is served in parts, the last one padded."""
-        if self.batch is None:
-            return self.run(given)
-        import torch
+        return self.run(given) if self.batch is None else in_batches(self.run, self.batch, given)
 
-        parts = []
-        for part in given.split(self.batch):
-            missing = self.batch - len(part)
-            padded = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-            parts.append(self.run(padded)[: len(part)])
-        return torch.cat(parts)
+
+def in_batches(run: Callable[..., Tensor], batch: int, *given: Tensor) -> Tensor:
+    """What `run` makes of tensors, so many rows of them at a time; the last part is filled up."""
+    import torch
+
+    parts = []
+    for rows in zip(*(one.split(batch) for one in given), strict=True):
+        missing = batch - len(rows[0])
+        filled = [torch.cat([one, one[-1:].expand(missing, *one.shape[1:])]) if missing else one for one in rows]
+        parts.append(run(*filled)[: len(rows[0])])
+    return torch.cat(parts)

@@ -13,7 +13,6 @@ from PIL import Image
 from phonecv.data.pictures.opening import ImageError, reason_of
 from phonecv.data.pictures.reading import EvalTransform, Reader
 from phonecv.devices import eval_workers
-from phonecv.errors import UserError
 from phonecv.files import write_json
 from phonecv.predicting import Prediction
 from phonecv.tables import write_csv
@@ -143,8 +142,6 @@ def write_predictions(
     """
     from phonecv.plots import COLOURS, INK, save_image_grid  # matplotlib, for those who want pictures
 
-    if not predictions:
-        raise UserError("there are no predictions to write")
     out = Path(out)
     rows: list[tuple[Any, ...]] = []
     for prediction in predictions:

@@ -64,12 +64,12 @@ def write_files(result: WholeResult, out: Path, *, show: Show) -> None:
     save_worst(result, out / "worst.png", show=show)
 
 
-def save_worst(result: WholeResult, png_path: Path, *, show: Show, most: int = WORST) -> Path:
+def save_worst(result: WholeResult, png_path: Path, *, show: Show) -> None:
     """Draw the pictures whose true class got the least probability."""
     names = result.classes
-    worst = result.worst[:most]
+    worst = result.worst[:WORST]
     mistakes = sum(image.rank > 0 for image in result.images)
-    return save_image_grid(
+    save_image_grid(
         [show(image.path) for image in worst],
         [
             f"{image.path.name}\nis {printable_name(names[image.label])} {image.true_probability:.1%}\n"

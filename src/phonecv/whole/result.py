@@ -81,11 +81,6 @@ class WholeResult(EvaluationResult):
         return self.accuracy.top1_percent
 
     @property
-    def top5_percent(self) -> float:
-        """Share right within five guesses, in percent."""
-        return self.accuracy.top5_percent
-
-    @property
     def confusion(self) -> np.ndarray:
         """Pictures per true class (row) and predicted class (column), over the model's outputs."""
         counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)

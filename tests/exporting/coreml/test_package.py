@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from exporting.coreml import made
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS
 from phonecv.exporting.coreml.exporter import open_session

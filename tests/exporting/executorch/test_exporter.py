@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import phonecv
 from conftest import TINY, mostly_long
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable

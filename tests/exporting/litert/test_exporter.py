@@ -15,8 +15,8 @@ import torch
 import phonecv
 from conftest import TINY, mostly_long
 from kept import kept
+from opened import open_classifier
 from phonecv.benchmarking.page_models import open_models
-from phonecv.classify.opening import open_classifier
 from phonecv.cli import main
 from phonecv.errors import UserError
 from phonecv.exporting import export

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 import phonecv
 from conftest import TINY, mostly_long
 from kept import kept
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.deployable import deployable

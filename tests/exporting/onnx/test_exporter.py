@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 import phonecv
 from conftest import TINY, mostly_long
 from exporting.small import tiny
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import ExportResult, export
 from phonecv.exporting.onnx.opening import start_session

@@ -11,7 +11,7 @@ import torch
 
 import phonecv
 from conftest import TINY, mostly_long
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable

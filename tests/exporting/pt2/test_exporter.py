@@ -14,7 +14,7 @@ import torch
 import phonecv
 from conftest import TINY, mostly_long
 from exporting.small import tiny
-from phonecv.classify.opening import open_classifier
+from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import export
 from phonecv.exporting.opening import open_session
