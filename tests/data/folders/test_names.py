@@ -316,6 +316,19 @@ def test_labels_counted_from_one(listed: Path) -> None:
         read_split(listed, "train")
 
 
+def test_labels_with_a_point_and_a_background_too_many(listed: Path) -> None:
+    for split in ("train", "val"):
+        (listed / f"{split}.txt").write_text(
+            LINES.replace("0\n", "0.0\n").replace("1\n", "1.0\n").replace("2\n", "2.0\n")
+        )
+    listing = read_split(listed, "train")
+    assert set(listing.labels.tolist()) == {0, 1, 2}
+    assert "1.0 for 1" in problems(listing, "spelling")[0]
+    (listed / "classes.txt").write_text("background\na\nb\nc\n")
+    (told,) = problems(read_split(listed, "train"), "empty-class")
+    assert told.endswith("list: c; if no label counts 'background', its line makes every class be called after another")
+
+
 def test_classes_without_pictures_in_the_training_list(listed: Path) -> None:
     (listed / "train.txt").write_text("images/0.png 0\nimages/1.png 4\n")
     told = problems(read_split(listed, "train"), "empty-class")
@@ -380,6 +393,11 @@ def test_a_split_of_an_unknown_name_is_told(tmp_path: Path) -> None:
             "file,a,b\n0.png,0.3,0.7\n1.png,0.5,0.5",
             "none is the label; left out: a, b; call one label",
         ),
+        "a column too many": (
+            "0.png 0 0.5\n1.png 1 0.7\n",
+            "label 0 0.5 is not a whole number; a line is `path label`",
+        ),
+        "no classes": ("file,age\n0.png,31.5\n1.png,7", "label 31.5 is not a whole number"),
         "no label": ("file,label\n0.png,a\n1.png,", "data.labels=many takes such pictures for ones without"),
         "no bit": ("file,a,b\n0.png,1,0\n1.png,0,1\n2.png,0,2\n3.png,1,1\n4.png,1,1", "2 in column 'b', which holds 0"),
     }.values(),

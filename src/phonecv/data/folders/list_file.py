@@ -19,6 +19,8 @@ from phonecv.errors import UserError
 from phonecv.text import counted, printable, printable_name, quoted, some_names
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+#: A number as tables write those of whole columns; and one or several of any kind, which are no name.
+_POINTED, _NUMBERS = re.compile(r"([+-]?[0-9]+)\.0*"), re.compile(r"[+-]?[0-9]*\.?[0-9]+([ \t]+[+-]?[0-9]*\.?[0-9]+)*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LONGEST_PATH = 4096
 #: Without a class list, a label from here on is taken for a mistake rather than for that many classes.
@@ -147,8 +149,13 @@ def read_list(
             seen = f"each line has 1 in one of its {len(columns)} columns, so a picture has one label; {MANY}"
 
     labelled = sets is None and any(row.label is not None for row in rows)
-    # Names only if no line has a number: else a word among numbers is a slip.
-    named = labelled and all(row.label is None or not _WHOLE_NUMBER.fullmatch(row.label) for row in rows)
+    given = [row.label for row in rows if row.label] if labelled else []
+    if given and all(map(_POINTED.fullmatch, given)):
+        rows = [row._replace(label=row.label and row.label.partition(".")[0]) for row in rows]
+        notes.append("labels are written with a point, 1.0 for 1")
+        given = []
+    # Names only if no line has a number: else a word among numbers is a slip. Several numbers, or shares, are no name.
+    named = not any(map(_WHOLE_NUMBER.fullmatch, given)) and not all(map(_NUMBERS.fullmatch, given))
     from_one = classes is not None and _counted_from_one(rows, classes)
     tops = [f"{top.as_posix()}/" for top in (Path(root).absolute(), Path(root).resolve())]
     good: list[Row] = []

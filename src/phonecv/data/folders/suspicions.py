@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phonecv.data.findings import Problem
-from phonecv.data.folders.class_names import ClassList, how_unlike, look_alikes
+from phonecv.data.folders.class_names import ClassList, how_unlike, look_alikes, name_key
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
 from phonecv.data.split_names import WHOLE, are_splits, split_of
 from phonecv.text import counted, printable, quoted, some_names
@@ -101,6 +101,8 @@ def list_suspicions(
     if absent and split in LEARNT:
         names = some_names([order.names[label] for label in absent])
         text = f"{counted(len(absent), 'classes have', of=len(order))} no picture in this list: {names}"
+        if absent == [len(order) - 1] and name_key(order.names[0]).strip() in ("background", "bg"):
+            text += f"; if no label counts {quoted(order.names[0])}, its line makes every class be called after another"
         return [Problem(text, "empty-class", place=path)]
     return []
 
