@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from phonecv.cli.output import progress, say, say_json
+from phonecv.cli.output import progress, say_found
 
 
 def audit(
@@ -42,8 +42,5 @@ def audit(
     from phonecv.data.audit import audit as run
 
     report = run(data, task=task, quick=quick, labels=labels, progress=progress("checked"))
-    if json:
-        say_json(report.to_json())
-    else:
-        say(str(report))
+    say_found(report.to_json, report, json=json)
     return int(bool(report.errors))

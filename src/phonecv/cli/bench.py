@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from phonecv.benchmarking.options import BenchOptions
 from phonecv.cli.completing import models_like
 from phonecv.cli.options import Formats, check_there, listed
-from phonecv.cli.output import say, say_json
+from phonecv.cli.output import say, say_found
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.models.names import check_named
@@ -83,12 +83,8 @@ def bench(
     from phonecv.benchmarking.run import bench_with
 
     result = bench_with(models, options)
-    if json:
-        say_json(result.to_dict())
-        return
-    say(str(result))
-    if options.out is not None:
-        say(f"table, figures and picture are in {options.out}")
+    where = None if options.out is None else f"table, figures and picture are in {options.out}"
+    say_found(result.to_dict, result, where, json=json)
 
 
 def _variants(models: Sequence[str], data: Path | None, to: str | None, *, json: bool, options: BenchOptions) -> None:
@@ -105,11 +101,7 @@ def _variants(models: Sequence[str], data: Path | None, to: str | None, *, json:
     given |= {} if options.threads is None else {"threads": options.threads[0]}
     own = VariantsOptions(data=data, rounds=options.rounds, seconds=options.seconds, **given)
     result = variants_with(models[0], own)
-    if json:
-        say_json(result.to_dict())
-        return
-    say(str(result))
-    say(f"files, variants.csv and report.html are in {own.out}")
+    say_found(result.to_dict, result, f"files, variants.csv and report.html are in {own.out}", json=json)
 
 
 def say_at_once(line: str) -> None:

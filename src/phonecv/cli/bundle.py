@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phonecv.bundles.options import BundleOptions
 from phonecv.cli.options import Ema, Model, Source, load, loading
-from phonecv.cli.output import say, say_json
+from phonecv.cli.output import say_found
 from phonecv.cli.task_options import with_options
 
 
@@ -44,9 +44,5 @@ def bundle(
     if options.name is None and Path(source).exists():
         options = replace(options, name=Path(source).stem)
     result = bundle_with(load(source, model, ema) if chosen else source, target, options)
-    if json:
-        say_json(
-            {"path": str(result.path), "files": list(result.files), "licence": result.licence, "bytes": result.bytes}
-        )
-        return
-    say(str(result))
+    names = ("files", "licence", "bytes")
+    say_found(lambda: {"path": str(result.path)} | {name: getattr(result, name) for name in names}, result, json=json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phonecv.cli.options import check_there
-from phonecv.cli.output import say, say_json
+from phonecv.cli.output import say_found
 
 
 def compare(*runs: Path, out: Path | None = None, json: bool = False) -> None:
@@ -27,9 +27,4 @@ def compare(*runs: Path, out: Path | None = None, json: bool = False) -> None:
     from phonecv.comparing import compare as run
 
     found = run(*runs, out=out)
-    if json:
-        say_json(found.to_dict())
-        return
-    say(found)
-    if out is not None:
-        say(f"\npage: {out / 'compare.html'}")
+    say_found(found.to_dict, found, None if out is None else f"\npage: {out / 'compare.html'}", json=json)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.cli.options import Ema, Model, RunnableOrResults, by_torchrun, check_there, loading
-from phonecv.cli.output import progress, say, say_json
+from phonecv.cli.output import progress, say_found
 from phonecv.cli.task_options import with_task_options
 
 
@@ -45,9 +45,6 @@ def evaluate(
     result = run(checkpoint, data, on_progress=progress("evaluated"), **(by_torchrun() | options), **chosen)
     if result is None:  # torchrun has started others, and the first of them says it
         return
-    if json:
-        say_json(result.summary())
-        return
-    say(result)
-    if (out := options.get("out")) is not None:
-        say(f"tables and pictures are in {out}; all on one page: {out / 'report.html'}")
+    out = options.get("out")
+    page = None if out is None else f"tables and pictures are in {out}; all on one page: {out / 'report.html'}"
+    say_found(result.summary, result, page, json=json)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from phonecv.cli.options import Ema, Model, Runnable, loading
-from phonecv.cli.output import progress, say, say_json
+from phonecv.cli.output import progress, say_found
 from phonecv.cli.task_options import with_task_options
 
 
@@ -39,8 +39,5 @@ def generate(
     from phonecv.api import generate as run
 
     made = run(checkpoint, out=out, on_progress=progress("made"), **options, **chosen)
-    if json:
-        say_json(made.to_dict())
-    else:
-        say(made)
-        say(f"the pictures are in {out}; all of them in one: {out / 'grid.png'}")
+    where = f"the pictures are in {out}; all of them in one: {out / 'grid.png'}"
+    say_found(made.to_dict, made, where, json=json)

@@ -30,6 +30,16 @@ def say_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
+def say_found(plain: Callable[[], Any], *lines: object, json: bool) -> None:
+    """Print what a verb has found: as JSON, or in lines for people; None is no line."""
+    if json:
+        say_json(plain())
+        return
+    for line in lines:
+        if line is not None:
+            say(line)
+
+
 def say_line(value: Any) -> None:
     """Print a value as JSON on one line, at once, so that a stream can be followed by another program."""
     print(json.dumps(value), flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonecv.cli.options import Ema, Force, Model, Source, check_there, load, loading
-from phonecv.cli.output import printable, say, say_json
+from phonecv.cli.output import printable, say, say_found
 from phonecv.cli.task_options import with_options
 from phonecv.errors import UserError
 from phonecv.quantization.options import QuantizeOptions
@@ -75,11 +75,10 @@ def quantize(
     own = replace(options, stem=stem, on_trial=tell, say=tell_meanwhile)
     result = quantize_with(network, folder, own)
     times = against_float32(network, result.files) if latency else {}
-    if json:
-        say_json(result.to_dict() | {"latency": times})
-    else:
-        say(str(result))
-        for name, figures in times.items():
-            say(f"{name}: {figures['milliseconds']:.2f} ms, float32 {figures['float32_milliseconds']:.2f} ms: "
-                f"{figures['ratio']:.2f} of it")  # fmt: skip
+    lines = [
+        f"{name}: {figures['milliseconds']:.2f} ms, float32 {figures['float32_milliseconds']:.2f} ms: "
+        f"{figures['ratio']:.2f} of it"
+        for name, figures in times.items()
+    ]
+    say_found(lambda: result.to_dict() | {"latency": times}, result, *lines, json=json)
     return int(bool(result.missed))

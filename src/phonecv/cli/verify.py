@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phonecv.cli.output import say, say_json
+from phonecv.cli.output import say_found
 
 
 def verify(bundle: Path, /, *more: Path, json: bool = False) -> int:
@@ -25,10 +25,6 @@ def verify(bundle: Path, /, *more: Path, json: bool = False) -> int:
     from phonecv import bundles
 
     found = {str(path): bundles.verify(path) for path in (bundle, *more)}
-    if json:
-        say_json(found)
-    else:
-        for path, faults in found.items():
-            for fault in faults or ["is as it was made"]:
-                say(f"{path}: {fault}")
+    lines = [f"{path}: {fault}" for path, faults in found.items() for fault in faults or ["is as it was made"]]
+    say_found(lambda: found, *lines, json=json)
     return int(any(found.values()))
