@@ -42,8 +42,8 @@ def read_pictures(config: ClassifyConfig) -> tuple[Listing, Listing]:
     if not names or not held:
         raise UserError(f"{printable(root)}: {counted(len(names) + len(held), 'pictures are')} too few to learn from")
     kinds = ", ".join(f"{count} x {suffix}" for suffix, count in passed.unread.most_common(6))
-    text = f"{printable(root)}: pictures of a kind that is not read are left out: {kinds}; save them as JPEG or PNG"
-    problems = (Problem(text),) if kinds else ()
+    text = f"pictures of a kind that is not read are left out: {kinds}; save them as JPEG or PNG"
+    problems = (Problem(text, place=root),) if kinds else ()
     return _listing(root, "train", names, problems), _listing(root, "val", held)
 
 

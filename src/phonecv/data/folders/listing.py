@@ -424,8 +424,8 @@ def _unnamed_splits(root: Path, classes: Sequence[str]) -> Iterator[Problem]:
     """Folders beside the training pictures that hold the same classes and are called like no split."""
     for name in class_folders(root)[:_LISTS]:
         if split_of(name) is None and len({*classes} & {*class_folders(root / name)}) > 1:
-            text = f"{printable(root)}: the folder {quoted(name)} holds classes of train/ and is left out"
-            yield Problem(f"{text}; call it val/ or test/, if it is one")
+            text = f"the folder {quoted(name)} holds classes of train/ and is left out"
+            yield Problem(f"{text}; call it val/ or test/, if it is one", place=root)
 
 
 def _left_out(folder: Path, passed: Passed) -> list[Problem]:
