@@ -215,3 +215,13 @@ def test_findings_of_several_places_are_counted_once() -> None:
     assert both[0].to_json()["count"] == 73
     report = AuditReport("data", quick=True, findings=(finding(1, 71), finding(80, 2)))
     assert report.counts == {"area": 73}
+
+
+@pytest.mark.parametrize("largest", [2, 400])
+def test_a_table_shows_six_findings_of_a_kind_whatever_the_classes_hold(largest: int) -> None:
+    words = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+    findings = tuple(Finding("list", "error", "train.txt", 0, f"{word} things", "mend it") for word in words)
+    splits = {"train": {"images": 400, "classes": 2, "smallest": 1, "largest": largest}}
+    lines = AuditReport("data", quick=True, findings=findings, splits=splits).table().splitlines()
+    assert sum("things" in line for line in lines) == 6
+    assert "  ... and 2 more of kind list" in lines

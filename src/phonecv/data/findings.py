@@ -208,9 +208,9 @@ class AuditReport:
             samples = "clips" if "clips" in numbers else "pictures"
             line = f"  {split}: {counted(numbers['clips' if samples == 'clips' else 'images'], samples)}"
             if "classes" in numbers:
-                fewest, most = numbers["smallest"], numbers["largest"]
-                what = counted(most, "objects" if objects else samples)
-                each = f"({what if fewest == most else f'{fewest} to {what}'} per class)"
+                fewest, largest = numbers["smallest"], numbers["largest"]
+                what = counted(largest, "objects" if objects else samples)
+                each = f"({what if fewest == largest else f'{fewest} to {what}'} per class)"
                 line += f", {objects}{counted(numbers['classes'], 'classes')} {each}"
             lines.append(line)
         if not self.findings:

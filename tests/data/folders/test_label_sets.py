@@ -160,8 +160,8 @@ def test_the_audit_counts_labels_and_finds_one_picture_labelled_twice(folder: Pa
     report = audit(folder)
     assert report.splits["train"] == {"images": 4, "classes": 2, "smallest": 2, "largest": 2}
     said = {(finding.kind, finding.severity): finding.message for finding in report.findings}
-    assert "1.0 labels a picture, 1 pictures without; pictures by label: cat 2, dog 2" in said["labels", "note"] or any(
-        "1.0 labels a picture, 1 pictures without" in finding.message for finding in report.findings
+    assert "1.0 labels a picture, 1 picture without; pictures by label: cat 2, dog 2" in said["labels", "note"] or any(
+        "1.0 labels a picture, 1 picture without" in finding.message for finding in report.findings
     )
     assert "the same picture has several classes (cat, cat, dog)" in said["label-conflict", "error"]
 

@@ -159,9 +159,8 @@ def _check_counts(notes: Notes, listing: Listing) -> None:
     if listing.sets is not None:
         each = listing.sets.sum(1)
         shown = some_names([f"{printable_name(listing.classes[label])} {count}" for label, count in counts], 12)
-        text = (
-            f"{each.mean():.1f} labels a picture, {int((each == 0).sum())} pictures without; pictures by label: {shown}"
-        )
+        without = counted(int((each == 0).sum()), "pictures")
+        text = f"{each.mean():.1f} labels a picture, {without} without; pictures by label: {shown}"
         notes.add("labels", "note", listing.list_file or listing.root, text)
     if text := imbalance(listing.counts, listing.classes, "pictures"):
         notes.add("imbalance", "warning", listing.root / listing.split, text)
