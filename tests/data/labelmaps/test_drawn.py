@@ -77,3 +77,17 @@ def test_label_maps_come_first(tmp_path: Path) -> None:
     (tmp_path / "masks/train").mkdir(parents=True)
     Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(tmp_path / "masks/train/a.png")
     assert not isinstance(read_split(tmp_path), DrawnSplit)
+
+
+def test_boxes_of_a_file_without_splits_can_not_be_drawn(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 12, 16, 24]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    report = audit(tmp_path, task="segment", quick=True)
+    assert "not all objects have outlines" in "\n".join(error.message for error in report.errors)
+    with pytest.raises(UserError, match="mask"):
+        read_split(tmp_path, "all")

@@ -123,11 +123,12 @@ def audit_coco(notes: Notes, root: Path, look: Look, *, outlines: bool = False) 
             continue
         if file is not None and (split := _read_file(notes, file, partial(find_coco, root, name))) is not None:
             splits[name] = split
-    if not splits and len(notes.findings) == told and (files := unsplit_files(root)):
-        notes.add("unsplit", "note", files[0], undivided_hint(files[0]))
-        return audit_coco_file(notes, files[0], look)
     if not splits and len(notes.findings) == told:
-        splits = _other_splits(notes, root)
+        if files := unsplit_files(root):
+            notes.add("unsplit", "note", files[0], undivided_hint(files[0]))
+            splits = _splits_of_file(notes, files[0])
+        else:
+            splits = _other_splits(notes, root)
     for split in splits.values() if outlines else ():
         if not split.masks:
             text = "not all objects have outlines, and label maps can be drawn from outlines only"
@@ -168,8 +169,12 @@ def audit_coco_file(notes: Notes, file: Path, look: Look) -> Numbers:
     """Look at one annotation file and the pictures it names."""
     if not starts_like_coco(file) and foreign_name(file):
         return _looked_at(notes, file.parent, _other_splits(notes, file), look)
+    return _finish(notes, _splits_of_file(notes, file), look)
+
+
+def _splits_of_file(notes: Notes, file: Path) -> dict[str, CocoSplit]:
     split = _read_file(notes, file, partial(locate_coco, file))
-    return _finish(notes, {} if split is None else {file.stem: split}, look)
+    return {} if split is None else {file.stem: split}
 
 
 def audit_splits(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> Numbers:
