@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,43 +98,31 @@ class DetectionBatch(StepBatch):
         errors: one text per sample.
     """
 
-    __slots__ = ("_images", "_packed", "_targets")
-
     def _hold(self, images: Sequence[Tensor], wanted: Sequence[dict[str, Tensor]]) -> None:
-        self._take(_pack(images, wanted))
-
-    def _take(self, packed: Packed) -> None:
-        self._packed = packed
-        self._images: list[Tensor] | None = None
-        self._targets: list[dict[str, Tensor]] | None = None
+        self._packed = _pack(images, wanted)
 
     @classmethod
     def _from(cls, packed: Packed, indices: Tensor, errors: list[str]) -> DetectionBatch:
         batch = cls.__new__(cls)
-        batch.indices, batch.errors = indices, errors
-        batch._take(packed)
+        batch.indices, batch.errors, batch._packed = indices, errors, packed
         return batch
 
-    @property
+    @cached_property
     def images(self) -> list[Tensor]:
         """The pictures, 3 H W each."""
-        if self._images is None:
-            self._images = views(self._packed.pixels, [(3, *size) for size in self._packed.sizes])
-        return self._images
+        return views(self._packed.pixels, [(3, *size) for size in self._packed.sizes])
 
-    @property
+    @cached_property
     def targets(self) -> list[dict[str, Tensor]]:
         """Boxes, labels, crowd, and ignored and masks if there are any, of every picture."""
-        if self._targets is None:
-            packed, counts = self._packed, list(self._packed.counts)
-            columns: dict[str, Sequence[Tensor]] = {
-                name: getattr(packed, name).split(counts) for name in _COLUMNS if getattr(packed, name) is not None
-            }
-            if packed.masks is not None:
-                shapes = [(count, *size) for count, size in zip(counts, packed.sizes, strict=True)]
-                columns["masks"] = views(packed.masks, shapes)
-            self._targets = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return self._targets
+        packed, counts = self._packed, list(self._packed.counts)
+        columns: dict[str, Sequence[Tensor]] = {
+            name: getattr(packed, name).split(counts) for name in _COLUMNS if getattr(packed, name) is not None
+        }
+        if packed.masks is not None:
+            shapes = [(count, *size) for count, size in zip(counts, packed.sizes, strict=True)]
+            columns["masks"] = views(packed.masks, shapes)
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def _each(self, change: Callable[[Tensor], Any]) -> DetectionBatch:
         changed = {name: change(part) for name, part in self._packed._asdict().items() if isinstance(part, Tensor)}
