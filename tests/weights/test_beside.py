@@ -90,6 +90,18 @@ def test_names_that_do_not_fit_are_not_used_and_told(beside: dict[str, Any], rem
     assert remark in notes[0]
 
 
+def test_what_is_missing_of_a_classifier_and_names_that_do_not_fit_are_told(
+    model: VisionModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"model": model.state_dict(), "classes": ["background", *"abcde"]}
+    with caplog.at_level(logging.INFO, "phonecv"):
+        phonecv.load_checkpoint("mobileone_s0", content, num_classes=5, **TINY["mobileone_s0"])
+    assert "its 'classes' is not used: 6 names for 5 outputs" in caplog.text
+    del content["model"]["linear.bias"]
+    with pytest.raises(UserError, match=r"missing \(1\): linear.bias\n.*the file is incomplete"):
+        phonecv.load_checkpoint("mobileone_s0", content, num_classes=5, **TINY["mobileone_s0"])
+
+
 def test_what_only_looks_like_names_is_no_remark() -> None:
     for beside in ({"classes": 5}, {"names": "a"}, {"meta": None}, {"labels": torch.zeros(3)}, {"classes": []}):
         assert class_names_in(beside, {}, 5) == (None, ())

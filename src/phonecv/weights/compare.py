@@ -100,15 +100,20 @@ def likely_cause(difference: Difference, found: Recognised, model_name: str) -> 
         )
     if unexpected and all("bias" in name for name in unexpected) and any("running_mean" in name for name in missing):
         return "one side is in deploy form, the other in training form"
-    no_classifier = bool(missing) and all(name.startswith(("norm.", "head.", "linear.")) for name in missing)
+    no_classifier = {"head.weight", "linear.weight"} & {*missing} and all(
+        name.startswith(("norm.", "head.", "linear.")) for name in missing
+    )
     own_head = [name for name in (*found.ignored, *unexpected) if not name.startswith("stage")]
     if no_classifier and own_head:
         return (
             f"the file is a backbone with a head of its own ({some_names(own_head)}), which is not this network's; "
-            "pass head='drop' to take the backbone alone, with a fresh classifier"
+            "pass head='drop' to take the backbone alone, with a fresh classifier, as a training does by itself"
         )
     if no_classifier and not unexpected:
-        return "the file is a dense backbone without classifier; pass head='drop' to start with a fresh one"
+        return (
+            "the file is a dense backbone without classifier; pass head='drop' to start with a fresh one, as a training"
+            " does by itself"
+        )
     if missing and not unexpected and not difference.shapes:
         return "the file is incomplete: part of the network was not saved, or it was cut down on purpose"
     if unexpected and not missing and not difference.shapes:

@@ -96,7 +96,9 @@ def open_source(source: Source | RawFile, ema: bool | None) -> Loaded:
     if weights.ignored:
         _log.info("%s: ignored what is not of the network: %s", name, some_names(weights.ignored))
     found = recognise_ours(state, layout, weights)
-    classes = record.classes if record else class_names_in(content, metadata, found.num_classes)[0]
+    classes, remarks = (record.classes, ()) if record else class_names_in(content, metadata, found.num_classes)
+    for remark in remarks if classes is None else ():
+        _log.info("%s: %s", name, remark)
     return Loaded(name, state, found, record, classes)
 
 

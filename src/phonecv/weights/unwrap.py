@@ -108,7 +108,8 @@ def choose_weights(content: Mapping[str, Any], ema: bool | None, source: str) ->
     if live and average and ema is None:
         raise TwoSets(
             f"{source} holds two sets of weights: live ({live.place!r}) and their moving average ({average.place!r}); "
-            "say which: ema=True for the average, ema=False for the live ones (command line: --ema, --live)"
+            "say which: ema=True for the average, ema=False for the live ones (command line: --ema, --live;"
+            " training: model.ema_weights=true or false)"
         )
     chosen = average if ema or live is None else live
     if chosen is None or (ema is False and live is None):

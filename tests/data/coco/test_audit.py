@@ -88,6 +88,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str, str, str, bool]] = {
     "bad mask": (annotation(segmentation=[[1, 2]]), "bad-mask", "error", ANNOTATIONS, "2 numbers", True),
     "no mask": (annotation(segmentation=[]), "no-mask", "warning", ANNOTATIONS, "no mask", True),
     "same id": (annotation(id=2), "annotation-id", "warning", ANNOTATIONS, "annotations[1] (id 2", True),
+    "same name": (data(categories=[{"id": 7, "name": "dog"}, {"id": 2, "name": "dog"}]), "category-twice", "error",
+                  ANNOTATIONS, "2 of them are called 'dog'", True),
     "nameless": (data(categories=[{"id": 7, "name": "dog"}, {"id": 2}]), "category-name", "warning", ANNOTATIONS,
                  "categories[1]", True),
     "no size": (image(width=None), "picture-size", "warning", ANNOTATIONS, "picture c.png", True),

@@ -57,6 +57,7 @@ COCO_FIXES = FIXES | {
     "no-mask": "add a mask, or train boxes only; its object is left out where masks are trained",
     "annotation-id": "give every annotation an id of its own",
     "category-name": "give every category a name of its own",
+    "category-twice": "give every category a name of its own; splits and networks are matched by name",
     "picture-size": "write the size of the picture as it is shown, and check its boxes",
     "repeated-file": "list the picture once, unless it shall count twice",
     "background": "nothing, if they are meant as background",

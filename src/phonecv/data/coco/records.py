@@ -323,6 +323,6 @@ def read_categories(tables: CocoTables, records: list[Any]) -> tuple[dict[int, i
     for name, count in Counter(found.values()).items():
         if count > 1:
             tables.problems.append(
-                CocoProblem("category-name", "categories", f"{count} of them are called {printable(name)!r}")
+                CocoProblem("category-twice", '"categories"', f"{count} of them are called {printable(name)!r}")
             )
     return {key: place for place, (key, _) in enumerate(tables.categories)}, groups

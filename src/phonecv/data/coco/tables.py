@@ -22,10 +22,10 @@ class CocoProblem:
     Attributes:
         kind: "structure" or "record" (the file can't be used); "missing-file" (its picture can't be read); "orphan",
             "category", "bad-box", "empty-box", "outside-box", "bad-mask", "no-mask" (an annotation is left out);
-            "box-layout", "category-shift" (the whole file is probably not what it seems); "clipped-box",
-            "annotation-id", "apart", "area", "category-name", "crowd", "fitted", "picture-name", "picture-size",
-            "placeholder", "repeated-file", "repeated-object", "respelled" (for information); of files of other tools
-            "label-file" (a file or picture is left out), "unread" (shapes that are no objects) and
+            "box-layout", "category-shift", "category-twice" (the whole file is probably not what it seems);
+            "clipped-box", "annotation-id", "apart", "area", "category-name", "crowd", "fitted", "picture-name",
+            "picture-size", "placeholder", "repeated-file", "repeated-object", "respelled" (for information); of files
+            of other tools "label-file" (a file or picture is left out), "unread" (shapes that are no objects) and
             `READING`.
         place: where, such as "annotations[3] (id 17, picture 000017.jpg)".
         message: what is wrong.
