@@ -37,7 +37,8 @@ from training.conftest import CLASSES, Configure
 def test_a_run_leaves_its_files_and_learns(
     configure: Configure, curves: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configure("schedule.epochs=12", "run.eval_every=4", "run.keep_every=6", "run.log_every=4", "data.size=24")
+    often = ("run.eval_every=4", "run.keep_every=6", "run.log_every=4", "run.loggers=[tensorboard]")
+    config = configure("schedule.epochs=12", "data.size=24", *often)
     result = train(config)
     assert result.finished
     assert result.best_score is not None

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import multiprocessing.forkserver
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch.multiprocessing as mp
 
 from phonecv.classify.config import ClassifyConfig
 from phonecv.errors import UserError
 from phonecv.training import train
 from phonecv.training.launch import launch
 from training.conftest import Configure
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_import() -> Iterator[None]:
+    """Processes are forked from one that has imported all: importing is most of what a spawned one of these does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        spawn = mp.start_processes
+
+        def fork(*given: Any, start_method: str, **named: Any) -> Any:
+            assert start_method == "spawn"
+            return spawn(*given, start_method="forkserver", **named)
+
+        patch.setattr(mp, "start_processes", fork)
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["training.workers"])
+        yield
+        multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined] - it would stay until the tests end
 
 
 @pytest.mark.slow

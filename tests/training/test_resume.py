@@ -170,7 +170,29 @@ def test_sigkill(configure: Configure, unbroken: TrainConfig, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_ends_cleanly(configure: Configure, unbroken: TrainConfig, tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_it_goes_on(
+    configure: Configure, unbroken: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(*LIVELY, "data.workers=1", "run.save_every=0", out="interrupted")
+    original = engine.train_step
+
+    def step(run: engine.Run, parts: Any, lr: float) -> dict[str, Tensor]:
+        if run.at.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(run, parts, lr)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", step)
+        assert not train(config).finished
+    assert "The same command goes on from here" in capsys.readouterr().out
+    assert state_of(config)["progress"]["step"] == 2
+    assert train(config).finished
+    assert_same(unbroken, config)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_ctrl_c_ends_a_process_cleanly(configure: Configure, unbroken: TrainConfig, tmp_path: Path) -> None:
     config = configure(*LIVELY, "data.workers=1", "run.save_every=0", out="stopped")
     process = start(config, tmp_path)
     wait_for_rows(config, 2)

@@ -1,4 +1,4 @@
-"""What the processes of `test_processes` do; they import it by name."""
+"""What the processes of `test_processes` do; the server that they are forked from imports it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import json
 import os
 from pathlib import Path
 
-import torch
-
-from phonecv.errors import UserError
 from phonecv.timm_bridge import defer
-from phonecv.training.config import TrainConfig
-from phonecv.training.world import Agreement, World
 
 defer("wandb")  # as in the command line, see conftest
+
+import torch  # noqa: E402
+
+import phonecv.classify.training  # noqa: E402, F401 - what a training imports late
+from phonecv import plots  # noqa: E402
+from phonecv.errors import UserError  # noqa: E402
+from phonecv.training import engine, job  # noqa: E402
+from phonecv.training.config import TrainConfig  # noqa: E402
+from phonecv.training.folder import claimed  # noqa: E402
+from phonecv.training.interrupt import Interrupts  # noqa: E402
+from phonecv.training.threads import Threads  # noqa: E402
+from phonecv.training.world import Agreement, World  # noqa: E402
+
+plots.save_curves = lambda csv_path, png_path, **_: Path(png_path)  # see conftest
 
 
 def compare(config: TrainConfig, world: World) -> None:
     """Train, and report what the processes hold."""
-    from phonecv.training import engine, job
-    from phonecv.training.folder import claimed
-    from phonecv.training.interrupt import Interrupts
-    from phonecv.training.threads import Threads
-
     torch.set_num_threads(1)
     with claimed(Path(config.run.out), config, world), Interrupts() as interrupts:
         run = job.prepare(config, world, Threads(1, 0), interrupts)
