@@ -16,6 +16,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import phonecv.training  # noqa: F401 - before torch, which then lets idle threads sleep, see `wait_quietly`
+
+# isort: split
 import pytest
 import torch
 from PIL import Image

@@ -332,6 +332,7 @@ def test_what_detects_nothing_is_refused(scenes: Path, tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- results
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_written_detections_give_the_same_figures(scenes: Path, tmp_path: Path) -> None:
     result = evaluate(colour_runner(masks=True), scenes, out=tmp_path / "out")
     again = evaluate(tmp_path / "out" / "detections.json", scenes)
@@ -351,6 +352,7 @@ def test_results_without_pictures(scenes: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "best.png").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_public_function_goes_by_the_model(scenes: Path, tmp_path: Path) -> None:
     result = phonecv.evaluate(colour_runner(), scenes, out=tmp_path / "out", threshold=0.5)
     assert result.threshold == 0.5

@@ -74,6 +74,7 @@ def test_the_same_evaluation_writes_the_same_bytes(tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     result, out = evaluated(tmp_path)
     root = tmp_path / "scenes"
@@ -89,6 +90,7 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     assert result.count == 6
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unreadable_pictures_get_a_table(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "scenes", 5)
     (root / "images" / "val" / "003.png").write_bytes(b"")

@@ -7,6 +7,7 @@ their tensors were filled, so no weights are stored.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def load_golden(file: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return meta, arrays
 
 
-@kept
+@partial(kept, most=24)
 def golden_model(file: str, **more: Any) -> VisionModel:
     """The network of a golden file, its tensors filled by the rule, in evaluation mode."""
     name, overrides = FILES[file]

@@ -37,8 +37,8 @@ def tiny(name: str) -> VisionModel:
     return settle(phonecv.create_model(name, num_classes=12, **TINY[name]))
 
 
-#: The largest member of all, narrowed: what is squeezed and excited is shown as well in a few channels.
-SMALLER: dict[str, dict[str, Any]] = {"mobileone_s4": TINY["mobileone_s0"] | {"se_pairs": (0, 0, 1, 1)}}
+#: The members of every run, narrowed: full size has the golden numbers; others are narrowed by nothing, and `long`.
+SMALLER: dict[str, dict[str, Any]] = TINY | {"mobileone_s4": TINY["mobileone_s0"] | {"se_pairs": (0, 0, 1, 1)}}
 
 
 @functools.cache
@@ -247,7 +247,7 @@ def test_a_norm_that_cannot_be_folded_stays() -> None:
         norm.weight[3] = 0
     fused = fuse(model)
     assert fused.get_submodule("stage3.1.norm.norm").elementwise_affine
-    assert not fused.get_submodule("stage3.2.norm.norm").elementwise_affine
+    assert not fused.get_submodule("stage4.1.norm.norm").elementwise_affine
     assert form_difference(model, fused, picture(2, 3, 97, 61)) < 1e-5
 
 

@@ -63,7 +63,7 @@ def test_logits_and_features(file: str) -> None:
             np.testing.assert_allclose(flat, arrays[f"stage{i}_{size}"], rtol=0, atol=1e-4 * deviation)
 
 
-@pytest.mark.parametrize("file", small(CLASSIFIERS))
+@pytest.mark.parametrize("file", small([file for file in CLASSIFIERS if "fused_native" not in file]))
 def test_deploy_form_gives_the_golden_logits(file: str) -> None:
     _, arrays = load_golden(file)
     fused = fuse(golden_model(file))

@@ -20,12 +20,16 @@ CLASSES = ("blue", "green", "red")
 
 
 #: What a training shows as well in fewer layers.
-TINIER = {"emo_1m": {"depths": (1, 1, 1, 2)}, "emov2_1m": {"depths": (1, 1, 1, 2)}, "mobileone_s0": {"branches": 1}}
+TINIER: dict[str, dict[str, Any]] = {
+    "emo_1m": TINY["emo_1m"] | {"depths": (1, 1, 1, 2)},
+    "emov2_1m": TINY["emov2_1m"] | {"depths": (1, 1, 1, 2)},
+    "mobileone_s0": TINY["mobileone_s0"] | {"branches": 1},
+}
 
 
 def tiny_overrides(name: str) -> str:
     """The override that makes a network of the catalog tiny."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in (TINY[name] | TINIER[name]).items()}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in TINIER[name].items()}
     return f"model.overrides={plain}"
 
 

@@ -39,7 +39,7 @@ from phonecv.training.guard import FiniteGuard, NonFiniteLoss
 from phonecv.training.job import with_shared_batches
 from phonecv.training.launch import launch
 from phonecv.training.world import World
-from training.conftest import DENSE, SEGMENTERS, Configure
+from training.conftest import DENSE, SEGMENTERS, TINIER, Configure
 
 DIGITS = tuple("0123456789")
 EVERY = mostly_long(DENSE, "ssdlite320", "mask_rcnn_fpn", "segformer")
@@ -153,7 +153,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 def test_frozen_stages_and_fixed_statistics(configure_dense: Configure, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    backbone = create_model("emov2_1m", num_classes=4, **TINY["emov2_1m"]).train()
+    backbone = create_model("emov2_1m", num_classes=4, **TINIER["emov2_1m"]).train()
     with torch.no_grad():
         backbone(torch.rand(8, 3, 64, 64))  # statistics that are not the initial ones
     start = save_checkpoint(backbone, tmp_path / "start.safetensors")

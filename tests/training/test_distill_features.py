@@ -159,8 +159,7 @@ def test_a_backbone_comes_nearer_and_the_teacher_runs_once(
     seen: list[int] = []
     through = FeatureTeacher.forward
     monkeypatch.setattr(FeatureTeacher, "forward", lambda self, x: (seen.append(len(x)), through(self, x))[1])
-    side = 64 if maps else 32  # a map of 2 x 2, or a single place
-    config = unlabelled(heap, tmp_path, "schedule.epochs=4", f"data.size={side}", f"distill.maps={int(maps)}")
+    config = unlabelled(heap, tmp_path, "schedule.epochs=4", "data.size=64", f"distill.maps={int(maps)}")
     before = load_file(str(config.flat()["distill.teacher"]))
     result = train(config)
     assert sum(seen) == 2 * 32 + 2

@@ -22,7 +22,7 @@ from phonecv.models import VisionModel, catalog
 from phonecv.training import TrainConfig, engine, load_config, train
 from phonecv.training.interrupt import Interrupted
 from phonecv.weights.translate import from_phonecv
-from training.conftest import DENSE, SEGMENTERS, SMALL, SMALL_DENSE
+from training.conftest import DENSE, SEGMENTERS, SMALL, SMALL_DENSE, TINIER
 
 #: The settings that make a run small, without those that name the network.
 SHORT = tuple(text for text in SMALL if not text.startswith("model."))
@@ -32,7 +32,7 @@ SHORT_DENSE = tuple(text for text in SMALL_DENSE if not text.startswith("model."
 def settled(name: str, classes: int = 7) -> VisionModel:
     """A tiny network whose statistics are those of pictures."""
     torch.manual_seed(0)
-    net = phonecv.create_model(name, num_classes=classes, **TINY[name]).train()
+    net = phonecv.create_model(name, num_classes=classes, **TINIER[name]).train()
     with torch.no_grad():
         for _ in range(3):
             net(torch.rand(8, 3, 64, 64))

@@ -249,7 +249,8 @@ def write_all(folder: Path) -> list[Path]:
     torch.save({}, legacy, _use_new_zipfile_serialization=False)
     start = legacy.read_bytes()
     cut = start.index(pickle.dumps({}, 2))
-    kinds["legacy"] = ("pth", {key: start[:cut] + data + start[cut:] for key, data in list(programs.items())[1::4]})
+    brief = [(key, data) for key, data in list(programs.items())[1::4] if key not in ("deep lists", "mark")]
+    kinds["legacy"] = ("pth", {key: start[:cut] + data + start[cut:] for key, data in brief})
     legacy.unlink()
     for kind, (suffix, cases) in kinds.items():
         for case, data in cases.items():
