@@ -9,6 +9,8 @@ from collections.abc import Sequence
 SPLITS = ("train", "val")
 #: The one of data that have no splits: all pictures.
 WHOLE = "all"
+#: Those that trainings learn from; others may lack classes.
+LEARNT = ("train", WHOLE)
 
 #: Split -> what its folder may be called, in any letter case; the first is ours.
 ALIASES = {

@@ -281,7 +281,11 @@ class DetectionDataset(PictureDataset[DetectionItem]):
 
     def blank(self, key: SampleKey, error: str) -> DetectionItem:
         """See `PictureDataset`."""
-        black, targets = torch.zeros(3, 64, 64, dtype=torch.uint8), no_targets(64, 64, masks=self.masks)
+        nothing = torch.zeros(0, dtype=torch.bool)
+        targets = {"boxes": torch.zeros(0, 4), "labels": nothing.long(), "crowd": nothing}
+        if self.masks:
+            targets["masks"] = torch.zeros(0, 64, 64, dtype=torch.bool)
+        black = torch.zeros(3, 64, 64, dtype=torch.uint8)
         return DetectionItem(*_transformed(black, targets, self.transforms[key.stage]), key.index, error)
 
     def _read(self, index: int, transform: DetectionTransform | None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -305,16 +309,6 @@ class DetectionDataset(PictureDataset[DetectionItem]):
             raise ImageError(path, f"has {there}{turned}, but its annotations are for {width} x {height}")
 
 
-def no_targets(height: int, width: int, *, masks: bool) -> dict[str, Tensor]:
-    """Targets of a picture without objects."""
-    targets = {
-        "boxes": torch.zeros(0, 4),
-        "labels": torch.zeros(0, dtype=torch.int64),
-        "crowd": torch.zeros(0, dtype=torch.bool),
-    }
-    return targets | {"masks": torch.zeros(0, height, width, dtype=torch.bool)} if masks else targets
-
-
 def _transformed(
     image: Tensor, targets: dict[str, Tensor], transform: DetectionTransform | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -326,16 +320,12 @@ def _transformed(
             # Bytes, because torch resizes no truth values.
             wrapped["masks"] = tv_tensors.Mask(targets["masks"].view(torch.uint8))
         picture, wrapped = transform(tv_tensors.Image(image), wrapped)
-        image, targets = plain(picture), {name: plain(wrapped[name]).to(targets[name].dtype) for name in targets}
+        image = picture.as_subclass(Tensor)
+        targets = {name: wrapped[name].as_subclass(Tensor).to(value.dtype) for name, value in targets.items()}
     height, width = image.shape[1:]
     boxes = torch.minimum(targets["boxes"].clamp(min=0), torch.tensor([width, height, width, height]))
     keep = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(1)
     return image, {name: (boxes if name == "boxes" else value)[keep] for name, value in targets.items()}
-
-
-def plain(value: Tensor) -> Tensor:
-    """A tensor that is nothing but a tensor."""
-    return value.as_subclass(Tensor)
 
 
 #: A loader that yields `DetectionBatch` objects, see `open_loader`.

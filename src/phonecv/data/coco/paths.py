@@ -88,14 +88,15 @@ def find_coco(
     if annotations is None:
         file = annotation_file(root, split)
         if file is None:
-            return _foreign_split(root, split, _given(root, images))
+            others = _foreign_beside(root)
+            if split not in others:
+                raise _no_annotations(root, split, others)
+            return _one_of(others, split, _given(root, images))
     else:
         file = _below(root, annotations)
         if not file.is_file():
             raise UserError(f"{printable(annotations)}: no such file, neither below {printable(root)} nor here")
-    if others := foreign_splits(file):
-        return _one_of(others, split, _given(root, images))
-    return CocoPaths(file, _picture_folder(file, _given(root, images), split, root))
+    return _paths_of(file, split, _given(root, images), root)
 
 
 def locate_coco(file: Path | str, images: Path | str | None = None, split: str = WHOLE) -> CocoPaths:
@@ -104,9 +105,13 @@ def locate_coco(file: Path | str, images: Path | str | None = None, split: str =
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{printable(file)}: {'not a file' if file.exists() else 'no such file'}")
+    return _paths_of(file, split, _given(file.parent, images), None)
+
+
+def _paths_of(file: Path, split: str, images: Path | None, root: Path | None) -> CocoPaths:
     if others := foreign_splits(file):
-        return _one_of(others, split, _given(file.parent, images))
-    return CocoPaths(file, _picture_folder(file, _given(file.parent, images), None, None))
+        return _one_of(others, split, images)
+    return CocoPaths(file, images or _picture_folder(file, split if root else None, root))
 
 
 def foreign_splits(root: Path) -> dict[str, CocoPaths]:
@@ -130,9 +135,7 @@ def has_split(root: Path | str, split: str) -> bool:
         UserError: several files could be that of the split.
     """
     root = Path(root)
-    if annotation_file(root, split) is not None:
-        return True
-    return not _unsplit(root) and split in foreign_splits(root)
+    return annotation_file(root, split) is not None or split in _foreign_beside(root)
 
 
 def undivided(root: Path | str) -> CocoPaths | None:
@@ -152,11 +155,9 @@ def _unsplit(root: Path) -> list[Path]:
     return [file for file in unsplit_files(root) if file not in known]
 
 
-def _foreign_split(root: Path, split: str, images: Path | None) -> CocoPaths:
-    others = {} if _unsplit(root) else foreign_splits(root)
-    if split not in others:
-        raise _no_annotations(root, split, others)
-    return _one_of(others, split, images)
+def _foreign_beside(root: Path) -> dict[str, CocoPaths]:
+    """The splits in another layout, which count where no COCO file holds all pictures."""
+    return {} if _unsplit(root) else foreign_splits(root)
 
 
 def _one_of(others: dict[str, CocoPaths], split: str, images: Path | None) -> CocoPaths:
@@ -251,9 +252,7 @@ def _given(root: Path, images: Path | str | None) -> Path | None:
     return folder
 
 
-def _picture_folder(file: Path, given: Path | None, split: str | None, root: Path | None) -> Path:
-    if given is not None:
-        return given
+def _picture_folder(file: Path, split: str | None, root: Path | None) -> Path:
     given_names = _first_names(file)
     names = [clean_name(name) for name in given_names if not unsafe_name(name)]
     folders = [folder for folder in dict.fromkeys(_candidates(file, split, root)) if folder.is_dir()]

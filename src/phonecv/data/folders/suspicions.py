@@ -11,11 +11,8 @@ import numpy as np
 from phonecv.data.findings import Problem
 from phonecv.data.folders.class_names import ClassList, how_unlike, look_alikes, name_key
 from phonecv.data.pictures.opening import HEIC_INSTALL, HEIC_SUFFIXES, can_read_heif, is_heif, suffix_of
-from phonecv.data.split_names import WHOLE, are_splits, split_of
+from phonecv.data.split_names import LEARNT, are_splits, split_of
 from phonecv.text import counted, printable, quoted, some_names
-
-#: Splits that trainings learn from; others may lack classes.
-LEARNT = ("train", WHOLE)
 
 
 def heic_problems(root: Path, place: Path, paths: Sequence[str]) -> list[Problem]:

@@ -18,7 +18,7 @@ from phonecv.data.foreign.reading import FileError, read_text, read_xml
 from phonecv.data.foreign.tree import Partners, Source, by_split, starting
 from phonecv.data.labelmaps.classes import BACKGROUND, find_class_file, read_label_classes
 from phonecv.data.pictures.opening import scan_images
-from phonecv.data.split_names import ALIASES, WHOLE
+from phonecv.data.split_names import ALIASES, LEARNT, WHOLE
 from phonecv.errors import UserError
 
 _START = re.compile(rb"<annotation[\s>]")
@@ -46,7 +46,7 @@ def splits(source: Source) -> Reads:
     bare = [name for name in pictures if not labels.of(name)]
     return reads_of(
         found,
-        lambda split, names: _read(source, names, partners, first, bare if split in ("train", WHOLE) else []),
+        lambda split, names: _read(source, names, partners, first, bare if split in LEARNT else []),
     )
 
 

@@ -18,7 +18,7 @@ from phonecv.data.foreign.reading import FileError, read_text
 from phonecv.data.foreign.tree import Partners, Source, Tree, by_split, files_ending, inside, relative, split_in
 from phonecv.data.json_file import whole
 from phonecv.data.pictures.opening import is_image_name, scan_images
-from phonecv.data.split_names import ALIASES, WHOLE
+from phonecv.data.split_names import ALIASES, LEARNT
 from phonecv.errors import UserError
 from phonecv.plain_yaml import read_yaml
 from phonecv.text import printable
@@ -55,9 +55,7 @@ def splits(source: Source) -> Reads:
     orphans = _orphans(source, labels, pictures)
     return reads_of(
         found,
-        lambda split, names: _read(
-            source, settings, split, names, partners, orphans if split in ("train", WHOLE) else []
-        ),
+        lambda split, names: _read(source, settings, split, names, partners, orphans if split in LEARNT else []),
     )
 
 

@@ -19,7 +19,7 @@ from phonecv.data.labelmaps.suspicions import EFFECTS, smoothed, suspicions
 from phonecv.data.pictures.audit import Copies, Inspected, in_order
 from phonecv.data.pictures.lookalikes import known_by
 from phonecv.data.pictures.opening import ImageError, opened, probe_image, turn_of
-from phonecv.data.split_names import WHOLE, split_of
+from phonecv.data.split_names import LEARNT, WHOLE, split_of
 from phonecv.data.splitting.stratified import undivided_told
 from phonecv.errors import UserError
 from phonecv.text import counted, first_names
@@ -175,9 +175,8 @@ def _report_left_out(notes: Notes, folders: LabelFolders, left_out: Iterable[tup
     for path, reason in left_out:
         notes.add("partner", "error" if reason == NO_LABEL else "warning", path, reason)
     if not pairs:
-        notes.add(
-            "structure", "error", folders.images, f"no picture here has a label map in {notes.name(folders.labels)}"
-        )
+        text = f"no picture here has a label map in {notes.name(folders.labels)}"
+        notes.add("structure", "error", folders.images, text)
 
 
 def _inspect(reading: MapReading, quick: bool, paths: Sequence[Path]) -> _Pair:
@@ -322,10 +321,9 @@ def _report_nothing(notes: Notes, root: Path, classes: LabelClasses | None, spli
         there = [value for value in np.flatnonzero(split.files).tolist() if value not in ignored]
         if len(there) < 2:
             what = "no pixel belongs to a class" if not there else f"every labelled pixel has the value {there[0]}"
-            severity = "error" if name in ("train", WHOLE) else "warning"
-            notes.add(
-                "nothing", severity, find_labels(root, name).labels, f"{what}: {EFFECTS[name in ('train', WHOLE)]}"
-            )
+            learnt = name in LEARNT
+            folder, severity = find_labels(root, name).labels, "error" if learnt else "warning"
+            notes.add("nothing", severity, folder, f"{what}: {EFFECTS[learnt]}")
 
 
 def _numbers(split: _Split, classes: LabelClasses | None) -> dict[str, int]:

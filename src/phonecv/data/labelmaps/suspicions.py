@@ -11,7 +11,7 @@ import numpy as np
 from phonecv.data.labelmaps.classes import LabelClasses
 from phonecv.data.labelmaps.listing import IGNORE, LabelSplit
 from phonecv.data.pictures.opening import ImageError
-from phonecv.data.split_names import WHOLE
+from phonecv.data.split_names import LEARNT
 from phonecv.errors import UserError
 from phonecv.text import printable, quoted
 
@@ -214,7 +214,7 @@ def check_content(split: LabelSplit) -> str:
     what = f"every labelled pixel is {quoted(split.classes[min(seen)])}" if seen else "no pixel belongs to a class"
     some = "" if count == len(split) else f" in the {count} label maps looked into"
     text = f"{folder}: {what}{some}"
-    learnt = split.split in ("train", WHOLE)
+    learnt = split.split in LEARNT
     if learnt and not some:
         raise UserError(f"{text}: {EFFECTS[True]}; `phonecv audit` tells what the label maps hold")
     return f"{text}: {EFFECTS[learnt]}"
