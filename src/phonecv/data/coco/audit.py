@@ -303,9 +303,8 @@ def _check_unlisted(notes: Notes, root: Path, splits: Mapping[str, CocoSplit]) -
         if folder != root and folder.parts:
             unlisted = sum(folder / name not in listed for name in scan_images(folder))
             if unlisted:
-                notes.add(
-                    "unlisted", "note", folder, f"{counted(unlisted, 'pictures')} here in none of the annotations"
-                )
+                text = f"{counted(unlisted, 'pictures')} here in none of the annotations"
+                notes.add("unlisted", "note", folder, text)
 
 
 def _check_headers(notes: Notes, splits: Mapping[str, CocoSplit], look: Look) -> int:

@@ -235,9 +235,8 @@ def _check_leftovers(notes: Notes, root: Path, split: str, read: Container[Path 
                 ignored["hidden" if name.startswith(".") else path.suffix or "no extension"] += 1
     if ignored:
         shown = ", ".join(f"{count} x {printable(what)}" for what, count in ignored.most_common(6))
-        notes.add(
-            "ignored", "note", folder, f"{counted(sum(ignored.values()), 'files are')} not taken for pictures: {shown}"
-        )
+        text = f"{counted(ignored.total(), 'files are')} not taken for pictures: {shown}"
+        notes.add("ignored", "note", folder, text)
 
 
 def _check_pictures(notes: Notes, listings: dict[str, Listing], look: Look) -> int:

@@ -219,14 +219,12 @@ def _report_sizes(notes: Notes, root: Path, pairs: Sequence[_Pair]) -> None:
             notes.add(pair.kind, "error", pair.path, pair.message)
         return
     how = f"{factor:.3g} times smaller" if factor > 1 else f"{1 / factor:.3g} times larger"
-    notes.add(
-        "label-size",
-        "error",
-        root,
+    text = (
         f"all {len(pairs)} label maps of another size are {how} than their pictures ({notes.name(pairs[0].path)}:"
         f" {pairs[0].message}): made on resized pictures, or by a network of coarse outputs; use those pictures, or"
-        " resize the maps by the nearest neighbour",
+        " resize the maps by the nearest neighbour"
     )
+    notes.add("label-size", "error", root, text)
 
 
 def _common_factor(sizes: Sequence[tuple[int, int, int, int]]) -> float | None:
@@ -283,13 +281,9 @@ def _report_values(notes: Notes, root: Path, classes: LabelClasses | None, split
         if strange:
             shown = ", ".join(f"{value} ({count} px)" for value, count in strange[:5])
             more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-            notes.add(
-                "label-value",
-                "error",
-                label_path,
-                f"label value {shown}{more} with {counted(len(classes.names), 'classes')}, whose values are"
-                f" {classes.first or 0} to {last} ({IGNORE} is ignored)",
-            )
+            text = f"label value {shown}{more} with {counted(len(classes.names), 'classes')}, whose values are"
+            text += f" {classes.first or 0} to {last} ({IGNORE} is ignored)"
+            notes.add("label-value", "error", label_path, text)
         elif set(pair.values) <= ({IGNORE, 0} if classes.first == 1 else {IGNORE}):
             notes.add("unlabelled", "warning", label_path, "no pixel of this label map belongs to a class")
 
