@@ -48,8 +48,10 @@ def geometry(conv: nn.Conv2d) -> tuple[int, int, Pair, Pair, str | Pair, Pair]:
     return conv.in_channels, conv.out_channels, kernel, stride, padding, dilation
 
 
-class PackedConv2d(Conv2d):
+class PackedConv2d(Conv2d, Freezable):
     """A convolution that is only run, with the activation that follows it: the same numbers, the same state dict."""
+
+    frozen = True
 
     def __init__(self, conv: nn.Conv2d) -> None:
         """Stand in for it; the parameters stay the same tensors."""
@@ -83,16 +85,6 @@ class PackedConv2d(Conv2d):
             self._held = held
         x = input.contiguous(memory_format=torch.channels_last)
         return torch.ops.mkldnn._convolution_pointwise(x, *held[1], *_FUSED[type(act)](act))
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode.
-
-        Raises:
-            UserError: training is asked for.
-        """
-        if mode:
-            raise UserError(f"train() was called, and {FROZEN}")
-        return super().train(mode)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         raise UserError(f"load_state_dict() was called, and {FROZEN}")

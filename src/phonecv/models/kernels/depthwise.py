@@ -106,12 +106,10 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Te
     side = weight.shape[-1]
     if side >= LEAST_KERNEL:
         gradient = weight_gradient(grad, x, side, stride)
-        # The axis of length one may have any stride; distributed training wants the weight's own.
-        return gradient.as_strided(weight.shape, weight.stride()) if _dense(weight) else gradient
-    return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, (stride, stride), (side // 2, side // 2), (1, 1), False, (0, 0), weight.shape[0],
-        (False, True, False),
-    )[1]  # fmt: skip
+    else:
+        gradient = conv_relu.weight_gradient(grad, x, weight.shape, (stride, stride), side // 2, weight.shape[0])
+    # The axis of length one may have any stride; distributed training wants the weight's own.
+    return gradient.as_strided(weight.shape, weight.stride()) if _dense(weight) else gradient
 
 
 @library.custom_op("phonecv::depthwise_weight_gradient", mutates_args=())
