@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from phonecv.errors import UserError
 
@@ -106,6 +106,19 @@ def scratch_folder(destination: Path | str) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(name, ignore_errors=True)
+
+
+def locked(file: IO[Any]) -> bool:
+    """Whether this process has an open file for itself, until it is closed; always where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def check_writable(destination: Path) -> None:

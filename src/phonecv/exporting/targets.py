@@ -10,6 +10,7 @@ from typing import IO
 
 from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter, exporter_for
+from phonecv.files import locked
 
 
 def is_folder(destination: Path | str) -> bool:
@@ -85,14 +86,9 @@ def _opened(held: Path, path: Path) -> IO[str]:
 
 def _lock(lock: IO[str], held: Path, path: Path) -> None:
     try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return
-    try:
         # Goes with the process, however that ends.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        ours = os.path.samestat(os.fstat(lock.fileno()), held.stat())
-    except (BlockingIOError, FileNotFoundError):
+        ours = locked(lock) and os.path.samestat(os.fstat(lock.fileno()), held.stat())
+    except FileNotFoundError:
         ours = False
     if not ours:
         raise UserError(f"another export is writing {str(path)!r}; wait for it, or choose another name")

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from phonecv.data.splitting.lists import FOLDER as LISTS
 from phonecv.errors import UserError
-from phonecv.files import left_behind
+from phonecv.files import left_behind, locked
 from phonecv.training.config import LATER, TrainConfig
 from phonecv.training.recipe import CONFIG, load_config
 
@@ -83,19 +83,13 @@ def check_still_there(folder: Path) -> None:
         )
 
 
-def _lock(folder: Path) -> IO[str] | None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return None
+def _lock(folder: Path) -> IO[str]:
     lock = (folder / LOCK).open("w")
     # Loader processes of a run that was killed a moment ago notice it within five seconds, or somewhat later.
     for _ in range(120):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if locked(lock):
             return lock
-        except BlockingIOError:
-            time.sleep(0.1)
+        time.sleep(0.1)
     lock.close()
     raise UserError(f"another process is training in {folder}; wait for it, or choose another run.out")
 

@@ -10,8 +10,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from phonecv._version import __version__
 from phonecv.errors import UserError
 from phonecv.files import cache_dir as _default_cache
+from phonecv.files import locked
 from phonecv.models.catalog import WeightRecord
 
 TIMEOUT = 30.0
@@ -56,7 +55,9 @@ def fetch(record: WeightRecord, *, cache_dir: Path | str | None = None) -> Path:
         raise UserError(f"{record.url} is not an http or https address")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
+        with target.with_name(f"{target.name}.lock").open("w") as lock:
+            while not locked(lock):
+                time.sleep(0.2)
             if not target.is_file():  # another process may have been faster
                 _log.info("downloading %s to %s", record.url, target)
                 _download(record, target)
@@ -100,20 +101,6 @@ def digest(path: Path, kind: str) -> str:
         while piece := file.read(1 << 20):
             hasher.update(piece)
     return hasher.hexdigest()
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Let one process at a time write; where the system has no such lock, the digest still guards the result."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    lock = target.with_name(target.name + ".lock")
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _download(record: WeightRecord, target: Path) -> None:
