@@ -9,12 +9,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from phonecv.errors import UserError
+
+T = TypeVar("T")
 
 #: What a write ends with where a disk, a quota or a limit on files is reached.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -54,11 +56,7 @@ def atomic_path(destination: Path | str, *, needs: int = 0) -> Iterator[Path]:
     """
     destination = Path(destination)
     with named(destination, needs=needs):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with _named_by_its_parent(destination):
-            handle, name = tempfile.mkstemp(
-                dir=destination.parent, prefix=f".{destination.stem[:40]}-{os.getpid()}-", suffix=destination.suffix
-            )
+        handle, name = _beside(destination, tempfile.mkstemp, suffix=destination.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -95,9 +93,7 @@ def scratch_folder(destination: Path | str) -> Iterator[Path]:
     """
     destination = Path(destination)
     with named(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with _named_by_its_parent(destination):
-            name = tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.stem[:40]}-{os.getpid()}-")
+        name = _beside(destination, tempfile.mkdtemp)
         try:
             yield Path(name)
         except OSError as error:
@@ -145,11 +141,12 @@ def named(path: Path, *, needs: int = 0) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _named_by_its_parent(destination: Path) -> Iterator[None]:
+def _beside(destination: Path, make: Callable[..., T], **more: str) -> T:
+    """What `tempfile` makes beside `destination`; an error names that, not the name that was made up."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield
-    except OSError as error:  # of a name that was made up
+        return make(dir=destination.parent, prefix=f".{destination.stem[:40]}-{os.getpid()}-", **more)
+    except OSError as error:
         raise OSError(error.errno, error.strerror, str(destination)) from error
 
 
