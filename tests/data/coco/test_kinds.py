@@ -11,6 +11,7 @@ import torch
 
 from data.coco_files import HEIGHT, WIDTH, changed, content, write_coco
 from phonecv.data.coco.reader import CocoReading, CocoSplit, find_coco, read_coco
+from phonecv.data.coco.records import read_records
 from phonecv.errors import UserError
 
 RING = [4, 5, 24, 5, 24, 15, 4, 15]
@@ -221,6 +222,26 @@ def test_words_for_ids_and_tables_by_key(tmp_path: Path) -> None:
     assert split.classes == plain.classes
     told = {problem.place: problem.message for problem in split.problems}
     assert told == {'"images"': "have words for ids; they are numbered from 1", '"categories"': "are records by key"}
+
+
+@pytest.mark.parametrize(
+    ("scale", "sides"), [(100, (400, 300)), (1000, (400, 300)), (1000, (2400, 1600)), (1, (90, 96))]
+)
+def test_boxes_in_percent_and_thousandths(tmp_path: Path, scale: int, sides: tuple[int, int]) -> None:
+    data = content()
+    for record in data["images"]:
+        record["width"], record["height"] = sides
+    places = [(x, y) for x in (0.02, 0.3, 0.6, 0.78) for y in (0, 0.15, 0.3, 0.45, 0.6, 0.75)]
+    given = [[x, y, 0.2, 0.24] for x, y in places]
+    factors = [scale] * 4 if scale > 1 else [*sides, *sides]  # else in pixels
+    data["annotations"] = [
+        {"id": number, "image_id": 10, "category_id": 2, "bbox": [v * f for v, f in zip(box, factors, strict=True)]}
+        for number, box in enumerate(given)
+    ]
+    tables = read_records(data, None, masks=False)
+    told = [problem.message for problem in tables.problems if problem.kind == "box-layout"]
+    assert len(told) == (scale > 1)
+    assert all(f"divide them by {scale} and choose detect.boxes=xywh_shares" in text for text in told)
 
 
 def test_a_picture_s_name_under_another_word(tmp_path: Path) -> None:

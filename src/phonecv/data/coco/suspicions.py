@@ -35,6 +35,8 @@ _ROUNDING, _SHARE, _MISTAKES = 1.0, 0.005, 0.02
 _STICKING_OUT = 0.05
 #: Shares of sides end here, but for rounding; a whole file of boxes of one pixel and less is no file of pixels.
 _LARGEST_SHARE = 1.01
+#: Shares may be written as percent or thousandths: so many boxes tell, that reach so far, in pictures so much larger.
+_SCALES, _TELLING, _REACH, _LARGER = {100: "percent", 1000: "thousandths"}, 20, 0.9, 1.5
 #: Problems of single boxes that another layout explains.
 _BY_LAYOUT = frozenset(("bad-box", "empty-box", "outside-box", "clipped-box", "area"))
 #: Boxes that are compared with their outlines, and the share of both together that they have in common at least.
@@ -69,6 +71,8 @@ def suspect_layout(tables: CocoTables, layout: str, boxes: np.ndarray, images: n
     else:
         sticking = 1 - float(_fits(layout, boxes, heights, widths).mean())
         if sticking < _STICKING_OUT:
+            if not shares and (message := _scaled(boxes, heights, widths)):
+                _replace(tables, _BY_LAYOUT, "box-layout", message)
             return
         why = f"{sticking:.0%} of them stick out of their pictures as {_WORDS[layout]}"
     names = [name for name in BOX_LAYOUTS if name != layout and name.endswith("_shares") == shares]
@@ -80,6 +84,26 @@ def suspect_layout(tables: CocoTables, layout: str, boxes: np.ndarray, images: n
             f" are good as {_WORDS[names[best]]}; {setting_and_flag('boxes', names[best])} reads them so"
         )
         _replace(tables, _BY_LAYOUT, "box-layout", message)
+    elif not layout.endswith("_shares") and (message := _scaled(boxes, heights, widths, sticking_out=True)):
+        _replace(tables, _BY_LAYOUT, "box-layout", message)
+
+
+def _scaled(boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray, *, sticking_out: bool = False) -> str:
+    """What to say of boxes that are percent or thousandths of the sides in all probability; "" where they are not."""
+    for scale, word in _SCALES.items() if len(boxes) >= _TELLING else ():
+        small = float((np.minimum(heights, widths) < _LARGER * scale).mean())
+        if np.abs(boxes).max() > _LARGEST_SHARE * scale or (small > _MISTAKES and not sticking_out):
+            continue
+        for name in (name for name in BOX_LAYOUTS if name.endswith("_shares")):
+            left, top, wide, tall = to_xywh(name, boxes.T / scale, 1, 1)
+            good = float(_fits(name, boxes / scale, heights, widths).mean())
+            if good >= 1 - _MISTAKES and min((left + wide).max(), (top + tall).max()) > _REACH:
+                return (
+                    f"bbox seems to be in {word} of the sides: no number of {len(boxes)} boxes is above {scale}, and so"
+                    f" {good:.0%} are good as {_WORDS[name]}; divide them by {scale} and choose"
+                    f" {setting_and_flag('boxes', name)}"
+                )
+    return ""
 
 
 def _fits(layout: str, boxes: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
