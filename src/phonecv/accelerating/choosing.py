@@ -11,12 +11,12 @@ from phonecv.accelerating.engine import Engine, Ready
 from phonecv.accelerating.inner import Inner
 from phonecv.accelerating.known import Measured, key_of, recall, remember
 from phonecv.benchmarking.calls import tiled
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES, choose, refusal
 from phonecv.benchmarking.timing import best_of, interleave
 from phonecv.devices import computes_bf16
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import Arrays, Input
+from phonecv.exporting.pictures import probe_rows
 
 #: What all others are compared with, and what runs where none is faster.
 EAGER = "eager"

@@ -16,7 +16,6 @@ from torch import Tensor
 from phonecv.accelerating.inner import Inner, Shape, job_of, tensors_of, varied
 from phonecv.accelerating.sessions import session_in
 from phonecv.benchmarking.calls import difference
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.errors import UserError
 from phonecv.exporting.checks import check_inputs
@@ -24,6 +23,7 @@ from phonecv.exporting.comparing import MAX_DIFF
 from phonecv.exporting.formats import EXPORTERS
 from phonecv.exporting.inputs import Input
 from phonecv.exporting.job import Session
+from phonecv.exporting.pictures import probe_rows
 
 #: Shapes of a row that a session is made for; further ones run in PyTorch.
 MOST_SHAPES = 4

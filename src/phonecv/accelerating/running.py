@@ -14,11 +14,11 @@ from phonecv.accelerating.inner import Inner, varied
 from phonecv.accelerating.known import Measured, key_of, recall
 from phonecv.accelerating.network import Accelerated, accelerated, inputs_of
 from phonecv.benchmarking.calls import tiled
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.benchmarking.timing import best_of
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS, exporter_for
+from phonecv.exporting.pictures import probe_rows
 from phonecv.models.fusing import fuse
 from phonecv.models.quantized import state_of
 from phonecv.opening import AnyRunner, Placed, Runner, opening_room

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import Deployable
 from phonecv.exporting.formats import get_exporter
 from phonecv.exporting.job import Job
 from phonecv.exporting.perform import perform
+from phonecv.exporting.pictures import probe_rows
 
 
 def write_for_timing(format: str, precision: str, folder: Path, subject: Subject) -> Path:

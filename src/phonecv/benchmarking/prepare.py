@@ -12,7 +12,6 @@ import torch
 from phonecv.benchmarking import exported, onnx_files
 from phonecv.benchmarking.candidates import Candidate
 from phonecv.benchmarking.plan import Entry
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
 from phonecv.benchmarking.subject import Subject
 from phonecv.benchmarking.torch_calls import arrays
@@ -20,6 +19,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.inputs import Arrays
 from phonecv.exporting.onnx.int8 import quantize_file
 from phonecv.exporting.opening import open_session
+from phonecv.exporting.pictures import probe_rows
 
 log = logging.getLogger("phonecv.benchmarking")
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from phonecv.benchmarking.candidates import Candidate, Job
 from phonecv.benchmarking.machine import describe_machine, disturbances, native
-from phonecv.benchmarking.probes import probe_rows
 from phonecv.benchmarking.run import start_worker
 from phonecv.benchmarking.runtimes import RUNTIMES, Runtime
 from phonecv.benchmarking.timing import Timing
@@ -23,6 +22,7 @@ from phonecv.data.splitting.lists import own_lists
 from phonecv.errors import UserError
 from phonecv.exporting.formats import EXPORTERS, PRECISIONS, Exporter, get_exporter
 from phonecv.exporting.inputs import inputs_in, picture_input
+from phonecv.exporting.pictures import probe_rows
 from phonecv.exporting.record import read_record
 from phonecv.exporting.run import in_form
 from phonecv.exporting.targets import stem_of

@@ -24,18 +24,13 @@ def write_readers(records: Sequence[FileRecord], folder: Path) -> tuple[list[Rea
         The sets, and for the files (records with "file") that none serves the reason.
     """
     unread = {record["file"]: why for record in records if (why := bundling_of(record).why_no_readers(record))}
-    groups: list[tuple[dict[str, str], list[FileRecord]]] = []
+    groups: dict[tuple[tuple[str, str], ...], list[FileRecord]] = {}
     for record in records:
-        if record["file"] in unread:
-            continue
-        sources = bundling_of(record).reader_files(record, "")
-        group = next((served for known, served in groups if known == sources), None)
-        if group is None:
-            groups.append((sources, [record]))
-        else:
-            group.append(record)
+        if record["file"] not in unread:
+            sources = bundling_of(record).reader_files(record, "")
+            groups.setdefault(tuple(sources.items()), []).append(record)
     made = []
-    for _, served in groups:
+    for served in groups.values():
         names = tuple(record["file"] for record in served)
         place = "readers" if len(groups) == 1 else f"readers/{names[0]}"
         for file, source in bundling_of(served[0]).reader_files(served[0], ", ".join(names)).items():

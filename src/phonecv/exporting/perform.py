@@ -89,19 +89,14 @@ def _perform(
     write_json(record_path(written.path), dict(job.record))
     if not inputs:
         return written, [], ""
-    _note(folder, written)
+    if (folder.parent / "job.pt").is_file():  # tell the parent process that what fails from here on is the runtime
+        write_json(folder.parent / "written.json", {"operators": written.operators})
     session = resolve_name(session_function)(written.path, threads=torch.get_num_threads(), precision=job.precision)
     if job.dynamic_batch and session.batch is not None:
         raise UserError(
             f"{job.stem} was traced for {session.batch} rows at once alone, though this format leaves them free"
         )
     return written, [session(*batch) for batch in inputs], session.runtime
-
-
-def _note(folder: Path, written: Written) -> None:
-    """Tell a parent process that writing is over: what fails from here on is the runtime."""
-    if (folder.parent / "job.pt").is_file():
-        write_json(folder.parent / "written.json", {"operators": written.operators})
 
 
 def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]) -> Performed:

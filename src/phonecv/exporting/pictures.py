@@ -15,6 +15,7 @@ from phonecv.data.pictures.opening import find_images, open_image
 from phonecv.data.pictures.reading import eval_transform, planes
 from phonecv.data.samples import photographs
 from phonecv.errors import UserError
+from phonecv.exporting.inputs import Arrays, Input, made_up
 from phonecv.preprocessing import RGB
 
 #: Pictures a file is compared on.
@@ -90,3 +91,11 @@ def probe_images(height: int, width: int, channels: int = RGB) -> Tensor:
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
     step = torch.where(torch.arange(width) < width / 2, -1.5, 1.5).expand(1, channels, height, width)
     return torch.cat([noise, smooth, step])
+
+
+def probe_rows(inputs: Sequence[Input]) -> Arrays:
+    """Three rows of every input: noise, smooth colours and a step where it is one picture, else made-up values."""
+    if [one.kind for one in inputs] == ["pictures"]:
+        channels, height, width = inputs[0].shape
+        return (probe_images(height, width, channels).numpy(),)
+    return tuple(one.numpy() for one in made_up(inputs, 3))

@@ -9,7 +9,7 @@ from typing import Any
 
 from phonecv.quantization.scoring import Measure, Score
 from phonecv.quantization.sensitivity import LayerNoise
-from phonecv.tables import text_table
+from phonecv.tables import figure, text_table
 
 #: Layers that are shown.
 _WORST = 8
@@ -115,7 +115,12 @@ class QuantizeResult:
         if self.layers:
             worst = sorted(self.layers, key=lambda noise: noise.own if noise.alone is None else noise.alone)[:_WORST]
             rows = [
-                (noise.name, noise.kind, noise.parameters, *map(_decibels, (noise.own, noise.total, noise.alone)))
+                (
+                    noise.name,
+                    noise.kind,
+                    noise.parameters,
+                    *(figure(one, 1) for one in (noise.own, noise.total, noise.alone)),
+                )
                 for noise in worst
             ]
             lines += [
@@ -169,7 +174,3 @@ class QuantizeResult:
             "layers": [noise.to_dict() for noise in self.layers],
             "formats": {name: found.to_dict() for name, found in self.formats.items()},
         }
-
-
-def _decibels(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"

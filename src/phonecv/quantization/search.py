@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from phonecv.create import load_network
 from phonecv.data.splitting.lists import own_lists
 from phonecv.errors import UserError
-from phonecv.exporting import EXPORTERS, Exporter, get_exporter
+from phonecv.exporting import EXPORTERS, get_exporter
 from phonecv.exporting.run import in_form, move
 from phonecv.exporting.targets import stem_of
 from phonecv.files import check_writable, scratch_folder, write_json
@@ -44,7 +44,11 @@ def quantize_with(model: Network | Path | str, folder: Path | str, options: Quan
     """
     exporters = [get_exporter(name) for name in dict.fromkeys(options.formats)]
     precision = options.precision
-    _check(exporters, precision)
+    if not exporters:
+        raise UserError(f"no format was given (known: {', '.join(EXPORTERS)})")
+    for exporter in exporters:
+        exporter.check_precision(precision)
+        exporter.require()
     check_writable(Path(folder) / "file")
     network = in_form(load_network(model, task=None), "deploy")
     if state_of(network):
@@ -123,11 +127,3 @@ def _search(
 def _lost(trial: Trial) -> tuple[float, float]:
     assert trial.score is not None
     return trial.score.drop, -trial.score.decibels
-
-
-def _check(exporters: Sequence[Exporter], precision: str) -> None:
-    if not exporters:
-        raise UserError(f"no format was given (known: {', '.join(EXPORTERS)})")
-    for exporter in exporters:
-        exporter.check_precision(precision)
-        exporter.require()

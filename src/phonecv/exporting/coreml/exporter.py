@@ -69,7 +69,10 @@ def write(job: Job, folder: Path) -> Written:
         exported,
         convert_to="mlprogram",
         inputs=_inputs(job),
-        outputs=_outputs(job, results),
+        outputs=[
+            coremltools.TensorType(name=name, dtype=np.float32 if result.is_floating_point() else np.int32)
+            for name, result in zip(job.outputs, results, strict=True)
+        ],
         # Of its labels Vision makes observations; it takes the place of the array of probabilities.
         classifier_config=coremltools.ClassifierConfig(names) if names else None,
         minimum_deployment_target=getattr(coremltools.target, TARGET),
@@ -149,15 +152,6 @@ def _inputs(job: Job) -> list[Any]:
     return [TensorType(name=one.name, shape=(1, *one.shape), dtype=np.dtype(one.type).type) for one in job.taken]
 
 
-def _outputs(job: Job, results: Sequence[torch.Tensor]) -> list[Any]:
-    from coremltools import TensorType
-
-    return [
-        TensorType(name=name, dtype=np.float32 if result.is_floating_point() else np.int32)
-        for name, result in zip(job.outputs, results, strict=True)
-    ]
-
-
 def _with_int8_weights(model: Any, job: Job, modules: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
     """Weights in 8 bits, symmetric, one scale for each output channel; what is computed stays float16."""
     from coremltools.optimize.coreml import OpLinearQuantizerConfig, OptimizationConfig, linear_quantize_weights
@@ -171,7 +165,8 @@ def _with_int8_weights(model: Any, job: Job, modules: Mapping[str, str]) -> tupl
         for name, layer in modules.items()
         if any(layer == path or layer.startswith(f"{path}.") for path in floating)
     }
-    names = {name for function in model._mil_program.functions.values() for name in _constants(function)}
+    operations = [item for function in model._mil_program.functions.values() for item in function.operations]
+    names = {item.name for item in operations if item.op_type == "const"}
     config = OptimizationConfig(
         global_config=OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=threshold),
         op_name_configs={name: None for name in names if name.removesuffix("_to_fp16") in kept},
@@ -182,10 +177,6 @@ def _with_int8_weights(model: Any, job: Job, modules: Mapping[str, str]) -> tupl
         "float_layers": floating,
     }
     return linear_quantize_weights(model, config), settings
-
-
-def _constants(function: Any) -> list[str]:
-    return [item.name for item in function.operations if item.op_type == "const"]
 
 
 def _describe(model: Any, job: Job) -> None:

@@ -78,31 +78,15 @@ _GPU = "google-ai-edge/LiteRT, tflite/tools/versioning/gpu_compatibility.cc"
 _GPU_SHAPES = "tensorflow/tensorflow, lite/delegates/gpu/common/model_builder_helper.cc (bad input dims size)"
 _STATIC = "tensorflow/tensorflow, lite/core/subgraph.cc (a delegate that only supports static-sized tensors)"
 
+#: Operators that cut or pad.
+_CUTTING = ("SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD")
+#: Ways to place the corners of a picture, which exclude each other.
+_CORNERS = ("align_corners", "half_pixel")
 #: Constants among the inputs that say how an operator works, by kind; its others may be computed.
 _SETTING_INPUTS = (
     "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ALL", "REDUCE_ANY", "PAD", "PADV2",
     "MIRROR_PAD", "REVERSE_V2",
 )  # fmt: skip
-
-
-def _scalar(item: Operator) -> bool:
-    return any(value.shape == () for value in item.flowing)
-
-
-def _other_gather(item: Operator) -> bool:
-    return item.kind == "GATHER" and (item.reads[1].axes != 1 or item.reads[1].type != "int32")
-
-
-def _other_slice(item: Operator) -> bool:
-    return item.kind in ("SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD") and item.reads[0].axes not in (3, 4)
-
-
-def _computed_setting(item: Operator) -> bool:
-    return item.kind in _SETTING_INPUTS and len(item.reads) > 1 and not item.reads[1].constant
-
-
-def _both_resize_modes(item: Operator) -> bool:
-    return item.kind == "RESIZE_BILINEAR" and bool(item.settings["align_corners"] and item.settings["half_pixel"])
 
 
 def _other_cast(item: Operator) -> bool:
@@ -149,11 +133,16 @@ _LITERT_GPU = Accelerator(
         Rule("int64", "64-bit integers", _GPU, holds_64_bits),
         Rule("cast", "a conversion between other types than floats, int32 and bool", _GPU, _other_cast),
         Rule("axes", "more than 4 axes", _GPU_SHAPES, more_axes_than(4), "--precision fp16 cuts windows with four"),
-        Rule("scalar", "a computed value without axes", _GPU_SHAPES, _scalar),
-        Rule("slice", "cuts or pads a tensor of other than 3 or 4 axes", _GPU, _other_slice),
-        Rule("gather", "indices that are not a list of int32", _GPU, _other_gather),
-        Rule("computed-setting", "axes or padding that are computed", _GPU, _computed_setting),
-        Rule("resize", "bilinear with aligned corners and half pixels at once", _GPU, _both_resize_modes),
+        Rule("scalar", "a computed value without axes", _GPU_SHAPES,
+             lambda item: any(value.shape == () for value in item.flowing)),
+        Rule("slice", "cuts or pads a tensor of other than 3 or 4 axes", _GPU,
+             lambda item: item.kind in _CUTTING and item.reads[0].axes not in (3, 4)),
+        Rule("gather", "indices that are not a list of int32", _GPU,
+             lambda item: item.kind == "GATHER" and (item.reads[1].axes, item.reads[1].type) != (1, "int32")),
+        Rule("computed-setting", "axes or padding that are computed", _GPU,
+             lambda item: item.kind in _SETTING_INPUTS and len(item.reads) > 1 and not item.reads[1].constant),
+        Rule("resize", "bilinear with aligned corners and half pixels at once", _GPU,
+             lambda item: item.kind == "RESIZE_BILINEAR" and all(item.settings[mode] for mode in _CORNERS)),
         Rule("select", "a choice between tensors of another shape", _GPU, _other_select),
         Rule("broadcast", "shapes that do not fit into each other", _GPU, _other_broadcast),
     ),
@@ -196,30 +185,24 @@ _TRANSFORMERS = "Apple, Deploying Transformers on the Apple Neural Engine, machi
 _HOLLEMANS = "M. Hollemans, github.com/hollance/neural-engine, docs/unsupported-layers.md (partly guesses, he says)"
 _FLEXIBLE = "an engineer of Apple's, developer.apple.com/forums/thread/724930"
 
-
-def _float32(item: Operator) -> bool:
-    return item.kind != "cast" and any(value.type == "float32" for value in item.makes)
-
-
-def _dilated(item: Operator) -> bool:
-    return item.kind == "conv" and max(item.settings.get("dilations", (1,))) > 1
-
-
 _NEURAL_ENGINE = Accelerator(
     name="neural_engine",
     title="Neural Engine by Core ML",
     format="coreml",
     rules=(
         Rule("dynamic", "a range of sizes: only the default one", _FLEXIBLE, free_sizes, "export with a fixed size"),
-        Rule("float32", "float32, it takes float16 alone", _TYPED, _float32, "export with --precision fp16"),
+        Rule("float32", "float32, it takes float16 alone", _TYPED,
+             lambda item: item.kind != "cast" and any(value.type == "float32" for value in item.makes),
+             "export with --precision fp16"),
         Rule("gather", "gathers values", _HOLLEMANS, lambda item: item.kind.startswith("gather")),
         Rule("recurrent", "a recurrent layer", _HOLLEMANS, lambda item: item.kind in ("lstm", "gru", "rnn")),
-        Rule("dilated", "a dilated convolution", _HOLLEMANS, _dilated),
+        Rule("dilated", "a dilated convolution", _HOLLEMANS,
+             lambda item: item.kind == "conv" and max(item.settings.get("dilations", (1,))) > 1),
         Rule("custom", "a layer of the app's own", _HOLLEMANS, lambda item: item.kind.startswith("custom")),
         Rule("axes", "more than 4 axes, it works on B C H W", _TRANSFORMERS, more_axes_than(4)),
     ),
     note="Core ML decides on the device, by chip and system; Xcode's performance report tells (docs/coreml.md)",
-)
+)  # fmt: skip
 
 # ExecuTorch with XNNPACK --------------------------------------------------------------------------------------------
 
