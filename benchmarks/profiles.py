@@ -30,7 +30,6 @@ import phonecv
 import reference_style
 from phonecv.benchmarking.fresh import settle
 from phonecv.benchmarking.machine import describe_machine, disturbances, measure_peaks
-from phonecv.benchmarking.onnx_files import write_for_timing
 from phonecv.files import write_json
 from phonecv.weights.translate import from_phonecv
 
@@ -94,7 +93,7 @@ def layers(name: str, batch: int, precision: str, folder: Path) -> list[dict[str
     images = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
     path = folder / f"{name}.onnx"
     if not path.exists():
-        write_for_timing(phonecv.fuse(settle(phonecv.create_model(name), size=224)), images, path)
+        phonecv.export(settle(phonecv.create_model(name), size=224), path, verify=False)
     core = openvino.Core()
     model = core.read_model(str(path))
     model.reshape(list(images.shape))

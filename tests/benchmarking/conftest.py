@@ -11,7 +11,7 @@ import torch
 
 import phonecv
 from conftest import TINY
-from phonecv.benchmarking.onnx_files import write_for_timing
+from phonecv.benchmarking.exported import write_for_timing
 from phonecv.benchmarking.subject import network_subject
 from phonecv.benchmarking.torch_calls import arrays
 from phonecv.exporting.onnx.int8 import quantize_file
@@ -43,7 +43,8 @@ def make(name: str, folder: Path) -> Small:
     with torch.inference_mode():
         expected = arrays(network(torch.from_numpy(images)))
     onnx, int8 = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
-    write_for_timing(network_subject(network, name=name, form="deploy", size=SIZE), onnx)
+    subject = network_subject(network, name=name, form="deploy", size=SIZE)
+    write_for_timing("onnx", "float32", folder, subject).rename(onnx)
     quantize_file(onnx, images, int8)
     checkpoint = phonecv.save_checkpoint(training, folder / f"{name}.safetensors")
     return Small(network, images, expected, onnx, int8, checkpoint)

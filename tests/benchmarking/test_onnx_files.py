@@ -12,7 +12,8 @@ from torch import nn
 
 from benchmarking.conftest import SIZE, Small
 from phonecv.benchmarking import count_cost
-from phonecv.benchmarking.onnx_files import count_macs, is_quantized, write_for_timing
+from phonecv.benchmarking.exported import write_for_timing
+from phonecv.benchmarking.onnx_files import count_macs, is_quantized
 from phonecv.benchmarking.subject import Subject, network_subject
 from phonecv.errors import UserError
 from phonecv.exporting.inputs import picture_input
@@ -33,8 +34,8 @@ def test_multiply_adds_of_a_file_are_those_of_its_network(name: str, request: py
 def test_grouped_convolutions_and_turned_products_are_counted(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(6 * 36, 10))
     subject = network_subject(network, name="x", form="deploy", size=8)
-    write_for_timing(subject, tmp_path / "x.onnx")
-    assert count_macs(tmp_path / "x.onnx", subject.inputs) == 6 * 36 * 9 + 6 * 36 * 10
+    path = write_for_timing("onnx", "float32", tmp_path, subject)
+    assert count_macs(path, subject.inputs) == 6 * 36 * 9 + 6 * 36 * 10
 
 
 def test_quantized_files_are_told_apart(mobileone: Small) -> None:
@@ -70,5 +71,6 @@ class Unexportable(nn.Module):
 
 
 def test_a_failed_export_says_how_to_go_on(tmp_path: Path) -> None:
+    subject = Subject("x", "deploy", (8, 8), (picture_input(8, 8),), Unexportable())
     with pytest.raises(UserError, match="leave onnxruntime and openvino out with --runtime"):
-        write_for_timing(Subject("x", "deploy", (8, 8), (picture_input(8, 8),), Unexportable()), tmp_path / "x.onnx")
+        write_for_timing("onnx", "float32", tmp_path, subject)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,7 +140,8 @@ class Engine:
         ready = self._for(tuple(tuple(one.shape[1:]) for one in given)) if len(given[0]) else None
         if ready is None or self.shape is None:
             return None
-        arrays = tuple(_array(one, asked) for one, asked in zip(given, self.inputs, strict=True))
+        pairs = zip(given, self.inputs, strict=True)
+        arrays = [one.detach().numpy().astype(asked.type, copy=False) for one, asked in pairs]
         with self._lock:
             found = ready.session(*arrays)
         return self.shape.restored([torch.from_numpy(one) for one in found])
@@ -157,7 +157,3 @@ class Engine:
                     _log.warning("inputs of %s run in PyTorch: %s", " and ".join(map(str, shapes)), error)
                     self._ready[key] = None
             return self._ready.get(key)
-
-
-def _array(given: Tensor, asked: Input) -> np.ndarray:
-    return given.detach().numpy().astype(asked.type, copy=False)

@@ -1,4 +1,4 @@
-"""Files of the formats beside ONNX, written from a network for timing."""
+"""Files that are only timed, written from a network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.benchmarking.subject import Subject
 from phonecv.errors import UserError
 from phonecv.exporting.deployable import Deployable
@@ -27,7 +28,8 @@ def write_for_timing(format: str, precision: str, folder: Path, subject: Subject
     try:
         return perform(exporter, job, files, []).written.path
     except UserError as error:
-        raise UserError(f"{error}; leave {format} out with --runtime to time {subject.name} elsewhere") from error
+        runtimes = " and ".join(name for name, runtime in RUNTIMES.items() if format in runtime.formats)
+        raise UserError(f"{error}; leave {runtimes} out with --runtime to time {subject.name} elsewhere") from error
 
 
 def job_for_timing(subject: Subject, precision: str = "float32", *, dynamic_batch: bool = True) -> Job:

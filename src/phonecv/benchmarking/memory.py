@@ -40,7 +40,7 @@ def measure_memory(job: Job) -> dict[str, Any]:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
     given, _ = probe(candidate, batch)
-    before, start = _resident(), time.perf_counter()
+    before, start = _status("VmRSS:") or _greatest(), time.perf_counter()
     call = make_call(candidate, job, given)
     loaded = time.perf_counter()
     call.run()
@@ -50,7 +50,7 @@ def measure_memory(job: Job) -> dict[str, Any]:
     for _ in range(3):
         call.run()
     return {
-        "memory_mb": max(0.0, (_peak() - before) / 1e6),
+        "memory_mb": max(0.0, ((_status("VmHWM:") or _greatest()) - before) / 1e6),
         "opening_left_out": reset,
         "load_ms": (loaded - start) * 1e3,
         "first_ms": (first - loaded) * 1e3,
@@ -65,14 +65,6 @@ def _status(key: str) -> int | None:
         if line.startswith(key):
             return int(line.split()[1]) * 1024
     return None
-
-
-def _resident() -> int:
-    return _status("VmRSS:") or _greatest()
-
-
-def _peak() -> int:
-    return _status("VmHWM:") or _greatest()
 
 
 def _greatest() -> int:

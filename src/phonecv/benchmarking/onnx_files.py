@@ -1,4 +1,4 @@
-"""ONNX files made for timing, and what can be read from any."""
+"""What can be read from any ONNX file."""
 
 from __future__ import annotations
 
@@ -7,28 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phonecv.benchmarking.exported import job_for_timing
-from phonecv.benchmarking.subject import Subject
-from phonecv.errors import UserError
 from phonecv.exporting.inputs import Input
 
 #: Operators that are there only in quantized files.
 _QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QGemm"})
-
-
-def write_for_timing(subject: Subject, path: Path) -> None:
-    """Export a network with a free batch size; what comes out is compared later, by whoever times it."""
-    from phonecv.exporting.onnx.exporter import write_graph
-    from phonecv.exporting.perform import captured
-
-    with captured():
-        try:
-            write_graph(job_for_timing(subject), path)
-        except Exception as error:  # whatever the exporter's many layers raise is its failure
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"ONNX export failed: {reason}; leave onnxruntime and openvino out with --runtime"
-            ) from error
 
 
 def is_quantized(path: Path) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phonecv.benchmarking import exported, onnx_files
 from phonecv.benchmarking.candidates import Candidate
+from phonecv.benchmarking.exported import write_for_timing
 from phonecv.benchmarking.plan import Entry
 from phonecv.benchmarking.runtimes import LIMITS, RUNTIMES
 from phonecv.benchmarking.subject import Subject
@@ -75,12 +75,8 @@ def _prepared(entry: Entry, kind: str, files: dict[tuple[int, str], str], stem: 
     if subject.path is not None and not low:
         return subject.path
     log.info("exporting %s for %s%s", subject.name, RUNTIMES[entry.runtime].title, f" in {low}" * bool(low))
-    if format_ != "onnx":
-        folder = stem.with_suffix(".files")
-        return exported.write_for_timing(format_, low or "float32", folder, subject)
-    if not low:
-        onnx_files.write_for_timing(subject, stem.with_suffix(".onnx"))
-        return stem.with_suffix(".onnx")
+    if format_ != "onnx" or not low:
+        return write_for_timing(format_, low or "float32", stem.with_suffix(".files"), subject)
     if (id(subject), "onnx") not in files:
         whole = stem.with_name(f"{stem.name}-whole")
         files[id(subject), "onnx"] = str(_prepared(entry, "onnx", files, whole))

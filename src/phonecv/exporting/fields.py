@@ -175,7 +175,8 @@ def checked_fields(values: object, place: str) -> FileRecord:
     source = printable(place)
     if not isinstance(values, dict):
         raise UserError(f"{source} is {brief(values)}, not {TABLE[1]}; export it again")
-    record = {name: value for name, value in values.items() if value is not None or not _is_table(_FIELDS.get(name))}
+    tables = {name for name, rule in _FIELDS.items() if isinstance(rule, dict) or rule is TABLE}
+    record = {name: value for name, value in values.items() if value is not None or name not in tables}
     # Not in the table: tasks may be added after this module was imported.
     known: Rule = (list(TASKS).__contains__, f"one of {', '.join(TASKS)}")
     check_table(record, _FIELDS | {"task": known}, source)
@@ -230,7 +231,3 @@ def _preprocessing(
     if max(sides) > _LARGEST:
         raise UserError(f"{source}: 'preprocessing' asks for more than {_LARGEST} pixels; export it again")
     return spec.to_dict()
-
-
-def _is_table(rule: Any) -> bool:
-    return isinstance(rule, dict) or rule is TABLE

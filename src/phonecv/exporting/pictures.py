@@ -63,15 +63,11 @@ def _embedded(count: int) -> Pictures:
         names = list(found)[:count]
         images = tuple(found[name] for name in names)
         return Pictures(images, tuple(names), f"{len(names)} embedded photographs", ("",) * len(names))
-    synthetic = [_to_picture(image) for image in probe_images(256, 320)]
+    pixels = (probe_images(256, 320) * 64 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    synthetic = [Image.fromarray(image.contiguous().numpy(), "RGB") for image in pixels]
     names = tuple(f"synthetic {number}" for number in range(len(synthetic)))
     source = "synthetic pictures (the extra `samples` brings photographs)"
     return Pictures(tuple(synthetic), names, source, ("",) * len(names))
-
-
-def _to_picture(image: Tensor) -> Image.Image:
-    pixels = (image * 64 + 128).clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
 
 
 def cropped_batch(network: Any, images: Sequence[Image.Image], height: int, width: int) -> Tensor:

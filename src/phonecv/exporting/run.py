@@ -27,7 +27,7 @@ from phonecv.exporting.inputs import Arrays, Input, made_up
 from phonecv.exporting.job import Job
 from phonecv.exporting.opening import as_pixels
 from phonecv.exporting.options import ExportOptions
-from phonecv.exporting.perform import ExportFailed, Performed, perform
+from phonecv.exporting.perform import ExportFailed, perform
 from phonecv.exporting.pictures import COUNT, Pictures, check_pictures
 from phonecv.exporting.record import at_size, check_size, record_path
 from phonecv.exporting.room import exporting_of
@@ -193,7 +193,11 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
     with claimed(path, replace=options.replace_file), scratch_folder(path) as place:
         folder = place / "files"
         folder.mkdir()
-        done = _performed(exporter, job, folder, batches, path)
+        try:
+            done = perform(exporter, job, folder, batches)
+        except ExportFailed as failure:
+            write_text(log_of(path), failure.log)
+            raise UserError(f"{failure}; whole log: {log_of(path)}") from failure
         comparison = None
         if options.verify:
             comparison = compare(
@@ -331,15 +335,6 @@ def _check_taken(taken: tuple[Input, ...], network: Any, *, dynamic_size: bool, 
             f"{network.name} takes {names}, and int8 files find their ranges on pictures; write float32, fp16 or"
             " int8-weights"
         )
-
-
-def _performed(exporter: Exporter, job: Job, folder: Path, batches: list[Arrays], path: Path) -> Performed:
-    try:
-        return perform(exporter, job, folder, batches)
-    except ExportFailed as failure:
-        log = log_of(path)
-        write_text(log, failure.log)
-        raise UserError(f"{failure}; whole log: {log}") from failure
 
 
 def log_of(path: Path) -> Path:

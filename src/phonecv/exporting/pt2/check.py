@@ -77,17 +77,11 @@ def _check(path: Path, archive: zipfile.ZipFile) -> FileRecord:
         elif name == "models/model.json":
             graphs += 1
             _check_graph(path, content)
-        else:
-            _check_tensors(path, content)
+        elif any(key == "use_pickle" and value is not False for key, value in _leaves(content)):
+            _refuse(path, "pickled tensors")
     if graphs != 1:
         raise UserError(f"{path} is not a torch.export file (it holds {graphs} graphs)")
     return record
-
-
-def _check_tensors(path: Path, content: Any) -> None:
-    for key, value in _leaves(content):
-        if key == "use_pickle" and value is not False:
-            _refuse(path, "pickled tensors")
 
 
 def _check_graph(path: Path, content: Any) -> None:
