@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,19 @@ def chosen_modules(module: nn.Module, names: Iterable[str]) -> list[str]:
             raise UserError(f"the network has no layer {name!r}{nearest}; `float_layers` takes names of its modules")
         found += matches
     return [path for path in dict.fromkeys(found) if not any(path.startswith(f"{other}.") for other in found)]
+
+
+@contextmanager
+def watched(
+    network: nn.Module, names: Iterable[str], hook: Callable[..., Any], *, before: bool = False
+) -> Iterator[None]:
+    """Call a hook with the name of a module, and what PyTorch gives, whenever one of these has run, or is about to."""
+    with ExitStack() as hooks:
+        for name in names:
+            module = network.get_submodule(name)
+            register = module.register_forward_pre_hook if before else module.register_forward_hook
+            hooks.enter_context(register(partial(hook, name)))
+        yield
 
 
 def calibration_pictures(job: Job) -> np.ndarray:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from phonecv.exporting.ranges import Int8Settings
+from phonecv.exporting.ranges import Int8Settings, watched
 from phonecv.models.quantized import give_biases, layers_of
 from phonecv.quantization.layers import batches, chosen_layers
 from phonecv.quantization.simulation import USUAL, input_ranges, simulate
@@ -77,7 +76,6 @@ def correct_biases(
 def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     seen: set[str] = set()
-    layers = layers_of(network)
 
     def add(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         if name in seen:  # on the next map
@@ -86,9 +84,7 @@ def _mean_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> d
         part = _channel_means(output, module) * len(output)
         sums[name] = sums[name] + part if name in sums else part
 
-    with ExitStack() as hooks:
-        for name in names:
-            hooks.enter_context(layers[name].register_forward_hook(partial(add, name)))
+    with watched(network, names, add):
         for part in batches(images):
             seen.clear()
             network(part)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from phonecv.exporting.ranges import Int8Settings
+from phonecv.exporting.ranges import Int8Settings, watched
 from phonecv.models.quantized import layers_of
 from phonecv.quantization.layers import batches
 from phonecv.quantization.simulation import USUAL, input_ranges, rounded_activation, rounded_weight, simulate
@@ -123,11 +121,7 @@ def layer_noise(
     def judge(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         total[name].add(kept[name].pop(0), output)
 
-    played = layers_of(simulated)
-    with ExitStack() as hooks:
-        for name, module in layers.items():
-            hooks.enter_context(module.register_forward_hook(partial(keep, name)))
-            played[name].register_forward_hook(partial(judge, name))
+    with watched(network, layers, keep), watched(simulated, layers, judge):
         for part in batches(images):
             network(part)
             simulated(part)

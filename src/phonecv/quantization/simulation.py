@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from phonecv.exporting.ranges import Int8Settings, Tails
+from phonecv.exporting.ranges import Int8Settings, Tails, watched
 from phonecv.models.quantized import layers_of
 from phonecv.quantization.layers import batches, chosen_layers
 
@@ -70,11 +68,7 @@ def value_ranges(
             tails[name] = Tails(values.numel() // len(values) * len(images), settings.span)
         tails[name].add(values.numpy())
 
-    with ExitStack() as hooks:
-        for name in names:
-            module = network.get_submodule(name)
-            register = module.register_forward_hook if outputs else module.register_forward_pre_hook
-            hooks.enter_context(register(partial(look, name)))
+    with watched(network, names, look, before=not outputs):
         for part in batches(images):
             network(part)
     return {name: tail.range() for name, tail in tails.items()}

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from phonecv.exporting.ranges import Int8Settings
+from phonecv.exporting.ranges import Int8Settings, watched
 from phonecv.models import VisionModel
 from phonecv.models.quantized import layers_of
-from phonecv.quantization.layers import batches, chosen_layers, layer
+from phonecv.quantization.layers import batches, chosen_layers
 from phonecv.quantization.simulation import Range, input_ranges, rounded_weight, rounding
 
 
@@ -161,8 +160,6 @@ def _units(network: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str
         # Heads go over several maps with the same layers; the first of these is the largest.
         units.setdefault(name, (spread / together.clamp(min=torch.finfo(spread.dtype).tiny), spread))
 
-    with ExitStack() as hooks:
-        for name in names:
-            hooks.enter_context(layer(network, name).register_forward_hook(partial(look, name)))
+    with watched(network, names, look):
         network(batches(images, 16 * 224 * 224)[0])
     return units

@@ -21,7 +21,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.job import Job
 from phonecv.exporting.ncnn.graph import Graph, Layer, read_graph
 from phonecv.exporting.ncnn.opening import load, weights_path
-from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings
+from phonecv.exporting.ranges import Tails, calibration_pictures, int8_settings, watched
 
 #: Kinds of layers in 8 bits -> number of the parameter that says how many weights they have.
 _WEIGHTED = {"Convolution": 6, "ConvolutionDepthWise": 6, "InnerProduct": 2}
@@ -149,20 +149,12 @@ def _of_modules(job: Job, paths: Sequence[str], weighted: Sequence[Weights]) -> 
     """Names of the layers whose weights belong to modules at these paths: layers stand in the order of their calls."""
     called: list[tuple[str, int]] = []
 
-    def noting(path: str) -> Any:
-        return lambda layer, *_: called.append((path, layer.weight.numel()))
+    def note(path: str, layer: Any, *_: Any) -> None:
+        called.append((path, layer.weight.numel()))
 
-    hooks = [
-        module.register_forward_hook(noting(path))
-        for path, module in job.module.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    try:
-        with torch.no_grad():
-            job.module(*job.row)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = [path for path, module in job.module.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    with watched(job.module, layers, note), torch.no_grad():
+        job.module(*job.row)
     if [size for _, size in called] != [len(one.values) for one in weighted]:
         raise UserError("ncnn's converter has merged layers, so that none of them can be left float (float_layers)")
     return {
