@@ -47,45 +47,23 @@ def _arg(function: Callable[..., Tensor]) -> Rule:
     return lambda a: function(a.tensor("x"), dim=a.whole("axis", -1), keepdim=a.flag("keep_dims"))
 
 
+#: Operators that PyTorch has under the same name, of one value and of two.
+_OF_ONE = "abs ceil cos erf exp floor logical_not relu round sigmoid sign sin sqrt square tanh"
+_OF_TWO = "add greater greater_equal less less_equal logical_and logical_or maximum minimum mul not_equal pow sub"
+
 RULES: dict[str, Rule] = {
-    "add": _binary(torch.add),
-    "sub": _binary(torch.sub),
-    "mul": _binary(torch.mul),
+    **{name: _unary(getattr(torch, name)) for name in _OF_ONE.split()},
+    **{name: _binary(getattr(torch, name)) for name in _OF_TWO.split()},
     "real_div": _real_div,
     "floor_div": _binary(torch.floor_divide),
     "mod": _binary(torch.remainder),
-    "pow": _binary(torch.pow),
-    "maximum": _binary(torch.maximum),
-    "minimum": _binary(torch.minimum),
     "equal": _binary(torch.eq),
-    "not_equal": _binary(torch.ne),
-    "greater": _binary(torch.gt),
-    "greater_equal": _binary(torch.ge),
-    "less": _binary(torch.lt),
-    "less_equal": _binary(torch.le),
-    "logical_and": _binary(torch.logical_and),
-    "logical_or": _binary(torch.logical_or),
-    "logical_not": _unary(torch.logical_not),
-    "abs": _unary(torch.abs),
-    "ceil": _unary(torch.ceil),
-    "floor": _unary(torch.floor),
-    "round": _unary(torch.round),
-    "sign": _unary(torch.sign),
-    "exp": _unary(torch.exp),
-    "sin": _unary(torch.sin),
-    "cos": _unary(torch.cos),
-    "erf": _unary(torch.erf),
-    "sqrt": _unary(torch.sqrt),
-    "square": _unary(torch.square),
-    "tanh": _unary(torch.tanh),
     # The defaults that keep these three from dividing by zero are the operators' own.
     "inverse": lambda a: 1 / (a.tensor("x") + a.number("epsilon", 1e-4)),
     "log": lambda a: torch.log(a.tensor("x") + a.number("epsilon", 1e-45)),
     "rsqrt": lambda a: torch.rsqrt(a.tensor("x") + a.number("epsilon", 1e-12)),
     "identity": _unary(lambda x: x),
-    "relu": _unary(torch.relu),
     "relu6": _unary(F.relu6),
-    "sigmoid": _unary(torch.sigmoid),
     "silu": _unary(F.silu),
     "softplus": _unary(F.softplus),
     "gelu": _gelu,

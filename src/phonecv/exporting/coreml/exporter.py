@@ -211,20 +211,13 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     def run(*arrays: np.ndarray) -> list[np.ndarray]:
         given = {}
         for (name, type_), array in zip(program.inputs.items(), arrays, strict=True):
-            _check_shape(path, array, type_.shape)
+            if not type_.fits(array.shape):
+                raise UserError(f"{path} takes pictures of {list(type_.shape)}, not of {list(array.shape)}")
             given[name] = picture(torch.from_numpy(np.ascontiguousarray(array)))
         with torch_threads(threads):
             return [output.numpy() for output in interpreter(given)]
 
     return Session(run, f"interpreter of Core ML programs (coremltools {version('coremltools')})", batch, size, record)
-
-
-def _check_shape(path: Path, images: np.ndarray, wanted: tuple[int | None, ...]) -> None:
-    fits = images.ndim == len(wanted) and all(
-        side in (None, length) for side, length in zip(wanted, images.shape, strict=True)
-    )
-    if not fits:
-        raise UserError(f"{path} takes pictures of {list(wanted)}, not of {list(images.shape)}")
 
 
 def _picture(package: Package, shapes: Sequence[Sequence[int | None]]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -119,10 +119,7 @@ class Interpreter:
 
     def _declared(self, value: Tensor, wanted: TensorType, item: Operation) -> Tensor:
         """A result as the program says it is: half precision rounds, and another shape is a fault in a rule or file."""
-        shapes_fit = len(wanted.shape) == value.ndim and all(
-            side in (None, length) for side, length in zip(wanted.shape, value.shape, strict=True)
-        )
-        if not shapes_fit or wanted.kind not in KINDS:
+        if not wanted.fits(value.shape) or wanted.kind not in KINDS:
             raise UserError(
                 f"{self.name}: {item.kind} ({item.name}) gives {list(value.shape)}, the program declares"
                 f" {wanted.kind} {list(wanted.shape)}"

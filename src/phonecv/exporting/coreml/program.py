@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,12 @@ class TensorType:
 
     kind: str
     shape: tuple[int | None, ...]
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether values of this shape are of the type."""
+        return len(self.shape) == len(shape) and all(
+            side in (None, length) for side, length in zip(self.shape, shape, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,9 @@ def _value(package: Package, item: Any) -> Value:
         raise UserError(f"{package.path} is damaged: a constant without a value")
     values = getattr(tensor, field).values
     if found.kind == "string":
-        return _text(package, field, values)
+        if field != "strings" or len(values) != 1:
+            raise UserError(f"{package.path} holds a list of texts as a constant, which is not read here")
+        return values[0]
     if field == "strings":
         raise UserError(f"{package.path} is damaged: text where {found.kind} belongs")
     stored = KINDS[found.kind][0]
@@ -184,12 +192,6 @@ def _value(package: Package, item: Any) -> Value:
         return _tensor(data, found.kind, shape)
     except (ValueError, OverflowError) as error:
         raise UserError(f"{package.path} is damaged: a constant of {shape} with other values ({error})") from error
-
-
-def _text(package: Package, field: str, values: Any) -> str:
-    if field != "strings" or len(values) != 1:
-        raise UserError(f"{package.path} holds a list of texts as a constant, which is not read here")
-    return values[0]
 
 
 def _tensor(data: np.ndarray, kind: str, shape: tuple[int, ...]) -> Tensor:
