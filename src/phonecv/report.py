@@ -133,11 +133,9 @@ class ReportRoom(Protocol):
 
     def tiles(self, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The most important figures, each with what it is."""
-        ...
 
     def write_files(self, result: Any, out: Path) -> None:
         """Write the task's tables and pictures of a result; `PICTURES` of an earlier one are gone already."""
-        ...
 
 
 def report_room(task: str) -> ReportRoom:

@@ -65,19 +65,15 @@ class BundlingRoom(Protocol):
 
     def preparation(self, record: FileRecord) -> list[tuple[str, str]]:
         """How a picture becomes the input: the name of each step, and the step."""
-        ...
 
     def reading(self, record: FileRecord) -> list[str]:
         """How the outputs become a result, step by step."""
-        ...
 
     def output_meanings(self, record: FileRecord) -> Mapping[str, OutputMeaning]:
         """Of the outputs, by name; those that are left out are feature maps."""
-        ...
 
     def why_no_readers(self, record: FileRecord) -> str:
         """Why there are no readers for a file, and what to do; empty if there are."""
-        ...
 
     def reader_files(self, record: FileRecord, name: str) -> dict[str, str]:
         """File name -> source text, for a file that `why_no_readers` has nothing against.
@@ -89,11 +85,9 @@ class BundlingRoom(Protocol):
         Raises:
             UserError: the record contradicts itself.
         """
-        ...
 
     def app_sources(self, record: FileRecord) -> dict[str, str]:
         """What apps show of a file that has readers: `draw.js`, `Answers.kt` and `Answers.swift`, and their texts."""
-        ...
 
     def find(self, file: Path, given: Path, record: FileRecord, folder: Path) -> Found | None:
         """What a file gives for a picture, as `phonecv predict` has it; None where that says nothing.
@@ -104,11 +98,9 @@ class BundlingRoom(Protocol):
             record: of the file.
             folder: for a drawing (`phonecv.bundles.expected.save_drawing`) and further files.
         """
-        ...
 
     def write_class_files(self, names: Sequence[str], folder: Path) -> Mapping[str, str]:
         """Write what the classes have beside their names: name of each file -> what it is; mostly none."""
-        ...
 
 
 def bundling_of(record: FileRecord) -> BundlingRoom:

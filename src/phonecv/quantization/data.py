@@ -33,17 +33,14 @@ class PictureSet(Protocol):
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files."""
-        ...
 
     @property
     def source(self) -> str:
         """What to call them all."""
-        ...
 
     @property
     def note(self) -> str:
         """What a person should know of the choice, or nothing."""
-        ...
 
 
 def calibration(source: Path | str, network: Any, count: int = CALIBRATE, *, bake: bool = False) -> np.ndarray:

@@ -20,7 +20,6 @@ class QuantizingRoom(Protocol):
         Raises:
             UserError: one is known not to, or was never tried.
         """
-        ...
 
     def open_workshop(self, network: Any, options: QuantizeOptions) -> Workshop[Any]:
         """A network with its pictures, and how its files are judged.
@@ -32,7 +31,6 @@ class QuantizingRoom(Protocol):
         Raises:
             UserError: a network that cannot be quantized or judged, or too few pictures.
         """
-        ...
 
 
 def quantizing_of(task: Task) -> QuantizingRoom:
