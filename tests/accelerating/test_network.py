@@ -18,7 +18,7 @@ from conftest import mostly_long
 from exporting.dense_files import busy, busy_masks
 from exporting.small import tiny
 from generation.test_network import SMALL, awake, given
-from phonecv.accelerating import choosing, engine, known, sessions
+from phonecv.accelerating import choosing, engine, known
 from phonecv.accelerating.network import Accelerated
 from phonecv.benchmarking.runtimes import RUNTIMES
 from phonecv.devices import computes_bf16
@@ -162,7 +162,7 @@ def test_the_fastest_that_is_right_is_chosen_and_remembered(
     plain: VisionModel, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     made: list[str] = []
-    real = sessions.session_in
+    real = engine.session_in
 
     def session_in(runtime: str, job: Job, **settings: Any) -> Session:
         made.append(runtime)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from phonecv.accelerating.inner import Inner, Shape, job_of, tensors_of, varied
-from phonecv.accelerating.sessions import session_in
 from phonecv.benchmarking.calls import difference
 from phonecv.benchmarking.runtimes import RUNTIMES
+from phonecv.benchmarking.torch_calls import DTYPES, lowered
 from phonecv.errors import UserError
 from phonecv.exporting.checks import check_inputs
 from phonecv.exporting.comparing import MAX_DIFF
-from phonecv.exporting.formats import EXPORTERS
+from phonecv.exporting.formats import EXPORTERS, get_exporter
 from phonecv.exporting.inputs import Input
-from phonecv.exporting.job import Session
+from phonecv.exporting.job import Job, Session
+from phonecv.exporting.perform import captured, perform, reason
 from phonecv.exporting.pictures import probe_rows
+from phonecv.models.compiling import compile_for_inference
 
 #: Shapes of a row that a session is made for; further ones run in PyTorch.
 MOST_SHAPES = 4
@@ -157,3 +164,42 @@ class Engine:
                     _log.warning("inputs of %s run in PyTorch: %s", " and ".join(map(str, shapes)), error)
                     self._ready[key] = None
             return self._ready.get(key)
+
+
+def session_in(runtime: str, job: Job, *, threads: int, precision: str) -> Session:
+    """A job's module in a runtime, a key of `RUNTIMES`.
+
+    Raises:
+        UserError: it is not installed, or cannot run this network.
+    """
+    if not RUNTIMES[runtime].exported:
+        return _in_torch(job, precision, compiled=runtime == "compiled")
+    exporter = get_exporter(RUNTIMES[runtime].formats[-1])
+    exporter.require()
+    if exporter.direct and not job.dynamic_size:
+        with captured():
+            return resolve_name(exporter.direct)(job, threads=threads, precision=precision)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        folder = Path(place) / "files"
+        folder.mkdir()
+        path = perform(exporter, job, folder, []).written.path
+        return resolve_name(exporter.session)(path, threads=threads, precision=precision)
+
+
+def _in_torch(job: Job, precision: str, *, compiled: bool) -> Session:
+    call, low = job.module, DTYPES[precision]
+    if low != torch.float32:
+        call = copy.deepcopy(call).to(low)
+    if compiled:
+        try:
+            with captured():
+                call = compile_for_inference(call, *lowered(job.row, low))
+        except Exception as error:  # the compiler, or the C++ compiler that it calls, fails in ways of its own
+            raise UserError(f"torch.compile failed on {job.stem}: {reason(error)}") from error
+
+    @torch.inference_mode()
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        found = call(*lowered(map(torch.from_numpy, arrays), low))
+        return [one.float().numpy() if one.is_floating_point() else one.numpy() for one in found]
+
+    return Session(run=run, runtime=RUNTIMES["compiled" if compiled else "eager"].title, batch=1 if compiled else None)

@@ -23,8 +23,8 @@ from phonecv.exporting import export
 from phonecv.exporting.deployable import deployable
 from phonecv.exporting.job import Job, Written
 from phonecv.exporting.litert import exporter
+from phonecv.exporting.litert.exporter import outside_xnnpack
 from phonecv.exporting.litert.graph import read_nodes
-from phonecv.exporting.litert.report import outside_xnnpack
 from phonecv.exporting.opening import open_session
 from phonecv.exporting.perform import captured
 from phonecv.exporting.record import find_record, record_path

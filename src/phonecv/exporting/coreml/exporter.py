@@ -20,11 +20,10 @@ from phonecv.devices import torch_threads
 from phonecv.errors import UserError
 from phonecv.exporting.coreml.graph import operators_of
 from phonecv.exporting.coreml.interpreter import Interpreter
-from phonecv.exporting.coreml.lowering import DECOMPOSED, KNOWN_AS, teach
 from phonecv.exporting.coreml.package import Package, open_package
 from phonecv.exporting.coreml.preview import labels, preview
 from phonecv.exporting.coreml.program import read_program
-from phonecv.exporting.coreml.toolkit import toolkit
+from phonecv.exporting.coreml.toolkit import DECOMPOSED, KNOWN_AS, teach, toolkit
 from phonecv.exporting.fields import FileRecord, parse_record
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import Input, check_taken

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from torch import Tensor, nn
 from phonecv.exporting.four_axes import with_four_axes
 from phonecv.exporting.inputs import Input, channels_last, last_layout
 from phonecv.exporting.job import Job, Written
+from phonecv.exporting.litert.graph import Node, read_nodes
 from phonecv.exporting.litert.metadata import ENTRY, append_labels, check_normalisation, metadata
 from phonecv.exporting.litert.record import METADATA
+from phonecv.exporting.where.finding import found_in
 
 
 class _ChannelsLast(nn.Module):
@@ -39,8 +42,6 @@ class _ChannelsLast(nn.Module):
 def write(job: Job, folder: Path) -> Written:
     """The file, for one picture of one size."""
     from ai_edge_litert.tools import flatbuffer_utils
-
-    from phonecv.exporting.litert.report import report
 
     check_normalisation(job)
     if job.precision == "fp16" and [one.kind for one in job.taken] == ["pictures"]:
@@ -149,3 +150,49 @@ def _add_metadata(model: Any, name: str, content: bytes) -> None:
     model.buffers.append(buffer)
     entry.name, entry.buffer = name, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
+
+
+def report(path: Path) -> dict[str, Any]:
+    """Operators by kind, where they run, and those outside XNNPACK by layer."""
+    nodes = read_nodes(path)
+    outside = outside_xnnpack(nodes, path)
+    counts = Counter((node.operator.layer, node.operator.kind) for node in outside)
+    return {
+        **found_in("litert", [node.operator for node in nodes]),
+        "xnnpack": {
+            "share": round(1 - len(outside) / max(1, len(nodes)), 4),
+            "outside": [{"layer": layer, "operator": kind, "count": count} for (layer, kind), count in counts.items()],
+        },
+    }
+
+
+def outside_xnnpack(nodes: list[Node], path: Path) -> list[Node]:
+    """Operators that the interpreter runs by itself, found by going back from the outputs of the opened file.
+
+    A delegate adds an operator to the graph that makes the same tensors as those it replaces.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    # LiteRT offers no public way to list what is delegated.
+    delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
+    maker: dict[int, Node | tuple[int, ...]] = {number: node for node in nodes for number in node.outputs}
+    for delegate in delegates:
+        maker.update(dict.fromkeys(map(int, delegate["outputs"]), tuple(map(int, delegate["inputs"]))))
+    waiting = [int(one["index"]) for one in interpreter.get_output_details()]
+    seen: set[int] = set()
+    outside: list[Node] = []
+    while waiting:
+        number = waiting.pop()
+        if number in seen or number not in maker:
+            continue
+        seen.add(number)
+        made_by = maker[number]
+        if isinstance(made_by, Node):
+            if made_by not in outside:
+                outside.append(made_by)
+            waiting += made_by.inputs
+        else:
+            waiting += made_by
+    return sorted(outside, key=nodes.index)
