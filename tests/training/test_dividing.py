@@ -198,16 +198,20 @@ def test_one_list(flat: Path, configure: Configure, tmp_path: Path) -> None:
         open_setup(configure(f"data.path={root}", "data.val=0.2", out="both"))
 
 
-def test_the_lists_of_hugging_face(flat: Path, configure: Configure, tmp_path: Path) -> None:
-    """imagefolder: metadata.csv beside the pictures of each split."""
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_lists_of_hugging_face(flat: Path, configure: Configure, tmp_path: Path, form: str) -> None:
+    """imagefolder: metadata.csv or metadata.jsonl beside the pictures of each split."""
     root = tmp_path / "hub"
     for split, wanted in (("train", range(1, 12)), ("validation", (0,))):
         (root / split).mkdir(parents=True)
         rows = [path for path in sorted(flat.rglob("*.*")) if int(path.stem) in wanted]
         for path in rows:
             shutil.copy(path, root / split / f"{path.parent.name}{path.name}")
-        lines = [f"{path.parent.name}{path.name},{path.parent.name}" for path in rows]
-        written(root / split, ["file_name,label", *lines], "metadata.csv")
+        told = [(f"{path.parent.name}{path.name}", path.parent.name) for path in rows]
+        lines = ["file_name,label", *map(",".join, told)]
+        if form == "jsonl":
+            lines = [json.dumps({"label": label, "text": 'a "b", c\n', "file_name": name}) for name, label in told]
+        written(root / split, lines, f"metadata.{form}")
     setup = open_setup(configure(f"data.path={root}"))
     assert (setup.classes, *map(len, sides(setup))) == (tuple(COUNTS), 19, 3)
 

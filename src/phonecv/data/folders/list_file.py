@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from phonecv.data.folders.class_names import text_lines
 from phonecv.data.folders.list_columns import MANY, Labels, Row, find_sets, is_header, read_rows, single
 from phonecv.data.foreign.tree import beginning
+from phonecv.data.json_file import parse_json
 from phonecv.data.pictures.near_names import Present
 from phonecv.data.pictures.opening import is_image_name
 from phonecv.data.split_names import ALIASES, WHOLE, name_words, split_names, split_of
@@ -293,7 +296,28 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{printable(path)}: the list is UTF-16 text; save it as UTF-8")
     text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))
+    if path.suffix.lower() == ".jsonl":
+        return _table_of(path, text_lines(text))
     return text_lines(_joined(text) if path.suffix.lower() in (".csv", ".tsv") else text)
+
+
+def _table_of(path: Path, lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Lines of JSON objects as those of a CSV file, whose header are all keys."""
+    records = [
+        (number, parse_json(line.encode("utf-8", "surrogateescape"), f"{path}:{number}")) for number, line in lines
+    ]
+    if strange := next((number for number, record in records if not isinstance(record, dict)), 0):
+        raise UserError(f'{printable(path)}:{strange}: no object; a line is {{"file_name": ..., "label": ...}}')
+    keys = list(dict.fromkeys(key for _, record in records for key in record))
+    rows = [(0, keys), *((number, [_cell(record.get(key, "")) for key in keys]) for number, record in records)]
+    return [(number, ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells)) for number, cells in rows]
+
+
+def _cell(value: Any) -> str:
+    """A value of JSON in a table: texts and numbers as they are, on one line; nothing for null and NaN."""
+    if value is None or value != value:
+        return ""
+    return " ".join(str(value).split()) if isinstance(value, str | int | float) else json.dumps(value)
 
 
 def _joined(text: str) -> str:
@@ -349,7 +373,9 @@ def _hits(names: Sequence[str], present: Present, prefix: str) -> int:
 
 
 def lists_pictures(path: Path) -> bool:
-    """Whether a CSV file is there whose header says that it names pictures."""
+    """Whether a table is there whose header, or first object, says that it names pictures."""
+    if path.suffix == ".jsonl":
+        return b'"file_name"' in beginning(path).partition(b"\n")[0]
     first = os.fsdecode(beginning(path).partition(b"\n")[0]).strip()
     return any(is_header([cell.strip('"') for cell in first.split(mark)]) for mark in ",;\t")
 

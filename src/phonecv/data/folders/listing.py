@@ -203,8 +203,8 @@ PICTURES = Kind(scan_images, "pictures")
 
 #: The list that Roboflow puts into the folder of each split.
 CLASS_CSV = "_classes.csv"
-#: The one of Hugging Face's folders of pictures.
-METADATA = "metadata.csv"
+#: Those of Hugging Face's folders of pictures.
+METADATA = ("metadata.csv", "metadata.jsonl")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -272,8 +272,8 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None, kind:
     """The list that describes `split`, if any.
 
     The given one, else ``<split>.txt`` or ``<split>_list.txt``; where there is no folder of classes, ``<split>.csv``,
-    ``_classes.csv`` or ``metadata.csv`` within the split's folder, or the only list there is, if it has a column with
-    this split (for "all": if it has none; for "train", too, where the files lie in its folder).
+    ``_classes.csv`` or ``metadata.csv`` (or ``.jsonl``) within the split's folder, or the only list there is, if it has
+    a column with this split (for "all": if it has none; for "train", too, where the files lie in its folder).
     """
     if list_file is not None:
         for candidate in (root / list_file, Path(list_file)):
@@ -286,7 +286,7 @@ def find_list(root: Path, split: str, list_file: Path | str | None = None, kind:
         ends += [".csv", ".tsv"]
     candidates = [root / f"{name}{end}" for end in ends for name in split_names(split)]
     if folder is not None and ".csv" in ends:  # label maps have such files, too
-        candidates += [folder / name for name in (CLASS_CSV, METADATA) if lists_pictures(folder / name)]
+        candidates += [folder / name for name in (CLASS_CSV, *METADATA) if lists_pictures(folder / name)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None and (folder is None or (split == "train" and not class_folders(folder))):
         only = only_list(root, kind, folder or root)
