@@ -13,7 +13,7 @@ from opened import open_classifier
 from phonecv.errors import UserError
 from phonecv.exporting import opening
 from phonecv.exporting.job import Session
-from phonecv.exporting.record import read_record, record_path
+from phonecv.exporting.record import find_record, read_record, record_path
 from phonecv.preprocessing import Preprocessing
 
 SUFFIXES = [".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".param"]
@@ -52,6 +52,18 @@ def test_what_is_assumed_is_said(
     assert runner.classes == ("a", "b", "c")
     assert runner.preprocessing == Preprocessing(8, mean=(0, 0, 0), std=(1, 1, 1))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_a_clone_or_a_download_leaves_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    for text, words in (
+        ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("\n<!DOCTYPE html>", "web page"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=words):
+            find_record(path)
 
 
 def test_imagenets_names_are_said_to_be_assumed(

@@ -16,6 +16,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.fields import FileRecord
 from phonecv.exporting.formats import EXPORTERS, exporter_for
 from phonecv.exporting.job import Session
+from phonecv.exporting.record import refuse_placeholder
 from phonecv.preprocessing import DensePreprocessing, Preprocessing
 from phonecv.task import DEFAULT_TASK
 
@@ -36,6 +37,8 @@ def open_session(path: Path | str, *, threads: int | None = None, precision: str
         raise UserError(f"{path} has none of the suffixes of exported files ({known})")
     if not path.exists():
         raise UserError(f"there is no file {path}")
+    if path.is_file():
+        refuse_placeholder(path)
     exporter.require()
     return resolve_name(exporter.session)(path, threads=threads or _threads(), precision=precision)
 

@@ -63,6 +63,23 @@ def read_record(path: Path) -> FileRecord:
     return parse_record(content, str(beside))
 
 
+#: How a file begins that is not what it is called, and what it is then.
+_PLACEHOLDERS = {
+    b"version https://git-lfs": "a git-lfs pointer, not the file itself; run `git lfs pull`",
+    b"<!doctype html": "a web page, not the file itself; download it again",
+    b"<html": "a web page, not the file itself; download it again",
+}
+
+
+def refuse_placeholder(path: Path) -> None:
+    """Name what a clone or a download leaves in the place of a file."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    for mark, what in _PLACEHOLDERS.items():
+        if start.startswith(mark):
+            raise UserError(f"{path} is {what}")
+
+
 def find_record(path: Path) -> FileRecord:
     """The record beside an exported file, or the one within it; empty if there is none.
 
@@ -72,6 +89,8 @@ def find_record(path: Path) -> FileRecord:
         UserError: it is damaged, the file is one that is never opened, or it lies alone and what reads it is missing.
     """
     exporter = exporter_for(path)
+    if exporter is not None and path.is_file():
+        refuse_placeholder(path)
     beside = read_record(path)
     if beside or exporter is None or not exporter.within:
         return beside
