@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from conftest import mostly_long
 from data.coco_files import changed, content, write_coco
 from data.coco_files import coco_dir as coco_dir
 from data.picture_files import noise
@@ -187,7 +188,7 @@ def test_embedded_scenes(tmp_path: Path) -> None:
     assert report.splits["train"]["images"] == 40
 
 
-@pytest.mark.parametrize("name", ["bccd", "nuclei", "coco-tiny", "coco-ccby"])
+@pytest.mark.parametrize("name", mostly_long(["bccd", "nuclei", "coco-tiny", "coco-ccby"], "bccd", "coco-ccby"))
 def test_reference_sets(shared_dir: Path, name: str) -> None:
     report = audit(shared_dir / "data" / name, quick=True)
     # The tiny subsets of COCO hold no training object of some classes.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 import random
 from pathlib import Path
@@ -60,8 +61,10 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    mostly_long(itertools.product(TRANSFORMS, (1, 2)), ("ssd", 2), ("light", 1), ("resize", 2)),
+)
 def test_workers_change_nothing(broken: CocoSplit, name: str, workers: int) -> None:
     dataset = DetectionDataset(broken, TRANSFORMS[name], 3, substitute=True, masks=True)
     batches = TrainBatches(3, 2, seed=1, drop_last=False)

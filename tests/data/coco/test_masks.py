@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import mostly_long
 from phonecv.data.coco import masks as coco_masks
 from phonecv.data.coco.masks import MaskError, compact, decode, pack, run_lengths, to_rle
 from phonecv.data.coco.reader import CocoPaths, find_coco, read_coco
@@ -182,14 +183,14 @@ print(good)
 """
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", mostly_long([0, 1], 0))
 def test_nothing_crashes_the_process(seed: int) -> None:
     done = subprocess.run([sys.executable, "-c", FUZZ.format(seed=seed)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 500, "the trials have to reach the library"
 
 
-@pytest.mark.parametrize("name", ["coco-tiny", "coco-ccby", "nuclei"])
+@pytest.mark.parametrize("name", mostly_long(["coco-tiny", "coco-ccby", "nuclei"], "coco-ccby", "nuclei"))
 def test_reference_masks_are_pycocotools_masks(shared_dir: Path, name: str) -> None:
     paths = find_coco(shared_dir / "data" / name, "val")
     split = read_coco(CocoPaths(paths.annotations, None), masks=True)
