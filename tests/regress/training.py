@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from phonecv.data.pictures.reading import eval_transform
 from phonecv.training.checks import data_folder
 from phonecv.training.dividing import Divided
 from phonecv.training.loaders import SplitData
+from phonecv.training.objective import Objective
 from phonecv.training.setup import Setup, quick_findings
 from phonecv.training.world import World
 from regress.checks import DATA
@@ -70,7 +71,7 @@ class RegressData(SplitData):
         return cast("Iterable[Batch]", make_loader(dataset, batches, self.workers, pin_memory=self.pinned))
 
 
-class RegressObjective:
+class RegressObjective(Objective):
     """Squared error; the share of the numbers' variance that is explained, in percent."""
 
     score = "explained"
@@ -88,9 +89,6 @@ class RegressObjective:
 
     def meter(self, device: torch.device) -> RegressMeter:
         return RegressMeter(self.val, device)
-
-    def error(self, figures: Mapping[str, float]) -> float | None:
-        return None
 
 
 class RegressMeter:

@@ -23,6 +23,7 @@ from phonecv.errors import UserError
 from phonecv.models import VisionModel
 from phonecv.training.groups import DistillConfig
 from phonecv.training.loaders import UnderWay
+from phonecv.training.objective import Objective
 from phonecv.training.teacher import Teacher
 from phonecv.training.world import World
 
@@ -143,7 +144,7 @@ def distance(given: Tensor, wanted: Tensor) -> Tensor:
     return COSINE * (1 - cosine) + SMOOTH_L1 * F.smooth_l1_loss(given, wanted)
 
 
-class FeatureObjective:
+class FeatureObjective(Objective):
     """The distance of projected features from the teacher's; judged by the cosine between them."""
 
     score = "similarity"

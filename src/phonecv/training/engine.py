@@ -30,7 +30,7 @@ from phonecv.training.guard import FiniteGuard
 from phonecv.training.interrupt import Interrupted, Interrupts
 from phonecv.training.loaders import SplitData, TaskBatch
 from phonecv.training.log import LossMeter, RunLog
-from phonecv.training.objective import Illustrates, Keeps, Objective, Settles
+from phonecv.training.objective import Objective, Settles
 from phonecv.training.optim import train_mode
 from phonecv.training.schedule import Schedule
 from phonecv.training.speed import Speed
@@ -102,7 +102,7 @@ def fit(run: Run) -> None:
             if run.config.run.precise_bn:
                 precise_statistics(run)
             scores = evaluate(run)
-            if run.world.first and isinstance(run.objective, Illustrates):
+            if run.world.first:
                 run.objective.illustrate(run.nets(), run.folder, run.at.epoch + 1)
         finish_epoch(run, scores)
 
@@ -382,9 +382,7 @@ def save_network(run: Run, which: str, name: str, scores: Mapping[str, Mapping[s
     training["config"] = to_plain(run.config)
     if held_out := run.data_record.get("held_out"):
         training["held_out"] = held_out
-    net, objective = run.nets()[which], run.objective
-    kept = objective.kept(net) if isinstance(objective, Keeps) else net
-    save_checkpoint(kept, run.folder / f"{name}.safetensors", training=training)
+    save_checkpoint(run.objective.kept(run.nets()[which]), run.folder / f"{name}.safetensors", training=training)
 
 
 def epoch_line(run: Run, scores: Mapping[str, Mapping[str, float]]) -> str:

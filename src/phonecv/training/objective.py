@@ -63,26 +63,16 @@ class Objective(Protocol):
         """Standard error of the score among a meter's figures, in its unit; None where only the pictures would tell."""
         return None
 
-
-@runtime_checkable
-class Illustrates(Protocol):
-    """An objective that has something to show of the networks beside figures."""
-
     def illustrate(self, nets: Mapping[str, nn.Module], folder: Path, epoch: int) -> None:
-        """Draw pictures into the run folder.
+        """Draw into the run folder what there is to show of the networks beside figures.
 
         Args:
             nets: "net" and, where there is one, "ema"; in evaluation mode.
             folder: the run folder.
             epoch: counted from 1.
         """
-        ...
+        return  # nothing, unless a task has something
 
-
-@runtime_checkable
-class Keeps(Protocol):
-    """An objective that trains more than its checkpoints hold."""
-
-    def kept(self, net: nn.Module) -> Network:
-        """What a checkpoint holds of a network; it stays as it is."""
-        ...
+    def kept(self, net: Any) -> Network:
+        """What a checkpoint holds of a network, which stays as it is: all of it, unless more than that is trained."""
+        return net

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phonecv.data.loading.loader import Batch
-from phonecv.training.objective import Meter
+from phonecv.training.objective import Meter, Objective
 from phonecv.training.world import World
 from phonecv.whole.metrics import FIVE, TopK, standard_error
 
 
-class WholeObjective:
+class WholeObjective(Objective):
     """Cross entropy with smoothed labels; top-1 and top-5 by counts.
 
     Args:
