@@ -36,6 +36,7 @@ class Small:
 
 
 def make(name: str, folder: Path) -> Small:
+    torch.manual_seed(0)
     training = settle(phonecv.create_model(name, num_classes=5, **TINY[name]), size=SIZE)
     training.preprocessing = Preprocessing(size=SIZE, crop=1.0)
     network = phonecv.fuse(training)

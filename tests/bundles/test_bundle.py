@@ -16,10 +16,11 @@ from PIL import Image
 
 import phonecv
 from conftest import TINY
+from exporting.fake_formats import fake
 from phonecv.bundles import BundleResult, bundle, verify
 from phonecv.data.pictures.reading import eval_transform
 from phonecv.errors import UserError
-from phonecv.exporting import export
+from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.targets import claimed
 from phonecv.models import VisionModel
 from phonecv.preprocessing import Preprocessing
@@ -32,6 +33,12 @@ def tiny() -> VisionModel:
     model.preprocessing = Preprocessing(size=64, crop=0.9)
     model.class_names = ("ant", "bee", "cat", "dog", "<b>eel</b>", "fox", "gnu")
     return model
+
+
+@pytest.fixture
+def fake_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format that is written at once."""
+    monkeypatch.setitem(EXPORTERS, "fake", fake())
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +87,8 @@ def test_the_page_stands_alone(made: BundleResult) -> None:
         assert outside not in page
 
 
-def test_a_changed_bundle_is_noticed(tmp_path: Path) -> None:
-    folder = bundle(tiny(), tmp_path / "app", formats=["pt2"], name="m").path
+def test_a_changed_bundle_is_noticed(tmp_path: Path, fake_format: None) -> None:
+    folder = bundle(tiny(), tmp_path / "app", formats=["fake"], name="m").path
     (folder / "labels.txt").write_text("other\n")
     (folder / "index.html").unlink()
     (folder / "more.txt").touch()
@@ -103,9 +110,9 @@ def test_a_zip_of_files_made_before(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_licence_from_the_catalog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_licence_from_the_catalog(monkeypatch: pytest.MonkeyPatch, fake_format: None, tmp_path: Path) -> None:
     monkeypatch.setattr("phonecv.bundles.build.load_network", lambda *_, **__: tiny())
-    result = bundle("mobileone_s0", tmp_path / "app", formats=["pt2"], size=64)
+    result = bundle("mobileone_s0", tmp_path / "app", formats=["fake"], size=64)
     assert "Apple sample code licence" in result.licence
 
 
@@ -124,12 +131,12 @@ def test_mistakes_leave_nothing(tmp_path: Path, arguments: dict[str, Any], told:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_destination(tmp_path: Path) -> None:
+def test_an_existing_destination(tmp_path: Path, fake_format: None) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "mine.txt").touch()
     with pytest.raises(UserError, match="--force"):
-        bundle(tiny(), tmp_path / "app", formats=["pt2"])
-    bundle(tiny(), tmp_path / "app", formats=["pt2"], force=True)
+        bundle(tiny(), tmp_path / "app", formats=["fake"])
+    bundle(tiny(), tmp_path / "app", formats=["fake"], force=True)
     assert not (tmp_path / "app" / "mine.txt").exists()
 
 

@@ -15,6 +15,7 @@ from bundles.dense_cases import NAMES, segmenter
 from bundles.test_bundle import tiny
 from bundles.test_readers import picture
 from exporting.dense_files import busy, busy_masks
+from exporting.fake_formats import fake
 from opened import open_detector, open_segmenter
 from phonecv.bundles import BundleResult, bundle, verify
 from phonecv.bundles.expected import write_expected
@@ -22,8 +23,13 @@ from phonecv.bundles.tensors import input_texts, output_texts
 from phonecv.data.pictures.reading import planes
 from phonecv.detect.bundling import preparation, reading
 from phonecv.errors import UserError
-from phonecv.exporting import export
+from phonecv.exporting import EXPORTERS, export
 from phonecv.exporting.opening import open_session
+
+
+@pytest.fixture(autouse=True)
+def fake_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "fake", fake())
 
 
 def photographs(folder: Path) -> Path:
@@ -35,9 +41,9 @@ def photographs(folder: Path) -> Path:
 
 
 def bundled(network: Any, folder: Path, **options: Any) -> BundleResult:
-    """With PyTorch's own format, which is written fast."""
+    """In a format that PyTorch keeps as it is, written at once."""
     defaults: dict[str, Any] = {
-        "formats": ["pt2"],
+        "formats": ["fake"],
         "name": "app",
         "images": photographs(folder / "photos"),
         "licence": "mine",
@@ -51,8 +57,8 @@ def test_a_segmenter(tmp_path: Path) -> None:
     readers = {f"readers/{name}" for name in ("phonecv_reader.hpp", "phonecv_reader.mjs")}
     readers |= {"readers/PhonecvReader.kt", "readers/PhonecvReader.swift"}
     assert there == set(result.files) == readers | {
-        "app.pt2", "app.pt2.json", "app.test.png", "expected.json", "expected.png", "index.html", "labels.txt",
-        "legend.json", "LICENCE-weights.txt", "manifest.json", "README.md", "result.png",
+        "app.fake", "app.fake.json", "app.part", "app.test.png", "expected.json", "expected.png", "index.html",
+        "labels.txt", "legend.json", "LICENCE-weights.txt", "manifest.json", "README.md", "result.png",
     }  # fmt: skip
     assert verify(result.path) == []
     expected = json.loads((result.path / "expected.json").read_text())
@@ -72,7 +78,7 @@ def test_a_segmenter(tmp_path: Path) -> None:
 def test_a_detector(tmp_path: Path) -> None:
     result = bundled(busy("retinanet_fpn"), tmp_path, size=(64, 96), decode="final")
     expected = json.loads((result.path / "expected.json").read_text())
-    (found,) = open_detector(result.path / "app.pt2")([planes(Image.open(result.path / expected["picture"]))])
+    (found,) = open_detector(result.path / "app.fake")([planes(Image.open(result.path / expected["picture"]))])
     strong = found["scores"] >= expected["threshold"]
     assert expected["count"] == int(strong.sum()) > 3
     for one, box, score, label in zip(
@@ -109,7 +115,7 @@ def test_shapes_in_the_words_are_those_of_the_file(tmp_path: Path) -> None:
     (given,) = input_texts(record)
     assert (given.shape, given.type) == ("B x 3 x 96 x 96", "float32")
     assert "0..255" in given.meaning
-    outputs = open_session(result.path / "app.pt2")(np.full((2, 3, 96, 96), 99, np.float32))
+    outputs = open_session(result.path / "app.fake")(np.full((2, 3, 96, 96), 99, np.float32))
     for said, output in zip(output_texts(record), outputs, strict=True):
         assert said.shape == " x ".join(["B", *map(str, output.shape[1:])])
         assert said.type == str(output.dtype)
@@ -150,14 +156,14 @@ def test_nothing_sure_in_the_picture_lowers_the_threshold(tmp_path: Path) -> Non
 
 
 def test_files_of_another_network_are_refused(tmp_path: Path) -> None:
-    export(tiny(), tmp_path / "other.pt2")
+    export(tiny(), tmp_path / "other.fake")
     for network, told in ((busy("ssdlite320"), "a classifier of 7 classes"), (segmenter(), "a segmenter of 5")):
         with pytest.raises(UserError, match=told):
-            bundle(network, tmp_path / "app", formats=[], include=[tmp_path / "other.pt2"])
+            bundle(network, tmp_path / "app", formats=[], include=[tmp_path / "other.fake"])
     named = tiny()
     named.class_names = tuple("abcdefg")
     with pytest.raises(UserError, match="with other names"):
-        bundle(named, tmp_path / "app", formats=[], include=[tmp_path / "other.pt2"])
+        bundle(named, tmp_path / "app", formats=[], include=[tmp_path / "other.fake"])
 
 
 def test_without_a_test_picture_nothing_is_expected(tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ EACH = mostly_long(
     (0, "nchw", False),
     (1, "nhwc", True),
     (2, "nchw", False),
-    (2, "nhwc", True),
 )
 
 _CPP = """

@@ -84,6 +84,9 @@ _ONE_STEP = (
     "schedule.epochs=1 schedule.warmup_epochs=0 data.passes=1 schedule.epoch_steps=1 data.batch_size=3 data.workers=0"
 )
 
+#: Recipes whose pictures are made smaller.
+SIZED = [[name] for name in ("detect_small", "segment_small", "clips")]
+
 #: Verb -> what is added, to make it short.
 ADDED = {
     "train": f"{_ONE_STEP} run.eval_every=1",
@@ -290,5 +293,7 @@ def _shortened(tokens: list[str]) -> list[str]:
     for word in line.split("\0"):
         found = sorted(map(str, Path().glob(word))) if "*" in word and tokens[0] == "predict" else []  # as a shell does
         words += found or [word] * bool(word)
-    added = ADDED.get(tokens[0], "") + (" data.size=64" if tokens[1:2] in (["detect_small"], ["segment_small"]) else "")
+    added = ADDED.get(tokens[0], "") + (
+        " data.size=64" if tokens[1:2] in (["detect_small"], ["segment_small"], ["clips"]) else ""
+    )
     return words + added.split() * (len(tokens) > 1 and "--show" not in tokens)

@@ -13,6 +13,7 @@ from phonecv.detect.exporting_boxes import final
 from phonecv.errors import UserError
 from phonecv.exporting.formats import Exporter
 from phonecv.exporting.job import Job, Session, Written
+from phonecv.exporting.record import read_record
 
 
 def fake(function: str = "write", session: str = "open_session", *, isolated: bool = False) -> Exporter:
@@ -78,7 +79,7 @@ def open_session(path: Path, *, threads: int, precision: str = "float32") -> Ses
     def run(images: np.ndarray) -> list[np.ndarray]:
         return [output.numpy() for output in module(torch.from_numpy(images))]
 
-    return Session(run, f"Fake {threads}")
+    return Session(run, f"Fake {threads}", record=read_record(path))
 
 
 def open_shifted(path: Path, *, threads: int, precision: str = "float32") -> Session:
