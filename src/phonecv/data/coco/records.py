@@ -125,13 +125,15 @@ def _as_lists(tables: CocoTables, content: Mapping[Any, Any]) -> dict[Any, Any]:
             tables.problems.append(CocoProblem("respelled", f'"{name}"', "are records by key"))
     for name, key in (("images", "image_id"), ("categories", "category_id")):
         given = [one.get("id") for one in _records(content, name)]
-        numbers = {str(one): number for number, one in enumerate(given, 1)}
-        # The reader of the records says which is given twice.
-        if len(numbers) < len(given) or not any(isinstance(one, str) and whole(one) is None for one in given):
+        if not any(isinstance(one, str) and whole(one) is None for one in given):
+            continue
+        numbers = {str(one): number for number, one in enumerate(given, 1) if isinstance(one, str | int)}
+        if len(numbers) < len(given):  # the reader of the records says which is given twice, or is none
             continue
         for where, records in (("id", _records(content, name)), (key, _records(content, "annotations"))):
             for record in records:
-                record[where] = numbers.get(str(record.get(where)), record.get(where))
+                if isinstance(record.get(where), str | int):
+                    record[where] = numbers.get(str(record[where]), record[where])
         tables.problems.append(CocoProblem("respelled", f'"{name}"', "have words for ids; they are numbered from 1"))
     return content
 

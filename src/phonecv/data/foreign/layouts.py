@@ -27,11 +27,11 @@ _STUDIO_TABLE = re.compile(rb'\A[^\n]*annotat[^\n]*\n.*"(?:rectangle|polygon|bru
 _DATUMARO = re.compile(rb'\A\s*\{.*"categories"\s*:\s*\{.*"items"\s*:\s*\[', re.S)
 _LINES = re.compile(rb"\A[^\n]+\.\w{3,4}(?:[ \t]+\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){4})+[ \t]*\r?\n")
 #: Layouts that are not read, and what their files hold: all from what the tools' exports look like.
-_VOTT = re.compile(rb'"assets"\s*:.*"boundingBox"\s*:|"asset"\s*:\s*\{.*"regions"\s*:', re.S)
-_LABELBOX = re.compile(rb'"data_row"\s*:.*"projects"\s*:|"Labeled Data"\s*:', re.S)
-_SUPERANNOTATE = re.compile(rb'"instances"\s*:.*"className"\s*:', re.S)
-_SCALABEL = re.compile(rb'"labels"\s*:.*"(?:box2d|poly2d)"\s*:', re.S)
-_VIA_3 = re.compile(rb'"project"\s*:\s*\{[^}]*"pid"\s*:.*"metadata"\s*:', re.S)
+_VOTT = re.compile(rb'\A(?=.*"assets?"\s*:)(?=.*"boundingBox"\s*:)', re.S)
+_LABELBOX = re.compile(rb'\A(?=.*"data_row"\s*:)(?=.*"projects"\s*:)', re.S)
+_SUPERANNOTATE = re.compile(rb'\A(?=.*"instances"\s*:)(?=.*"className"\s*:)', re.S)
+_SCALABEL = re.compile(rb'\A(?=.*"labels"\s*:)(?=.*"(?:box2d|poly2d)"\s*:)', re.S)
+_VIA_3 = re.compile(rb'\A(?=.*"project"\s*:)(?=.*"pid"\s*:)(?=.*"metadata"\s*:)', re.S)
 _SUPERVISELY = re.compile(rb'"classTitle"|"(?:projectType|classes)"\s*:.*"shape"', re.S)
 
 
