@@ -44,13 +44,11 @@ class Performed:
         written: the file.
         outputs: per batch of inputs, the file's outputs.
         runtime: what ran it; empty if nothing did.
-        log: what the toolkit had to say.
     """
 
     written: Written
     outputs: list[list[np.ndarray]]
     runtime: str
-    log: str
 
 
 class ExportFailed(UserError):
@@ -78,7 +76,7 @@ def perform(exporter: Exporter, job: Job, folder: Path, inputs: Sequence[Arrays]
         except Exception as error:  # whatever a toolkit's many layers raise is its failure
             text = log.getvalue() + "".join(traceback.format_exception(error))
             raise ExportFailed(f"{exporter.title} export of {job.stem} failed: {reason(error)}", text) from error
-    return Performed(written, outputs, runtime, log.getvalue())
+    return Performed(written, outputs, runtime)
 
 
 def _perform(
@@ -128,7 +126,7 @@ def _in_process_of_its_own(exporter: Exporter, job: Job, folder: Path, inputs: S
         raise UserError(found)
     if outcome == "failed":
         raise ExportFailed(f"{exporter.title} export of {job.stem} failed: {found}", text)
-    return Performed(*found, log=text)
+    return Performed(*found)
 
 
 def main(folder: Path) -> None:

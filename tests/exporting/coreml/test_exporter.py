@@ -205,7 +205,6 @@ def operation(kind: str, output: tuple[str, str, tuple[int, ...]], *read: str, *
 
 def test_operators_know_their_layers_types_and_shapes() -> None:
     program = Program(
-        "CoreML6",
         {"images": TensorType("fp32", (1, 3, 8, 8))},
         ("z",),
         (
@@ -235,7 +234,7 @@ def test_outputs_in_the_middle_are_kept() -> None:
         Operation("exp", str(n), {"x": (Reference(str(n)),)}, ((str(n + 1), TensorType("fp32", shape)),), {})
         for n in range(3)
     ]
-    program = Program("CoreML6", {"0": TensorType("fp32", shape)}, ("3", "1"), tuple(chain))
+    program = Program({"0": TensorType("fp32", shape)}, ("3", "1"), tuple(chain))
     zeros = torch.zeros(shape)
     third, first = Interpreter(program, "m")({"0": zeros})
     assert torch.equal(first, zeros.exp())

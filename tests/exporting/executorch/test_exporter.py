@@ -129,8 +129,7 @@ class Split(nn.Module):
 def test_what_stays_outside_is_named_by_layer(tmp_path: Path) -> None:
     from executorch.devtools.backend_debug import get_delegation_info
 
-    from phonecv.exporting.executorch.lowering import delegation, lower
-    from phonecv.exporting.executorch.network import for_xnnpack
+    from phonecv.exporting.executorch.lowering import delegation, for_xnnpack, lower
 
     module = for_xnnpack(Split().eval())
     graph = lower(torch.export.export(module, (torch.randn(1, 3, 8, 8),))).exported_program().graph_module
@@ -153,7 +152,7 @@ def test_what_stays_outside_is_named_by_layer(tmp_path: Path) -> None:
 
 
 def test_the_norm_is_a_layer_norm() -> None:
-    from phonecv.exporting.executorch.network import for_xnnpack
+    from phonecv.exporting.executorch.lowering import for_xnnpack
 
     torch.manual_seed(0)
     affine = LayerNorm2d(24)

@@ -27,7 +27,7 @@ pytestmark = [
 
 def quantized(job: Job) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
     from phonecv.exporting.executorch.int8 import quantized_program
-    from phonecv.exporting.executorch.network import for_xnnpack, norm_names
+    from phonecv.exporting.executorch.lowering import for_xnnpack, norm_names
 
     module = for_xnnpack(job.module)
     layers = (*job.settings.get("float_layers", ()), *norm_names(module))

@@ -83,13 +83,11 @@ class Program:
     """The function "main".
 
     Attributes:
-        opset: such as "CoreML6".
         inputs: by name.
         outputs: names, in the order of the model's description; of a classifier, the probabilities that it reads.
         operations: in order.
     """
 
-    opset: str
     inputs: Mapping[str, TensorType]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
@@ -122,7 +120,6 @@ def read_program(package: Package) -> Program:
     if chosen:
         outputs = tuple(one.name for one in chosen if isinstance(one, Reference))
     return Program(
-        opset=main.opset,
         inputs={item.name: _type(package, item.type) for item in main.inputs},
         outputs=outputs,
         operations=operations,

@@ -39,8 +39,7 @@ def write(job: Job, folder: Path) -> Written:
     As exported, XNNPACK gets EMOv2-1M in 50 pieces. With its norms as convolutions (`for_xnnpack`) there are 38, with
     what `lower` says in another way one, and a picture takes 7.2 ms of processor time instead of 8.5 (one thread).
     """
-    from phonecv.exporting.executorch.lowering import delegation, lower, operators_of
-    from phonecv.exporting.executorch.network import for_xnnpack, norm_names
+    from phonecv.exporting.executorch.lowering import delegation, for_xnnpack, lower, norm_names, operators_of
 
     module = for_xnnpack(job.module)
     report: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""From an exported program to XNNPACK, and what stays outside of it.
+"""From a network to XNNPACK: the same numbers from operators that it has, and what stays outside of it.
 
 Whatever XNNPACK cannot take splits the network: the pieces run one after another, and between them data is turned
 from XNNPACK's layout to PyTorch's and back.
@@ -6,6 +6,7 @@ from XNNPACK's layout to PyTorch's and back.
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections import defaultdict
@@ -18,10 +19,11 @@ from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.backend.utils import get_delegates, get_non_lowered_nodes
 from executorch.exir.dialects._ops import ops
 from executorch.exir.pass_base import ExportPass
-from torch import fx
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from phonecv.exporting.where.graph import Operator, Value
+from phonecv.models.blocks import LayerNorm2d
 
 _aten = ops.edge.aten
 
@@ -156,3 +158,48 @@ def macs(node: fx.Node) -> int:
     # A filter holds all inputs of one output after its first axis, a factor of a product in its second to last.
     each = math.prod(shape[1:]) if name in ("convolution", "linear") else shape[-2]
     return math.prod(node.meta["val"].shape) * each
+
+
+class ChannelNorm(nn.Module):
+    """`LayerNorm2d` as convolutions, differences and products, ``B C H W -> B C H W``.
+
+    XNNPACK has no layer norm, and averages over height and width alone. The mean over the channels of a pixel is a
+    1x1 convolution with equal weights: it needs no turning of the map, and nothing leaves XNNPACK.
+    """
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        channels = norm.normalized_shape[0]
+        self.mean = nn.Conv2d(channels, 1, 1, bias=False)
+        nn.init.constant_(self.mean.weight, 1 / channels)
+        self.eps = norm.eps
+        self.weight: Tensor | None = None
+        self.bias: Tensor | None = None
+        if norm.elementwise_affine:
+            self.weight = nn.Parameter(norm.weight.detach().clone()[None, :, None, None])
+            self.bias = nn.Parameter(norm.bias.detach().clone()[None, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``B C H W``, each pixel with mean 0 and variance 1 over its channels, then the affine part."""
+        # From the differences, not as mean of squares less square of mean: that cancels where the mean is large.
+        x = x - self.mean(x)
+        x = x * (self.mean(x * x) + self.eps).rsqrt()
+        return x if self.weight is None or self.bias is None else x * self.weight + self.bias
+
+
+def for_xnnpack(module: nn.Module) -> nn.Module:
+    """A copy with every `LayerNorm2d` as `ChannelNorm`; the module stays as it was.
+
+    Weights lie contiguous: XNNPACK's graph passes refuse the channels-last ones of a fused network.
+    """
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, LayerNorm2d):
+                setattr(parent, name, ChannelNorm(child.norm))
+    return module.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+
+
+def norm_names(module: nn.Module) -> list[str]:
+    """Paths of the `ChannelNorm` layers, which must stay float in an int8 file."""
+    return [name for name, child in module.named_modules() if isinstance(child, ChannelNorm)]
