@@ -1,4 +1,8 @@
-"""The generators by name and what they cost. Data, not code; imports no torch."""
+"""The generators by name and what they cost. Data, not code; imports no torch.
+
+D-EMO is of EMOv2's paper (`phonecv.models.catalog.EMOV2_PAPER`), DiT of Peebles and Xie, Scalable Diffusion Models with
+Transformers, ICCV 2023, arXiv 2212.09748.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from phonecv.errors import UserError, did_you_mean
-from phonecv.models.catalog import EMOV2_PAPER
-
-DIT_PAPER = "Peebles and Xie, Scalable Diffusion Models with Transformers, ICCV 2023, arXiv 2212.09748"
 
 #: Whose blocks: EMOv2's i2RMB, or DiT's attention and MLP on all tokens.
 Blocks = Literal["emov2", "dit"]
@@ -28,7 +29,6 @@ class GeneratorRecord:
         config: constructor arguments of `phonecv.generation.network.Generator`.
         picture: side of the pictures, pixels.
         parameters: with 1000 classes; the fixed positions are counted, as in the published logs.
-        paper: where it is described.
         flops: published operations in billions, cut to the digit, or None. Those of EMOv2's blocks hold the products of
             the attention and 5 per normalised value; DiT's hold neither.
         fid: published Frechet distance on ImageNet after 400,000 steps without guidance, or None.
@@ -39,7 +39,6 @@ class GeneratorRecord:
     config: Mapping[str, Any]
     picture: int
     parameters: int
-    paper: str
     flops: float | None = None
     fid: float | None = None
     note: str = ""
@@ -56,8 +55,8 @@ def _latent(blocks: Blocks, size: str, parameters: int, flops: float, fid: float
     config: dict[str, Any] = {"blocks": blocks, "width": width, "depth": depth, "patch": 2, "size": 32, "channels": 4}
     if blocks == "dit":
         config["head_dim"] = width // heads
-    name, paper = (f"d_emov2_{size}", EMOV2_PAPER) if blocks == "emov2" else (f"dit_{size}", DIT_PAPER)
-    return GeneratorRecord(name, config, 256, parameters, paper, flops, fid)
+    name = f"{'d_emov2' if blocks == 'emov2' else 'dit'}_{size}"
+    return GeneratorRecord(name, config, 256, parameters, flops, fid)
 
 
 def _pixels(blocks: Blocks, depth: int, parameters: int) -> GeneratorRecord:
@@ -66,8 +65,8 @@ def _pixels(blocks: Blocks, depth: int, parameters: int) -> GeneratorRecord:
         "blocks": blocks, "width": 96, "depth": depth, "patch": 4, "size": 16, "channels": 1, "window": 2,
         "head_dim": 32, "condition_init": "unit",
     }  # fmt: skip
-    name, paper = ("d_emov2_digits", EMOV2_PAPER) if blocks == "emov2" else ("dit_digits", DIT_PAPER)
-    return GeneratorRecord(name, config, 16, parameters, paper, note="our own size")
+    name = "d_emov2_digits" if blocks == "emov2" else "dit_digits"
+    return GeneratorRecord(name, config, 16, parameters, note="our own size")
 
 
 #: Figures of the first four: training logs and table XIV of the paper; of DiT's: the same table.
