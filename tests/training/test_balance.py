@@ -14,7 +14,7 @@ from timm.data.mixup import mixup_target
 
 from phonecv.classify.config import LossConfig
 from phonecv.classify.objective import ClassifyObjective
-from phonecv.classify.training import ClassifySetup
+from phonecv.classify.training import open_setup
 from phonecv.data.loading.loader import TrainBatches
 from phonecv.detect.training import DetectSetup
 from phonecv.errors import UserError
@@ -67,10 +67,10 @@ def test_the_weighted_loss_is_pytorchs_over_the_number_of_pictures() -> None:
 
 def test_class_weights_reach_the_training(configure: Configure, uneven: Path) -> None:
     config = configure(f"data.path={uneven}", "loss.class_weights=balanced")
-    setup = ClassifySetup(config)
+    setup = open_setup(config)
     objective = setup.objective(setup.network(), World())
     assert objective.weights.tolist() == pytest.approx([14 / 24, 14 / 12, 14 / 6])  # type: ignore[attr-defined]
-    by_name = ClassifySetup(configure(f"data.path={uneven}", "loss.class_weights={red: 4}"))
+    by_name = open_setup(configure(f"data.path={uneven}", "loss.class_weights={red: 4}"))
     assert by_name.objective(by_name.network(), World()).weights.tolist() == [1, 1, 4]  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="'rad' is no class of the data; did you mean 'red'"):
         train(configure(f"data.path={uneven}", "loss.class_weights={rad: 4}"))

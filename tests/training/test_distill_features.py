@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from phonecv import fuse, load_checkpoint, read_checkpoint, save_checkpoint
 from phonecv.classify import distilling
+from phonecv.classify.checks import read_pictures
 from phonecv.classify.config import ClassifyConfig
 from phonecv.classify.distilling import FeatureTeacher, SimilarityMeter, distance, project, taught_views
 from phonecv.classify.features import MOST_BYTES
-from phonecv.classify.unlabelled import read_pictures
 from phonecv.cli.app import main
 from phonecv.data.loading.loader import Batch
 from phonecv.errors import UserError

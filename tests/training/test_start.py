@@ -182,7 +182,7 @@ def _raw(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_a_network_that_was_named_must_fit_its_file(pictures: Path, tmp_path: Path) -> None:
-    from phonecv.classify.training import ClassifySetup
+    from phonecv.classify.training import open_setup
 
     file = save_checkpoint(phonecv.fuse(settled("mobileone_s0")), tmp_path / "fused.safetensors")
     given = [f"data.path={pictures}", f"model.weights={file}", "model.name=emov2_2m"]
@@ -190,7 +190,7 @@ def test_a_network_that_was_named_must_fit_its_file(pictures: Path, tmp_path: Pa
     assert config.model.name == "emov2_2m"
     assert isinstance(config, ClassifyConfig)
     with pytest.raises(UserError, match="holds weights of mobileone of its own size, the network is emov2_2m"):
-        ClassifySetup(config).network()
+        open_setup(config).network()
 
 
 def test_the_classifier_follows_the_datas_classes(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:

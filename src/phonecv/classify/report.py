@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from phonecv.classify import many_report
 from phonecv.classify.attention import heated
 from phonecv.classify.many_result import LabelsResult
 from phonecv.classify.result import ClassificationResult
@@ -14,8 +13,10 @@ from phonecv.data.pictures.opening import reopen
 from phonecv.plots import COLOURS, INK, save_image_grid
 from phonecv.report import ClassTable
 from phonecv.rules import COUNT, NUMBER
-from phonecv.text import printable_name
+from phonecv.tables import write_csv
+from phonecv.text import counted, printable_name
 from phonecv.whole import report
+from phonecv.whole.report import WORST
 
 #: Hardest pictures whose maps are drawn, and the room for one beside its map, in inches.
 LOOKED, _CELL = 12, (3.6, 1.8)
@@ -53,7 +54,7 @@ def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def write_files(result: ClassificationResult | LabelsResult, out: Path) -> None:
     """See `phonecv.report.ReportRoom`."""
     if isinstance(result, LabelsResult):
-        many_report.write_files(result, out)
+        _write_labels(result, out)
     else:
         report.write_files(result, out, show=reopen)
         _save_looked(result, out / "looked.png")
@@ -78,3 +79,50 @@ def _save_looked(result: ClassificationResult, png_path: Path) -> None:
         columns=min(3, len(worst)),
         cell=_CELL,
     )
+
+
+def _write_labels(result: LabelsResult, out: Path) -> None:
+    """Write per_class.csv, predictions.csv (labels, and the probability of each class) and labels.png."""
+    write_csv(
+        out / "per_class.csv",
+        ("class", "count", "ap", "f1", "precision", "recall", "threshold"),
+        (
+            (row.name, row.count, *map(_percent, (row.ap, row.f1, row.precision, row.recall)), f"{row.threshold:.4f}")
+            for row in result.per_class
+        ),
+    )
+    write_csv(
+        out / "predictions.csv",
+        ("path", "true", "predicted", *result.classes),
+        (
+            (
+                path,
+                "|".join(result.labels_of(place)),
+                "|".join(result.labels_of(place, told=True)),
+                *(f"{value:.6f}" for value in result.probabilities[place]),
+            )
+            for place, path in enumerate(result.paths)
+        ),
+    )
+    worst = result.worst[:WORST]
+    wrong = [result.labels_of(place) != result.labels_of(place, told=True) for place in worst]
+    save_image_grid(
+        [reopen(result.paths[place]) for place in worst],
+        [
+            f"{result.paths[place].name}\nis {_short(result.labels_of(place))}\n→ "
+            + _short(result.labels_of(place, told=True))
+            for place in worst
+        ],
+        out / "labels.png",
+        title=f"Labels told worst ({counted(result.count - result.exact, 'pictures')} with a mistake in all)",
+        colours=[COLOURS[1] if bad else INK for bad in wrong],
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def _short(names: Sequence[str], most: int = 26) -> str:
+    text = ", ".join(printable_name(name, most) for name in names) or "no label"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

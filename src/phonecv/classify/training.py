@@ -40,9 +40,6 @@ class ClassifySetup(ListedSetup):
     audited = "classify"
     config: ClassifyConfig
 
-    def __init__(self, config: ClassifyConfig) -> None:
-        super().__init__(config, read_splits(config))
-
     def findings(self) -> list[str]:
         """What the quick audit finds, pictures having as many labels as the training reads."""
         return quick_findings(self.config, self.root, self.audited, labels=self.config.data.labels)
@@ -151,7 +148,7 @@ class UnlabelledSetup(ClassifySetup):
 
 def open_setup(config: ClassifyConfig) -> ClassifySetup:
     """See `phonecv.training.setup.TrainingRoom`."""
-    return (ClassifySetup if config.distill.kind != "features" else UnlabelledSetup)(config)
+    return (ClassifySetup if config.distill.kind != "features" else UnlabelledSetup)(config, read_splits(config))
 
 
 class ClassifyData(PictureData):

@@ -60,8 +60,6 @@ def as_module(network: Any, *, decode: str, size: tuple[int, int] | None) -> tup
                 " dynamic_size"
             )
         return FinalMasks(network, map_sizes(network, size)), (*OBJECTS, "masks")
-    if not hasattr(network, "box_rule"):
-        raise UserError(f"{network.name} is no detector of this package; it says not how its outputs become boxes")
     if size is not None:
         _check_fixed(network, size)
     if decode == "raw":
@@ -81,10 +79,10 @@ def decoding(network: Any, height: int, width: int, decode: str) -> dict[str, An
     """With thresholds, and the rule that its outputs become boxes by."""
     found: dict[str, Any] = {"kind": decode}
     for name in ("score_threshold", "candidates", "nms_overlap", "max_detections"):
-        found[name] = getattr(network, name, None)
-    if getattr(network, "class_agnostic", False):
+        found[name] = getattr(network, name)
+    if network.class_agnostic:
         found["class_agnostic"] = True
-    if getattr(network, "tiles", None) is not None:
+    if network.tiles is not None:
         found["tiles"] = asdict(network.tiles)
     rule = getattr(network, "box_rule", None)
     if rule is not None:

@@ -1,4 +1,4 @@
-"""Detectors ready to run: networks of ours, checkpoints, exported files, and whatever else maps pictures to boxes."""
+"""Detectors ready to run: networks of ours, checkpoints, exported files of any runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from phonecv.dense.exported import DenseFile, numbered
-from phonecv.detect.base import Detector
 from phonecv.detect.create import create_detector
 from phonecv.detect.exported import OUTPUTS, finder
 from phonecv.detect.tiling import WEAKER, Find, Tiles, find_in_tiles
@@ -54,30 +53,25 @@ def network_runner(placed: Placed, options: OpeningOptions | None) -> DetectRunn
     masks, those of the weak would be most of the work and of the memory.
     """
     network, place, chosen = placed.network, placed.device, options or OpeningOptions()
-    masks = bool(getattr(network, "masks", False))
-    if isinstance(network, Detector):
-        network.tiles = tiles_of(chosen, network.tiles)
-        network.class_agnostic = network.class_agnostic or chosen.class_agnostic
-        network.max_detections = chosen.max_objects or network.max_detections
-        network.most_in_tiles = chosen.max_objects
-    if masks:
+    tiles = network.tiles = tiles_of(chosen, network.tiles)
+    network.class_agnostic = network.class_agnostic or chosen.class_agnostic
+    network.max_detections = chosen.max_objects or network.max_detections
+    network.most_in_tiles = chosen.max_objects
+    if network.masks:
         network.paste = False  # whole pictures of masks would fill the memory, and nobody asks for their pixels
-
-    look: Any = network.look if isinstance(network, Detector) else network
+    # Scores have to be above it, ours may equal the threshold.
+    network.score_threshold = max(network.score_threshold, _least(chosen, tiles) - 1e-6)
 
     @torch.inference_mode()
     def run(pictures: Sequence[Tensor]) -> Sequence[Mapping[str, Any]]:
         with placed.computing():
-            return look([picture.to(place) for picture in pictures])
+            return network.look([picture.to(place) for picture in pictures])
 
-    tiles = getattr(network, "tiles", None)
-    if hasattr(network, "score_threshold"):  # scores have to be above it, ours may equal the threshold
-        network.score_threshold = max(network.score_threshold, _least(chosen, tiles) - 1e-6)
     details = placed.details | told(tiles, chosen)
     # One large picture at a time is enough in memory, and its tiles fill the batches.
     batch = network.batch_for(place) if tiles is None else 1
-    most = getattr(network, "max_detections", None) if tiles is None else chosen.max_objects
-    return DetectRunner.of_network(placed, run, numbered, masks=masks, batch=batch, details=details, most=most)
+    most = network.max_detections if tiles is None else chosen.max_objects
+    return DetectRunner.of_network(placed, run, numbered, masks=network.masks, batch=batch, details=details, most=most)
 
 
 def file_runner(file: OpenedFile, options: OpeningOptions | None) -> DetectRunner:

@@ -69,7 +69,11 @@ class DetectWorkshop(DenseWorkshop):
     def float_outputs(self, pictures: DensePictures) -> Detections:
         """What would be shown of pictures that were brought to the file's size."""
         found = detections(float_detector(self.network, self.size, SHOWN), pictures)
-        check_confident(found, pictures.source)
+        if not (found.scores >= CONFIDENT).any():
+            raise UserError(
+                f"the network is sure of nothing in {pictures.source}: no detection has a score of {CONFIDENT:g} or"
+                " more, so there is nothing that a file could lose; give pictures that show what it was trained for"
+            )
         return found
 
     def judge(self, path: Path, pictures: DensePictures, reference: Detections) -> ObjectScore:
@@ -138,15 +142,6 @@ def float_detector(network: Any, size: tuple[int, int], threshold: float = 0.0) 
     network = copy.deepcopy(network)
     network.canvas = size
     return open_runner(network, "detect", Opening("cpu"), OpeningOptions(threshold=threshold, tile=0))
-
-
-def check_confident(found: Detections, source: str) -> None:
-    """Check that there is something to compare."""
-    if not (found.scores >= CONFIDENT).any():
-        raise UserError(
-            f"the network is sure of nothing in {source}: no detection has a score of {CONFIDENT:g} or more, so there "
-            "is nothing that a file could lose; give pictures that show what it was trained for"
-        )
 
 
 def score_objects(wanted: Detections, got: Detections, pictures: int, decibels: float) -> ObjectScore:

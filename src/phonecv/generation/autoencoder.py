@@ -91,11 +91,6 @@ class Autoencoder:
         found = self.network.encode(pictures.to(self.device)).latent_dist  # type: ignore[union-attr]
         return ((found.mean - self.shift) * self.scale).cpu(), (found.std * self.scale).cpu()
 
-    def encode(self, pictures: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Latents of pictures as `moments` has them: drawn by `generator`, or their mean without one."""
-        mean, deviation = self.moments(pictures)
-        return mean if generator is None else mean + deviation * torch.randn(mean.shape, generator=generator)
-
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures ``B 3 H W`` in main memory, about -1..1, of scaled latents ``B channels H/factor W/factor``."""

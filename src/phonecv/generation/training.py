@@ -45,10 +45,7 @@ class GenerateSetup(ListedSetup):
 
     audited = "classify"
     config: GenerateConfig
-
-    def __init__(self, config: GenerateConfig) -> None:
-        super().__init__(config, read_splits(config))
-        self.autoencoder: Autoencoder | None = None
+    autoencoder: Autoencoder | None = None
 
     def network(self) -> Generator:
         """The network with its starting weights, class names and preprocessing."""
@@ -84,8 +81,9 @@ class GenerateSetup(ListedSetup):
         return found
 
 
-#: See `phonecv.training.setup.TrainingRoom`.
-open_setup = GenerateSetup
+def open_setup(config: GenerateConfig) -> GenerateSetup:
+    """See `phonecv.training.setup.TrainingRoom`."""
+    return GenerateSetup(config, read_splits(config))
 
 
 @dataclass(slots=True)

@@ -126,7 +126,16 @@ def create_segmenter(
     strides = [stride for stride in entry.strides if stride >= finest]
     if aux and entry.aux_stride not in strides:
         strides = sorted([*strides, entry.aux_stride])
-    network = _backbone(architecture, entry, backbone, strides, weights, form, overrides)
+    network: nn.Module
+    if entry.backbone is None:
+        network = make_backbone(backbone, strides, weights=weights, form=form, **overrides)
+    else:
+        name = entry.backbone.name
+        if backbone not in (DEFAULT_BACKBONE, name) or weights is not None:
+            raise UserError(f"{architecture} is a network of its own without public weights; leave out the backbone")
+        check_known(name, "option", overrides, list(inspect.signature(entry.backbone).parameters))
+        network = entry.backbone(**overrides)
+        network.overrides = dict(overrides)
     maps = feature_channels(network, strides)
     wide = given.get("neck_channels", 256)
     neck = FPN(maps, wide) if entry.pyramid else None
@@ -151,26 +160,6 @@ def create_segmenter(
         windows=Windows(**slide) if isinstance(slide, Mapping) else slide,
     )
     return completed(model, given, form=form, pretrained=weights is not None)
-
-
-def _backbone(
-    architecture: str,
-    entry: Architecture,
-    backbone: str | nn.Module,
-    strides: list[int],
-    weights: str | Path | None,
-    form: Form | None,
-    overrides: dict[str, Any],
-) -> nn.Module:
-    if entry.backbone is not None:
-        own = entry.backbone.name
-        if backbone not in (DEFAULT_BACKBONE, own) or weights is not None:
-            raise UserError(f"{architecture} is a network of its own without public weights; leave out the backbone")
-        check_known(own, "option", overrides, list(inspect.signature(entry.backbone).parameters))
-        network = entry.backbone(**overrides)
-        network.overrides = dict(overrides)
-        return network
-    return make_backbone(backbone, strides, weights=weights, form=form, **overrides)
 
 
 #: Options that every architecture takes, and those of `unet` alone.

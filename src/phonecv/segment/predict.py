@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from phonecv.data.labelmaps.classes import Colour, palette_for
@@ -83,17 +82,36 @@ def predictions(
                 continue
             labels = found.cpu().numpy()
             entry = _described(path, labels, runner.classes)
-            said.append(entry if out is None else _saved(entry, picture, labels, palette, out, names[index]))
+            if out is not None:
+                maps, drawn = out / "labels" / f"{names[index]}.png", out / "overlays" / f"{names[index]}.jpg"
+                save_label_map(labels, palette, maps)
+                image = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
+                with atomic_path(drawn) as temporary:
+                    overlay(image, labels, palette).save(temporary, quality=_QUALITY)
+                entry = replace(entry, labels=maps, overlay=drawn)
+            said.append(entry)
         yield said
 
 
 def write_predictions(predictions: Sequence[PictureClassMap], out: Path | str) -> Path:
     """Write legend.json (number, name and colour of every class), predictions.json and a picture of the first ones."""
+    from phonecv.plots import COLOURS, INK, save_image_grid  # matplotlib, for those who want pictures
+
     out, classes = Path(out), predictions[0].names
     palette = palette_for(classes)
     write_legend(classes, palette, out / "legend.json")
     write_json(out / "predictions.json", [entry.to_dict() for entry in predictions])
-    _save_grid(predictions, classes, palette, out / "predictions.png")
+    shown = list(predictions[:GRID])
+    more = f" (the first {GRID} of {len(predictions)})" if len(predictions) > GRID else ""
+    save_image_grid(
+        [_with_legend(entry, classes, palette) for entry in shown],
+        ["\n".join([printable(entry.path.name), *([entry.error] if entry.error else [])]) for entry in shown],
+        out / "predictions.png",
+        title=f"Predictions{more}",
+        colours=[COLOURS[1] if entry.error else INK for entry in shown],
+        columns=min(4, len(shown)),
+        cell=_CELL,
+    )
     return out
 
 
@@ -113,40 +131,6 @@ def _described(path: Path, labels: np.ndarray, classes: Sequence[str]) -> Pictur
     height, width = labels.shape
     shown = tuple((classes[label], float(share[label])) for label in order)
     return PictureClassMap(path, shown, (width, height), names=tuple(classes))
-
-
-def _saved(
-    entry: PictureClassMap,
-    picture: torch.Tensor,
-    labels: np.ndarray,
-    palette: Sequence[Colour],
-    folder: Path,
-    name: str,
-) -> PictureClassMap:
-    label_path, overlay_path = folder / "labels" / f"{name}.png", folder / "overlays" / f"{name}.jpg"
-    save_label_map(labels, palette, label_path)
-    image = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
-    with atomic_path(overlay_path) as temporary:
-        overlay(image, labels, palette).save(temporary, quality=_QUALITY)
-    return replace(entry, labels=label_path, overlay=overlay_path)
-
-
-def _save_grid(
-    entries: Sequence[PictureClassMap], classes: Sequence[str], palette: Sequence[Colour], png_path: Path
-) -> None:
-    from phonecv.plots import COLOURS, INK, save_image_grid  # matplotlib, for those who want pictures
-
-    shown = list(entries[:GRID])
-    more = f" (the first {GRID} of {len(entries)})" if len(entries) > GRID else ""
-    save_image_grid(
-        [_with_legend(entry, classes, palette) for entry in shown],
-        ["\n".join([printable(entry.path.name), *([entry.error] if entry.error else [])]) for entry in shown],
-        png_path,
-        title=f"Predictions{more}",
-        colours=[COLOURS[1] if entry.error else INK for entry in shown],
-        columns=min(4, len(shown)),
-        cell=_CELL,
-    )
 
 
 def _with_legend(entry: PictureClassMap, classes: Sequence[str], palette: Sequence[Colour]) -> Image.Image | None:

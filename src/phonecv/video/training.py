@@ -29,9 +29,6 @@ class VideoSetup(ListedSetup):
     audited = "video"
     config: VideoConfig
 
-    def __init__(self, config: VideoConfig) -> None:
-        super().__init__(config, read_splits(config))
-
     def network(self) -> VideoClassifier:
         """The network with its starting weights, class names and preprocessing; frozen parts marked."""
         wanted, own = self.config.model, self.config.video
@@ -58,8 +55,9 @@ class VideoSetup(ListedSetup):
         return WholeObjective(net.num_classes, self.config.video.smoothing)
 
 
-#: See `phonecv.training.setup.TrainingRoom`.
-open_setup = VideoSetup
+def open_setup(config: VideoConfig) -> VideoSetup:
+    """See `phonecv.training.setup.TrainingRoom`."""
+    return VideoSetup(config, read_splits(config))
 
 
 class VideoData(SplitData):
