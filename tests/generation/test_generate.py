@@ -19,7 +19,7 @@ from generation.test_autoencoder import TINY
 from phonecv.errors import UserError
 from phonecv.generation.autoencoder import open_autoencoder
 from phonecv.generation.create import create_generator
-from phonecv.generation.sampling import sample_from
+from phonecv.generation.sampling import sample
 from phonecv.generation.verbs import Sampling
 
 
@@ -105,6 +105,6 @@ def test_latents_go_through_an_autoencoder(tmp_path: Path) -> None:
     net.preprocessing = replace(net.preprocessing, size=16)
     made = phonecv.generate(net, count=1, steps=2, autoencoder=tmp_path, device="cpu")
     assert made.pictures.shape == (1, 3, 16, 16)
-    latents = sample_from(net.eval(), [0], Sampling(steps=2))
+    latents = sample(net.eval(), torch.tensor([0]), shape=(4, 8, 8), no_class=2, sampling=Sampling(steps=2), clip=False)
     wanted = open_autoencoder(tmp_path, "cpu").decode(latents)
     torch.testing.assert_close(made.pictures, ((wanted + 1) * 127.5).round().clamp(0, 255).byte())

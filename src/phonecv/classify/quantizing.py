@@ -27,7 +27,6 @@ from phonecv.whole.metrics import label_rank
 #: An answer changes more often than it becomes wrong: right ones turn wrong and wrong ones right.
 LABELLED, CHANGED = Measure("points of top-1 lost", 1.0, labelled=True), Measure("% of answers changed", 5.0)
 
-
 #: Of labels that do not exclude each other; most of them are clear, so that few changes are many of those that matter.
 MAP_LOST, LABELS_CHANGED = Measure("points of mAP lost", 1.0, labelled=True), Measure("% of told labels changed", 5.0)
 

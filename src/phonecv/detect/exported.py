@@ -37,7 +37,7 @@ def finder(
         threshold: least score.
         most: objects of a picture; None for what the record says. A file that suppresses by itself gives no more than
             it was written for.
-        agnostic: whether boxes of different classes suppress each other, too; the record may say so already.
+        agnostic: whether boxes of different classes suppress each other, too.
 
     Raises:
         UserError: the record does not describe the outputs.
@@ -47,7 +47,6 @@ def finder(
     if not chosen:
         require(file.decoding, ("candidates", "nms_overlap", "max_detections"), file.path, "its boxes cannot be chosen")
     least = max(float(file.decoding.get("score_threshold") or 0.0), threshold - 1e-6)
-    agnostic = agnostic or bool(file.decoding.get("class_agnostic"))
     overlap = float(file.decoding.get("nms_overlap") or 1.0)
     most = most or int(file.decoding.get("max_detections") or 0) or None
 

@@ -39,7 +39,6 @@ _MOST_NAMES = 40
 
 _BACKGROUND = "background"
 
-
 FIGURES = dict.fromkeys(("ap", "ap50", "ap75", "mask_ap", "mask_ap50"), NUMBER)
 CLASSES = ClassTable(
     {

@@ -23,10 +23,9 @@ def to_images(pictures: Tensor) -> list[Image.Image]:
 
 
 def save_grid(pictures: Tensor, path: Path | str, *, columns: int | None = None, captions: Sequence[str] = ()) -> Path:
-    """The first pictures (``B 3 H W``, values -1..1 or uint8) in rows, with captions below."""
+    """The first pictures (``B 3 H W``, uint8) in rows, with captions below."""
     from phonecv.plots import save_image_grid  # matplotlib, for those who want pictures
 
-    pictures = pictures if not pictures.is_floating_point() else to_bytes(pictures)
     shown = to_images(pictures[:MOST])
     named = list(captions[:MOST]) or [""] * len(shown)
     return save_image_grid(shown, named, path, columns=columns, cell=(0.9, 0.9))

@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from phonecv.generation.diffusion import schedule
-from phonecv.generation.network import Generator
 from phonecv.generation.verbs import Sampling
 
 #: ``noisy B C S S, timesteps B, classes B -> B 2C S S``, see `Generator.forward`.
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-#: Pictures that are denoised together.
-TOGETHER = 64
 
 
 @torch.inference_mode()
@@ -75,33 +71,6 @@ def sample(
                 low, high = (float(np.log(v[step])) for v in (known.posterior_variance, known.betas))
                 x = x + (0.5 * (low + (share + 1) / 2 * (high - low))).exp() * draw(streams, shape).to(device)
     return x
-
-
-def sample_from(
-    net: Generator,
-    classes: Sequence[int],
-    sampling: Sampling,
-    *,
-    seed: int = 0,
-    first: int = 0,
-) -> Tensor:
-    """`sample` by a network of ours, ``B C S S`` on its device; so many at a time as suit its memory."""
-    device = net.last.weight.device
-    given, parts = torch.tensor(list(classes), device=device), []
-    for turn, part in enumerate(given.split(TOGETHER)):
-        parts.append(
-            sample(
-                lambda x, t, c: net(x, t, c).float(),
-                part,
-                shape=(net.channels, net.size, net.size),
-                no_class=net.num_classes,
-                sampling=sampling,
-                clip=not net.latent,
-                seed=seed,
-                first=first + turn * TOGETHER,
-            )
-        )
-    return torch.cat(parts)
 
 
 def draw(streams: Sequence[np.random.Generator], shape: tuple[int, int, int]) -> Tensor:

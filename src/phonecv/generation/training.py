@@ -22,10 +22,11 @@ from phonecv.generation.checks import read_splits
 from phonecv.generation.config import GenerateConfig, GeneratorConfig
 from phonecv.generation.create import create_generator
 from phonecv.generation.diffusion import STEPS, hybrid_loss, noised
+from phonecv.generation.generate import made_pictures
 from phonecv.generation.kept import KeptPictures
 from phonecv.generation.network import Generator
+from phonecv.generation.opening import GenerateRunner
 from phonecv.generation.pictures import save_grid
-from phonecv.generation.sampling import sample_from
 from phonecv.generation.verbs import Sampling
 from phonecv.training.loaders import SplitData, UnderWay
 from phonecv.training.objective import Objective
@@ -240,12 +241,13 @@ class GenerateObjective(Objective):
         net = cast(Generator, nets.get("ema") or nets["net"])
         classes = [place % net.num_classes for place in range(self.config.samples)]
         sampling = Sampling("ddim", self.config.sample_steps, self.config.guidance)
-        pictures = sample_from(net, classes, sampling, seed=FIXED)
-        if self.autoencoder is not None:
-            pictures = self.autoencoder.decode(pictures)
+        own = {name: getattr(net, name) for name in ("channels", "size", "latent")}
+        names, device = tuple(map(str, range(net.num_classes))), net.last.weight.device
+        runner = GenerateRunner(net.name, lambda given: net(*given).float(), names, device=device, **own)
+        pictures = torch.cat(list(made_pictures(runner, self.autoencoder, classes, sampling, FIXED)))
         columns = min(net.num_classes, 10)
-        save_grid(pictures.cpu(), folder / "samples" / f"epoch-{epoch:04d}.png", columns=columns)
-        save_grid(pictures.cpu(), folder / SAMPLES, columns=columns)
+        save_grid(pictures, folder / "samples" / f"epoch-{epoch:04d}.png", columns=columns)
+        save_grid(pictures, folder / SAMPLES, columns=columns)
 
 
 class GenerateMeter:

@@ -80,8 +80,9 @@ class SegmenterEvaluation:
                     skipped.append((path, reason_of(error, path)))
                     continue
                 classes = next(found)
-                counts = self._meter.add(classes, table[labels[place]])
-                self._pictures.append((index, _picture_score(path, part.labels[index], counts)))
+                scores = SegmentScores.of(self._meter.add(classes, table[labels[place]]))
+                shares, pixels = (scores.miou, scores.aacc), int(scores.labelled.sum())
+                self._pictures.append((index, PictureScore(path, part.labels[index], *shares, pixels)))
                 self._extremes.add(self._pictures[-1], classes)
             yield len(batch), skipped
 
@@ -192,11 +193,6 @@ def match_outputs(runner: SegmentRunner, data: LabelSplit) -> np.ndarray:
     table = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
     table[list(outputs)] = list(outputs.values())
     return table
-
-
-def _picture_score(path: Path, label_path: Path, counts: Tensor) -> PictureScore:
-    scores = SegmentScores.of(counts)
-    return PictureScore(path, label_path, scores.miou, scores.aacc, int(scores.labelled.sum()))
 
 
 class _Extremes:

@@ -22,7 +22,6 @@ CPU_LOGITS, ACCELERATOR_LOGITS = 2**26, 2**29
 #: Numbers that one piece of the final resizing may hold; logits of many classes at a photo's size fill gigabytes.
 PIECE = 2**26
 
-
 #: Tiles of a picture that are labelled together.
 _TILES = 8
 

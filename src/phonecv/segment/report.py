@@ -24,7 +24,6 @@ SIDE = 400
 #: Room for them, in inches.
 _CELL = (6.3, 2.0)
 
-
 FIGURES = {"miou": NUMBER, "aacc": NUMBER, "macc": NUMBER}
 CLASSES = ClassTable(
     {"class": "class", "pixels": "pixels", "iou_percent": "IoU %", "accuracy_percent": "accuracy %"}, ("iou_percent",)
