@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +252,19 @@ def test_operators_outside_xnnpack_are_found(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def mobileone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Written]:
+def converted() -> tuple[Job, bytes]:
+    """What every precision of a network starts from."""
     job = job_of(tiny("mobileone_s0"), 64, 64)
-    return job, written(job, tmp_path_factory.mktemp("litert"))
+    with captured():
+        return job, exporter.converted(job)
+
+
+@pytest.fixture(scope="module")
+def mobileone(converted: tuple[Job, bytes], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Written]:
+    job, content = converted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "converted", lambda job: content)
+        return job, written(job, tmp_path_factory.mktemp("litert"))
 
 
 @pytest.mark.slow
@@ -330,11 +341,12 @@ def test_several_outputs_come_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", mostly_long(["int8", "int8-weights"], "int8-weights"))
-def test_int8_goes_through_the_same_writer(tmp_path: Path, precision: str) -> None:
-    job = job_of(tiny("mobileone_s0"), 64, 64, precision=precision)
-    job = Job(
-        job.module, job.examples, job.outputs, "m", precision, record=job.record, calibration=job.examples[0].numpy()
-    )
+def test_int8_goes_through_the_same_writer(
+    converted: tuple[Job, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    job, content = converted
+    monkeypatch.setattr(exporter, "converted", lambda job: content)
+    job = replace(job, precision=precision, calibration=job.examples[0].numpy())
     made = written(job, tmp_path)
     with torch.no_grad():
         want = job.module(job.examples[0])[0].numpy()
