@@ -27,7 +27,7 @@ from phonecv.errors import UserError
 from phonecv.exporting.run import in_form
 from phonecv.models.headed import RawOutputs
 from phonecv.models.quantized import state_of
-from phonecv.quantization import correct_biases, layer_noise, quantize, simulate
+from phonecv.quantization import correct_biases, layer_noise, quantize, simulate, workshop
 from phonecv.quantization.methods import BIAS, RANGES_PERCENTILE, Method
 from phonecv.quantization.qat import FineTuning, fine_tune
 from phonecv.quantization.simulation import USUAL, input_ranges
@@ -46,6 +46,12 @@ def photos(folder: Path, count: int = 20, seed: int = 0, size: tuple[int, int] =
         noisy = picture * 200 + 55 * torch.rand(3, *size, generator=generator)
         Image.fromarray(noisy.byte().permute(1, 2, 0).numpy()).save(folder / f"{number:02}.png")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are told apart on four: the whole network runs once for each layer."""
+    monkeypatch.setattr(workshop, "_FEW", 4)
 
 
 @pytest.fixture(scope="module")
