@@ -122,9 +122,13 @@ def _coerce_group(value: Any, hint: Any, where: str) -> Any:
         return value
     if isinstance(value, Plain):
         value = _parse(value, where)
+    return build(hint, _group(value, hint, where), where)
+
+
+def _group(value: Any, hint: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UserError(f"{where}={_shown(value)} is not a group of settings ({', '.join(_hints(hint))})")
-    return build(hint, value, where)
+    return value
 
 
 def _coerce_plain(value: Any, hint: Any, where: str) -> Any:
@@ -213,6 +217,8 @@ def _set(node: Any, keys: list[str], value: Plain, kind: Any, group: str) -> Non
     child = node.get(place) if isinstance(node, dict) else node[place]
     if isinstance(child, Plain):  # an earlier override of the whole
         child = node[place] = _parse(child, path)
+        if dataclasses.is_dataclass(hint) and child is not None:
+            _group(child, hint, path)
     if not isinstance(child, (dict, list)):
         if dataclasses.is_dataclass(kind) and get_origin(_hints(kind).get(key)) is tuple:
             raise UserError(f"override {path}: the list is empty; write {path}=[...] in the place of {path}.{rest[0]}")

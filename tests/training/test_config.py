@@ -170,6 +170,7 @@ def test_mistakes_are_explained(override: str, message: str) -> None:
         ("emov2_segformer", "data.passes=2", "both say how long an epoch is"),
         ("emov2_segformer", "schedule.cosine=after_warmup", "both say where the decay starts"),
         ("emov2_224", "data.repeats=2 data.passes=2", "set one of them"),
+        ("finetune", "data=pets data.batch_size=8", "data='pets' is not a group of settings (path"),
     ],
 )
 def test_settings_that_contradict_each_other(recipe: str, override: str, message: str) -> None:
