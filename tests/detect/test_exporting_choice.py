@@ -167,7 +167,15 @@ def test_a_very_sure_mask_rcnn() -> None:
 
 
 @pytest.mark.parametrize("architecture", mostly_long(["ssdlite320", "retinanet_fpn"], "ssdlite320"))
-@pytest.mark.parametrize("fault", ["open_session", "open_moved", "open_doubled", "open_strict", "open_unsorted"])
+@pytest.mark.parametrize(
+    "fault",
+    mostly_long(
+        ["open_session", "open_moved", "open_doubled", "open_strict", "open_unsorted"],
+        "open_session",
+        "open_doubled",
+        "open_unsorted",
+    ),
+)
 def test_the_exports_own_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, fault: str) -> None:
     """Files that are wrong in what is new about them never get their name."""
     monkeypatch.setitem(EXPORTERS, "fake", fake(session=fault))

@@ -102,6 +102,7 @@ def test_unreadable_pictures_get_a_table(tmp_path: Path) -> None:
     assert not (out / "skipped.csv").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_best_and_worst_are_the_best_and_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from phonecv.detect import report
 

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from conftest import TINY, mostly_long
+from kept import kept
 from phonecv import (
     create_detector,
     create_model,
@@ -32,6 +33,7 @@ KINDS = ("ssdlite320", "mask_rcnn_fpn", "semantic_fpn", "deeplabv3")
 FORMS = [(family, form) for family in ("emov2_1m", "mobileone_s0") for form in ("training", "deploy")]
 
 
+@kept
 def make(kind: str, family: str = "emov2_1m") -> DenseModel:
     torch.manual_seed(0)
     tiny: dict[str, Any] = TINY[family]
