@@ -44,3 +44,10 @@ def test_hostile_files_are_refused(run: Run, shared_dir: Path) -> None:
         done = run("info", shared_dir / "data" / "hostile" / "ckpt" / name)
         assert done.status == 2
         assert message in done.err
+
+
+def test_an_empty_file_is_no_network(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    done = run("info", tmp_path / "empty.onnx")
+    assert done.status == 2
+    assert "empty.onnx is not an ONNX file (there is no graph in it)" in done.err

@@ -98,6 +98,8 @@ def refuse_outside_weights(path: Path) -> Any:
         proto = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} is not an ONNX file ({type(error).__name__})") from error
+    if not proto.HasField("graph"):  # an empty file is a message without any field
+        raise UserError(f"{path} is not an ONNX file (there is no graph in it); export the network again")
     folder = path.resolve().parent
     for tensor in [*_weights(proto.graph), *(weight for function in proto.functions for weight in _in_nodes(function))]:
         for entry in tensor.external_data:
