@@ -12,10 +12,11 @@ from torch import nn
 
 import phonecv
 from conftest import TINY
+from exporting.fake_formats import fake
 from phonecv.api import evaluate, predict
 from phonecv.classify.attention import class_maps
 from phonecv.errors import UserError
-from phonecv.exporting import export
+from phonecv.exporting import EXPORTERS, export
 from phonecv.models import VisionModel
 from settle import settle
 
@@ -102,14 +103,15 @@ def test_embeddings_are_pooled_features(photos: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(content["features"], wanted.numpy(), atol=1e-5)
 
 
-def test_what_has_no_embeddings(photos: Path, tmp_path: Path) -> None:
+def test_what_has_no_embeddings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"a file \.npz is written"):
         predict(tiny(), photos, embeddings=tmp_path / "a.csv")
     bare = tiny()
     bare.reset_classifier(0)
     with pytest.raises(UserError, match=r"embeddings='FILE\.npz'"):
         predict(bare, photos)
-    file = export(tiny(), tmp_path / "a.onnx", size=64, verify=False)
+    monkeypatch.setitem(EXPORTERS, "fake", fake())
+    file = export(tiny(), tmp_path / "a.fake", size=64, verify=False)
     with pytest.raises(UserError, match="gives logits alone; give the checkpoint"):
         predict(file.path, photos, embeddings=tmp_path / "a.npz")
     assert not (tmp_path / "a.npz").exists()

@@ -14,10 +14,12 @@ from safetensors.numpy import load_file
 
 import phonecv
 from conftest import mostly_long
+from exporting.fake_formats import fake
 from phonecv.create import load_network
 from phonecv.data.clips.transforms import EvalClips
 from phonecv.data.samples import save_clip
 from phonecv.errors import UserError
+from phonecv.exporting import EXPORTERS
 from phonecv.training import load_config, train
 from phonecv.training.schedule import Schedule
 from phonecv.video import predict as video_predict
@@ -193,8 +195,11 @@ def test_classes_are_named_by_the_data(trained: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", mostly_long(["pt2", "onnx", "tflite", "mlpackage"], "pt2"))
-def test_export_is_checked_and_evaluated(trained: Path, clips: Path, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", mostly_long(["fake", "pt2", "onnx", "tflite", "mlpackage"], "fake"))
+def test_export_is_checked_and_evaluated(
+    trained: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setitem(EXPORTERS, "fake", fake())
     best, file = trained / "best.safetensors", tmp_path / f"clips.{suffix}"
     assert main(["export", str(best), str(file)]) == 0
     record = json.loads((tmp_path / f"clips.{suffix}.json").read_text())
