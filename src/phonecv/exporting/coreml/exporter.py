@@ -1,7 +1,7 @@
 """Core ML: ML programs for iOS 16 and macOS 13 or later, written by coremltools.
 
 Core ML itself runs on Apple's systems alone. Here the saved package is read back and evaluated by an interpreter of its
-operators (`coreml_interpreter`), which shows that the right program was written.
+operators (`phonecv.exporting.coreml.interpreter`), which shows that the right program was written.
 """
 
 from __future__ import annotations

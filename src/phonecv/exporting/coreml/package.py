@@ -25,7 +25,7 @@ _MOST_BYTES = 256 * 2**20
 _SENTINEL = 0xDEADBEEF
 _HEADER = np.dtype([("sentinel", "<u4"), ("kind", "<u4"), ("bytes", "<u8"), ("offset", "<u8")])
 
-#: Numbers of element types in weight files, and names in `coreml_program.KINDS`.
+#: Numbers of element types in weight files, and names in `program.KINDS`.
 _BLOB_KINDS = {1: "fp16", 2: "fp32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 14: "int32", 15: "uint32"}
 
 

@@ -2,7 +2,7 @@
 
 PyTorch's own loader runs code that a file holds: pickles, expressions of sizes, conditions on the inputs, names that
 go into generated Python. So a file is written without any of that, and one that has more is not opened; see
-`pt2_check`.
+`phonecv.exporting.pt2.check`.
 """
 
 from __future__ import annotations
