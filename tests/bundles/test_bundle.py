@@ -69,6 +69,7 @@ def test_the_manifest_tells_the_truth(made: BundleResult) -> None:
 
 def test_the_test_picture_gives_the_outputs_told(made: BundleResult) -> None:
     record = json.loads((made.path / "animals.onnx.json").read_text())
+    assert record["licence"] == "CC BY 4.0, me"
     image = Image.open(made.path / record["test"]["picture"])
     batch = eval_transform(Preprocessing.from_dict(record["preprocessing"]))(image)[None].numpy()
     session = onnxruntime.InferenceSession(str(made.path / "animals.onnx"), providers=["CPUExecutionProvider"])
@@ -114,6 +115,9 @@ def test_licence_from_the_catalog(monkeypatch: pytest.MonkeyPatch, fake_format: 
     monkeypatch.setattr("phonecv.bundles.build.load_network", lambda *_, **__: tiny())
     result = bundle("mobileone_s0", tmp_path / "app", formats=["fake"], size=64)
     assert "Apple sample code licence" in result.licence
+    monkeypatch.setattr("phonecv.exporting.run.load_network", lambda *_, **__: tiny())
+    alone = export("mobileone_s0:apple", tmp_path / "alone.fake", size=64)
+    assert json.loads(alone.record.read_text())["licence"] == result.licence
 
 
 @pytest.mark.parametrize(

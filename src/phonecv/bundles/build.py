@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from phonecv.exporting.record import read_record
 from phonecv.exporting.run import export_with, size_of
 from phonecv.exporting.targets import claimed
 from phonecv.files import check_writable, scratch_folder, write_text
-from phonecv.models.catalog import MODELS
+from phonecv.models.catalog import licence_of
 from phonecv.models.headed import Network
 from phonecv.options import by_keywords
 from phonecv.tables import fields, text_table
@@ -114,12 +114,14 @@ def bundle_with(model: Network | Path | str, destination: Path | str, options: B
         stem = Path(model).stem if isinstance(model, Path | str) and Path(model).exists() else network.name
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
     check_apps(options, stem, done_by(network))
-    stated = _licence(options.licence, model)
+    known = licence_of(model) if options.licence is None else _text_or_file(options.licence)
+    stated = UNKNOWN_LICENCE if known is None else known
     with claimed(path, replace=options.force), scratch_folder(path) as place:
         folder = place / (path.stem if path.suffix == ".zip" else path.name)
         folder.mkdir()
         for exporter in exporters:
-            export_with(network, folder / f"{stem}{exporter.suffix}", options.of_format(exporter.format))
+            file_options = replace(options.of_format(exporter.format), licence=known)
+            export_with(network, folder / f"{stem}{exporter.suffix}", file_options)
         for file in taken:
             _take(file, folder)
         records = _records(folder)
@@ -208,13 +210,6 @@ def _publish(folder: Path, path: Path) -> None:
     folder.rename(path)
 
 
-def _licence(given: str | None, model: object) -> str:
-    if given is not None:
-        file = Path(given)
-        return file.read_text(encoding="utf-8").strip() if len(given) < 200 and file.is_file() else given
-    name, _, tag = str(model).partition(":") if isinstance(model, str) else ("", "", "")
-    if name in MODELS and not Path(str(model)).exists():
-        for weights in MODELS[name].weights:
-            if tag in ("", weights.tag):
-                return f"{name}, weights {weights.tag}: {weights.licence}"
-    return UNKNOWN_LICENCE
+def _text_or_file(given: str) -> str:
+    file = Path(given)
+    return file.read_text(encoding="utf-8").strip() if len(given) < 200 and file.is_file() else given

@@ -70,6 +70,7 @@ class ExportOptions(FileOptions):
         format: a key of `EXPORTERS`; None for the one of the file's suffix.
         calibration: ``N 3 H W`` float32 for int8, as the network takes it; see `phonecv.quantize`.
         settings: of the quantization.
+        licence: of the weights, for the file's metadata; None for what the catalog says of a name in it.
         replace_file: whether the file may exist; False refuses one that comes up during the export, too.
     """
 
@@ -78,4 +79,5 @@ class ExportOptions(FileOptions):
     format: str | None = field(default=None, metadata=flag(None))
     calibration: np.ndarray | None = field(default=None, metadata=flag(None))
     settings: Mapping[str, Any] = field(default_factory=dict, metadata=flag(None))
+    licence: str | None = field(default=None, metadata=flag(None))
     replace_file: bool = field(default=True, metadata=flag(None))

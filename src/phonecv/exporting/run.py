@@ -35,7 +35,7 @@ from phonecv.exporting.targets import claimed, destination_of
 from phonecv.exporting.tracing import LEAST
 from phonecv.exporting.where.finding import summary
 from phonecv.files import check_writable, scratch_folder, write_json, write_text
-from phonecv.models.catalog import MODELS
+from phonecv.models.catalog import MODELS, licence_of
 from phonecv.models.fusing import fuse
 from phonecv.models.headed import HeadedModel
 from phonecv.models.quantized import refuse_floating_point
@@ -159,6 +159,7 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
             )
         height, width = taken[0].shape[-2:]
     _check_taken(taken, network, dynamic_size=dynamic_size, bake=bake, precision=precision)
+    licence = licence_of(model) if options.licence is None else options.licence
     pictures = check_pictures(options.images) if taken[0].coloured or options.images is not None else None
     if pictures is None:
         rows, source = made_up(taken, COUNT), f"{COUNT} rows of made-up values"
@@ -180,7 +181,8 @@ def export_with(model: nn.Module | Path | str, destination: Path | str, options:
         precision=precision,
         dynamic_batch=exporter.dynamic_batch,
         dynamic_size=dynamic_size,
-        record=describe(network, height, width, inputs=taken, outputs=names, bake=bake, decode=options.decode),
+        record=describe(network, height, width, inputs=taken, outputs=names, bake=bake, decode=options.decode)
+        | ({"licence": licence} if licence else {}),
         calibration=options.calibration,
         settings=options.settings,
         inputs=taken,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from phonecv.errors import UserError, did_you_mean
@@ -401,3 +402,12 @@ def get_record(name: str) -> ModelRecord:
         raise UserError(
             f"unknown model {name!r}{did_you_mean(name, MODELS)}; `phonecv models` lists all {len(MODELS)}"
         ) from None
+
+
+def licence_of(model: object) -> str | None:
+    """What the catalog says of the licence of weights that a person names, as in "mobileone_s0:apple"; else None."""
+    name, _, tag = model.partition(":") if isinstance(model, str) and not Path(model).exists() else ("", "", "")
+    for weights in MODELS[name].weights if name in MODELS else ():
+        if tag in ("", weights.tag):
+            return f"{name}, weights {weights.tag}: {weights.licence}"
+    return None
