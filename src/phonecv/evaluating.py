@@ -109,15 +109,12 @@ class Evaluation(Protocol):
     @property
     def paths(self) -> Sequence[Path]:
         """Pictures that are going to be looked at."""
-        ...
 
     def run(self, steps: Steps) -> Iterator[tuple[int, Skipped]]:
         """Run the model over all pictures; yields how many each step took, and those that could not be used."""
-        ...
 
     def result(self) -> EvaluationResult:
         """The figures, after `run`; what `EvaluationResult` itself holds is filled in by `evaluate_opened`."""
-        ...
 
 
 @runtime_checkable
@@ -126,7 +123,6 @@ class Shared(Protocol):
 
     def gather(self, world: Together) -> None:
         """Bring together what all processes found, as if one had."""
-        ...
 
 
 class EvaluateRoom(Protocol):
@@ -145,7 +141,6 @@ class EvaluateRoom(Protocol):
         Raises:
             UserError: unusable data, or classes that do not fit.
         """
-        ...
 
 
 class ResultsRoom(Protocol):
@@ -153,7 +148,6 @@ class ResultsRoom(Protocol):
 
     def evaluate_results(self, truth: Any, results: Path | str, split: str, options: Any) -> EvaluationResult:
         """The figures of what stands in a file, see `phonecv.evaluate`."""
-        ...
 
 
 def own_list_told(path: Path, split: str) -> str:

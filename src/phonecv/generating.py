@@ -42,8 +42,6 @@ class GenerateRoom(Protocol):
         Raises:
             UserError: the model cannot make that.
         """
-        ...
 
     def write_generated(self, made: Any, out: Path) -> None:
         """Write pictures and how each was made into a folder; what an earlier call left there goes."""
-        ...

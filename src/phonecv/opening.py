@@ -158,7 +158,6 @@ class OpeningRoom(Protocol):
         Raises:
             UserError: it cannot be used.
         """
-        ...
 
     def file_runner(self, file: OpenedFile, options: Any) -> Runner[Any, Any]:
         """An exported file as a runner.
@@ -170,11 +169,9 @@ class OpeningRoom(Protocol):
         Raises:
             UserError: its record does not describe it, or it cannot do what is asked for.
         """
-        ...
 
     def names_in(self, record: FileRecord) -> Sequence[str] | None:
         """Class names of a file with this record, its own or those taken for granted; None where only numbers are."""
-        ...
 
 
 def own_names(record: FileRecord) -> Sequence[str] | None:

@@ -61,7 +61,6 @@ class Stream(Protocol):
             out: folder for the video with what was found; None for none.
             on_frame: see `OnFrame`.
         """
-        ...
 
 
 class PredictRoom(Protocol):
@@ -73,7 +72,6 @@ class PredictRoom(Protocol):
         Raises:
             UserError: a stream that is not there.
         """
-        ...
 
     def find_samples(self, source: Path | str, /) -> Sequence[Path]:
         """The pictures, or what else the task takes, that a path, a folder or a pattern names.
@@ -81,7 +79,6 @@ class PredictRoom(Protocol):
         Raises:
             UserError: nothing there, or none in it.
         """
-        ...
 
     def predictions(
         self, runner: Any, paths: Sequence[Path], steps: Steps, options: Any, out: Path | None
@@ -95,11 +92,9 @@ class PredictRoom(Protocol):
             options: the task's.
             out: folder for what would fill the memory if it waited for `write_predictions`; None for none.
         """
-        ...
 
     def write_predictions(self, predictions: Sequence[Any], out: Path | str) -> Path:
         """Write tables and pictures of some predictions into a folder."""
-        ...
 
 
 def pictures_only(sources: Sequence[Path | str], options: object) -> tuple[Sequence[Path | str], Sequence[Stream]]:

@@ -22,11 +22,9 @@ class PublishedRoom(Protocol):
 
     def heads_rows(self) -> Table:
         """One row per published network, then those without published figures; the first column names them."""
-        ...
 
     def recipe_for(self, name: str) -> str:
         """What has to follow `phonecv train` to train the network of this name."""
-        ...
 
 
 def published_room(task: str) -> PublishedRoom:

@@ -40,7 +40,6 @@ class ChecksRoom(Protocol):
         Raises:
             UserError: a mistake.
         """
-        ...
 
 
 def check_before(config: TrainConfig, devices: int = 1) -> None:

@@ -51,11 +51,9 @@ class TaskBatch(Protocol):
     @property
     def images(self) -> Tensor | Sequence[Tensor]:
         """Stacked pictures, or pictures of different sizes."""
-        ...
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
         """The batch on another device."""
-        ...
 
 
 class SplitData:

@@ -36,11 +36,9 @@ class Logger(Protocol):
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add the figures of a step."""
-        ...
 
     def close(self, *, finished: bool) -> None:
         """Send what is left, and say whether the run is at its end."""
-        ...
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -18,11 +18,9 @@ class Meter(Protocol):
 
     def update(self, output: Any, batch: Any, /) -> None:
         """Take in one batch and what `Objective.predict` made of it."""
-        ...
 
     def result(self, world: World) -> dict[str, float]:
         """Figures over all processes, each image counted once."""
-        ...
 
 
 @runtime_checkable
@@ -31,7 +29,6 @@ class Settles(Protocol):
 
     def settle(self, net: Any) -> None:
         """Set it, after `result`."""
-        ...
 
 
 class Objective(Protocol):
@@ -49,15 +46,12 @@ class Objective(Protocol):
 
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """Named scalar losses, weights included, the same names each time; their sum is what is minimised."""
-        ...
 
     def predict(self, net: nn.Module, batch: Any) -> Any:
         """What the meter takes in; the network is in evaluation mode."""
-        ...
 
     def meter(self, device: torch.device) -> Meter:
         """A fresh meter."""
-        ...
 
     def error(self, figures: Mapping[str, float]) -> float | None:
         """Standard error of the score among a meter's figures, in its unit; None where only the pictures would tell."""

@@ -88,7 +88,6 @@ class TrainingRoom(Protocol):
         Raises:
             UserError: the data cannot be used.
         """
-        ...
 
 
 class ListedSetup(Setup):

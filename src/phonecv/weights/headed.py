@@ -59,7 +59,6 @@ class Building(Protocol):
         Raises:
             UserError: an unknown name or option, or a value out of range.
         """
-        ...
 
 
 def tensors_of(raw: RawFile) -> dict[str, Tensor]:

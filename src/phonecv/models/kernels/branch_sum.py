@@ -57,11 +57,9 @@ class BranchedBlock(Protocol):
 
     def linear_branches(self) -> Sequence[Branch]:
         """The convolutions, and the scale where there is one."""
-        ...
 
     def is_plain(self) -> bool:
         """Whether all branches normalise by the batch, and nothing from outside watches or changes what they do."""
-        ...
 
 
 Way = Callable[[BranchedBlock, Tensor, bool], Tensor | None]
