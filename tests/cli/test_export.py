@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 DEFAULTS = {
     "precision": "float32", "form": "deploy", "size": None, "dynamic_size": False, "bake": False, "decode": "raw",
     "images": None, "verify": True, "max_diff": None, "min_agreement": None,
-    "opset": None, "calibration": None, "settings": {}, "replace_file": False,
+    "opset": None, "calibration": None, "settings": {}, "licence": None, "replace_file": False,
 }  # fmt: skip
 
 
