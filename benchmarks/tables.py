@@ -453,22 +453,23 @@ def _together(scores: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def quantization_signs() -> str:
-    """Networks trained by `phonecv train`, as `phonecv quantize` left them."""
+    """Networks trained by `phonecv train`, as `phonecv quantize` left them, and fine-tuned in 8 bits."""
     rows = []
     for network, found in results("quantization_signs")["networks"].items():
         for name, entry in found["formats"].items():
-            score = entry["final"] or entry["chosen"]["score"]
-            where = "test" if entry["final"] else "no file; on those that choose"
-            ratio = found["latency"].get(name, {}).get("ratio")
+            tuned, ratio = found["fine_tuned"][name], found.get("latency", {}).get(name, {}).get("ratio")
+            last = (entry["final"], tuned.get("final"))
+            scores = [f"{score['top1']:.1f} ({_lost(score)})" if score else "nothing to gain" for score in last]
+            float32 = 100 * entry["final"]["float_right"] / entry["final"]["count"]
             rows.append((
-                network, name, entry["chosen"]["method"], f"{entry['chosen']['bytes'] / 1e6:.2f}",
-                f"{100 * score['float_right'] / score['count']:.1f} to {score['top1']:.1f} ({_lost(score)}), {where}",
-                "" if ratio is None else f"{ratio:.2f}", found["kind"],
+                network, name, entry["chosen"]["method"], f"{entry['chosen']['bytes'] / 1e6:.2f}", f"{float32:.1f}",
+                *scores, "" if ratio is None else f"{ratio:.2f}", found["kind"],
             ))  # fmt: skip
     header = (
-        "network", "format", "method", "MB", "top-1, float32 to int8 (points lost)", "time of float32's", "timed on",
+        "network", "format", "method", "MB", "float32", "int8 (points lost)", "fine-tuned in 8 bits (points lost)",
+        "time of float32's", "timed on",
     )  # fmt: skip
-    return markdown_table(header, rows, right=(3, 5))
+    return markdown_table(header, rows, right=(3, 4, 7))
 
 
 def variants() -> str:
