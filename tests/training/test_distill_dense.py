@@ -123,6 +123,15 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written(
         configure_dense("ssdlite320", "distill.kind=hard")
 
 
+def test_how_boxes_are_chosen_does_not_matter(tmp_path: Path) -> None:
+    tiny, options = TINY["emov2_1m"], {"size": 64, "score_threshold": 0.2}
+    teacher = create_detector("ssdlite320", "emov2_1m", num_classes=10, options=options, **tiny)
+    file = str(save_checkpoint(teacher, tmp_path / "teacher.safetensors"))
+    options = {"size": 64, "tiles": {"side": 64}, "max_detections": 9}
+    student = create_detector("ssdlite320", "emov2_1m", num_classes=10, options=options, **tiny)
+    assert Taught(DistillConfig(teacher=file), student, same_heads=True).teacher.name == file
+
+
 def test_classes_in_another_order_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tiny = TINY["emov2_1m"]
 

@@ -8,7 +8,7 @@ stage, the pyramid of Mask R-CNN.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Taught:
         net: Any = load_network(Path(name), task=student.task)
         if same_heads:
             for what in ("architecture", "options"):
-                theirs, ours = (_apart_from_choosing(getattr(one, what)) for one in (net, student))
+                theirs, ours = (_without(getattr(one, what), student.choosing) for one in (net, student))
                 if theirs != ours:
                     raise UserError(
                         f"the teacher {name} has {what} {theirs}, the student {ours}; a detector learns from one with"
@@ -73,10 +73,9 @@ class Taught:
         return {"kd": self.config.weight * torch.stack(distances).mean()}
 
 
-def _apart_from_choosing(value: Any) -> Any:
-    """Options without those that say which of the found objects are told."""
-    choosing = ("score_threshold", "candidates", "nms_overlap", "max_detections", "class_agnostic")
-    return {key: one for key, one in value.items() if key not in choosing} if isinstance(value, dict) else value
+def _without(value: Any, left_out: Collection[str]) -> Any:
+    """Options without some of them; what are no options as it is."""
+    return {key: one for key, one in value.items() if key not in left_out} if isinstance(value, dict) else value
 
 
 def make_taught(config: DistillConfig, student: DenseModel, world: World, *, same_heads: bool) -> Taught | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,8 +19,10 @@ class DenseModel(HeadedModel[DensePreprocessing]):
 
     Attributes:
         canvas: the only height and width that it is given, see `phonecv.dense.inputs.prepare`; None for any.
+        choosing: options that say which of the found objects are told; the heads give the same with any of them.
     """
 
+    choosing: ClassVar[tuple[str, ...]] = ()
     canvas: tuple[int, int] | None = None
 
     @property

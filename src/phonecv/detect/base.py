@@ -89,6 +89,7 @@ class Detector(DenseModel):
     """
 
     task = "detect"
+    choosing = CHOOSING
     masks: ClassVar[bool] = False
     score_threshold: float = 0.05
     candidates: int = 1000
