@@ -96,7 +96,8 @@ def compare_losses(detector: Detector, x: Tensor, arrays: dict[str, np.ndarray],
     wanted = [key for key in wanted if f"grad/{key}/shape" in arrays]
     assert len(wanted) == 3
     for key, grad in zip(wanted, torch.autograd.grad(total, [ours[key] for key in wanted]), strict=True):
-        golden.assert_like(grad, arrays, f"grad/{key}", 5e-4)
+        # Sums of float32: 6e-4 without AVX-512, which adds in another order.
+        golden.assert_like(grad, arrays, f"grad/{key}", 1e-3)
 
 
 def compare_predictions(detector: Detector, x: Tensor, arrays: dict[str, np.ndarray]) -> None:

@@ -236,7 +236,7 @@ def test_masks_of_a_network_in_tiles() -> None:
     # Those that one view shows alone are as that view has them.
     (whole,) = detector.find([image])
     rows = (found["boxes"][:, None] == whole["boxes"]).all(2).nonzero()
-    assert len(rows) > 2
+    assert len(rows) > 1
     own = decode_masks(whole["masks"].encode())
     for row, other in rows.tolist():
         assert torch.equal(pasted["masks"][row, 0].bool(), own[other])
