@@ -99,10 +99,11 @@ def test_an_untrained_network_is_written_but_not_called_checked(
     assert difference_text(record) == "nothing to compare"
     assert main(["info", str(path)]) == 0
     assert "nothing to compare: logits" in capsys.readouterr().out
-    # What differs too much is refused as ever.
+    # What differs too much is refused as ever, and that nothing varies is told with it.
     use(session="open_nan")
     assert main(["export", str(saved), str(path), "--size", "64", "--force"]) == 2
-    capsys.readouterr()
+    refused = capsys.readouterr().err
+    assert "is allowed (max_diff); logits of 8 pictures are all the same, as an untrained network's can be" in refused
 
 
 def test_a_detector_that_finds_nothing(tmp_path: Path, use: Callable[..., None]) -> None:
