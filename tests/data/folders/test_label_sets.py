@@ -144,6 +144,12 @@ def test_lists_that_contradict_themselves_or_say_nothing(folder: Path) -> None:
         read(folder, "image,labels\na.png,\nb.png,\n", labels="many")
 
 
+def test_a_cell_that_opens_thousands_of_lists_is_no_list(folder: Path) -> None:
+    deep = "[" * 3000
+    listing = read(folder, f'image,labels\na.png,"{deep}"\nb.png,dog\n')
+    assert set(listing.classes) == {deep, "dog"}
+
+
 def test_folders_of_classes_give_one(folder: Path) -> None:
     for name in ("x", "y"):
         (folder / "train" / name).mkdir()

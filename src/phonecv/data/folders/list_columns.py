@@ -359,6 +359,8 @@ def _listed(cell: str) -> tuple[str, ...] | None:
         return None
     try:
         values = json.loads(cell)
+    except RecursionError:
+        return None
     except ValueError:
         try:
             values = ast.literal_eval(cell)
